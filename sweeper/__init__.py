@@ -1,0 +1,1 @@
+"""Isorate: what to run - grid, cells, plan, store, worker, tracking and the command line."""

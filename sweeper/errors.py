@@ -1,0 +1,48 @@
+"""Every error that Isorate raises on purpose, in one tree.
+
+    IsorateError
+    ├── BadInput          the configuration cannot mean anything: exit 2, nothing started
+    ├── StageFailure      the cell itself is at fault: recorded, not retried until `isorate retry`
+    └── DamagedOutput     a committed output no longer has the size or hash that was recorded
+
+Anything else that leaves a stage (memory, disk, network, a killed process) ends
+the attempt only: the next run tries again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class IsorateError(Exception):
+    """Base of all errors with a message meant for the person at the keyboard."""
+
+
+class BadInput(IsorateError):
+    """A value that was refused before anything started.
+
+    The message always has the same four parts: the key, the value, what is valid
+    and what to do.
+    """
+
+    def __init__(self, key: str, value: object, valid: str, hint: str = "") -> None:
+        self.key, self.value, self.valid, self.hint = key, value, valid, hint
+        message = f"{key}={value}: {valid}"
+        super().__init__(f"{message} {hint}" if hint else message)
+
+
+class StageFailure(IsorateError):
+    """The stage ran and its outcome is not what the cell's label says.
+
+    Deterministic by definition: the same stage would fail again, so it is kept
+    (`<key>.failed/`) until `isorate retry` clears it.
+    """
+
+
+class DamagedOutput(IsorateError):
+    """A file of a committed stage is missing or differs from its manifest."""
+
+
+def one_of(values: Sequence[object]) -> str:
+    """'valid: a, b, c' - the phrase every refusal of a choice uses."""
+    return "valid: " + ", ".join(str(v) for v in values)

@@ -1,0 +1,67 @@
+"""Compression methods: one module each, found by its name.
+
+``prune.method: sparsegpt`` means the module ``sweeper.methods.sparsegpt``, which has
+one object, ``METHOD``. A method module is imported by the front end (to refuse what
+the method cannot do before anything starts), so torch and llm-compressor are imported
+inside its functions only.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Protocol
+
+from sweeper.errors import BadInput, one_of
+
+Params = Mapping[str, Any]
+
+
+class Method(Protocol):
+    """What a method module's ``METHOD`` must offer.
+
+    Attributes:
+        stage: "prune" or "quantize".
+        options: the configuration keys (beside method, sparsity, pattern, bits, mask)
+            that mean something to it; others are left out of a stage's identity.
+        packages: distributions whose version is part of the stage's identity.
+    """
+
+    stage: str
+    options: tuple[str, ...]
+    packages: tuple[str, ...]
+
+    def refusal(self, params: Params) -> BadInput | None:
+        """Why the method cannot do this, or None. Pure, cheap, no heavy imports.
+
+        ``params`` are those of the stage plus ``shapes``: {matrix name: [rows, columns]}
+        of the linear layers, when they are known (see `conf/model`).
+        """
+        ...
+
+    def recipe(self, params: Params, model: Any) -> list[Any]:
+        """The llm-compressor modifiers that carry it out on ``model`` (a loaded LM)."""
+        ...
+
+
+def names(stage: str) -> list[str]:
+    """The methods that exist for a stage, by module name."""
+    found = [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
+    return [name for name in found if method(name).stage == stage]
+
+
+@cache
+def method(name: str) -> Method:
+    """The method object of module ``sweeper.methods.<name>``."""
+    loaded: Method = importlib.import_module(f"{__name__}.{name}").METHOD
+    return loaded
+
+
+def find(stage: str, name: str, key: str) -> Method:
+    """The method called ``name`` for ``stage``, or a refusal that names the valid ones."""
+    valid = names(stage)
+    if name not in valid:
+        raise BadInput(key, name, one_of(["none", *valid]))
+    return method(name)

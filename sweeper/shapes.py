@@ -1,0 +1,95 @@
+"""The shapes of a model's matrices, from a checkpoint's header or from its dimensions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+Shape = tuple[int, int]
+
+_NOT_COMPRESSED = ("embed", "lm_head", "norm", "wte", "wpe")
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What is compressed and what is not.
+
+    Attributes:
+        linear: name of every compressed matrix -> (rows, columns).
+        other: number of parameters that stay at 16 bit (embeddings, head, norms).
+    """
+
+    linear: Mapping[str, Shape]
+    other: int
+
+    @cached_property
+    def linear_parameters(self) -> int:
+        """Number of weights in the compressed matrices."""
+        return sum(rows * columns for rows, columns in self.linear.values())
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights in the whole model."""
+        return self.linear_parameters + self.other
+
+    def bytes(self, bits: float) -> float:
+        """Checkpoint size in bytes when the linear weights take ``bits`` each."""
+        return self.linear_parameters * bits / 8 + self.other * 2
+
+
+def from_architecture(arch: Mapping[str, Any]) -> Shapes:
+    """Shapes of a Llama-like decoder from its dimensions (keys of `ArchitectureConfig`)."""
+    hidden, inner = arch["hidden_size"], arch["intermediate_size"]
+    q = arch["num_attention_heads"] * arch["head_dim"]
+    kv = arch["num_key_value_heads"] * arch["head_dim"]
+    layer = {
+        "self_attn.q_proj": (q, hidden),
+        "self_attn.k_proj": (kv, hidden),
+        "self_attn.v_proj": (kv, hidden),
+        "self_attn.o_proj": (hidden, q),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }
+    layers = arch["num_hidden_layers"]
+    linear = {f"model.layers.{i}.{name}": s for i in range(layers) for name, s in layer.items()}
+    embeddings = arch["vocab_size"] * hidden * (1 if arch["tie_word_embeddings"] else 2)
+    return Shapes(linear, embeddings + hidden * (2 * layers + 1))
+
+
+def from_checkpoint(path: Path) -> Shapes | None:
+    """Shapes from the headers of a checkpoint's safetensors files; None when it has none."""
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        return None
+    linear: dict[str, Shape] = {}
+    other = 0
+    for file in files:
+        for name, shape in _header(file).items():
+            if _is_linear(name, shape):
+                linear[name.removesuffix(".weight")] = (shape[0], shape[1])
+            else:
+                size = 1
+                for dimension in shape:
+                    size *= dimension
+                other += size
+    return Shapes(linear, other)
+
+
+def _is_linear(name: str, shape: list[int]) -> bool:
+    return (
+        len(shape) == 2
+        and name.endswith(".weight")
+        and not any(word in name for word in _NOT_COMPRESSED)
+    )
+
+
+def _header(file: Path) -> dict[str, list[int]]:
+    with file.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+    return {name: info["shape"] for name, info in header.items() if name != "__metadata__"}

@@ -1,0 +1,219 @@
+"""Which of the cells at one compression rate keeps the most, and whether the data can tell.
+
+Tests are two-sided z tests on cells taken as independent given the dense model; all
+pairs of a group are one family, held at 5 % by Holm's correction. Cells answer the
+same documents, which makes these unpaired tests cautious rather than bold.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.metrics import Array, achieved_tcr, tcr
+from analysis.panel import Panel
+from analysis.summary import srcr_weight
+
+Definition = Literal["sr1", "sr2"]
+ALPHA = 0.05
+# A checkpoint whose achieved rate is this far below its nominal one is not at that rate.
+SHORT_OF_RATE = 0.005
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """The best cell of a group against another.
+
+    Attributes:
+        first: row of the better-scoring cell in the panel.
+        second: row of the other.
+        difference: how much more the first keeps.
+        z: the difference in standard errors; nan where a standard error is missing.
+        p: two-sided p value, corrected for the group's family.
+    """
+
+    first: int
+    second: int
+    difference: float
+    z: float
+    p: float
+
+    @property
+    def decided(self) -> bool:
+        """Whether the first is better at the family's 5 %."""
+        return self.p <= ALPHA
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the data say about one group of cells.
+
+    Attributes:
+        model: the model they come from.
+        tcr: their common rate; None for a group by kind (SrCr).
+        by: the quantity compared: "sr1", "sr2", "srcr_p", "srcr_q" or "srcr_j".
+        ranked: rows of the panel that could be compared, best value first.
+        best: those of them that cannot be told from the best.
+        pairs: the first of `ranked` against each other one.
+        left_out: (row, why) of those that could not be compared.
+        family: how many tests the correction covers.
+    """
+
+    model: str
+    tcr: Fraction | None
+    by: str
+    ranked: tuple[int, ...]
+    best: tuple[int, ...]
+    pairs: tuple[Pair, ...]
+    left_out: tuple[tuple[int, str], ...]
+    family: int
+
+
+def equal_tcr_groups(cells: pd.DataFrame) -> dict[Fraction, list[int]]:
+    """Row positions by exact TCr, from the lowest rate to the highest."""
+    groups: dict[Fraction, list[int]] = {}
+    for row, (p, q) in enumerate(zip(cells["sparsity"], cells["bits"], strict=True)):
+        groups.setdefault(tcr(p, q), []).append(row)
+    return dict(sorted(groups.items()))
+
+
+def holm(p: Array) -> Array:
+    """Holm's step-down p values of one family; nan (not tested) stays nan and does not count."""
+    adjusted = np.full(len(p), np.nan)
+    order = np.argsort(p)[: int(np.isfinite(p).sum())]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1) if len(order) else steps
+    return adjusted
+
+
+def z_matrix(panel: Panel, rows: Sequence[int], by: Definition, weight: Array) -> Array:
+    """(k, k) differences between cells in standard errors; row minus column.
+
+    Sr2: z = (w_a sum P_a - w_b sum P_b) / sqrt(w_a^2 sum s_a^2 + w_b^2 sum s_b^2): the
+    dense model's sum divides both sides and cancels. Sr1: the baseline of each task stays,
+    with weight (R_a - R_b)^2; against the dense cell itself the variance is that of R_b.
+
+    Args:
+        panel: the scores.
+        rows: k rows of the panel.
+        by: the definition of Sr.
+        weight: (k,) factors before Sr, 1 for Sr itself.
+    """
+    picked = np.asarray(rows, dtype=int)
+    if by == "sr2":
+        kept = panel.counted & panel.higher
+        sums = weight * panel.comparable()[picked][:, kept].sum(axis=1)
+        variance = weight**2 * (panel.stderr[picked][:, kept] ** 2).sum(axis=1)
+        return _ratio(_outer(sums), np.sqrt(variance[:, None] + variance[None, :]))
+    return _z_sr1(panel, picked, weight)
+
+
+def _z_sr1(panel: Panel, picked: NDArray[np.int_], weight: Array) -> Array:
+    each, dense = panel.retentions(), panel.dense
+    top, variance = np.zeros((len(picked),) * 2), np.zeros((len(picked),) * 2)
+    for task in np.flatnonzero(panel.counted):
+        kept = each.value[picked, task]
+        base = dense.stderr[task] / dense.value[task]
+        # A cell's own noise relative to its score is the same for P_c/P_o and P_o/P_c, except
+        # at 0; the dense cell has none of its own: its noise is the baseline's.
+        own = _own_noise(panel, picked, int(task))
+        scaled = weight * kept
+        top += _outer(scaled)
+        carried = np.where(picked == panel.baseline, 0.0, scaled)
+        variance += own[:, None] ** 2 * weight[:, None] ** 2 + own[None, :] ** 2 * weight**2
+        variance += (_outer(carried) * base) ** 2
+    return _ratio(top, np.sqrt(variance))
+
+
+def _own_noise(panel: Panel, picked: NDArray[np.int_], task: int) -> Array:
+    dense, noise = panel.dense.value[task], panel.stderr[picked, task]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        score = panel.comparable()[picked, task]
+        own = noise / dense if panel.higher[task] else dense * noise / score**2
+    return np.where(picked == panel.baseline, 0.0, own)
+
+
+def _outer(values: Array) -> Array:
+    return np.asarray(values[:, None] - values[None, :])
+
+
+def _ratio(top: Array, bottom: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = top / bottom
+    return np.where((top == 0) & (bottom == 0), 0.0, z)
+
+
+def compare(panel: Panel, rows: Sequence[int], by: str, *, rate: Fraction | None = None) -> Verdict:
+    """Rank the rows of one group and say which cannot be told from the best.
+
+    A cell is out of the best set when some other cell of the group is better after the
+    correction over all pairs, so the truly best one is in the set at 95 %. A cell whose
+    checkpoint falls short of its nominal rate is left out: it is no equal of the others.
+
+    Args:
+        panel: the scores.
+        rows: the group, as rows of the panel.
+        by: "sr1", "sr2", or an SrCr ("srcr_p", "srcr_q", "srcr_j": Sr2 times its weight).
+        rate: the common TCr of the group, if that is what makes it one.
+    """
+    definition: Definition = "sr1" if by == "sr1" else "sr2"
+    weight = srcr_weight(panel, by) if by.startswith("srcr") else np.ones(len(panel.cells))
+    values = weight * (panel.sr1() if definition == "sr1" else panel.sr2()).value
+    left_out = [(row, why) for row in rows if (why := _unfit(panel, row, values[row]))]
+    out = {row for row, _ in left_out}
+    ranked = sorted((r for r in rows if r not in out), key=lambda r: (-values[r], r))
+    z = z_matrix(panel, ranked, definition, weight[np.array(ranked, dtype=int)])
+    adjusted, family = _family(z)
+    beaten = np.asarray(((adjusted <= ALPHA) & (z < 0)).any(axis=1))
+    pairs = tuple(
+        Pair(first=ranked[0], second=row, difference=float(values[ranked[0]] - values[row]),
+             z=float(z[0, i]), p=float(adjusted[0, i]))
+        for i, row in enumerate(ranked) if i
+    )  # fmt: skip
+    best = tuple(row for row, lost in zip(ranked, beaten.tolist(), strict=True) if not lost)
+    return Verdict(model=panel.model, tcr=rate, by=by, ranked=tuple(ranked), best=best,
+                   pairs=pairs, left_out=tuple(left_out), family=family)  # fmt: skip
+
+
+def _unfit(panel: Panel, row: int, value: float) -> str:
+    cell = panel.cells.iloc[row]
+    if not np.isfinite(value):
+        return panel.why_no_sr(row) or "no task to compare by this definition"
+    nominal = float(tcr(cell["sparsity"], cell["bits"]))
+    achieved = float(achieved_tcr(cell["achieved_sparsity"], cell["bits"]))
+    if achieved < nominal - SHORT_OF_RATE:
+        return f"its achieved TCr is {100 * achieved:.2f} %, not {100 * nominal:.6g} %"
+    return ""
+
+
+def _family(z: Array) -> tuple[Array, int]:
+    """(k, k) Holm-corrected p values over all pairs, and the number of tests."""
+    upper = np.triu_indices(len(z), k=1)
+    raw = np.array([math.erfc(abs(v) / math.sqrt(2)) for v in z[upper]], dtype=float)
+    adjusted = np.full(z.shape, np.nan)
+    adjusted[upper] = holm(raw)
+    adjusted.T[upper] = adjusted[upper]
+    return adjusted, int(np.isfinite(raw).sum())
+
+
+def verdicts(panel: Panel, by: Definition = "sr2") -> list[Verdict]:
+    """One verdict per TCr that at least two cells of the model share."""
+    groups = equal_tcr_groups(panel.cells)
+    return [compare(panel, rows, by, rate=rate) for rate, rows in groups.items() if len(rows) > 1]
+
+
+def srcr_verdicts(panel: Panel) -> list[Verdict]:
+    """The best cell by SrCr_p, by SrCr_q and by SrCr_j: three scales, three verdicts."""
+    found = []
+    for name in ("srcr_p", "srcr_q", "srcr_j"):
+        rows = np.flatnonzero(np.isfinite(srcr_weight(panel, name)))
+        if len(rows) > 1:
+            found.append(compare(panel, [int(r) for r in rows], name))
+    return found

@@ -1,0 +1,241 @@
+"""One model's scores as arrays, cells by tasks, with a reason wherever a number cannot count.
+
+The metrics need aligned arrays; this is the one place where a row of a table becomes
+an element of an array, and so the one place that decides what is a gap.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from analysis.metrics import Array, Estimate, retention, sr1, sr2, wilson_stderr
+from analysis.results import Results, is_dense
+
+NO_BASELINE = "no dense baseline"
+CHANCE_STDERRS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Panel:
+    """The primary scores of one model; C cells, T tasks.
+
+    Attributes:
+        model: the model all cells come from.
+        cells: C rows of `Results.cells`, in its order.
+        tasks: T names, sorted.
+        metrics: T names of the primary metric (the baseline's where there is one).
+        higher: (T,) whether higher is better.
+        value: (C, T) scores, nan where absent.
+        stderr: (C, T) their standard errors, nan where unknown.
+        n: (C, T) documents.
+        gap: (C, T) why a score cannot be compared with the baseline's; "" if it can.
+        remark: (C, T) what to know of a comparison that stands; "" if nothing.
+        chance: (T,) why the task's baseline says nothing; "" if it does.
+        baseline: the row of the dense cell; None when there is none with scores.
+    """
+
+    model: str
+    cells: pd.DataFrame
+    tasks: tuple[str, ...]
+    metrics: tuple[str, ...]
+    higher: NDArray[np.bool_]
+    value: Array
+    stderr: Array
+    n: Array
+    gap: NDArray[np.object_]
+    remark: NDArray[np.object_]
+    chance: tuple[str, ...]
+    baseline: int | None
+
+    @property
+    def dense(self) -> Estimate:
+        """(T,) the baseline's scores; nan without one."""
+        if self.baseline is None:
+            nothing = np.full(len(self.tasks), np.nan)
+            return Estimate(value=nothing, stderr=nothing)
+        return Estimate(value=self.value[self.baseline], stderr=self.stderr[self.baseline])
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """(T,) the tasks that Sr is taken over: those with a score of the baseline."""
+        return np.asarray(np.isfinite(self.dense.value))
+
+    @property
+    def same(self) -> NDArray[np.bool_]:
+        """(C, 1) which cell is the baseline itself."""
+        rows = np.arange(len(self.cells))[:, None]
+        return np.asarray(rows == (-1 if self.baseline is None else self.baseline))
+
+    def comparable(self) -> Array:
+        """(C, T) the scores, nan where they cannot be compared with the baseline's."""
+        return np.where(self.gap == "", self.value, np.nan)
+
+    def retentions(self) -> Estimate:
+        """(C, T) R_t, eq. 10."""
+        return retention(
+            self.comparable(), self.stderr, self.dense.value, self.dense.stderr,
+            higher_is_better=self.higher, same=self.same,
+        )  # fmt: skip
+
+    def sr1(self) -> Estimate:
+        """(C,) eq. 11 over all counted tasks, perplexities among them as P_o/P_c."""
+        each = self.retentions()
+        kept = self.counted
+        return sr1(Estimate(value=each.value[:, kept], stderr=each.stderr[:, kept]))
+
+    def sr2(self) -> Estimate:
+        """(C,) eq. 12 over the counted tasks where higher is better."""
+        kept = self.counted & self.higher
+        return sr2(
+            self.comparable()[:, kept], self.stderr[:, kept],
+            self.dense.value[kept], self.dense.stderr[kept], same=self.same[:, 0],
+        )  # fmt: skip
+
+    def why_no_sr(self, row: int) -> str:
+        """Why a cell has no Sr: its first gaps among the counted tasks; "" when it has none."""
+        if self.baseline is None:
+            return NO_BASELINE
+        kept = self.counted
+        reasons = [f"{t}: {g}" for t, g in zip(np.array(self.tasks)[kept], self.gap[row, kept],
+                                               strict=True) if g]  # fmt: skip
+        more = f" and {len(reasons) - 2} more" if len(reasons) > 2 else ""
+        return "; ".join(reasons[:2]) + more
+
+
+def panels(results: Results) -> list[Panel]:
+    """One panel per model, in the order of the cells."""
+    primary = results.scores[results.scores["primary"].astype(bool)]
+    by_model = results.cells.groupby("model", sort=False)
+    return [_panel(str(model), cells, primary) for model, cells in by_model]
+
+
+def _panel(model: str, cells: pd.DataFrame, primary: pd.DataFrame) -> Panel:
+    cells = cells.reset_index(drop=True)
+    scores = primary[primary["cell"].isin(cells["cell"])]
+    tasks = tuple(sorted(scores["task"].unique(), key=lambda t: (t.casefold(), t)))
+    grid = _Grid(cells, scores, tasks)
+    baseline = _baseline(cells, grid)
+    anchor = _anchor(grid, baseline)
+    higher = grid.spread("higher_is_better", False)[anchor, np.arange(len(tasks))].astype(bool)
+    value = grid.spread("value", np.nan).astype(float)
+    panel = Panel(
+        model=model,
+        cells=cells,
+        tasks=tasks,
+        metrics=tuple(grid.spread("metric", "")[anchor, np.arange(len(tasks))]),
+        higher=higher,
+        value=value,
+        stderr=_honest_stderr(grid, value, higher),
+        n=grid.spread("n", np.nan).astype(float),
+        gap=_gaps(grid, value, baseline),
+        remark=_remarks(cells, value.shape, baseline),
+        chance=("",) * len(tasks),
+        baseline=baseline,
+    )
+    levels = grid.spread("chance", np.nan).astype(float)[anchor, np.arange(len(tasks))]
+    object.__setattr__(panel, "chance", _chance(panel, levels))
+    return panel
+
+
+class _Grid:
+    """Places one column of the score table at (cell, task)."""
+
+    def __init__(self, cells: pd.DataFrame, scores: pd.DataFrame, tasks: tuple[str, ...]) -> None:
+        row = {cell: i for i, cell in enumerate(cells["cell"])}
+        column = {task: j for j, task in enumerate(tasks)}
+        self.cells, self.scores, self.shape = cells, scores, (len(row), len(column))
+        self.rows = scores["cell"].map(row).to_numpy(dtype=int)
+        self.columns = scores["task"].map(column).to_numpy(dtype=int)
+        self.present = np.zeros(self.shape, dtype=bool)
+        self.present[self.rows, self.columns] = True
+
+    def spread(self, name: str, absent: object) -> NDArray[np.object_]:
+        array = np.full(self.shape, absent, dtype=object)
+        array[self.rows, self.columns] = self.scores[name].to_numpy(dtype=object)
+        return array
+
+
+def _baseline(cells: pd.DataFrame, grid: _Grid) -> int | None:
+    usable = is_dense(cells).to_numpy() & (cells["status"] == "done").to_numpy()
+    rows = np.flatnonzero(usable & grid.present.any(axis=1))
+    return int(rows[0]) if len(rows) else None
+
+
+def _anchor(grid: _Grid, baseline: int | None) -> NDArray[np.int_]:
+    """(T,) the row whose metric a task is read by: the baseline's, or the first that has it."""
+    first = np.asarray(grid.present.argmax(axis=0), dtype=np.int_)
+    if baseline is None:
+        return first
+    return np.where(grid.present[baseline], np.int_(baseline), first)
+
+
+def _honest_stderr(grid: _Grid, value: Array, higher: NDArray[np.bool_]) -> Array:
+    stderr = grid.spread("stderr", np.nan).astype(float)
+    n = grid.spread("n", np.nan).astype(float)
+    # 0 of n has a binomial standard error of 0, as if it were known for certain.
+    certain = higher & (stderr == 0) & ((value == 0) | (value == 1)) & (n > 0)
+    stderr[certain] = wilson_stderr(value[certain], n[certain])
+    return stderr
+
+
+def _gaps(grid: _Grid, value: Array, baseline: int | None) -> NDArray[np.object_]:
+    gap = np.full(grid.shape, "", dtype=object)
+
+    def mark(where: NDArray[np.bool_], why: str | NDArray[np.object_]) -> None:
+        where = np.broadcast_to(where, grid.shape) & (gap == "")
+        gap[where] = np.broadcast_to(np.asarray(why, dtype=object), grid.shape)[where]
+
+    cells = grid.cells
+    status, reason = cells["status"].to_numpy(object), cells["reason"].to_numpy(object)
+    whole = np.array([f"{s}: {r}" if r else s for s, r in zip(status, reason, strict=True)], object)
+    mark((status != "done")[:, None], whole[:, None])
+    mark(~grid.present, "not scored")
+    mark(~np.isfinite(value), "the score is not a finite number")
+    if baseline is None:
+        mark(np.array(True), NO_BASELINE)
+        return gap
+    dense = value[baseline]
+    mark(~grid.present[baseline], "the baseline has no score")
+    mark(~np.isfinite(dense), "the baseline's score is not a finite number")
+    for column, word in (("metric", "metric"), ("version", "task version")):
+        mine = grid.spread(column, "")
+        theirs = np.broadcast_to(mine[baseline], grid.shape)
+        # Only the odd ones are spelled out: a thousand cells have ten thousand scores.
+        for row, task in zip(*np.nonzero((mine != theirs) & (gap == "")), strict=True):
+            said = (mine[row, task] or "?", theirs[row, task] or "?")
+            gap[row, task] = f"{word} {said[0]} against the baseline's {said[1]}"
+    mark(dense == 0, "the baseline is 0")
+    mark(dense < 0, "the baseline is below 0")
+    return gap
+
+
+def _remarks(
+    cells: pd.DataFrame, shape: tuple[int, ...], baseline: int | None
+) -> NDArray[np.object_]:
+    remark = np.full(shape, "", dtype=object)
+    device = cells["device"].to_numpy(object)
+    if baseline is not None and device[baseline]:
+        for row in np.flatnonzero((device != device[baseline]) & (device != "")):
+            remark[row] = f"scored on {device[row]}, the baseline on {device[baseline]}"
+    return remark
+
+
+def _chance(panel: Panel, levels: Array) -> tuple[str, ...]:
+    """Per task, whether its baseline is within two standard errors of guessing (or below)."""
+    said = []
+    for value, stderr, level, up in zip(
+        panel.dense.value, panel.dense.stderr, levels, panel.higher, strict=True
+    ):
+        if not up or not np.isfinite(level) or not np.isfinite(value):
+            said.append("")
+        elif not np.isfinite(stderr):
+            said.append(f"chance is {level:.3g} and the baseline {value:.3g} has no standard error")
+        elif value - CHANCE_STDERRS * stderr <= level:
+            said.append(f"the baseline, {value:.3g} ± {stderr:.2g}, is at chance ({level:.3g})")
+        else:
+            said.append("")
+    return tuple(said)

@@ -1,0 +1,134 @@
+"""Verdicts in plain English, no stronger than the data behind them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from analysis.compare import Pair, Verdict
+from analysis.metrics import Array, Estimate
+from analysis.panel import Panel
+from analysis.summary import srcr_weight
+
+NAMES = {
+    "sr1": "Sr1",
+    "sr2": "Sr2",
+    "srcr_p": "SrCr_p",
+    "srcr_q": "SrCr_q",
+    "srcr_j": "SrCr_j",
+}
+SCOPE = "for these checkpoints"
+
+
+def percent(rate: Fraction | float) -> str:
+    """A rate with as many digits as it needs, three at most for thirds: 81.25 %, 83.333 %."""
+    hundred = 100 * float(rate)
+    digits = 4 if abs(hundred - round(hundred, 4)) < 1e-9 else 3
+    return f"{hundred:.{digits}f}".rstrip("0").rstrip(".") + " %"
+
+
+def plus_minus(value: float, stderr: float, digits: int = 3) -> str:
+    """'0.818 ± 0.009'; '1' for the baseline; the gap is said, never printed as a number."""
+    if not np.isfinite(value):
+        return "–"
+    if stderr == 0 and value == 1:
+        return "1"
+    if not np.isfinite(stderr):
+        return f"{value:.{digits}f} ± ?"
+    return f"{value:.{digits}f} ± {stderr:.{digits}f}"
+
+
+def labels(panel: Panel) -> tuple[str, ...]:
+    """(C,) the labels, with what tells namesakes apart: method, seed, at last the key."""
+    cells = panel.cells
+    names = list(cells["label"])
+    for suffix in (_methods(panel), _seeds(panel), [f"[{key}]" for key in cells["cell"]]):
+        times = Counter(names)
+        names = [
+            f"{n} {s}" if times[n] > 1 and s else n for n, s in zip(names, suffix, strict=True)
+        ]
+    return tuple(names)
+
+
+def _methods(panel: Panel) -> list[str]:
+    columns = panel.cells["prune_method"], panel.cells["quant_method"]
+    return [f"({', '.join(m for m in pair if m)})" if any(pair) else ""
+            for pair in zip(*columns, strict=True)]  # fmt: skip
+
+
+def _seeds(panel: Panel) -> list[str]:
+    return [f"(seed {s:.0f})" if np.isfinite(s) else "" for s in panel.cells["calibration_seed"]]
+
+
+def values(panel: Panel, by: str) -> Estimate:
+    """(C,) the quantity that a verdict ranks by."""
+    retained = panel.sr1() if by == "sr1" else panel.sr2()
+    if not by.startswith("srcr"):
+        return retained
+    weight: Array = srcr_weight(panel, by)
+    return Estimate(value=weight * retained.value, stderr=weight * retained.stderr)
+
+
+def conclusion(panel: Panel, verdict: Verdict) -> str:
+    """One sentence: what to choose in this group and how sure that is."""
+    names, estimate = labels(panel), values(panel, verdict.by)
+    at = f"At {percent(verdict.tcr)} TCr" if verdict.tcr is not None else (
+        f"By {NAMES[verdict.by]}"
+    )  # fmt: skip
+    if not verdict.ranked:
+        return f"{at}, no cell can be judged."
+    if len(verdict.ranked) == 1:
+        return f"{at}, only {names[verdict.ranked[0]]} can be judged: there is nothing to compare."
+    top = verdict.ranked[0]
+    shown = f"{names[top]} ({plus_minus(estimate.value[top], estimate.stderr[top])})"
+    if not any(np.isfinite(pair.z) for pair in verdict.pairs):
+        return f"{at}, {shown} scored highest, but without standard errors nothing is decided."
+    if len(verdict.best) == 1:
+        z, others = min(pair.z for pair in verdict.pairs), len(verdict.pairs)
+        rest = (
+            f"{names[verdict.pairs[0].second]}" if others == 1 else f"each of the {others} others"
+        )
+        sure = f"{z:.1f}" if others == 1 else f"at least {z:.1f}"
+        return (f"{at}, choose {shown}: {SCOPE} it is better than {rest} by {sure} standard "
+                f"errors{_flags(panel, (top,))}.")  # fmt: skip
+    tied = [names[row] for row in verdict.best if row != top]
+    return (f"{at}, {shown} scored highest but cannot be told from {_listed(tied)}: "
+            f"undecided{_flags(panel, verdict.best)}.")  # fmt: skip
+
+
+def sentences(panel: Panel, verdict: Verdict) -> list[str]:
+    """The conclusion's evidence: the best against each other cell, then what was left out."""
+    names = labels(panel)
+    estimate = values(panel, verdict.by)
+    told = [_against(verdict, pair, names, estimate) for pair in verdict.pairs]
+    return told + [f"{names[row]} is left out: {why}." for row, why in verdict.left_out]
+
+
+def _against(verdict: Verdict, pair: Pair, names: Sequence[str], estimate: Estimate) -> str:
+    first, second = names[pair.first], names[pair.second]
+    a, b = ((estimate.value[r], estimate.stderr[r]) for r in (pair.first, pair.second))
+    unit = " of the dense model" if verdict.tcr is not None else ""
+    verb = "keeps" if verdict.tcr is not None else "reaches"
+    at = f"At {percent(verdict.tcr)} TCr" if verdict.tcr is not None else (
+        f"By {NAMES[verdict.by]}"
+    )  # fmt: skip
+    told = f"{at}, {first} {verb} {plus_minus(*a)}{unit}, {second} {plus_minus(*b)}"
+    if not np.isfinite(pair.z):
+        return f"{told}: a standard error is missing, undecided."
+    if not pair.decided:
+        return f"{told}: they cannot be told apart (z = {pair.z:.1f}), undecided."
+    return f"{told}: {SCOPE}, {first} is better by {pair.z:.1f} standard errors."
+
+
+def _flags(panel: Panel, rows: Iterable[int]) -> str:
+    names, picked = labels(panel), list(rows)
+    fallen = [names[row] for row in picked if panel.cells["collapsed"].iat[row]]
+    return f" (collapsed: {_listed(fallen)})" if fallen else ""
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [*names[:6], f"{len(names) - 6} more"] if len(names) > 7 else list(names)
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

@@ -1,0 +1,50 @@
+"""Collects the layers that a method could not treat, for one message that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sweeper.errors import StageFailure
+from sweeper.methods._hessian import NotPositiveDefinite
+
+_SHOWN = 10
+
+
+class Failures:
+    """What went wrong in one decoder layer.
+
+    Args:
+        knob: the configuration key that cures it.
+        value: its present value.
+    """
+
+    def __init__(self, *, knob: str, value: object) -> None:
+        self._knob, self._value = knob, value
+        self._found: dict[str, list[str]] = {}
+
+    @contextmanager
+    def of(self, names: list[str]) -> Iterator[None]:
+        """Inside, a numerical failure is charged to the matrices ``names``."""
+        try:
+            yield
+        except NotPositiveDefinite:
+            self._found.setdefault("the Hessian cannot be inverted", []).extend(names)
+        except FloatingPointError:
+            self._found.setdefault("the new weights are not finite", []).extend(names)
+
+    def raise_if_any(self) -> None:
+        """Raises:
+        StageFailure: names reasons, layers and the knob.
+        """
+        if self._found:
+            found = "; ".join(f"{why}: {_shorten(who)}" for why, who in self._found.items())
+            raise StageFailure(
+                f"{found}. Raise {self._knob} (now {self._value}; try ten times as much) "
+                "or calibrate with more text."
+            )
+
+
+def _shorten(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

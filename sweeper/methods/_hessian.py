@@ -1,0 +1,97 @@
+"""Layer Hessians H = 2 X^T X of the calibration inputs, one for all matrices that read the same X.
+
+The query, key and value projections of a decoder layer see the same input, and so do
+gate and up: their Hessians are equal. They are summed and inverted once, and only the
+lower triangle is computed, which halves the cost of calibration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+_PANEL = 256  # columns per panel of the lower triangle: small enough to skip almost half
+
+
+class NotPositiveDefinite(Exception):
+    """The damped Hessian has no Cholesky factor."""
+
+
+class Hessians:
+    """Sums of x x^T over calibration tokens, by input.
+
+    Two matrices share a Hessian when the very same tensor object is passed to both in
+    the first batch; later batches must repeat that, else it is a bug in the caller.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[torch.nn.Module, torch.Tensor] = {}
+        self._owner: dict[torch.nn.Module, torch.nn.Module] = {}
+        self._tokens: dict[torch.nn.Module, int] = {}
+        # the reference keeps the tensor alive, so that its identity means something
+        self._last: tuple[torch.Tensor, torch.nn.Module] | None = None
+
+    def __len__(self) -> int:
+        return len(self._owner)
+
+    def add(self, module: torch.nn.Module, inputs: torch.Tensor) -> None:
+        """Adds one batch of inputs, shape [..., columns]."""
+        shared = self._last is not None and self._last[0] is inputs
+        source = self._last[1] if shared and self._last is not None else module
+        owner = self._owner.setdefault(module, source)
+        if owner is not module:
+            assert owner is source, "two matrices shared an input in one batch but not in another"
+            return
+        self._last = (inputs, module)
+        rows = inputs.detach().reshape(-1, inputs.shape[-1]).float()
+        if module not in self._sums:
+            size = rows.shape[1]
+            self._sums[module] = torch.zeros(size, size, device=rows.device)
+            self._tokens[module] = 0
+        _add_lower_triangle(self._sums[module], rows)
+        self._tokens[module] += rows.shape[0]
+
+    def take(self) -> Iterator[tuple[list[torch.nn.Module], torch.Tensor]]:
+        """Yields (matrices, their Hessian [columns, columns]) and forgets each."""
+        self._last = None
+        groups: dict[torch.nn.Module, list[torch.nn.Module]] = {}
+        for module, owner in self._owner.items():
+            groups.setdefault(owner, []).append(module)
+        self._owner = {}
+        for owner, modules in groups.items():
+            lower = self._sums.pop(owner).mul_(2.0 / self._tokens.pop(owner))
+            yield modules, lower.tril_().add_(lower.tril(-1).t())
+
+
+def _add_lower_triangle(total: torch.Tensor, rows: torch.Tensor) -> None:
+    """total += rows^T rows, on and below the diagonal (up to a panel)."""
+    for start in range(0, total.shape[0], _PANEL):
+        stop = min(start + _PANEL, total.shape[0])
+        total[start:stop, :stop].addmm_(rows[:, start:stop].t(), rows[:, :stop])
+
+
+def inverse_factor(hessian: torch.Tensor, dampening: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Upper Cholesky factor U of the damped inverse, H^-1 = U^T U (SparseGPT, section 3.4).
+
+    Args:
+        hessian: [columns, columns], symmetric; overwritten.
+        dampening: share of the mean diagonal that is added to the diagonal.
+
+    Returns:
+        The factor, and a boolean [columns]: inputs that were never active.
+
+    Raises:
+        NotPositiveDefinite: the damped Hessian cannot be factored.
+    """
+    diagonal = torch.diagonal(hessian)
+    dead = diagonal == 0
+    diagonal.masked_fill_(dead, 1.0)
+    diagonal.add_(dampening * diagonal.mean())
+    lower, wrong = torch.linalg.cholesky_ex(hessian)
+    if wrong.item():
+        raise NotPositiveDefinite
+    upper, wrong = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
+    if wrong.item() or not torch.isfinite(upper).all():
+        raise NotPositiveDefinite
+    return upper, dead

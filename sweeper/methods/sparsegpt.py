@@ -1,0 +1,53 @@
+"""``prune.method: sparsegpt`` - one-shot pruning by optimal brain surgery, layer by layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sweeper.errors import BadInput
+from sweeper.methods import Params, _check
+
+IGNORED = ["re:.*lm_head"]
+
+
+class SparseGPT:
+    """SparseGPT (Frantar and Alistarh, ICML 2023), unstructured or any N:M."""
+
+    stage = "prune"
+    options = ("block_size", "dampening")
+    packages = ("llmcompressor",)
+
+    def refusal(self, params: Params) -> BadInput | None:
+        """See `sweeper.methods.Method`."""
+        try:
+            pattern = _check.nm(params["pattern"])
+        except BadInput as refused:
+            return refused
+        if pattern is None and not 0 < params["sparsity"] < 1:
+            return BadInput(
+                "prune.sparsity", 100 * params["sparsity"], "valid: 0, or 1 to below 100 percent."
+            )
+        return (
+            (_check.refuse_wide(pattern[1], params) if pattern else None)
+            or _check.refuse_block("prune", params)
+            or _check.refuse_dampening("prune", params)
+        )
+
+    def recipe(self, params: Params, model: Any) -> list[Any]:
+        """See `sweeper.methods.Method`."""
+        from sweeper.methods._sparsegpt import ExactSparseGPT, block_of
+
+        n, m = _check.nm(params["pattern"]) or (0, 0)
+        return [
+            ExactSparseGPT(
+                sparsity=params["sparsity"],
+                mask_structure=f"{n}:{m}",
+                block_size=block_of(params["block_size"], m or 1),
+                dampening_frac=params["dampening"],
+                save_dtype=params["save_dtype"],
+                ignore=IGNORED,
+            )
+        ]
+
+
+METHOD = SparseGPT()

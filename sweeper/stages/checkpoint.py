@@ -1,0 +1,60 @@
+"""Loads, checks and saves the transformers checkpoints that stages hand on to each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from sweeper.errors import StageFailure
+
+
+def dtype_of(name: str) -> torch.dtype:
+    """'bfloat16' -> torch.bfloat16."""
+    found: torch.dtype = getattr(torch, name)
+    return found
+
+
+def load(path: Path, *, dtype: str, device: str = "cpu") -> Any:
+    """The causal LM at ``path`` in evaluation mode, its weights converted to ``dtype``."""
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype_of(dtype), local_files_only=True)
+    return model.to(device).eval()
+
+
+def tokenizer(path: Path) -> Any:
+    """The tokenizer that lies beside a checkpoint."""
+    return AutoTokenizer.from_pretrained(path, local_files_only=True)
+
+
+def linears(model: Any) -> dict[str, torch.nn.Linear]:
+    """The matrices that are pruned and quantized, by name: all linear layers but the head."""
+    found = model.named_modules()
+    return {n: m for n, m in found if isinstance(m, torch.nn.Linear) and "lm_head" not in n}
+
+
+def require_finite(model: Any, cure: str) -> None:
+    """Raises:
+    StageFailure: some weights are NaN or infinite; names them.
+    """
+    bad = [n for n, p in model.named_parameters() if not torch.isfinite(p).all()]
+    if bad:
+        shown = ", ".join(bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
+        raise StageFailure(f"weights that are not finite: {shown}. {cure}")
+
+
+def save_dense(model: Any, source: Path, out: Path, *, dtype: str) -> None:
+    """Writes a plain checkpoint (no compression config) and the tokenizer of ``source``."""
+    # the class's own method: oneshot replaces the instance's by one that adds configs
+    type(model).save_pretrained(model.to(dtype_of(dtype)), out)
+    tokenizer(source).save_pretrained(out)
+
+
+def save_packed(model: Any, source: Path, out: Path, *, dtype: str) -> None:
+    """Writes a pack-quantized checkpoint and the tokenizer of ``source``.
+
+    The model is of no use afterwards: llm-compressor packs it in place.
+    """
+    model.to(dtype_of(dtype)).save_pretrained(out, save_compressed=True)
+    tokenizer(source).save_pretrained(out)

@@ -1,0 +1,277 @@
+"""What became of every planned cell: the recorded plan and the store, joined into rows.
+
+Pure reading: nothing is computed, started or written here, and no cell of the plan is
+left out; one without results says what it still lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sweeper.errors import DamagedOutput
+
+if TYPE_CHECKING:
+    from analysis.results import Results
+
+Spec = Mapping[str, Any]
+Json = Mapping[str, Any]
+Row = dict[str, Any]
+
+ROLES = ("convert", "prune", "quantize", "measure", "evaluate")
+
+MEASURED = {
+    "achieved_sparsity": "achieved_sparsity",
+    "containment": "containment/min",
+    "containment_mean": "containment/mean",
+    "nm_valid": "nm_valid",
+    "bits_per_weight": "bits_per_weight/total",
+    "bytes": "bytes/checkpoint",
+    "linear_weights": "linear_weights",
+    "total_weights": "total_weights",
+    "macs": "macs",
+}
+"""Column of `analysis.results.Results` -> where the result of `measure` has it."""
+
+
+class Reads(Protocol):
+    """The part of the store that is read; each answer is None when there is nothing."""
+
+    def result(self, spec: Spec) -> Json | None:
+        """The committed ``result.json`` of a stage; `DamagedOutput` if it has changed."""
+        ...
+
+    def manifest(self, spec: Spec) -> Json | None:
+        """The ``manifest.json`` of a committed stage; `DamagedOutput` if it has changed."""
+        ...
+
+    def failure(self, spec: Spec) -> Json | None:
+        """The ``failure.json`` of a stage whose cell is at fault."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOutcome:
+    """One stage of a cell as the store knows it.
+
+    Attributes:
+        task: the task of an evaluation, else "".
+        result, manifest, failure: the store's answers.
+        damage: what is wrong with its output, which then counts as absent.
+    """
+
+    kind: str
+    key: str
+    task: str = ""
+    result: Json | None = None
+    manifest: Json | None = None
+    failure: Json | None = None
+    damage: str = ""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: "quantize", "evaluate cloze"."""
+        return f"{self.kind} {self.task}".rstrip()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellOutcome:
+    """A planned cell with everything that the store holds of it.
+
+    Attributes:
+        cell: the cell as recorded in the plan.
+        status: "done", "failed" (a stage of it is at fault) or "missing".
+        reason: why it failed, or which stages it lacks; "" when done.
+        stages: its stages in the order of ROLES, those it shares with others too.
+    """
+
+    cell: Json
+    status: str
+    reason: str
+    stages: tuple[StageOutcome, ...] = field(default=())
+
+    @property
+    def key(self) -> str:
+        """The cell's key, unique in the sweep."""
+        return str(self.cell["key"])
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything at all became of it."""
+        return any(stage.result or stage.failure for stage in self.stages)
+
+    @property
+    def measured(self) -> Json | None:
+        """Result of its `measure` stage."""
+        return next((s.result for s in self.stages if s.kind == "measure"), None)
+
+    @property
+    def scores(self) -> dict[str, Json]:
+        """Task -> result of its evaluation.
+
+        Empty when the checkpoint is not what the cell's label says (any stage but an
+        evaluation failed): such scores belong to no cell.
+        """
+        if any(s.failure for s in self.stages if s.kind != "evaluate"):
+            return {}
+        return {s.task: s.result for s in self.stages if s.task and s.result is not None}
+
+
+def merge(records: Sequence[Json]) -> Json:
+    """The plans of one sweep as one record: later plans add cells and stages.
+
+    A cell that several plans name is taken as the newest plan wrote it.
+
+    Raises:
+        ValueError: no record, or records of different sweeps.
+    """
+    if len({record["name"] for record in records}) != 1:
+        names = sorted({str(record["name"]) for record in records})
+        raise ValueError(f"one sweep's plans expected, got those of: {', '.join(names) or 'none'}")
+    ordered = sorted(records, key=lambda record: str(record["created"]))
+    cells = {cell["key"]: cell for record in ordered for cell in record["cells"]}
+    stages = {key: spec for record in ordered for key, spec in record["stages"].items()}
+    return {**ordered[-1], "cells": list(cells.values()), "stages": stages}
+
+
+def collect(record: Json, store: Reads) -> list[CellOutcome]:
+    """Every cell of the plan with its outcome, in the order of the plan.
+
+    Each stage is read once, however many cells share it.
+    """
+    seen: dict[str, StageOutcome] = {}
+    return [_outcome(cell, record["stages"], store, seen) for cell in record["cells"]]
+
+
+def _outcome(
+    cell: Json, specs: Mapping[str, Spec], store: Reads, seen: dict[str, StageOutcome]
+) -> CellOutcome:
+    own = {key: specs[key] for key in _own_keys(cell["stages"])}
+    lineage = {spec["key"]: spec for key in own for spec in _lineage(own[key])}
+    for key, spec in lineage.items():
+        if key not in seen:
+            seen[key] = _read(spec, store)
+    stages = tuple(sorted((seen[key] for key in lineage), key=_order))
+    failed = [f"{s.name}: {_why(s.failure)}" for s in stages if s.failure]
+    if failed:
+        return CellOutcome(cell=cell, status="failed", reason="; ".join(failed), stages=stages)
+    lacking = [s for s in stages if s.key in own and s.result is None]
+    named = [f"{s.name} ({s.damage})" if s.damage else s.name for s in lacking]
+    reason = f"not done yet: {', '.join(named)}" if lacking else ""
+    status = "missing" if lacking else "done"
+    return CellOutcome(cell=cell, status=status, reason=reason, stages=stages)
+
+
+def _own_keys(stages: Json) -> Iterator[str]:
+    for value in stages.values():
+        yield from (value.values() if isinstance(value, Mapping) else [value] if value else [])
+
+
+def _lineage(spec: Spec) -> Iterator[Spec]:
+    for parent in spec.get("parents", {}).values():
+        yield from _lineage(parent)
+    yield spec
+
+
+def _read(spec: Spec, store: Reads) -> StageOutcome:
+    task = str(spec["params"]["task"]) if spec["kind"] == "evaluate" else ""
+    known = StageOutcome(kind=spec["kind"], key=spec["key"], task=task)
+    try:
+        result = store.result(spec)
+        manifest = store.manifest(spec) if result is not None else None
+    except DamagedOutput as damage:
+        return replace(known, damage=str(damage))
+    failure = store.failure(spec) if result is None else None
+    return replace(known, result=result, manifest=manifest, failure=failure)
+
+
+def _order(stage: StageOutcome) -> tuple[int, str]:
+    return ROLES.index(stage.kind), stage.task
+
+
+def _why(failure: Json | None) -> str:
+    return str((failure or {}).get("message") or "no reason was recorded")
+
+
+def cell_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
+    """The `cells` table of `analysis.results.Results`: one row per planned cell."""
+    return [_cell_row(outcome) for outcome in outcomes]
+
+
+def score_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
+    """The `scores` table of `analysis.results.Results`: one row per cell, task and metric."""
+    return [
+        row
+        for outcome in outcomes
+        for task, result in outcome.scores.items()
+        for row in _score_rows(outcome.key, task, result)
+    ]
+
+
+def results(outcomes: Sequence[CellOutcome]) -> Results:
+    """Both tables as the value that `analysis` works on (imports pandas)."""
+    import pandas as pd
+
+    from analysis.results import Results
+
+    return Results(
+        cells=pd.DataFrame(cell_rows(outcomes)), scores=pd.DataFrame(score_rows(outcomes))
+    )
+
+
+def _cell_row(outcome: CellOutcome) -> Row:
+    cell, measured = outcome.cell, outcome.measured or {}
+    row: Row = {"cell": outcome.key, "label": cell["label"], "model": cell["model"]}
+    named = ("prune_method", "sparsity", "pattern", "quant_method", "bits", "mask")
+    row |= {name: cell.get(name) for name in named}
+    row["pattern"] = cell.get("pattern", "") if cell["sparsity"] else ""
+    row |= {"calibration_seed": cell.get("calibration_seed")}
+    row |= {"status": outcome.status, "reason": outcome.reason}
+    row |= _measures(measured)
+    row["collapsed"] = any(bool(r.get("collapsed")) for r in outcome.scores.values())
+    row["seconds"] = sum(float((s.manifest or {}).get("seconds", 0)) for s in outcome.stages)
+    row["device"] = devices(outcome)
+    return row
+
+
+def _measures(measured: Json) -> Row:
+    """The measured columns that are known, found by their path in the result of `measure`."""
+    return {column: _at(measured, path) for column, path in MEASURED.items()}
+
+
+def _at(tree: Any, path: str) -> Any:
+    for part in path.split("/"):
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def devices(outcome: CellOutcome) -> str:
+    """Device types that its scores were computed on: "cpu", "cuda", "cpu+cuda" or ""."""
+    manifests = [s.manifest or {} for s in outcome.stages if s.kind == "evaluate"]
+    return "+".join(sorted({str(m["device"]) for m in manifests if m.get("device")}))
+
+
+def epoch(moment: float | str) -> int:
+    """Milliseconds since the epoch of a manifest's time: seconds, or ISO 8601."""
+    seconds = datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else moment
+    return round(1000 * seconds)
+
+
+def _score_rows(cell: str, task: str, result: Json) -> Iterator[Row]:
+    for metric, entry in result["metrics"].items():
+        primary = metric == result["primary"]
+        yield {
+            "cell": cell,
+            "task": task,
+            "metric": metric,
+            "value": entry["value"],
+            "stderr": entry.get("stderr"),
+            "n": entry.get("n"),
+            "higher_is_better": entry["higher_is_better"],
+            "chance": result.get("chance") if primary or metric.startswith("acc") else None,
+            "primary": primary,
+            "version": str(result.get("version", "")),
+            "collapsed": bool(result.get("collapsed")),
+        }

@@ -1,0 +1,57 @@
+"""How much of the dense model each cell keeps: the numbers of the report, as metrics of a run."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sweeper import collect
+from sweeper.collect import CellOutcome
+
+NAMES = {
+    "sr1": "Sr1",
+    "sr2": "Sr2",
+    "srcr_p": "SrCr_p",
+    "srcr_q": "SrCr_q",
+    "srcr_j": "SrCr_j",
+    "srcr_estimate": "SrCr_j_estimate",
+}
+RATES = {"achieved_tcr": "TCr_achieved", "whole_tcr": "TCr_whole", "size": "size"}
+
+log = logging.getLogger(__name__)
+
+
+def retained(outcomes: Sequence[CellOutcome]) -> dict[str, dict[str, float]]:
+    """Cell key -> metric -> value, as `analysis.summary` computes them for the report.
+
+    ``retention/<task>``, Sr1, Sr2, SrCr_p, SrCr_q, SrCr_j with ``_stderr``; TCr_achieved,
+    TCr_whole and size (bytes as a share of the dense model's). What the analysis leaves
+    open (no dense cell yet, a cell that is not done) is absent.
+    """
+    from analysis.panel import panels
+    from analysis.results import BadResults
+    from analysis.summary import retention_table, summarise
+
+    found: dict[str, dict[str, float]] = {outcome.key: {} for outcome in outcomes}
+    if not any(outcome.scores for outcome in outcomes):
+        return found
+    try:
+        by_model = panels(collect.results(outcomes))
+    except BadResults as refused:
+        log.warning("MLflow gets the scores but no retention: %s", refused)
+        return found
+    for row in retention_table(by_model).to_dict("records"):
+        found[row["cell"]] |= _pair("retention", row, "retention", "/" + row["task"])
+    for row in summarise(by_model).to_dict("records"):
+        for column, name in NAMES.items():
+            found[row["cell"]] |= _pair(name, row, column)
+        rates = {name: float(row[column]) for column, name in RATES.items()}
+        found[row["cell"]] |= {k: v for k, v in rates.items() if math.isfinite(v)}
+    return found
+
+
+def _pair(name: str, row: Mapping[Any, Any], column: str, suffix: str = "") -> dict[str, float]:
+    both = {name + suffix: row[column], f"{name}_stderr{suffix}": row[f"{column}_stderr"]}
+    return {k: float(v) for k, v in both.items() if math.isfinite(v)}

@@ -1,0 +1,156 @@
+"""MLflow as a projection of the store: written by one collector, as often as one likes.
+
+One experiment per sweep, one parent run, one nested run per cell that has begun. Runs
+are found again by a tag, so that a second `sync` changes nothing; nothing that goes
+wrong here costs more than seconds and a warning.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeper import collect, tracking_run, tracking_runs, tracking_server
+from sweeper.collect import CellOutcome, Json, Reads
+from sweeper.redact import redact
+from sweeper.retained import retained
+from sweeper.tracking_pass import OutOfTime, Projection
+from sweeper.tracking_run import Wanted
+from sweeper.tracking_runs import Tracker
+from sweeper.tracking_server import Unreachable
+
+LONGEST = 300
+
+NOTE = """\
+One run per cell: a model, how it is pruned and how it is quantized.
+
+- **TCr** is the theoretical compression rate; cells of equal TCr are to be compared.
+- **retention/task** is the score as a share of the dense model's (perplexity: the inverse).
+- **Sr1** is the mean retention, **Sr2** the ratio of the summed scores.
+- **SrCr_p**, **SrCr_q** and **SrCr_j** (pruned, quantized, both) have different scales:
+  sort by one of them, never across.
+
+`isorate sync` rebuilds these runs from the sweep's results.
+"""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What one `sync` did.
+
+    Attributes:
+        uri: where, without credentials.
+        created, updated, unchanged: runs of cells and of the sweep itself.
+        removed: duplicates and runs that had to be made anew.
+        problem: why it stopped or what it could not write; "" when all is there.
+        seconds: how long it took.
+    """
+
+    uri: str
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    problem: str = ""
+    seconds: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether MLflow now shows all that the store holds."""
+        return not self.problem
+
+
+def tracking_uri(configured: str | None, home: Path) -> str:
+    """The store to write to: the configured one, else MLFLOW_TRACKING_URI, else the home's own."""
+    return configured or os.environ.get("MLFLOW_TRACKING_URI") or tracking_server.default_uri(home)
+
+
+def sync(
+    record: Json,
+    store: Reads,
+    *,
+    home: Path,
+    uri: str | None = None,
+    report: Path | None = None,
+    limit_s: float | None = None,
+) -> Summary:
+    """Make MLflow show what the store holds of a sweep; writes only what differs.
+
+    Args:
+        record: the recorded plan; for a sweep of several plans, `collect.merge` of them.
+        store: where the results are.
+        home: the sweep's home; holds the default MLflow store and its artifacts.
+        uri: see `tracking_uri`.
+        report: directory whose files become artifacts of the parent run.
+        limit_s: stop after so many seconds and leave the rest to the next `sync`.
+
+    Returns:
+        What was done. An MLflow that is down, slow, locked or refuses something is a
+        warning in the log and `Summary.problem`, never an exception.
+    """
+    started = time.monotonic()
+    where = tracking_uri(uri, home)
+    outcomes = collect.collect(record, store)
+    work = Projection(deadline=None if limit_s is None else started + limit_s)
+    try:
+        client = tracking_server.connect(where, home)
+        experiment = tracking_runs.experiment(
+            client, str(record["name"]), tracking_server.artifact_root(where, home), NOTE
+        )
+        sweep, cells = _wanted(record, outcomes, report)
+        work.carry_out(Tracker(client, where, experiment), sweep, cells)
+        problem = "; ".join(f"{name}: {why}" for name, why in work.refused.items())
+    except _trouble() as error:
+        problem = _one_line(error)
+    problem = redact(problem, where)
+    if problem:
+        log.warning(
+            "MLflow at %s is not up to date: %s. No result is lost: `isorate sync` writes "
+            "what is missing once it can be reached (tracking.uri names another one).",
+            redact(where), problem,
+        )  # fmt: skip
+    return Summary(
+        uri=redact(where),
+        created=len(work.created),
+        updated=len(work.updated - work.created),
+        unchanged=len(work.seen - work.updated - work.created),
+        removed=work.removed,
+        problem=problem,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _wanted(
+    record: Json, outcomes: Sequence[CellOutcome], report: Path | None
+) -> tuple[Wanted, list[Wanted]]:
+    """The parent run, and the run of every cell that has begun."""
+    files = [path for path in sorted(report.rglob("*")) if path.is_file()] if report else []
+    sweep = tracking_run.sweep_run(
+        record, outcomes, {path.relative_to(report).as_posix(): path for path in files if report}
+    )
+    names, kept = tracking_run.names(outcomes), retained(outcomes)
+    begun = [outcome for outcome in outcomes if outcome.begun]
+    return sweep, [tracking_run.wanted(o, names[o.key], kept[o.key]) for o in begun]
+
+
+def _trouble() -> tuple[type[Exception], ...]:
+    """What an MLflow that does not work raises; ImportError is a missing database driver."""
+    plain = (Unreachable, OutOfTime, OSError, ImportError)
+    if "mlflow" not in sys.modules:
+        return plain
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (*plain, MlflowException, SQLAlchemyError)
+
+
+def _one_line(error: Exception) -> str:
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return first if len(first) <= LONGEST else first[:LONGEST] + "..."

@@ -1,0 +1,251 @@
+"""What MLflow should show of a cell: a pure function of what became of it.
+
+Metric names are ``group/name``: MLflow draws one section of charts per group, so all
+tasks of one metric stand side by side (``acc/cloze``, ``acc/capitals``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sweeper.collect import CellOutcome, Json, StageOutcome, devices, epoch
+
+CELL = "isorate.cell"
+SWEEP = "isorate.sweep"
+STATUS = {"done": "FINISHED", "failed": "FAILED", "missing": "RUNNING"}
+DENSE_BITS = 16
+LONGEST_PARAM = 500
+LONGEST_TAG = 2000
+LONGEST_PART = 100
+
+_AXES = ("sparsity", "pattern", "bits", "mask", "prune_method", "quant_method", "calibration_seed")
+_AXIS_OPTIONS = {"method", "sparsity", "pattern", "bits", "mask", "seed"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """One run as it should be.
+
+    Attributes:
+        identity: the tag that finds it again: name and value, unique in its experiment.
+        params, metrics, tags: as MLflow stores them; metrics are finite.
+        artifacts: path below the run's artifacts -> text, or a file to copy.
+        status: an MLflow run status.
+        start, end: milliseconds since the epoch; None when nothing has run.
+        retracted: tasks whose scores the run may show already and must not.
+    """
+
+    identity: tuple[str, str]
+    name: str
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: Mapping[str, str]
+    artifacts: Mapping[str, str | Path]
+    status: str
+    start: int | None = None
+    end: int | None = None
+    retracted: frozenset[str] = frozenset()
+
+
+def names(outcomes: Sequence[CellOutcome]) -> dict[str, str]:
+    """Cell key -> run name: its label, with as much more as makes it the only one."""
+    several = len({o.cell["model"] for o in outcomes}) > 1
+    chosen = {
+        o.key: f"{o.cell['model']}: {o.cell['label']}" if several else str(o.cell["label"])
+        for o in outcomes
+    }
+    for more in (_seed, _methods, _short_key):
+        count = Counter(chosen.values())
+        for outcome in outcomes:
+            name = chosen[outcome.key]
+            if count[name] > 1 and (addition := more(outcome)):
+                chosen[outcome.key] = f"{name} ({addition})"
+    return chosen
+
+
+def wanted(outcome: CellOutcome, name: str, retained: Mapping[str, float]) -> Wanted:
+    """The run of one cell.
+
+    Args:
+        outcome: the cell and what the store holds of it.
+        name: the run's name, see `names`.
+        retained: its metrics against the dense cell, see `sweeper.retained`.
+    """
+    times = [_times(stage) for stage in outcome.stages if stage.manifest]
+    metrics = {"TCr": float(outcome.cell["tcr"]), **_metrics(outcome), **retained}
+    return Wanted(
+        identity=(CELL, outcome.key),
+        name=name,
+        params=_params(outcome.cell),
+        metrics={k: v for k, v in metrics.items() if math.isfinite(v)},
+        tags=_tags(outcome),
+        artifacts=_artifacts(outcome),
+        status=STATUS[outcome.status],
+        start=min((start for start, _ in times), default=None),
+        end=max((end for _, end in times), default=None),
+        retracted=frozenset(map(_part, _tasks(outcome.cell))) - set(outcome.scores)
+        if outcome.status == "failed"
+        else frozenset(),
+    )
+
+
+def sweep_run(record: Json, outcomes: Sequence[CellOutcome], report: Mapping[str, Path]) -> Wanted:
+    """The parent run of all cells: how far the sweep is, its plan and its report.
+
+    Args:
+        record: the recorded plan (or several merged).
+        outcomes: its cells.
+        report: path below ``report/`` -> file.
+    """
+    count = Counter(outcome.status for outcome in outcomes)
+    spans = [_times(s) for o in outcomes for s in o.stages if s.manifest]
+    failed = [str(o.cell["label"]) for o in outcomes if o.status == "failed"]
+    tags = {"isorate.reason": f"failed: {', '.join(failed)}"} if failed else {}
+    status = "missing" if count["missing"] else "failed" if failed else "done"
+    plan = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    files: dict[str, str | Path] = {f"report/{path}": file for path, file in report.items()}
+    return Wanted(
+        identity=(SWEEP, str(record["name"])),
+        name=str(record["name"]),
+        params={},
+        metrics={f"cells/{name}": float(count[name]) for name in STATUS},
+        tags={k: v[:LONGEST_TAG] for k, v in {"isorate.status": status, **tags}.items()},
+        artifacts={"plan.json": plan, **files},
+        status=STATUS[status],
+        start=min((start for start, _ in spans), default=None),
+        end=max((end for _, end in spans), default=None),
+    )
+
+
+def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(slash-joined path, scalar) of a JSON value; lists are leaves.
+
+    Maps keyed by module names ("model.layers.0.q_proj") are left out: a chart per
+    layer would bury the others, and the artifact has them.
+    """
+    if not isinstance(tree, Mapping):
+        yield prefix, tree
+        return
+    for key, value in tree.items():
+        if "." not in key:
+            yield from leaves(value, f"{prefix}/{key}" if prefix else key)
+
+
+def _metrics(outcome: CellOutcome) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for task, result in outcome.scores.items():
+        for metric, entry in result["metrics"].items():
+            group = metric.split(",")[0]
+            parts = {group: entry["value"], f"{group}_stderr": entry.get("stderr")}
+            parts[f"{group}_n"] = entry.get("n")
+            found |= {_path(g, task): float(v) for g, v in parts.items() if v is not None}
+    for path, value in leaves(outcome.measured or {}):
+        if isinstance(value, int | float):
+            found[_path(*path.split("/")) if "/" in path else _path("measure", path)] = float(value)
+    for stage in outcome.stages:
+        if stage.manifest and "seconds" in stage.manifest:
+            found[_path("seconds", stage.name)] = float(stage.manifest["seconds"])
+    return found
+
+
+def _params(cell: Json) -> dict[str, str]:
+    params: dict[str, Any] = {"model": cell["model"]}
+    params |= {axis: cell.get(axis) for axis in _AXES}
+    params["pattern"] = cell["pattern"] if cell["sparsity"] else "none"
+    params["tasks"] = _tasks(cell)
+    for section in _sections(cell):
+        for path, value in leaves(cell["config"].get(section) or {}, section):
+            if path.split("/")[-1] not in _AXIS_OPTIONS:
+                params[path.replace("/", ".")] = value
+    return {k: _text(v)[:LONGEST_PARAM] for k, v in params.items() if v is not None}
+
+
+def _sections(cell: Json) -> Iterator[str]:
+    """The sections that mean something to the cell: a dense one has no prune options."""
+    pruned, quantized = bool(cell["sparsity"]), cell["bits"] < DENSE_BITS
+    yield from ("prune",) * pruned + ("quant",) * quantized
+    yield from ("calibration",) * (pruned or quantized)
+
+
+def _tags(outcome: CellOutcome) -> dict[str, str]:
+    cell, tags = outcome.cell, {"isorate.status": outcome.status}
+    tags |= {"isorate.label": cell["label"], "isorate.reason": outcome.reason}
+    collapsed = sorted(t for t, r in outcome.scores.items() if r.get("collapsed"))
+    tags |= {"isorate.collapsed": ", ".join(collapsed), "isorate.device": devices(outcome)}
+    for stage in outcome.stages:
+        tags[f"isorate.stage.{stage.name.replace(' ', '.')}"] = stage.key
+    for fact in ("host", "commit"):
+        values = {
+            str(s.manifest[fact]) for s in outcome.stages if s.manifest and s.manifest.get(fact)
+        }
+        tags[f"isorate.{fact}"] = ", ".join(sorted(values))
+    tags |= {f"version.{name}": text for name, text in _versions(outcome.stages).items()}
+    return {_part(k): v[:LONGEST_TAG] for k, v in tags.items() if v}
+
+
+def _tasks(cell: Json) -> list[str]:
+    return sorted(cell["stages"].get("evaluate", {}))
+
+
+def _versions(stages: Sequence[StageOutcome]) -> dict[str, str]:
+    """Library -> its version, or all versions where the cell's stages differ."""
+    found: dict[str, set[str]] = {}
+    for stage in stages:
+        for library, version in ((stage.manifest or {}).get("versions") or {}).items():
+            found.setdefault(library, set()).add(str(version))
+    return {library: ", ".join(sorted(versions)) for library, versions in found.items()}
+
+
+def _artifacts(outcome: CellOutcome) -> dict[str, str | Path]:
+    import yaml
+
+    stages = {}
+    for stage in outcome.stages:
+        record = {"result": stage.result, "manifest": stage.manifest, "failure": stage.failure}
+        stages[stage.name] = {k: v for k, v in record.items() if v is not None}
+    config = yaml.safe_dump(outcome.cell["config"], sort_keys=False, allow_unicode=True)
+    written = json.dumps(stages, indent=2, sort_keys=True, ensure_ascii=False)
+    return {"config.yaml": config, "stages.json": written + "\n"}
+
+
+def _times(stage: StageOutcome) -> tuple[int, int]:
+    manifest = stage.manifest or {}
+    return epoch(manifest["started"]), epoch(manifest["ended"])
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ", ".join(_text(v) for v in value)
+    return str(value)
+
+
+def _part(name: str) -> str:
+    """One part of a metric or tag name; MLflow allows letters, digits and _-. : in it."""
+    clean = "".join(c if (c.isalnum() and c.isascii()) or c in "_-. :" else "_" for c in name)
+    return clean[:LONGEST_PART].strip(". ") or "_"
+
+
+def _path(*parts: str) -> str:
+    return "/".join(_part(part) for part in parts)
+
+
+def _seed(outcome: CellOutcome) -> str:
+    seed = outcome.cell.get("calibration_seed")
+    return "" if seed is None else f"seed {seed}"
+
+
+def _methods(outcome: CellOutcome) -> str:
+    used = (outcome.cell.get("prune_method"), outcome.cell.get("quant_method"))
+    return ", ".join(str(method) for method in used if method not in (None, "", "none"))
+
+
+def _short_key(outcome: CellOutcome) -> str:
+    return outcome.key[:8]

@@ -1,0 +1,118 @@
+"""The way to MLflow: which store, whether anything answers there, a client that gives up soon."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+from sweeper import files, owner
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CONNECT_S = 3.0
+
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # With MLflow's own 7 retries one call to a dead server blocks for four minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.tracking")
+
+
+class Unreachable(Exception):
+    """Nothing can be written at the tracking URI; the message says what was tried."""
+
+
+def default_uri(home: Path) -> str:
+    """The store of a home: SQLite, beside its outputs."""
+    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
+
+
+def artifact_root(uri: str, home: Path) -> str | None:
+    """Where a store of files keeps artifacts; None where a server decides."""
+    if uri != default_uri(home):
+        return None
+    return (home.resolve() / "mlartifacts").as_uri()
+
+
+def connect(uri: str, home: Path) -> MlflowClient:
+    """A client that gives up within seconds; what the user's environment sets stays.
+
+    Raises:
+        Unreachable: nothing answers, or the database is locked or cannot be written.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in _CHATTY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    if uri == default_uri(home):
+        _initialise(home)
+    _probe(uri)
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+def _probe(uri: str) -> None:
+    parts = urlsplit(uri)
+    scheme = parts.scheme.split("+")[0]
+    if scheme == "sqlite":
+        _probe_sqlite(uri.split(":///", 1)[-1])
+    elif scheme in _PORTS and parts.hostname and not _proxied(scheme, parts.hostname):
+        address = (parts.hostname, parts.port or _PORTS[scheme])
+        try:
+            socket.create_connection(address, timeout=CONNECT_S).close()
+        except OSError as error:
+            raise Unreachable(f"nothing answers at {address[0]}:{address[1]} ({error})") from error
+
+
+def _proxied(scheme: str, host: str) -> bool:
+    return scheme in getproxies() and not proxy_bypass(host)
+
+
+def _probe_sqlite(path: str) -> None:
+    """MLflow would wait 20 s for a locked database, at every call."""
+    try:
+        with closing(sqlite3.connect(path, timeout=CONNECT_S, isolation_level=None)) as database:
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        raise Unreachable(f"{path}: {error}") from error
+
+
+def _initialise(home: Path) -> None:
+    """Make the database aside and link it into place: many at once would break its migration."""
+    target = home.resolve() / "mlflow.db"
+    if target.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    # Where `gc` looks for what a killed process left behind.
+    aside = target.parent / "store" / "tmp" / f"mlflow-db.{owner.new_id()}"
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        made = SqlAlchemyStore(f"sqlite:///{aside}", str(artifact_root(default_uri(home), home)))
+        made.engine.dispose()
+        _publish(aside, target)
+    finally:
+        files.remove(aside)
+
+
+def _publish(made: Path, target: Path) -> None:
+    """Give a file its name unless another process was first."""
+    try:
+        os.link(made, target)
+    except OSError:  # it exists, or this file system has no links
+        if not target.exists():
+            made.rename(target)

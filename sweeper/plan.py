@@ -26,6 +26,7 @@ class Stage:
         sources: role -> a path (or hub id) outside the store; not part of the identity.
         label: for people; not part of the identity.
         work: how much there is to do, in parameters times tokens; for estimates only.
+        bulk_bytes: about how large its checkpoint will be; for estimates only.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Stage:
     sources: Mapping[str, str]
     label: str
     work: float
+    bulk_bytes: float = 0.0
 
     @cached_property
     def key(self) -> str:
@@ -61,6 +63,7 @@ class Stage:
             "sources": dict(self.sources),
             "label": self.label,
             "work": self.work,
+            "bulk_bytes": self.bulk_bytes,
         }
 
 

@@ -145,6 +145,7 @@ class _Stager:
             sources={"gguf": model.source},
             label=section["name"],
             work=float(model.shapes.parameters),
+            bulk_bytes=model.shapes.bytes(16),
         )
 
     def _prune(self, pruning: Pruning, section: Frozen, calibration: Frozen) -> Stage:
@@ -156,8 +157,9 @@ class _Stager:
             "pattern": pruning.pattern,
             **_thawed(pruning.options),
         }
+        size = model.shapes.bytes(16) + model.shapes.linear_parameters / 8
         return self._compression(
-            "prune", meaning, pruning.label, section, calibration, parent, model
+            "prune", meaning, pruning.label, section, calibration, parent, model, size
         )
 
     def _quantize(
@@ -172,7 +174,11 @@ class _Stager:
         }
         before = f"{parent.label} + " if parent is not None and parent.kind == "prune" else ""
         label = before + quant.label
-        return self._compression("quantize", meaning, label, section, calibration, parent, model)
+        group = meaning.get("group_size", -1)
+        size = model.shapes.bytes(quant.bits + (16 / group if group > 0 else 0))
+        return self._compression(
+            "quantize", meaning, label, section, calibration, parent, model, size
+        )
 
     def _compression(
         self,
@@ -183,6 +189,7 @@ class _Stager:
         calibration: Frozen,
         parent: Stage | None,
         model: inputs.Model,
+        bulk_bytes: float,
     ) -> Stage:
         method = methods.method(meaning["method"])
         refusal = method.refusal({**meaning, "shapes": model.shapes.linear})
@@ -205,6 +212,7 @@ class _Stager:
             sources=read["sources"] | ({"calibration": path} if path else {}),
             label=label,
             work=float(model.shapes.linear_parameters) * tokens,
+            bulk_bytes=bulk_bytes,
         )
 
     def _measure(

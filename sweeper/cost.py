@@ -1,0 +1,191 @@
+"""What a plan will cost: seconds per stage, wall time, and the disk at its peak.
+
+Seconds are measured where the store has the very stage, scaled from stages of the same
+kind where it has those, and otherwise assumed from the model's size; each estimate says
+which. The disk is found by playing the plan through with the given number of workers.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Protocol
+
+from sweeper.plan import Plan, Stage
+
+_ASSUMED_RATE = {
+    # Work units (parameters x tokens, parameters x documents, parameters) per second: one
+    # CPU core, and one data-centre GPU. Rough; the first measured stage replaces them.
+    "cpu": {"convert": 2e7, "prune": 9e9, "quantize": 9e9, "measure": 4e7, "evaluate": 2e9},
+    "cuda": {"convert": 2e8, "prune": 5e12, "quantize": 5e12, "measure": 4e8, "evaluate": 1e11},
+}
+_READERS = ("prune", "quantize", "measure", "evaluate")
+
+
+class Measured(Protocol):
+    """The part of the store that tells what stages took."""
+
+    def manifest(self, spec: Mapping[str, object]) -> Mapping[str, object] | None:
+        """The manifest of a committed stage, else None."""
+        ...
+
+    def scan(self, kind: str) -> frozenset[str]:
+        """The keys of a kind that are done."""
+        ...
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of one stage and where the number comes from: measured, scaled or assumed."""
+
+    seconds: float
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What is still to be done.
+
+    Attributes:
+        estimates: stage key -> its estimate.
+        pending: keys of the stages that are not done.
+        seconds: of all pending stages together.
+        wall_seconds: with the given workers, longest chain first.
+        peak_bytes: the most that checkpoints and masks take at one time.
+    """
+
+    estimates: Mapping[str, Estimate]
+    pending: frozenset[str]
+    seconds: float
+    wall_seconds: float
+    peak_bytes: int
+
+    def sources(self) -> str:
+        """Which kinds of estimate went into the total."""
+        used = {self.estimates[key].source for key in self.pending}
+        return ", ".join(sorted(used)) or "nothing to do"
+
+
+def cost(plan: Plan, store: Measured, *, device: str, workers: int, keep: str) -> Cost:
+    """What carrying out the plan costs from here on.
+
+    Args:
+        plan: the plan.
+        store: knows which stages are done and what they took.
+        device: "cpu" or "cuda", for what has to be assumed.
+        workers: stages at a time.
+        keep: the checkpoint policy: keep, pruned or drop.
+    """
+    done = {key for kind in _ASSUMED_RATE[device] for key in store.scan(kind)}
+    pending = frozenset(key for key in plan.stages if key not in done)
+    estimates = _estimates(plan, store, pending, device)
+    wall, peak = _play(plan, pending, estimates, workers, keep)
+    return Cost(
+        estimates=estimates,
+        pending=pending,
+        seconds=sum(estimates[key].seconds for key in pending),
+        wall_seconds=wall,
+        peak_bytes=round(peak),
+    )
+
+
+def _estimates(
+    plan: Plan, store: Measured, pending: frozenset[str], device: str
+) -> dict[str, Estimate]:
+    measured: dict[str, float] = {}
+    rates: dict[str, list[float]] = {}
+    for key, stage in plan.stages.items():
+        if key not in pending:
+            manifest = store.manifest({"kind": stage.kind, "key": key}) or {}
+            measured[key] = float(str(manifest.get("seconds", 0.0)))
+            if measured[key] > 0 and manifest.get("device") == device:
+                rates.setdefault(stage.kind, []).append(stage.work / measured[key])
+    scaled = {kind: median(values) for kind, values in rates.items()}
+    found: dict[str, Estimate] = {}
+    for key, stage in plan.stages.items():
+        if key in measured:
+            found[key] = Estimate(measured[key], "measured")
+        elif stage.kind in scaled:
+            found[key] = Estimate(stage.work / scaled[stage.kind], "scaled")
+        else:
+            found[key] = Estimate(stage.work / _ASSUMED_RATE[device][stage.kind], "assumed")
+    return found
+
+
+def longest_chains(stages: Iterable[Stage], seconds: Mapping[str, float]) -> dict[str, float]:
+    """Stage key -> seconds of the longest chain of work that begins with it."""
+    ordered = list(stages)
+    chain = {stage.key: seconds[stage.key] for stage in ordered}
+    for stage in reversed(ordered):
+        for parent in stage.parents.values():
+            if parent.key in chain:
+                through = seconds[parent.key] + chain[stage.key]
+                chain[parent.key] = max(chain[parent.key], through)
+    return chain
+
+
+def _play(
+    plan: Plan,
+    pending: frozenset[str],
+    estimates: Mapping[str, Estimate],
+    workers: int,
+    keep: str,
+) -> tuple[float, float]:
+    """(wall seconds, peak bytes of bulk) of carrying out the pending stages."""
+    todo = [stage for stage in plan.stages.values() if stage.key in pending]
+    seconds = {stage.key: estimates[stage.key].seconds for stage in todo}
+    chain = longest_chains(todo, seconds)
+    waiting = {s.key: {p.key for p in s.parents.values()} & pending for s in todo}
+    readers = _readers(todo)
+    disk = _Disk(keep)
+    ready = [(-chain[s.key], s.key) for s in todo if not waiting[s.key]]
+    heapq.heapify(ready)
+    running: list[tuple[float, str]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < workers:
+            key = heapq.heappop(ready)[1]
+            disk.write(plan.stages[key])
+            heapq.heappush(running, (now + seconds[key], key))
+        now, key = heapq.heappop(running)
+        for child in readers.get(key, ()):
+            waiting[child].discard(key)
+            if not waiting[child]:
+                heapq.heappush(ready, (-chain[child], child))
+        disk.finished(plan.stages[key], readers)
+    return now, disk.peak
+
+
+def _readers(stages: Sequence[Stage]) -> dict[str, list[str]]:
+    """Stage key -> keys of the stages that read its output."""
+    found: dict[str, list[str]] = {}
+    for stage in stages:
+        for parent in {p.key for p in stage.parents.values()}:
+            found.setdefault(parent, []).append(stage.key)
+    return found
+
+
+class _Disk:
+    """Bytes of checkpoints on disk while a plan is played through."""
+
+    def __init__(self, keep: str) -> None:
+        self._kept_kinds = {"keep": _READERS + ("convert",), "pruned": ("convert", "prune")}.get(
+            keep, ()
+        )
+        self._alive: dict[str, float] = {}
+        self._read: dict[str, int] = {}
+        self.peak = 0.0
+
+    def write(self, stage: Stage) -> None:
+        self._alive[stage.key] = stage.bulk_bytes
+        self.peak = max(self.peak, sum(self._alive.values()))
+
+    def finished(self, stage: Stage, readers: Mapping[str, list[str]]) -> None:
+        for parent in {p.key: p for p in stage.parents.values()}.values():
+            self._read[parent.key] = self._read.get(parent.key, 0) + 1
+            last = self._read[parent.key] == len(readers.get(parent.key, ()))
+            if last and parent.kind not in self._kept_kinds:
+                self._alive.pop(parent.key, None)
+

@@ -1,0 +1,142 @@
+"""A sweep on disk: the plans that were recorded under its name, its logs and its report.
+
+    <home>/sweeps/<name>/plan-<hash>.json   one file per distinct plan, written once
+    <home>/sweeps/<name>/logs/              what stages printed
+    <home>/sweeps/<name>/report/            tables, figures, the HTML page
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sweeper import collect, files
+from sweeper.errors import BadInput
+from sweeper.identity import key_of
+from sweeper.plan import Plan, PlannedCell
+
+Json = dict[str, Any]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's directory below a home."""
+
+    home: Path
+    name: str
+
+    def __post_init__(self) -> None:
+        """Refuse a name that could leave the directory of sweeps."""
+        if not _NAME.fullmatch(self.name):
+            raise BadInput(
+                "name", self.name, "letters, digits, '.', '_', '+' and '-' (at most 100)."
+            )
+
+    @property
+    def path(self) -> Path:
+        """Where everything that belongs to this sweep alone is."""
+        return self.home / "sweeps" / self.name
+
+    @property
+    def logs(self) -> Path:
+        """What its stages printed."""
+        return self.path / "logs"
+
+    @property
+    def report(self) -> Path:
+        """Tables, figures and the HTML page."""
+        return self.path / "report"
+
+    def record(self, plan: Plan, overrides: Sequence[str]) -> None:
+        """Write the plan down, once; recording the same plan again changes nothing."""
+        meaning = plan_json(plan)
+        target = self.path / f"plan-{key_of(meaning)}.json"
+        if not target.exists():
+            head = {
+                "name": self.name,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "overrides": list(overrides),
+            }
+            files.write_json(target, head | meaning)
+
+    def load(self) -> Json:
+        """All plans of this name as one record; each stage has its parents' records inside.
+
+        Raises:
+            BadInput: nothing was ever recorded under this name.
+        """
+        records = [read_plan(path) for path in sorted(self.path.glob("plan-*.json"))]
+        if not records:
+            known = ", ".join(sweeps(self.home)) or "none yet"
+            raise BadInput(
+                "name", self.name, f"no such sweep in {self.home}; valid: {known}.",
+                "`isorate list` shows them; `isorate run` makes one.",
+            )  # fmt: skip
+        return dict(collect.merge(records))
+
+
+def sweeps(home: Path) -> list[str]:
+    """Names of the sweeps of a home."""
+    return sorted({path.parent.name for path in (home / "sweeps").glob("*/plan-*.json")})
+
+
+def read_plan(path: Path) -> Json:
+    """One recorded plan, with each stage's parents inside it."""
+    record: Json = files.read_json(path)
+    return record | {"stages": nested(record["stages"])}
+
+
+def nested(stages: Mapping[str, Json]) -> dict[str, Json]:
+    """Stage records whose parents are records instead of keys (shared, not copied)."""
+    specs = {key: dict(stage) for key, stage in stages.items()}
+    for spec in specs.values():
+        spec["parents"] = {role: specs[key] for role, key in spec["parents"].items()}
+    return specs
+
+
+def plan_json(plan: Plan) -> Json:
+    """A plan as JSON data: its cells, and its stages by key."""
+    return {
+        "cells": [cell_json(cell) for cell in plan.cells],
+        "stages": {key: stage.record() for key, stage in plan.stages.items()},
+    }
+
+
+def cell_json(planned: PlannedCell) -> Json:
+    """A planned cell as JSON data."""
+    cell = planned.cell
+    return {
+        "key": planned.key,
+        "label": planned.label,
+        "model": cell.model["name"],
+        "tcr": cell.tcr,
+        "sparsity": cell.sparsity,
+        "pattern": cell.pruning.pattern if cell.pruning else "",
+        "bits": cell.bits,
+        "mask": cell.mask,
+        "prune_method": cell.pruning.method if cell.pruning else "",
+        "quant_method": cell.quantization.method if cell.quantization else "",
+        "calibration_seed": cell.calibration["seed"] if cell.calibration else None,
+        "config": _config(planned),
+        "stages": {role: stage.key for role, stage in planned.stages.items()}
+        | {"evaluate": {name: stage.key for name, stage in planned.tasks.items()}},
+    }
+
+
+def _config(planned: PlannedCell) -> Json:
+    cell = planned.cell
+    sections: Json = {"model": cell.model.dict, "tasks": cell.tasks.dict}
+    if cell.calibration:
+        sections["calibration"] = cell.calibration.dict
+    for name in ("prune", "quantize"):
+        if name in planned.stages:
+            own = ("model", "calibration", "compute_dtype", "save_dtype")
+            params = planned.stages[name].params
+            sections[name] = {k: v for k, v in params.items() if k not in own}
+    return sections

@@ -82,7 +82,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A `booktabs` table float; needs \\usepackage{booktabs} and nothing else."""
+    r"""A table float in the style of booktabs; needs \usepackage{booktabs} and nothing else."""
     form = "".join("l" if column.form == "text" else "r" for column in table.columns)
     head = " & ".join(latex(column.title) for column in table.columns)
     body = [" & ".join(latex(text(c, row)) for c in table.columns) for row in records(table)]

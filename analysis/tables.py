@@ -5,7 +5,7 @@ A `Table` carries numbers at full precision; `analysis.render` rounds and writes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -215,7 +215,7 @@ def _standing(verdict: Verdict, row: int, out: dict[int, str]) -> str:
     return "highest, undecided" if row == verdict.ranked[0] else "undecided"
 
 
-def _flags(row: dict[str, object]) -> str:
+def _flags(row: Mapping[Hashable, object]) -> str:
     flags = []
     if row["status"] == "done":
         flags += ["collapsed"] if row["collapsed"] is True else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
@@ -38,6 +39,8 @@ def plus_minus(value: float, stderr: float, digits: int = 3) -> str:
         return "1"
     if not np.isfinite(stderr):
         return f"{value:.{digits}f} ± ?"
+    if 0 < stderr < 10.0**-digits:  # a small error is not none: show its first digit
+        digits = min(6, -math.floor(math.log10(stderr)))
     return f"{value:.{digits}f} ± {stderr:.{digits}f}"
 
 

@@ -24,14 +24,13 @@ _COMPOSE_ONLY = ("--cfg", "-c", "--info", "-i")
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
-@hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
+@hydra.main(config_path="pkg://conf", config_name="config")
 def _application(_: DictConfig) -> None:
     """Never called: every verb is a multirun, and our Sweeper runs no jobs of its own."""
 
 
 def main() -> None:
     """Entry point of the console command ``isorate``."""
-    config.register()
     try:
         sys.argv[1:] = arguments(sys.argv[1:])
         _complete_verbs()

@@ -170,4 +170,4 @@ def _nested(annotation: Any) -> type | None:
 
 def register() -> None:
     """Make the schema known to Hydra, as ``schema`` in the defaults list of config.yaml."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="schema", node=Config, replace=True)

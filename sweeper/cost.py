@@ -54,8 +54,12 @@ class Cost:
         seconds: of all pending stages together.
         wall_seconds: with the given workers, longest chain first.
         peak_bytes: the most that checkpoints and masks take at one time.
+        workers: stages at a time.
+        device: "cpu" or "cuda".
     """
 
+    workers: int
+    device: str
     estimates: Mapping[str, Estimate]
     pending: frozenset[str]
     seconds: float
@@ -83,6 +87,8 @@ def cost(plan: Plan, store: Measured, *, device: str, workers: int, keep: str) -
     estimates = _estimates(plan, store, pending, device)
     wall, peak = _play(plan, pending, estimates, workers, keep)
     return Cost(
+        workers=workers,
+        device=device,
         estimates=estimates,
         pending=pending,
         seconds=sum(estimates[key].seconds for key in pending),

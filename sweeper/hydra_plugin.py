@@ -26,7 +26,11 @@ class IsorateSweeperConf:
 
 
 ConfigStore.instance().store(
-    group="hydra/sweeper", name="isorate", node=IsorateSweeperConf, provider="isorate"
+    group="hydra/sweeper",
+    name="isorate",
+    node=IsorateSweeperConf,
+    provider="isorate",
+    replace=True,
 )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from omegaconf import DictConfig
 
+    from sweeper.cost import Cost
     from sweeper.plan import Plan
     from sweeper.store import Store
     from sweeper.sweep import Sweep
@@ -80,6 +81,20 @@ class Request:
         from sweeper.planning import plan
 
         return plan(self.config, self.loader, self.arguments)
+
+    @cached_property
+    def cost(self) -> Cost:
+        """What carrying out the plan costs from here on."""
+        from sweeper.cost import cost
+
+        seats = self.launcher.seats(len(self.plan.stages))
+        return cost(
+            self.plan,
+            self.store,
+            device="cpu" if seats[0] is None else "cuda",
+            workers=len(seats),
+            keep=self.config.checkpoints,
+        )
 
     @property
     def as_json(self) -> bool:

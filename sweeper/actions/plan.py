@@ -8,7 +8,7 @@ from typing import Any
 
 from sweeper import show
 from sweeper.actions import Request
-from sweeper.cost import Cost, cost
+from sweeper.cost import Cost
 from sweeper.plan import Plan
 from sweeper.sweep import cell_json
 
@@ -17,14 +17,7 @@ _SHOWN = 12
 
 def perform(request: Request) -> int:
     """Print the plan; touches nothing."""
-    plan = request.plan
-    spent = cost(
-        plan,
-        request.store,
-        device=request.launcher.device,
-        workers=request.launcher.width,
-        keep=request.config.checkpoints,
-    )
+    plan, spent = request.plan, request.cost
     request.answer(document(request, plan, spent), text(request, plan, spent))
     return 0
 
@@ -49,8 +42,8 @@ def document(request: Request, plan: Plan, spent: Cost) -> dict[str, Any]:
             "wall_seconds": round(spent.wall_seconds, 1),
             "estimates": spent.sources(),
             "peak_checkpoint_bytes": spent.peak_bytes,
-            "workers": request.launcher.width,
-            "device": request.launcher.device,
+            "workers": spent.workers,
+            "device": spent.device,
         },
     }
 
@@ -108,13 +101,12 @@ def _stages(request: Request, plan: Plan, spent: Cost) -> str:
     kinds = ", ".join(f"{count} {kind}" for kind, count in _kinds(plan).items())
     saved = plan.unshared - len(plan.stages)
     done = len(plan.stages) - len(spent.pending)
-    launcher = request.launcher
     return "\n".join(
         [
             f"Stages: {len(plan.stages)} ({kinds}); sharing saves {saved}; {done} are done",
             f"Cost:   {show.duration(spent.seconds)} of work, about "
-            f"{show.duration(spent.wall_seconds)} with {launcher.width} workers on "
-            f"{launcher.device} (estimates: {spent.sources()})",
+            f"{show.duration(spent.wall_seconds)} with {spent.workers} workers on "
+            f"{spent.device} (estimates: {spent.sources()})",
             f"Disk:   {show.size(spent.peak_bytes)} of checkpoints at the peak "
             f"(checkpoints={request.config.checkpoints})",
         ]

@@ -1,0 +1,23 @@
+"""``isorate list``: the sweeps of this home."""
+
+from __future__ import annotations
+
+from sweeper import collect, show
+from sweeper.actions import Request
+from sweeper.sweep import Sweep, sweeps
+
+
+def perform(request: Request) -> int:
+    """Print each recorded sweep with the number of its cells by state."""
+    found = [_row(request, name) for name in sweeps(request.home)]
+    names = ["name", "cells", "done", "failed", "missing"]
+    rows = [[str(row[name]) for name in names] for row in found]
+    text = show.table(names, rows) if rows else f"no sweeps in {request.home}"
+    request.answer({"home": str(request.home), "sweeps": found}, text)
+    return 0
+
+
+def _row(request: Request, name: str) -> dict[str, object]:
+    outcomes = collect.collect(Sweep(request.home, name).load(), request.store)
+    states = {s: sum(o.status == s for o in outcomes) for s in ("done", "failed", "missing")}
+    return {"name": name, "cells": len(outcomes), **states}

@@ -1,0 +1,37 @@
+"""``isorate logs``: what the stages of one cell printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweeper import collect
+from sweeper.actions import Request
+from sweeper.collect import CellOutcome
+from sweeper.errors import BadInput, one_of
+
+
+def perform(request: Request) -> int:
+    """Print the logs of the cell that `cell` names, stage by stage."""
+    outcome = _cell(request)
+    logs: list[tuple[str, Path]] = [
+        (stage.name, request.sweep.logs / f"{stage.kind}-{stage.key}.log")
+        for stage in outcome.stages
+    ]
+    found = {name: path.read_text(errors="replace") for name, path in logs if path.is_file()}
+    text = "\n".join(f"==> {name} <==\n{content}" for name, content in found.items())
+    request.answer(
+        {"cell": outcome.cell["label"], "logs": found},
+        text or f"no stage of {outcome.cell['label']} has printed anything yet",
+    )
+    return 0
+
+
+def _cell(request: Request) -> CellOutcome:
+    outcomes = collect.collect(request.sweep.load(), request.store)
+    asked = request.config.cell
+    matching = [o for o in outcomes if asked in (o.cell["label"], o.key)]
+    if len(matching) != 1:
+        labels = list(dict.fromkeys(o.cell["label"] for o in outcomes))
+        valid = one_of(labels) if not matching else one_of([o.key for o in matching])
+        raise BadInput("cell", asked, valid + ".", "For example: isorate logs cell='25% + 4bit'")
+    return matching[0]

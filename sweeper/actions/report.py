@@ -1,0 +1,17 @@
+"""``isorate report``: tables, figures and verdicts from what is done."""
+
+from __future__ import annotations
+
+from sweeper import collect, conclude
+from sweeper.actions import Request
+
+
+def perform(request: Request) -> int:
+    """Write the report of a recorded sweep and print its verdicts."""
+    outcomes = collect.collect(request.sweep.load(), request.store)
+    files = conclude.report(request, outcomes)
+    request.answer(
+        {"name": request.sweep.name, "report": {name: str(path) for name, path in files.items()}},
+        files["verdicts"].read_text() + f"\nReport: {files['html']}",
+    )
+    return 0

@@ -1,0 +1,37 @@
+"""``isorate run``: carry out the plan, then report and log. Run again to resume."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sweeper import checkpoints, conclude
+from sweeper.actions import Request
+from sweeper.sweep import nested, plan_json
+
+
+def perform(request: Request) -> int:
+    """Carry out what is missing of the plan; 0 if all of its cells are done, else 1."""
+    plan, spent, sweep = request.plan, request.cost, request.sweep
+    request.store.check(spent.peak_bytes if spent.pending else 0)
+    sweep.record(plan, request.arguments)
+    specs = _specs(request)
+    drop = checkpoints.Dropper(
+        request.store, request.home, list(specs.values()), request.config.checkpoints
+    )
+    outcome = request.launcher.carry_out(
+        list(specs.values()),
+        request.store,
+        observer=request.launcher.observer(f"{sweep.name}: {len(plan.cells)} cells"),
+        logs=sweep.logs,
+        on_done=drop,
+    )
+    ended = {k: o.reason for k, o in outcome.stages.items() if o.state == "ended"}
+    return conclude.conclude(request, keys={cell.key for cell in plan.cells}, ended=ended)
+
+
+def _specs(request: Request) -> dict[str, dict[str, Any]]:
+    """The plan's stages as the launcher takes them, with their estimates."""
+    specs = nested(plan_json(request.plan)["stages"])
+    for key, estimate in request.cost.estimates.items():
+        specs[key]["estimate_s"] = round(estimate.seconds, 2)
+    return specs

@@ -1,0 +1,27 @@
+"""``isorate status``: what became of every cell of a recorded sweep."""
+
+from __future__ import annotations
+
+import time
+
+from sweeper import collect, conclude
+from sweeper.actions import Request
+
+_EVERY_S = 5.0
+
+
+def perform(request: Request) -> int:
+    """Print the state of every cell; 0 if all are done, else 1."""
+    while True:
+        outcomes = collect.collect(request.sweep.load(), request.store)
+        document = {
+            "name": request.sweep.name,
+            "cells": [conclude.cell_state(outcome) for outcome in outcomes],
+        }
+        if request.config.watch and not request.as_json:
+            print("\033[2J\033[H", end="")
+        request.answer(document, conclude.states(outcomes))
+        finished = all(outcome.status != "missing" for outcome in outcomes)
+        if finished or not request.config.watch:
+            return 0 if all(outcome.status == "done" for outcome in outcomes) else 1
+        time.sleep(_EVERY_S)

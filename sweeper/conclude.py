@@ -1,0 +1,134 @@
+"""From what the store holds to what people look at: the report, MLflow, and a few lines."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sweeper import collect, provenance, show
+from sweeper.actions import Request
+from sweeper.collect import CellOutcome
+from sweeper.errors import IsorateError
+
+log = logging.getLogger(__name__)
+
+
+def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str]) -> int:
+    """Report and log a sweep, and say how the cells that were asked for fared.
+
+    Args:
+        request: the command.
+        keys: the cells that were asked for.
+        ended: stages whose attempts ended for reasons outside the cell -> why.
+
+    Returns:
+        The exit status: 0 if all of these cells are done, else 1.
+    """
+    record = request.sweep.load()
+    outcomes = collect.collect(record, request.store)
+    asked = [outcome for outcome in outcomes if outcome.key in keys]
+    files = report(request, outcomes) if any(o.scores for o in outcomes) else {}
+    tracked = sync(request, record)
+    request.answer(
+        {
+            "name": request.sweep.name,
+            "cells": [cell_state(outcome) for outcome in asked],
+            "ended": dict(ended),
+            "report": {name: str(path) for name, path in files.items()},
+            "tracking": tracked,
+        },
+        _text(asked, ended, files, tracked),
+    )
+    return 0 if all(outcome.status == "done" for outcome in asked) else 1
+
+
+def report(request: Request, outcomes: Sequence[CellOutcome]) -> dict[str, Path]:
+    """Write the sweep's report; name of each file -> its path.
+
+    Raises:
+        IsorateError: the results cannot be reported, and why.
+    """
+    from analysis.report import write_report
+    from analysis.results import BadResults
+
+    try:
+        return write_report(
+            collect.results(outcomes),
+            request.sweep.report,
+            title=request.sweep.name,
+            provenance=provenance.of(request, outcomes),
+        )
+    except BadResults as refused:
+        raise IsorateError(f"no report: {refused}") from refused
+
+
+def sync(request: Request, record: Mapping[str, Any]) -> dict[str, Any]:
+    """Bring MLflow up to date; what was done, for people and scripts."""
+    if not request.config.tracking.enabled:
+        return {"enabled": False}
+    from sweeper import tracking
+
+    done = tracking.sync(
+        record,
+        request.store,
+        home=request.home,
+        uri=request.config.tracking.uri,
+        report=request.sweep.report if request.sweep.report.is_dir() else None,
+    )
+    counts = {name: getattr(done, name) for name in ("created", "updated", "unchanged", "removed")}
+    return {"enabled": True, "uri": done.uri, "problem": done.problem, **counts}
+
+
+def cell_state(outcome: CellOutcome) -> dict[str, Any]:
+    """One cell's state as JSON data."""
+    cell = outcome.cell
+    return {
+        "key": outcome.key,
+        "model": cell["model"],
+        "label": cell["label"],
+        "tcr": cell["tcr"],
+        "status": outcome.status,
+        "reason": outcome.reason,
+        "scores": {task: result["metrics"] for task, result in outcome.scores.items()},
+    }
+
+
+def states(outcomes: Sequence[CellOutcome]) -> str:
+    """All cells with their states, as a table and a count."""
+    rows = [(o.cell["model"], o.cell["label"], o.status, o.reason) for o in outcomes]
+    count = {s: sum(o.status == s for o in outcomes) for s in ("done", "failed", "missing")}
+    total = ", ".join(f"{n} {state}" for state, n in count.items() if n)
+    return f"{show.table(['model', 'cell', 'state', 'why'], rows)}\n\n{total}"
+
+
+def _text(
+    asked: Sequence[CellOutcome],
+    ended: Mapping[str, str],
+    files: Mapping[str, Path],
+    tracked: Mapping[str, Any],
+) -> str:
+    lines = [states(asked)]
+    if ended:
+        lines += ["", "Ended for a reason outside the cell; run again to go on:"]
+        lines += sorted({f"  {why}" for why in ended.values()})
+    if "verdicts" in files:
+        lines += ["", files["verdicts"].read_text().strip()]
+    if "html" in files:
+        lines += ["", f"Report: {files['html']}"]
+    if tracked.get("problem"):
+        lines += [f"MLflow: not up to date ({tracked['problem']}); isorate sync writes it later"]
+    elif tracked["enabled"]:
+        lines += [f"MLflow: {tracked['uri']}"]
+    return "\n".join(lines)
+
+
+def log_to_stderr() -> None:
+    """Messages of the front end, one plain line each."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("isorate: %(message)s"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)

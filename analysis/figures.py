@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,8 @@ MOST_ROWS = 48
 MOST_LABELS = 40
 MOST_SERIES = 16
 _STYLE = {
-    "svg.hashsalt": "isorate", "svg.fonttype": "path", "font.size": 9, "axes.titlesize": 10,
+    "svg.hashsalt": "isorate", "text.parse_math": False,
+    "svg.fonttype": "path", "font.size": 9, "axes.titlesize": 10,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "grid.color": "#e6e6e6", "grid.linewidth": 0.7, "axes.axisbelow": True,
     "legend.frameon": False, "legend.fontsize": 8, "errorbar.capsize": 2, "lines.markersize": 5,
@@ -62,7 +63,14 @@ class Figure:
 
 def all_figures(panels: Sequence[Panel]) -> list[Figure]:
     """Every figure of the report; those without a single point are not drawn."""
-    return [figure for panel in panels for figure in _of_model(panel)]
+    drawn: list[Figure] = []
+    for panel in panels:
+        taken = {figure.name for figure in drawn}
+        for figure in _of_model(panel):
+            # Two models may differ only in what a file name cannot hold.
+            again = sum(name.startswith(figure.name) for name in taken)
+            drawn.append(replace(figure, name=f"{figure.name}-{again + 1}") if again else figure)
+    return drawn
 
 
 def slug(name: str) -> str:
@@ -72,8 +80,8 @@ def slug(name: str) -> str:
 
 def _of_model(panel: Panel) -> Iterator[Figure]:
     table = summarise([panel]).assign(name=labels(panel))
-    shape = np.where(table["pattern"].str.contains(":"), "n:m", table["pattern"])
-    table["family"] = (table["prune_method"] + " " + shape).str.strip()
+    pairs = zip(table["prune_method"], table["pattern"], strict=True)
+    table["family"] = [f"{m} {'n:m' if ':' in p else p}".strip() for m, p in pairs]
     for by in ("sr2", "sr1"):
         yield from _against_rate(panel, table, by)
     yield from _per_cell(panel, table)
@@ -270,7 +278,8 @@ def _dodge(i: int, count: int, width: float) -> float:
 def _series(rows: pd.DataFrame, by: list[str]) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
     for i, (key, part) in enumerate(rows.groupby(by, sort=True)):
         name = " ".join(str(k) for k in key if k) if isinstance(key, tuple) else str(key)
-        yield name, COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)], part
+        marker = MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
+        yield name, COLOURS[i % len(COLOURS)], marker, part
 
 
 def _over_sparsity(axes: Any, rows: pd.DataFrame, y: str, by: list[str]) -> None:
@@ -289,7 +298,7 @@ def _over_bits(axes: Any, rows: pd.DataFrame, y: str, by: list[str]) -> None:
     bits = sorted(rows["bits"].unique(), reverse=True)
     series = list(_series(rows, by))
     for i, (name, colour, marker, part) in enumerate(series):
-        shift = _dodge(i, len(series), 0.5)
+        shift = _dodge(i, len(series), 0.25)
         at = part.assign(at=[bits.index(b) + shift for b in part["bits"]]).sort_values("at")
         _points(axes, at, "at", y, colour, marker, name, line=True)
     axes.set_xticks(range(len(bits)), [f"{b:g}" for b in bits])

@@ -1,0 +1,216 @@
+"""Writes the report of a sweep: one self-contained page, its tables and its figures.
+
+Equal results and provenance give equal bytes, so two runs can be compared by their files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from analysis import render
+from analysis.compare import Definition, Verdict, srcr_verdicts, verdicts
+from analysis.figures import Figure, all_figures
+from analysis.panel import NO_BASELINE, Panel, panels
+from analysis.results import Results
+from analysis.summary import retention_table
+from analysis.tables import Column, Table, all_tables, chance_notes
+from analysis.wording import conclusion, labels, sentences
+
+INDEX = "report.json"
+PAGE = "report.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One verdict as the page shows it."""
+
+    decided: bool
+    sentence: str
+    evidence: tuple[str, ...]
+    definition: Definition | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFindings:
+    """What the page says first about one model."""
+
+    model: str
+    findings: tuple[Finding, ...]
+    warnings: tuple[str, ...]
+
+
+def write_report(
+    results: Results, out: Path, *, title: str, provenance: Mapping[str, object]
+) -> dict[str, Path]:
+    """Write the page, the tables (CSV, Markdown, LaTeX), the figures (SVG, PNG) and the data.
+
+    Each file is replaced in one step and the page comes last, so a reader never meets half
+    a file. Files of an earlier report that this one does not have are removed; nothing else
+    in the directory is touched.
+
+    Args:
+        results: the checked results.
+        out: the directory, made if need be.
+        title: the heading of the page.
+        provenance: where the numbers come from (versions, commit, configuration); shown as
+            it is, so it must not hold times if equal runs are to give equal bytes.
+
+    Returns:
+        The path of every file by its name relative to `out`; the page is "report.html".
+    """
+    groups = panels(results)
+    tables, figures = all_tables(groups, results.cells), all_figures(groups)
+    files: dict[str, bytes] = {}
+    for table in tables:
+        files[f"tables/{table.name}.csv"] = render.to_csv(table).encode()
+        files[f"tables/{table.name}.md"] = render.to_markdown(table).encode()
+        files[f"tables/{table.name}.tex"] = render.to_latex(table).encode()
+    for figure in figures:
+        files[f"figures/{figure.name}.svg"] = figure.svg
+        files[f"figures/{figure.name}.png"] = figure.png
+    files["data/cells.csv"] = results.cells.to_csv(index=False, lineterminator="\n").encode()
+    files["data/scores.csv"] = results.scores.to_csv(index=False, lineterminator="\n").encode()
+    long = retention_table(groups)
+    files["data/retention.csv"] = long.to_csv(index=False, lineterminator="\n").encode()
+    files[INDEX] = _index(title, provenance, sorted([*files, PAGE]))
+    files[PAGE] = html(results, title=title, provenance=provenance, groups=groups,
+                       tables=tables, figures=figures).encode()  # fmt: skip
+    return _written(files, out)
+
+
+def html(
+    results: Results,
+    *,
+    title: str,
+    provenance: Mapping[str, object],
+    groups: Sequence[Panel],
+    tables: Sequence[Table],
+    figures: Sequence[Figure],
+) -> str:
+    """The page: verdicts first, then tables and figures, then how every number came about."""
+    environment = Environment(
+        loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    page = environment.get_template("report.html.j2")
+    return page.render(
+        title=title,
+        cells=len(results.cells),
+        done=int((results.cells["status"] == "done").sum()),
+        models=[panel.model for panel in groups],
+        findings=[_findings(panel) for panel in groups],
+        tables=[(table, render.records(table)) for table in tables if len(table.rows)],
+        figures=[(figure, _inline(figure, i)) for i, figure in enumerate(figures)],
+        provenance=_flat(provenance),
+        shown=render.text,
+        sort_key=_sort_key,
+    )
+
+
+def _findings(panel: Panel) -> ModelFindings:
+    found = [_finding(panel, verdict, by) for by in ("sr2", "sr1")
+             for verdict in verdicts(panel, by)]  # fmt: skip
+    found += [_finding(panel, verdict, None) for verdict in srcr_verdicts(panel)]
+    return ModelFindings(model=panel.model, findings=tuple(found), warnings=_warnings(panel))
+
+
+def _finding(panel: Panel, verdict: Verdict, definition: Definition | None) -> Finding:
+    decided = len(verdict.ranked) > 1 and len(verdict.best) == 1
+    return Finding(decided=decided, sentence=conclusion(panel, verdict),
+                   evidence=tuple(sentences(panel, verdict)), definition=definition)  # fmt: skip
+
+
+def _warnings(panel: Panel) -> tuple[str, ...]:
+    """What a reader must know before believing the verdicts."""
+    said = []
+    if len(panel.cells) < 2:
+        said.append("There is one cell only, so there is nothing to compare.")
+    if panel.baseline is None:
+        said.append(f"There is {NO_BASELINE}: add the cell with sparsity 0 and 16 bit, "
+                    "without it nothing can be said to be retained.")  # fmt: skip
+    names, status = labels(panel), list(panel.cells["status"])
+    for word in ("failed", "missing"):
+        rows = [i for i, state in enumerate(status) if state == word]
+        if rows:
+            shown = [_with_reason(names[i], str(panel.cells["reason"].iat[i])) for i in rows[:8]]
+            more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
+            said.append(f"{len(rows)} of {len(status)} cells {word}: {', '.join(shown)}{more}.")
+    fallen = [n for n, c in zip(names, panel.cells["collapsed"], strict=True) if c]
+    if fallen:
+        shown = ", ".join(fallen[:8])
+        said.append(f"Collapsed (a valid result, but no working model): {shown}.")
+    gaps = [f"{names[i]}: {why}" for i in range(len(names)) if status[i] == "done"
+            and panel.baseline is not None and (why := panel.why_no_sr(i))]  # fmt: skip
+    if gaps:
+        said.append(f"No Sr for {len(gaps)} cells that are done: {' | '.join(gaps[:4])}.")
+    return (*said, *(n for n in chance_notes([panel]) if panel.baseline is not None))
+
+
+def _with_reason(name: str, reason: str) -> str:
+    return f"{name} ({reason})" if reason else name
+
+
+def _sort_key(column: Column, row: Mapping[str, object]) -> str:
+    """The unrounded number a column is sorted by; empty for text and gaps."""
+    if column.form == "text":
+        return ""
+    value = render.number(dict(row), column.key)
+    return f"{value:.7g}" if value == value else ""
+
+
+def _inline(figure: Figure, index: int) -> Markup:
+    """The drawing for use inside a page: no prolog, and ids that no other drawing has."""
+    svg = figure.svg.decode()
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>f{index}-", svg)
+    label = Markup('<svg role="img" aria-label="{}" ').format(figure.caption)
+    # Drawn by ourselves with text as outlines: nothing of the user's is markup in here.
+    return Markup(svg.replace("<svg ", str(label), 1))
+
+
+def _flat(provenance: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
+    lines: list[tuple[str, str]] = []
+    for key in sorted(provenance, key=str):
+        value = provenance[key]
+        if isinstance(value, Mapping):
+            lines += _flat(value, f"{prefix}{key}.")
+        else:
+            said = value if isinstance(value, str) else json.dumps(value, default=str)
+            lines.append((f"{prefix}{key}", said))
+    return lines
+
+
+def _index(title: str, provenance: Mapping[str, object], files: Sequence[str]) -> bytes:
+    content = {"title": title, "provenance": provenance, "files": list(files)}
+    return json.dumps(content, indent=1, sort_keys=True, default=str).encode() + b"\n"
+
+
+def _written(files: Mapping[str, bytes], out: Path) -> dict[str, Path]:
+    stale = _earlier(out) - set(files)
+    for name, content in files.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    for name in stale:
+        (out / name).unlink(missing_ok=True)
+    return {name: out / name for name in sorted(files)}
+
+
+def _earlier(out: Path) -> set[str]:
+    """The files that an earlier report put here, as its index says."""
+    try:
+        listed = json.loads((out / INDEX).read_text())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()  # no index or not ours: then there is nothing that we may remove
+    inside = out.resolve()
+    return {str(n) for n in listed if (inside / str(n)).resolve().is_relative_to(inside)}

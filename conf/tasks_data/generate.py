@@ -20,7 +20,6 @@ except ImportError:  # run as a script
 
 Item = dict[str, Any]
 SEED = 20260301
-CHOICES = 4
 
 
 def pairs(text: str) -> list[list[tuple[str, str]]]:
@@ -52,36 +51,44 @@ def balanced(rng: random.Random, n: int, choices: int) -> list[int]:
 
 
 def agreement(rng: random.Random) -> Iterator[Item]:
-    """Which form of the verb fits, with a noun of the other number in between."""
-    heads, attractors = flat(wordlists.HEADS), flat(wordlists.ATTRACTORS)
+    """Which form of the verb fits, with nouns of the other number in between.
+
+    Half of the items have a phrase in between ("The key near the walls"), half a clause
+    about other people ("The key that the girls near the walls see").
+    """
+    heads, people = flat(wordlists.HEADS), flat(wordlists.PEOPLE)
+    places, actions = flat(wordlists.PLACES), flat(wordlists.ACTIONS)
     seen: set[str] = set()
-    for at in balanced(rng, 320, 2):
+    for at in balanced(rng, 360, 2):
         prompt = ""
         while not prompt or prompt in seen:
-            head, other = rng.choice(heads)[at], rng.choice(attractors)[1 - at]
-            prompt = f"The {head} {rng.choice(wordlists.PREPOSITIONS)} the {other}"
+            head, who = rng.choice(heads)[at], rng.choice(people)[1 - at]
+            where = f"{rng.choice(wordlists.PREPOSITIONS)} the {rng.choice(places)[1 - at]}"
+            clause = f"that the {who} {where} {rng.choice(actions)[1 - at]}"
+            prompt = f"The {head} {clause if len(seen) % 2 else where}"
         seen.add(prompt)
-        verbs = rng.choice(wordlists.VERBS)
-        yield {"prompt": prompt, "choices": list(verbs), "answer": at}
+        yield {"prompt": prompt, "choices": list(rng.choice(wordlists.VERBS)), "answer": at}
 
 
 def opposites(rng: random.Random) -> Iterator[Item]:
-    """The opposite of a word, in both directions; wrong choices come from other lines."""
-    groups = pairs(wordlists.OPPOSITES)
-    asked: dict[str, tuple[str, set[str]]] = {}
-    line_of: dict[str, set[str]] = {}
-    for group in groups:
-        words = {word for pair in group for word in pair}
-        for word in words:
-            line_of[word] = line_of.get(word, set()) | words
+    """The opposite of a word, both ways; the word itself and its synonyms are wrong choices."""
+    sides: dict[str, list[list[str]]] = {}  # word -> per line: the words on its own side of it
+    asked: dict[str, str] = {}
+    near: dict[str, set[str]] = {}
+    for group in pairs(wordlists.OPPOSITES):
+        for side in zip(*group, strict=True):
+            for word in side:
+                sides.setdefault(word, []).append(list(dict.fromkeys(side)))
+                near.setdefault(word, set()).update(w for pair in group for w in pair)
         for a, b in group:
-            asked.setdefault(a, (b, words))
-            asked.setdefault(b, (a, words))
-    everything = sorted(line_of)
-    positions = balanced(rng, len(asked), CHOICES)
-    for at, (word, (answer, _)) in zip(positions, asked.items(), strict=True):
-        near = line_of[word] | line_of[answer]
-        wrong = rng.sample([w for w in everything if w not in near], CHOICES - 1)
+            asked.setdefault(a, b)
+            asked.setdefault(b, a)
+    positions = balanced(rng, len(asked), 8)
+    for at, (word, answer) in zip(positions, asked.items(), strict=True):
+        single = len(sides[word]) == 1  # "right" is on two lines: its synonyms are ambiguous
+        same = [w for w in sides[word][0] if w not in (word, answer)][:2] if single else []
+        rest = [w for w in sorted(near) if w not in near[word] | near[answer]]
+        wrong = [word, *same, *rng.sample(rest, 6 - len(same))]
         yield item(rng, f"The opposite of {word} is", answer, wrong, at)
 
 
@@ -97,23 +104,31 @@ def _membership(category: str, word: str) -> str:
 
 
 def categories(rng: random.Random) -> Iterator[Item]:
-    """What kind of thing a word names; wrong choices are categories that exclude it."""
-    table = dict(line.split(": ") for line in wordlists.CATEGORIES.strip().splitlines())
+    """What kind of thing a word names; wrong choices are kinds that exclude it, near ones first."""
+    families = [
+        dict(line.split(": ") for line in block.splitlines())
+        for block in wordlists.CATEGORIES.strip().split("\n\n")
+    ]
     overlap = {frozenset(pair) for pair in flat(wordlists.OVERLAPS)}
-    members = [(c, word) for c, words in table.items() for word in words.split()]
-    positions = balanced(rng, len(members), CHOICES)
-    for at, (category, word) in zip(positions, members, strict=True):
-        others = [c for c in table if c != category and frozenset((c, category)) not in overlap]
-        wrong = rng.sample(others, CHOICES - 1)
+    members = [(f, c, word) for f in families for c, words in f.items() for word in words.split()]
+    positions = balanced(rng, len(members), 6)
+    for at, (family, category, word) in zip(positions, members, strict=True):
+        free = [c for f in families for c in f if frozenset((c, category)) not in overlap]
+        close = [c for c in free if c in family and c != category]
+        far = [c for c in free if c not in family]
+        close = rng.sample(close, min(4, len(close)))
+        wrong = close + rng.sample(far, 5 - len(close))
         yield item(rng, _membership(category, word), category, wrong, at)
 
 
 def capitals(rng: random.Random) -> Iterator[Item]:
-    """The capital of a country and the country of a capital."""
+    """The capital of a country and the country of a capital, among those of its neighbours."""
     known = flat(wordlists.CAPITALS)
-    positions = balanced(rng, 2 * len(known), CHOICES)
+    positions = balanced(rng, 2 * len(known), 4)
     for i, (country, city) in enumerate(known):
-        others = rng.sample([pair for pair in known if pair[0] != country], CHOICES - 1)
+        start = min(max(0, i - 6), len(known) - 13)
+        nearby = [pair for pair in known[start : start + 13] if pair != known[i]]
+        others = rng.sample(nearby, 3)
         cities, countries = [c for _, c in others], [c for c, _ in others]
         yield item(rng, f"The capital of {country} is", city, cities, positions[2 * i])
         yield item(rng, f"{city} is the capital of", country, countries, positions[2 * i + 1])
@@ -123,27 +138,11 @@ def endings(rng: random.Random) -> Iterator[Item]:
     """The last word of a saying or a plain fact; wrong choices are the ends of others."""
     known = [line.split(" | ") for line in sayings.SAYINGS.strip().splitlines()]
     answers = sorted({answer for _, answer in known})
-    positions = balanced(rng, len(known), CHOICES)
+    positions = balanced(rng, len(known), 10)
     for at, (prompt, answer) in zip(positions, known, strict=True):
         fits = {answer, *sayings.ALSO_FITS.get(prompt, "").split()}
-        wrong = rng.sample([a for a in answers if a not in fits], CHOICES - 1)
+        wrong = rng.sample([a for a in answers if a not in fits], 9)
         yield item(rng, prompt, answer, wrong, at)
-
-
-def recall(rng: random.Random) -> Iterator[Item]:
-    """Who has what, asked right after it was said."""
-    seen: set[str] = set()
-    for at in balanced(rng, 240, CHOICES):
-        prompt = ""
-        while not prompt or prompt in seen:
-            names = rng.sample(wordlists.NAMES, CHOICES)
-            things = rng.sample(wordlists.OBJECTS, CHOICES)
-            asked = rng.randrange(CHOICES - 1)  # the last one said would be a mere repetition
-            said = " ".join(f"{n} has a {t}." for n, t in zip(names, things, strict=True))
-            prompt = f"{said} {names[asked]} has a"
-        seen.add(prompt)
-        wrong = [t for t in things if t != things[asked]]
-        yield item(rng, prompt, things[asked], wrong, at)
 
 
 TASKS: dict[str, Callable[[random.Random], Iterable[Item]]] = {
@@ -152,7 +151,6 @@ TASKS: dict[str, Callable[[random.Random], Iterable[Item]]] = {
     "categories": categories,
     "endings": endings,
     "opposites": opposites,
-    "recall": recall,
 }
 
 

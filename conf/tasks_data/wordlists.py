@@ -107,25 +107,39 @@ buyer seller
 question statement
 """
 
+# Kinds of one paragraph are near each other: wrong choices are taken from it first.
 CATEGORIES = """
 bird: robin eagle sparrow owl parrot pigeon crow hawk swan penguin duck
 fish: salmon tuna trout shark cod carp herring
 insect: ant bee beetle butterfly mosquito wasp grasshopper moth
+reptile: snake lizard crocodile turtle alligator
+mammal: whale dog cat elephant horse bear monkey rabbit
+dinosaur: stegosaurus triceratops velociraptor
+
 fruit: apple banana pear peach mango cherry grape strawberry pineapple
 vegetable: carrot potato onion cabbage cucumber radish turnip leek
 tree: oak pine maple willow birch elm cedar
 flower: rose tulip daisy lily orchid daffodil sunflower
+spice: pepper cinnamon nutmeg ginger turmeric
+cheese: cheddar brie mozzarella parmesan gouda
+drink: beer wine coffee tea lemonade juice
+
 tool: hammer screwdriver saw wrench drill chisel
 weapon: sword rifle pistol spear dagger cannon
 instrument: piano violin guitar flute trumpet drum cello harp
+furniture: chair table sofa desk bookcase wardrobe
+clothing: shirt jacket skirt sweater coat
+fabric: cotton silk wool linen velvet denim
 vehicle: car truck bus van motorcycle bicycle taxi
 boat: canoe kayak yacht ferry raft
-drink: beer wine coffee tea lemonade juice
+
 color: red blue green yellow purple orange pink brown
 metal: iron copper silver aluminum zinc nickel
-sport: tennis football basketball hockey baseball golf rugby swimming
+gas: oxygen hydrogen nitrogen helium methane
 shape: circle triangle square rectangle hexagon oval
 number: seven twelve nine eleven three forty
+currency: dollar peso rupee yen
+
 month: January March April June October December
 day: Monday Tuesday Wednesday Thursday Friday Saturday
 planet: Mars Venus Jupiter Saturn Neptune
@@ -133,21 +147,13 @@ continent: Africa Asia Europe Antarctica
 country: France Japan Brazil Egypt Canada Sweden India
 city: London Paris Tokyo Chicago Berlin Boston
 language: Latin Hebrew Arabic Mandarin Swahili
-currency: dollar peso rupee yen
-disease: malaria measles cancer diabetes cholera tuberculosis
+
+sport: tennis football basketball hockey baseball golf rugby swimming
 dance: waltz tango ballet salsa polka
-reptile: snake lizard crocodile turtle alligator
-mammal: whale dog cat elephant horse bear monkey rabbit
-furniture: chair table sofa desk bookcase wardrobe
-clothing: shirt jacket skirt sweater coat
-gas: oxygen hydrogen nitrogen helium methane
-emotion: anger joy fear sadness jealousy
 profession: doctor lawyer plumber carpenter nurse dentist
+emotion: anger joy fear sadness jealousy
+disease: malaria measles cancer diabetes cholera tuberculosis
 organ: heart liver kidney lung brain stomach
-spice: pepper cinnamon nutmeg ginger turmeric
-cheese: cheddar brie mozzarella parmesan gouda
-fabric: cotton silk wool linen velvet denim
-dinosaur: stegosaurus triceratops velociraptor
 """
 
 # "Monday is a day", "Silver is a kind of metal", "A robin is a kind of bird".
@@ -169,19 +175,31 @@ cheese fruit / planet country / planet city / instrument organ / language dance 
 month dance / shape dance
 """
 
+# Neighbours stand near each other: a wrong choice is taken from the same part of the world.
 CAPITALS = """
-France Paris / Germany Berlin / Italy Rome / Spain Madrid / Portugal Lisbon / Greece Athens
-England London / Ireland Dublin / Scotland Edinburgh / Austria Vienna / Hungary Budapest
-Poland Warsaw / Russia Moscow / Ukraine Kiev / Sweden Stockholm / Norway Oslo / Denmark Copenhagen
-Finland Helsinki / Iceland Reykjavik / Belgium Brussels / Switzerland Bern / Turkey Ankara
-Romania Bucharest / Bulgaria Sofia / Serbia Belgrade / Croatia Zagreb / Japan Tokyo / China Beijing
-India Delhi / Pakistan Islamabad / Afghanistan Kabul / Iran Tehran / Iraq Baghdad / Syria Damascus
-Lebanon Beirut / Jordan Amman / Egypt Cairo / Libya Tripoli / Tunisia Tunis / Morocco Rabat
-Kenya Nairobi / Ethiopia Addis_Ababa / Ghana Accra / Senegal Dakar / Cuba Havana
-Canada Ottawa / Argentina Buenos_Aires / Chile Santiago / Peru Lima / Colombia Bogota
-Venezuela Caracas / Ecuador Quito / Uruguay Montevideo / Thailand Bangkok / Vietnam Hanoi
-Cambodia Phnom_Penh / Indonesia Jakarta / Malaysia Kuala_Lumpur / Philippines Manila
-Australia Canberra / Nepal Kathmandu / Bangladesh Dhaka / Armenia Yerevan / Georgia Tbilisi
+England London / Ireland Dublin / Scotland Edinburgh / France Paris / Belgium Brussels
+Portugal Lisbon / Spain Madrid / Italy Rome / Malta Valletta / Switzerland Bern / Germany Berlin
+Austria Vienna / Poland Warsaw / Slovakia Bratislava / Hungary Budapest / Slovenia Ljubljana
+Croatia Zagreb / Bosnia Sarajevo / Serbia Belgrade / Albania Tirana / Macedonia Skopje
+Greece Athens / Cyprus Nicosia / Bulgaria Sofia / Romania Bucharest / Ukraine Kiev / Belarus Minsk
+Russia Moscow / Lithuania Vilnius / Latvia Riga / Estonia Tallinn / Finland Helsinki
+Sweden Stockholm / Norway Oslo / Denmark Copenhagen / Iceland Reykjavik
+Canada Ottawa / Cuba Havana / Jamaica Kingston / Nicaragua Managua / Honduras Tegucigalpa
+Venezuela Caracas / Colombia Bogota / Ecuador Quito / Peru Lima / Chile Santiago
+Argentina Buenos_Aires / Uruguay Montevideo / Paraguay Asuncion
+Morocco Rabat / Algeria Algiers / Tunisia Tunis / Libya Tripoli / Egypt Cairo / Sudan Khartoum
+Ethiopia Addis_Ababa / Somalia Mogadishu / Kenya Nairobi / Uganda Kampala / Rwanda Kigali
+Zambia Lusaka / Zimbabwe Harare / Mozambique Maputo / Madagascar Antananarivo / Botswana Gaborone
+Namibia Windhoek / Angola Luanda / Cameroon Yaounde / Nigeria Abuja / Niger Niamey / Mali Bamako
+Ghana Accra / Senegal Dakar
+Turkey Ankara / Georgia Tbilisi / Armenia Yerevan / Azerbaijan Baku / Syria Damascus
+Lebanon Beirut / Jordan Amman / Iraq Baghdad / Iran Tehran / Saudi_Arabia Riyadh / Yemen Sanaa
+Oman Muscat / Qatar Doha / Bahrain Manama / Afghanistan Kabul / Pakistan Islamabad
+Uzbekistan Tashkent / Kazakhstan Astana / Mongolia Ulaanbaatar / China Beijing
+Nepal Kathmandu / India Delhi / Bangladesh Dhaka / Thailand Bangkok / Laos Vientiane
+Vietnam Hanoi / Cambodia Phnom_Penh / Malaysia Kuala_Lumpur / Indonesia Jakarta
+Philippines Manila / Taiwan Taipei / Japan Tokyo / South_Korea Seoul / North_Korea Pyongyang
+Australia Canberra / New_Zealand Wellington / Fiji Suva
 """
 
 # Singular, plural, and what may follow the noun.
@@ -192,15 +210,19 @@ window windows / door doors / report reports / story stories / song songs / whee
 box boxes / bottle bottles / painting paintings / machine machines / animal animals
 tree trees / visitor visitors / soldier soldiers / car cars / boat boats / lawyer lawyers
 """
-PREPOSITIONS = ("near", "behind", "beside", "next to", "in front of", "across from")
-ATTRACTORS = """
-cabinet cabinets / garden gardens / school schools / river rivers / bridge bridges
-church churches / station stations / mountain mountains / office offices / hotel hotels
-tower towers / factory factories / shop shops / lake lakes / museum museums / wall walls
+# People, so that they can do what `ACTIONS` says.
+PEOPLE = """
+student students / teacher teachers / player players / farmer farmers / soldier soldiers
+lawyer lawyers / doctor doctors / visitor visitors / driver drivers / neighbor neighbors
+girl girls / boy boys / nurse nurses / singer singers / worker workers / officer officers
+"""
+PREPOSITIONS = ("near", "behind", "beside", "next to", "across from")
+PLACES = """
+garden gardens / school schools / river rivers / bridge bridges / church churches
+station stations / mountain mountains / office offices / hotel hotels / tower towers
+factory factories / shop shops / lake lakes / museum museums / wall walls
+"""
+ACTIONS = """
+sees see / likes like / wants want / remembers remember / describes describe / notices notice
 """
 VERBS = (("is", "are"), ("was", "were"), ("has", "have"))
-
-NAMES = ("Anna", "Tom", "Mary", "John", "Sam", "Lucy", "Peter", "Emma", "David", "Sarah",
-         "James", "Alice", "Mark", "Jane", "Paul", "Kate")  # fmt: skip
-OBJECTS = ("ball", "book", "cup", "key", "hat", "dog", "car", "bag", "pen", "box", "cat",
-           "phone", "knife", "lamp", "ring", "coat", "bike", "map", "drum", "flag")  # fmt: skip

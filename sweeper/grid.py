@@ -93,18 +93,22 @@ class Grid:
         axes = _axes(parser, overrides)
         for axis in axes:
             _check_axis(axis)
-        yield from self._expand(axes)
+        combinations = sorted(self._expand(axes), key=lambda ranked: ranked[0])
+        yield from (combination for _, combination in combinations)
 
-    def _expand(self, axes: list[Axis]) -> Iterator[Combination]:
+    def _expand(self, axes: list[Axis]) -> Iterator[tuple[tuple[int, ...], Combination]]:
+        """Each combination with its place in Hydra's order: the first axis varies slowest."""
         value_axes, shape_axes = _split(axes, self._master, self._is_group)
+        order = [(shape_axes + value_axes).index(axis) for axis in axes]
+        texts = [[_text(value) for value in axis.values] for axis in axes]
         swept = [i for i, axis in enumerate(axes) if len(axis.values) > 1]
-        for choice in itertools.product(*(axis.values for axis in shape_axes)):
-            composed = self._loader.load_sweep_config(self._master, [_text(v) for v in choice])
-            fixed = dict(zip((axis.key for axis in shape_axes), choice, strict=True))
+        for shape in itertools.product(*(range(len(axis.values)) for axis in shape_axes)):
+            overrides = [_text(a.values[i]) for a, i in zip(shape_axes, shape, strict=True)]
+            composed = self._loader.load_sweep_config(self._master, overrides)
             for values, sections in _points(composed, value_axes):
-                chosen = fixed | dict(zip((a.key for a in value_axes), values, strict=True))
-                texts = tuple(_text(chosen[axes[i].key]) for i in swept)
-                yield Combination(texts, sections)
+                chosen = shape + values
+                place = tuple(chosen[i] for i in order)
+                yield place, Combination(tuple(texts[i][place[i]] for i in swept), sections)
 
     def _is_group(self, name: str) -> bool:
         return bool(self._loader.get_group_options(name, results_filter=ObjectType.CONFIG))
@@ -123,8 +127,8 @@ def block_overrides(block: Mapping[str, Any], *, swept: bool) -> list[str]:
 def _value_text(value: Any, swept: bool) -> str:
     if swept and isinstance(value, list | tuple):
         return ",".join(_value_text(v, False) for v in value)
-    if isinstance(value, str) and not swept:
-        return QuotedString(value, Quote.single).with_quotes()
+    if isinstance(value, str):
+        return value if swept else QuotedString(value, Quote.single).with_quotes()
     return str(Override._get_value_element_as_str(value))
 
 
@@ -177,12 +181,11 @@ def _split(
 
 def _points(
     composed: DictConfig, axes: Sequence[Axis]
-) -> Iterator[tuple[tuple[Override, ...], Mapping[str, Section]]]:
-    """Every combination of value axes, with the resolved sections that it gives."""
+) -> Iterator[tuple[tuple[int, ...], Mapping[str, Section]]]:
+    """Every combination of value axes by index, with the resolved sections that it gives."""
     makers = [_SectionMaker(name, composed, axes) for name in SECTIONS]
     for choice in itertools.product(*(range(len(axis.values)) for axis in axes)):
-        values = tuple(axis.values[i] for axis, i in zip(axes, choice, strict=True))
-        yield values, {maker.name: maker.make(choice) for maker in makers}
+        yield choice, {maker.name: maker.make(choice) for maker in makers}
 
 
 class _SectionMaker:

@@ -6,7 +6,7 @@ left out; one without results says what it still lacks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +21,7 @@ Json = Mapping[str, Any]
 Row = dict[str, Any]
 
 ROLES = ("convert", "prune", "quantize", "measure", "evaluate")
+
 
 MEASURED = {
     "achieved_sparsity": "achieved_sparsity",
@@ -214,11 +215,12 @@ def results(outcomes: Sequence[CellOutcome]) -> Results:
     """Both tables as the value that `analysis` works on (imports pandas)."""
     import pandas as pd
 
-    from analysis.results import Results
+    from analysis import results as tables
 
-    return Results(
-        cells=pd.DataFrame(cell_rows(outcomes)), scores=pd.DataFrame(score_rows(outcomes))
-    )
+    scored = score_rows(outcomes)
+    # A table without rows has no columns of its own, and no scores yet is no error.
+    scores = pd.DataFrame(scored, columns=None if scored else list(tables.SCORE_REQUIRED))
+    return tables.Results(cells=pd.DataFrame(cell_rows(outcomes)), scores=scores)
 
 
 def _cell_row(outcome: CellOutcome) -> Row:
@@ -253,12 +255,6 @@ def devices(outcome: CellOutcome) -> str:
     return "+".join(sorted({str(m["device"]) for m in manifests if m.get("device")}))
 
 
-def epoch(moment: float | str) -> int:
-    """Milliseconds since the epoch of a manifest's time: seconds, or ISO 8601."""
-    seconds = datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else moment
-    return round(1000 * seconds)
-
-
 def _score_rows(cell: str, task: str, result: Json) -> Iterator[Row]:
     for metric, entry in result["metrics"].items():
         primary = metric == result["primary"]
@@ -275,3 +271,9 @@ def _score_rows(cell: str, task: str, result: Json) -> Iterator[Row]:
             "version": str(result.get("version", "")),
             "collapsed": bool(result.get("collapsed")),
         }
+
+
+def epoch(moment: float | str) -> int:
+    """Milliseconds since the epoch of a manifest's time: seconds, or ISO 8601."""
+    seconds = datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else moment
+    return round(1000 * seconds)

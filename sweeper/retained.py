@@ -9,6 +9,7 @@ from typing import Any
 
 from sweeper import collect
 from sweeper.collect import CellOutcome
+from sweeper.tracking_run import path
 
 NAMES = {
     "sr1": "Sr1",
@@ -26,8 +27,8 @@ log = logging.getLogger(__name__)
 def retained(outcomes: Sequence[CellOutcome]) -> dict[str, dict[str, float]]:
     """Cell key -> metric -> value, as `analysis.summary` computes them for the report.
 
-    ``retention/<task>``, Sr1, Sr2, SrCr_p, SrCr_q, SrCr_j with ``_stderr``; TCr_achieved,
-    TCr_whole and size (bytes as a share of the dense model's). What the analysis leaves
+    ``retention/<task>``, Sr1, Sr2, SrCr_p, SrCr_q, SrCr_j, each with its ``stderr/``;
+    TCr_achieved, TCr_whole and size (bytes over the dense model's). What the analysis leaves
     open (no dense cell yet, a cell that is not done) is absent.
     """
     from analysis.panel import panels
@@ -43,7 +44,7 @@ def retained(outcomes: Sequence[CellOutcome]) -> dict[str, dict[str, float]]:
         log.warning("MLflow gets the scores but no retention: %s", refused)
         return found
     for row in retention_table(by_model).to_dict("records"):
-        found[row["cell"]] |= _pair("retention", row, "retention", "/" + row["task"])
+        found[row["cell"]] |= _pair(path("retention", row["task"]), row, "retention")
     for row in summarise(by_model).to_dict("records"):
         for column, name in NAMES.items():
             found[row["cell"]] |= _pair(name, row, column)
@@ -52,6 +53,6 @@ def retained(outcomes: Sequence[CellOutcome]) -> dict[str, dict[str, float]]:
     return found
 
 
-def _pair(name: str, row: Mapping[Any, Any], column: str, suffix: str = "") -> dict[str, float]:
-    both = {name + suffix: row[column], f"{name}_stderr{suffix}": row[f"{column}_stderr"]}
+def _pair(name: str, row: Mapping[Any, Any], column: str) -> dict[str, float]:
+    both = {name: row[column], f"stderr/{name}": row[f"{column}_stderr"]}
     return {k: float(v) for k, v in both.items() if math.isfinite(v)}

@@ -1,7 +1,8 @@
 """What MLflow should show of a cell: a pure function of what became of it.
 
 Metric names are ``group/name``: MLflow draws one section of charts per group, so all
-tasks of one metric stand side by side (``acc/cloze``, ``acc/capitals``).
+tasks of one metric stand side by side (``acc/cloze``, ``acc/capitals``). The standard
+error of ``x`` is ``stderr/x``, the number of documents ``n/<task>``.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sweeper.collect import CellOutcome, Json, StageOutcome, devices, epoch
 CELL = "isorate.cell"
 SWEEP = "isorate.sweep"
 STATUS = {"done": "FINISHED", "failed": "FAILED", "missing": "RUNNING"}
-DENSE_BITS = 16
+SECTIONS = ("prune", "quantize", "calibration")
 LONGEST_PARAM = 500
 LONGEST_TAG = 2000
 LONGEST_PART = 100
@@ -108,7 +109,7 @@ def sweep_run(record: Json, outcomes: Sequence[CellOutcome], report: Mapping[str
     failed = [str(o.cell["label"]) for o in outcomes if o.status == "failed"]
     tags = {"isorate.reason": f"failed: {', '.join(failed)}"} if failed else {}
     status = "missing" if count["missing"] else "failed" if failed else "done"
-    plan = json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    plan = json.dumps(_flat(record), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     files: dict[str, str | Path] = {f"report/{path}": file for path, file in report.items()}
     return Wanted(
         identity=(SWEEP, str(record["name"])),
@@ -137,20 +138,30 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{prefix}/{key}" if prefix else key)
 
 
+def _flat(record: Json) -> Json:
+    """The record as it is on disk: a stage names its parents by key."""
+    stages = {
+        key: {**spec, "parents": {role: parent["key"] for role, parent in spec["parents"].items()}}
+        for key, spec in record["stages"].items()
+    }
+    return {**record, "stages": stages}
+
+
 def _metrics(outcome: CellOutcome) -> dict[str, float]:
     found: dict[str, float] = {}
     for task, result in outcome.scores.items():
         for metric, entry in result["metrics"].items():
-            group = metric.split(",")[0]
-            parts = {group: entry["value"], f"{group}_stderr": entry.get("stderr")}
-            parts[f"{group}_n"] = entry.get("n")
-            found |= {_path(g, task): float(v) for g, v in parts.items() if v is not None}
-    for path, value in leaves(outcome.measured or {}):
+            name = (metric.split(",")[0], task)
+            parts = {path(*name): entry["value"], path("stderr", *name): entry.get("stderr")}
+            found |= {k: float(v) for k, v in parts.items() if v is not None}
+        found[path("n", task)] = float(result["metrics"][result["primary"]].get("n") or math.nan)
+    for where, value in leaves(outcome.measured or {}):
         if isinstance(value, int | float):
-            found[_path(*path.split("/")) if "/" in path else _path("measure", path)] = float(value)
+            grouped = where if "/" in where else f"measure/{where}"
+            found[path(*grouped.split("/"))] = float(value)
     for stage in outcome.stages:
         if stage.manifest and "seconds" in stage.manifest:
-            found[_path("seconds", stage.name)] = float(stage.manifest["seconds"])
+            found[path("seconds", stage.name)] = float(stage.manifest["seconds"])
     return found
 
 
@@ -159,18 +170,11 @@ def _params(cell: Json) -> dict[str, str]:
     params |= {axis: cell.get(axis) for axis in _AXES}
     params["pattern"] = cell["pattern"] if cell["sparsity"] else "none"
     params["tasks"] = _tasks(cell)
-    for section in _sections(cell):
-        for path, value in leaves(cell["config"].get(section) or {}, section):
-            if path.split("/")[-1] not in _AXIS_OPTIONS:
-                params[path.replace("/", ".")] = value
+    for section in SECTIONS:
+        for where, value in leaves(cell["config"].get(section) or {}, section):
+            if value is not None and where.split("/")[-1] not in _AXIS_OPTIONS:
+                params[where.replace("/", ".")] = value
     return {k: _text(v)[:LONGEST_PARAM] for k, v in params.items() if v is not None}
-
-
-def _sections(cell: Json) -> Iterator[str]:
-    """The sections that mean something to the cell: a dense one has no prune options."""
-    pruned, quantized = bool(cell["sparsity"]), cell["bits"] < DENSE_BITS
-    yield from ("prune",) * pruned + ("quant",) * quantized
-    yield from ("calibration",) * (pruned or quantized)
 
 
 def _tags(outcome: CellOutcome) -> dict[str, str]:
@@ -233,7 +237,8 @@ def _part(name: str) -> str:
     return clean[:LONGEST_PART].strip(". ") or "_"
 
 
-def _path(*parts: str) -> str:
+def path(*parts: str) -> str:
+    """A metric's name from its parts, with what MLflow does not allow replaced."""
     return "/".join(_part(part) for part in parts)
 
 

@@ -104,7 +104,8 @@ class Tracker:
         if any(held.get(k, self._clean(v)) != self._clean(v) for k, v in wanted.params.items()):
             return True
         stale = set(run.data.metrics) - set(wanted.metrics) if wanted.retracted else set()
-        return any(k.startswith("Sr") or k.split("/")[-1] in wanted.retracted for k in stale)
+        last = {name.split("/")[-1] for name in stale}
+        return any(name.startswith("Sr") or name in wanted.retracted for name in last)
 
     def update(self, run: Run, wanted: Wanted, tags: Mapping[str, str]) -> bool:
         """Write what differs: files first, then all numbers in one batch, then the status.

@@ -82,13 +82,7 @@ def cell(
         "key": "cell-" + own["measure"],
         "label": label + (" (mask ignored)" if mask == "ignore" else ""),
         "model": model,
-        "config": {
-            "model": {"name": model, "id": f"/models/{model}"},
-            "prune": {"method": "sparsegpt", "sparsity": 100 * sparsity, "dampening": 0.01},
-            "quant": {"method": "gptq", "bits": bits, "group_size": 64, "symmetric": True},
-            "calibration": {"samples": 32, "length": 256, "seed": seed},
-            "tasks": {"names": list(TASKS)},
-        },
+        "config": _config(model, sparsity, pattern, bits, seed),
         "tcr": 1 - bits / 16 * (1 - sparsity),
         "sparsity": sparsity,
         "pattern": pattern,
@@ -98,6 +92,19 @@ def cell(
         "quant_method": "gptq" if bits < 16 else "none",
         "calibration_seed": seed if own.keys() & {"prune", "quantize"} else None,
         "stages": own,
+    }
+
+
+def _config(model: str, sparsity: float, pattern: str, bits: int, seed: int) -> dict[str, Any]:
+    prune = {"method": "sparsegpt", "sparsity": sparsity, "pattern": pattern, "dampening": 0.01}
+    quantize = {"method": "gptq", "bits": bits, "group_size": 64, "symmetric": True}
+    calibration = {"name": "topics", "path": None, "samples": 32, "length": 256, "seed": seed}
+    return {
+        "model": {"name": model, "id": f"/models/{model}"},
+        "tasks": {"names": list(TASKS)},
+        **({"prune": prune} if sparsity else {}),
+        **({"quantize": quantize} if bits < 16 else {}),
+        **({"calibration": calibration} if sparsity or bits < 16 else {}),
     }
 
 

@@ -47,7 +47,8 @@ def test_a_committed_output_can_be_read_and_nothing_else_is_left(store: Store) -
     assert set(manifest["files"]) == {
         "checkpoint/weights.bin", "mask/mask.bin", "records.txt", "result.json",
     }  # fmt: skip
-    assert manifest["device"] == "cpu" and manifest["key"] == A["key"]
+    assert manifest["device"] == "cpu"
+    assert manifest["key"] == A["key"]
     assert store.scan("make") == {A["key"]}
     assert not os.listdir(store.tmp)
 
@@ -56,7 +57,8 @@ def test_an_attempt_that_raises_leaves_nothing(store: Store) -> None:
     with pytest.raises(RuntimeError), store.attempt(A) as attempt:  # noqa: PT012
         (attempt.out / "half.bin").write_text("half")
         raise RuntimeError
-    assert not store.is_done(A) and not os.listdir(store.tmp)
+    assert not store.is_done(A)
+    assert not os.listdir(store.tmp)
 
 
 def test_the_first_commit_wins(store: Store) -> None:
@@ -126,8 +128,10 @@ def test_damage_is_found_and_moved_aside(
     assert store.present(A) == (how == "flipped")
     assert not store.present(A, full=True)
     assert names(store) == [f"{A['key']}.damaged.0"]
-    assert "damaged output" in caplog.text and file in caplog.text
-    assert write(store, A) and store.present(A, bulk=True, full=True)
+    assert "damaged output" in caplog.text
+    assert file in caplog.text
+    assert write(store, A)
+    assert store.present(A, bulk=True, full=True)
 
 
 @pytest.mark.parametrize("file", ["result.json", "manifest.json"])
@@ -170,8 +174,10 @@ def test_dropping_bulk_keeps_the_result(store: Store) -> None:
     write(store, A)
     assert store.drop_bulk(A) == len("weights") + len("1010")
     assert not store.has_bulk(A)
-    assert store.is_done(A) and store.result(A) == {"score": 1.0}
-    assert store.present(A, full=True) and not store.present(A, bulk=True)
+    assert store.is_done(A)
+    assert store.result(A) == {"score": 1.0}
+    assert store.present(A, full=True)
+    assert not store.present(A, bulk=True)
     assert (store.path(A) / "records.txt").exists()
     assert store.drop_bulk(A) == 0
 
@@ -184,8 +190,10 @@ def test_equal_bytes_restore_dropped_bulk_silently(
     store.drop_bulk(A)
     assert write(store, A, score=9.0)
     assert store.present(A, bulk=True, full=True)
-    assert store.manifest(A) == before and store.result(A) == {"score": 1.0}
-    assert "rebuild" not in " ".join(os.listdir(store.path(A))) and not caplog.text
+    assert store.manifest(A) == before
+    assert store.result(A) == {"score": 1.0}
+    assert "rebuild" not in " ".join(os.listdir(store.path(A)))
+    assert not caplog.text
 
 
 def test_other_bytes_are_restored_recorded_and_flagged(
@@ -224,10 +232,13 @@ def test_a_failure_is_kept_until_it_is_cleared(store: Store) -> None:
     with store.attempt(A) as attempt:
         store.fail(attempt, {"message": "second"})
     failure = store.failure(A)
-    assert failure is not None and failure["message"] == "no"
-    assert store.listing("make").failed == {A["key"]} and not store.scan("make")
+    assert failure is not None
+    assert failure["message"] == "no"
+    assert store.listing("make").failed == {A["key"]}
+    assert not store.scan("make")
     assert names(store) == [f"{A['key']}.failed"]
-    assert store.clear_failure(A) and not store.clear_failure(A)
+    assert store.clear_failure(A)
+    assert not store.clear_failure(A)
     assert store.failure(A) is None
 
 
@@ -235,7 +246,8 @@ def test_a_stage_that_is_done_has_not_failed(store: Store) -> None:
     with store.attempt(A) as attempt:
         store.fail(attempt, {"message": "no"})
     write(store, A)
-    assert store.failure(A) is None and store.listing("make") == ({A["key"]}, set())
+    assert store.failure(A) is None
+    assert store.listing("make") == ({A["key"]}, set())
 
 
 # --- housekeeping -------------------------------------------------------------------
@@ -261,7 +273,9 @@ def test_gc_takes_the_dead_and_leaves_the_living(store: Store, tmp_path: Path) -
         removed = store.gc()
         assert living.out.exists()
     assert set(removed) == {corpse, store.root / "scratch" / A["key"]}
-    assert elsewhere.exists() and other.exists() and (precious / "file").exists()
+    assert elsewhere.exists()
+    assert other.exists()
+    assert (precious / "file").exists()
     for path in (elsewhere, *elsewhere.iterdir()):
         os.utime(path, (1, 1))
     assert store.gc() == [elsewhere]
@@ -270,7 +284,8 @@ def test_gc_takes_the_dead_and_leaves_the_living(store: Store, tmp_path: Path) -
 def test_gc_deletes_what_was_set_aside_only_when_asked(store: Store) -> None:
     write(store, A)
     aside = store.set_aside(A)
-    assert store.gc() == [] and store.gc(damaged=True) == [aside]
+    assert store.gc() == []
+    assert store.gc(damaged=True) == [aside]
 
 
 def test_a_temporary_directory_that_is_a_link_is_not_entered(store: Store, tmp_path: Path) -> None:
@@ -279,7 +294,8 @@ def test_a_temporary_directory_that_is_a_link_is_not_entered(store: Store, tmp_p
     os.utime(elsewhere / "k.host.1.aa", (1, 1))
     store.root.mkdir(parents=True)
     store.tmp.symlink_to(elsewhere)
-    assert store.gc() == [] and (elsewhere / "k.host.1.aa").exists()
+    assert store.gc() == []
+    assert (elsewhere / "k.host.1.aa").exists()
 
 
 def test_a_home_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
@@ -315,5 +331,6 @@ def test_the_state_of_many_stages_costs_one_listing(store: Store) -> None:
     (kind / "y.damaged.0").mkdir()
     start = time.process_time()
     listing = store.listing("make")
-    assert len(listing.done) == 3000 and listing.failed == {"x"}
+    assert len(listing.done) == 3000
+    assert listing.failed == {"x"}
     assert time.process_time() - start < 1.0

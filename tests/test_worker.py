@@ -46,9 +46,11 @@ def test_a_stage_brings_its_parents_and_runs_once(store: Store, journal: str) ->
     assert all(store.present(s, bulk=True, full=True) for s in stages)
     manifest = store.manifest(score)
     assert manifest is not None
-    assert manifest["peak_rss_bytes"] > 1e6 and manifest["versions"]["python"]
+    assert manifest["peak_rss_bytes"] > 1e6
+    assert manifest["versions"]["python"]
     assert manifest["parents"] == {"model": stages[1]["key"]}
-    assert not os.listdir(store.tmp) and not os.listdir(store.root / "scratch")
+    assert not os.listdir(store.tmp)
+    assert not os.listdir(store.root / "scratch")
 
 
 def test_a_dropped_parent_is_built_again_for_a_later_reader(store: Store, journal: str) -> None:
@@ -82,7 +84,8 @@ def test_a_damaged_parent_is_noticed_by_its_reader_and_rebuilt(
     weights.write_bytes(b"X" + sound[1:])
     run_stage(quantize, Store(store.home), BENCH)
     assert weights.read_bytes() == sound
-    assert "damaged output" in caplog.text and "weights.bin has changed" in caplog.text
+    assert "damaged output" in caplog.text
+    assert "weights.bin has changed" in caplog.text
     assert runs(journal) == ["prune", "prune", "quantize"]
 
 
@@ -93,25 +96,28 @@ def test_the_cells_own_fault_is_kept_and_not_tried_again(store: Store, journal: 
             run_stage(prune, store, BENCH)
     failure = store.failure(prune)
     assert failure is not None
-    assert failure["error"] == "StageFailure" and "make.py" in failure["traceback"]
+    assert failure["error"] == "StageFailure"
+    assert "make.py" in failure["traceback"]
     assert runs(journal) == ["prune"]
     with pytest.raises(IsorateError, match="its make stage failed"):
         run_stage(score, store, BENCH)
-    assert store.failure(score) is None and store.failure(quantize) is None
+    assert store.failure(score) is None
+    assert store.failure(quantize) is None
     store.clear_failure(prune)
     with pytest.raises(StageFailure):
         run_stage(prune, store, BENCH)
     assert runs(journal) == ["prune", "prune"]
 
 
-@pytest.mark.parametrize("do, error", [("full", OSError), ("memory", MemoryError)])
+@pytest.mark.parametrize(("do", "error"), [("full", OSError), ("memory", MemoryError)])
 def test_what_is_no_fault_of_the_cell_ends_the_attempt_only(
     store: Store, tmp_path: Path, do: str, error: type[Exception]
 ) -> None:
     stage = spec(name="a", do=do, once=str(tmp_path / "once"))
     with pytest.raises(error):
         run_stage(stage, store, BENCH)
-    assert store.failure(stage) is None and not store.is_done(stage)
+    assert store.failure(stage) is None
+    assert not store.is_done(stage)
     assert not os.listdir(store.tmp)
     run_stage(stage, store, BENCH)
     assert store.is_done(stage)

@@ -1,0 +1,105 @@
+"""What every launcher offers: carry out stages somewhere and say what became of each.
+
+A launcher gets the stages of a plan as JSON (each with its parents embedded), runs what
+the store lacks, and reports to an observer. The store is the truth; the outcome is only
+this run's account of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from sweeper.store import Spec, Store
+
+State = Literal["done", "failed", "blocked", "ended"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageOutcome:
+    """What became of one stage.
+
+    Attributes:
+        state: "done"; "failed": the cell is at fault, kept until `isorate retry`;
+            "blocked": something it needs did not come about; "ended": its attempts ended for
+            reasons outside the cell, the next run tries again.
+        reason: one sentence; empty when done.
+        seconds: of this run's last attempt; 0 if it was there already.
+        cpu_seconds: likewise.
+    """
+
+    state: State
+    reason: str = ""
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of all stages, by key."""
+
+    stages: Mapping[str, StageOutcome] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether every stage is done."""
+        return all(stage.state == "done" for stage in self.stages.values())
+
+
+class Observer(Protocol):
+    """Gets told what happens, in the thread that carries out the plan."""
+
+    def begin(self, stages: Sequence[Spec], known: Mapping[str, StageOutcome]) -> None:
+        """All stages, and the outcome of those that need no work."""
+        ...
+
+    def started(self, spec: Spec, where: str) -> None:
+        """An attempt begins ("worker 2, process 4711")."""
+        ...
+
+    def progress(self, spec: Spec, fraction: float, note: str) -> None:
+        """A running stage has come this far, in [0, 1]."""
+        ...
+
+    def ended(self, spec: Spec, outcome: StageOutcome) -> None:
+        """A stage has its outcome; once for each stage that was not known at the start."""
+        ...
+
+    def say(self, message: str) -> None:
+        """Something a person should know: an attempt that was killed, say."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        ...
+
+
+class PlanLauncher(Protocol):
+    """A launcher as the sweeper sees it (beside Hydra's own ``Launcher`` methods)."""
+
+    def carry_out(
+        self,
+        stages: Sequence[Spec],
+        store: Store,
+        *,
+        observer: Observer,
+        logs: Path,
+        on_done: Callable[[Spec], None] = lambda spec: None,
+    ) -> Outcome:
+        """Run what the store lacks of ``stages`` (in any order; parents are embedded).
+
+        Args:
+            stages: the stages wanted, each once.
+            store: where their outputs go.
+            observer: gets the events.
+            logs: directory for the log of each stage, ``<kind>-<key>.log``.
+            on_done: called once for every stage that has just been committed, when its
+                readers may have changed (to drop checkpoints that nobody needs any more).
+
+        Raises:
+            BadInput: the home cannot be written; nothing was started.
+            KeyboardInterrupt: after everything was stopped and nothing finished was lost.
+        """
+        ...

@@ -19,43 +19,56 @@ def place(axes: Any, points: Sequence[tuple[float, float, str]], *, size: float 
     Returns:
         How many labels found no free place and were left out.
     """
-    canvas = axes.figure.canvas
-    renderer = canvas.get_renderer()
+    renderer = axes.figure.canvas.get_renderer()
     frame = axes.get_window_extent(renderer)
-    taken = [_dot(axes, x, y) for x, y, _ in points]
+    dots = axes.transData.transform([(x, y) for x, y, _ in points]) if points else []
+    taken = [_box(px - 4, py - 4, 8, 8) for px, py in dots]
     if (legend := axes.get_legend()) is not None:
         taken.append(legend.get_window_extent(renderer))
     dropped = 0
-    for x, y, text in points:
+    for (x, y, text), (px, py) in zip(points, dots, strict=True):
+        width, height = _extent(axes, text, size, renderer)
         for dx, dy in (*_NEAR, *_FAR):
-            label = axes.annotate(
-                text, (x, y), xytext=(dx, dy), textcoords="offset points", fontsize=size,
-                ha="left" if dx > 0 else "right" if dx < 0 else "center", va="center",
-                arrowprops=None if (dx, dy) in _NEAR else
-                {"arrowstyle": "-", "linewidth": 0.5, "color": "#888888", "shrinkB": 3},
-            )  # fmt: skip
-            box = _words(label, renderer)
+            box = _beside(px, py, width, height, dx, dy, axes.figure.dpi / 72)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 \
                 and box.y1 <= frame.y1  # fmt: skip
             if inside and not any(box.overlaps(other) for other in taken):
                 taken.append(box.padded(3))
+                _write(axes, (x, y), text, (dx, dy), size)
                 break
-            label.remove()
         else:
             dropped += 1
     return dropped
 
 
-def _words(label: Any, renderer: Any) -> Any:
-    """The extent of the words alone, without the leader line."""
-    from matplotlib.text import Text
+def _write(
+    axes: Any, at: tuple[float, float], text: str, offset: tuple[int, int], size: float
+) -> None:
+    leader = {"arrowstyle": "-", "linewidth": 0.5, "color": "#888888", "shrinkB": 3}
+    axes.annotate(
+        text, at, xytext=offset, textcoords="offset points", fontsize=size, va="center",
+        ha="left" if offset[0] > 0 else "right" if offset[0] < 0 else "center",
+        arrowprops=None if offset in _NEAR else leader,
+    )  # fmt: skip
 
-    label.update_positions(renderer)
-    return Text.get_window_extent(label, renderer)
+
+def _beside(
+    px: float, py: float, width: float, height: float, dx: int, dy: int, scale: float
+) -> Any:
+    """The box of words (pixels) at an offset (points) from a marker (pixels)."""
+    x, y = px + dx * scale, py + dy * scale
+    left = x if dx > 0 else x - width if dx < 0 else x - width / 2
+    return _box(left, y - height / 2, width, height)
 
 
-def _dot(axes: Any, x: float, y: float) -> Any:
+def _extent(axes: Any, text: str, size: float, renderer: Any) -> tuple[float, float]:
+    probe = axes.text(0, 0, text, fontsize=size)
+    extent = probe.get_window_extent(renderer)
+    probe.remove()
+    return extent.width, extent.height
+
+
+def _box(x: float, y: float, width: float, height: float) -> Any:
     from matplotlib.transforms import Bbox
 
-    px, py = axes.transData.transform((x, y))
-    return Bbox([[px - 4, py - 4], [px + 4, py + 4]])
+    return Bbox.from_bounds(x, y, width, height)

@@ -21,11 +21,12 @@ from analysis.figures import Figure, all_figures
 from analysis.panel import NO_BASELINE, Panel, panels
 from analysis.results import Results
 from analysis.summary import retention_table
-from analysis.tables import Column, Table, all_tables, chance_notes
+from analysis.tables import Table, all_tables, chance_notes
 from analysis.wording import conclusion, labels, sentences
 
 INDEX = "report.json"
 PAGE = "report.html"
+MOST_EVIDENCE = 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +112,6 @@ def html(
         figures=[(figure, _inline(figure, i)) for i, figure in enumerate(figures)],
         provenance=_flat(provenance),
         shown=render.text,
-        sort_key=_sort_key,
     )
 
 
@@ -125,7 +125,14 @@ def _findings(panel: Panel) -> ModelFindings:
 def _finding(panel: Panel, verdict: Verdict, definition: Definition | None) -> Finding:
     decided = len(verdict.ranked) > 1 and len(verdict.best) == 1
     return Finding(decided=decided, sentence=conclusion(panel, verdict),
-                   evidence=tuple(sentences(panel, verdict)), definition=definition)  # fmt: skip
+                   evidence=_evidence(panel, verdict), definition=definition)  # fmt: skip
+
+
+def _evidence(panel: Panel, verdict: Verdict) -> tuple[str, ...]:
+    told = sentences(panel, verdict)
+    more = len(told) - MOST_EVIDENCE
+    rest = (f"{more} more comparisons are in the tables.",) if more > 0 else ()
+    return (*told[:MOST_EVIDENCE], *rest)
 
 
 def _warnings(panel: Panel) -> tuple[str, ...]:
@@ -145,8 +152,8 @@ def _warnings(panel: Panel) -> tuple[str, ...]:
             said.append(f"{len(rows)} of {len(status)} cells {word}: {', '.join(shown)}{more}.")
     fallen = [n for n, c in zip(names, panel.cells["collapsed"], strict=True) if c]
     if fallen:
-        shown = ", ".join(fallen[:8])
-        said.append(f"Collapsed (a valid result, but no working model): {shown}.")
+        listed = ", ".join(fallen[:8])
+        said.append(f"Collapsed (a valid result, but no working model): {listed}.")
     gaps = [f"{names[i]}: {why}" for i in range(len(names)) if status[i] == "done"
             and panel.baseline is not None and (why := panel.why_no_sr(i))]  # fmt: skip
     if gaps:
@@ -158,18 +165,13 @@ def _with_reason(name: str, reason: str) -> str:
     return f"{name} ({reason})" if reason else name
 
 
-def _sort_key(column: Column, row: Mapping[str, object]) -> str:
-    """The unrounded number a column is sorted by; empty for text and gaps."""
-    if column.form == "text":
-        return ""
-    value = render.number(dict(row), column.key)
-    return f"{value:.7g}" if value == value else ""
-
-
 def _inline(figure: Figure, index: int) -> Markup:
     """The drawing for use inside a page: no prolog, and ids that no other drawing has."""
     svg = figure.svg.decode()
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
+    svg = re.sub(
+        r' (?:d|x|y)="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), svg
+    )  # a hundredth of a point is finer than any screen
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>f{index}-", svg)
     label = Markup('<svg role="img" aria-label="{}" ').format(figure.caption)
     # Drawn by ourselves with text as outlines: nothing of the user's is markup in here.

@@ -5,7 +5,7 @@ Two plain tables at full precision; rounding is left to whoever prints them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -112,14 +112,15 @@ def _estimates(panel: Panel, kind: pd.Series[str]) -> Estimate:
     """(C,) SrCr_p * SrCr_q of the two cells that a joint cell combines."""
     joint = [int(row) for row in np.flatnonzero((kind == "joint").to_numpy())]
     value, stderr = np.full(len(kind), np.nan), np.full(len(kind), np.nan)
-    pruned, quantized = _partners(panel.cells, kind)
+    keys_p, keys_q = _keys(panel.cells, _PRUNED_BY), _keys(panel.cells, _QUANTIZED_BY)
+    pruned, quantized = _single(kind, "pruning", keys_p), _single(kind, "quantization", keys_q)
     kept = panel.counted & panel.higher
     scores, errors = panel.comparable()[:, kept], panel.stderr[:, kept]
     dense = (panel.dense.value[kept], panel.dense.stderr[kept])
     weight = srcr_weight(panel, "srcr_j")
     for row in joint if kept.any() else ():
-        p = _find(pruned, _key_p(panel.cells, row))
-        q = _find(quantized, _key_q(panel.cells, row))
+        p = _find(pruned, keys_p[row])
+        q = _find(quantized, keys_q[row])
         if p is not None and q is not None:
             one = srcr_estimate(weight[row], (scores[p], errors[p]), (scores[q], errors[q]), dense)
             value[row], stderr[row] = one.value, one.stderr
@@ -127,33 +128,26 @@ def _estimates(panel: Panel, kind: pd.Series[str]) -> Estimate:
 
 
 _Key = tuple[object, ...]
+_PRUNED_BY = ("prune_method", "sparsity", "pattern", "calibration_seed")
+_QUANTIZED_BY = ("quant_method", "bits", "calibration_seed")
 
 
-def _key_p(cells: pd.DataFrame, row: int) -> _Key:
-    names = ("prune_method", "sparsity", "pattern", "calibration_seed")
-    return tuple(_plain(cells[n].iat[row]) for n in names)
+def _keys(cells: pd.DataFrame, names: Sequence[str]) -> list[_Key]:
+    """Per cell what identifies one of its methods; the calibration seed comes last."""
+    # nan is no key: it differs from itself.
+    columns = [[None if v != v else v for v in cells[name]] for name in names]
+    return list(zip(*columns, strict=True))
 
 
-def _key_q(cells: pd.DataFrame, row: int) -> _Key:
-    return tuple(_plain(cells[n].iat[row]) for n in ("quant_method", "bits", "calibration_seed"))
-
-
-def _find(side: dict[_Key, int], key: _Key) -> int | None:
+def _find(side: Mapping[_Key, int], key: _Key) -> int | None:
     """The partner of the same calibration seed, else the one that needs no calibration."""
     return side.get(key, side.get((*key[:-1], None)))
 
 
-def _plain(value: object) -> object:
-    return None if value != value else value  # nan is no key: it differs from itself
-
-
-def _partners(cells: pd.DataFrame, kind: pd.Series[str]) -> tuple[dict[_Key, int], dict[_Key, int]]:
+def _single(kind: pd.Series[str], wanted: str, keys: Sequence[_Key]) -> dict[_Key, int]:
     """Single-method cells by what they are; two that look alike are left out as ambiguous."""
-    found: tuple[dict[_Key, list[int]], dict[_Key, list[int]]] = ({}, {})
-    for row, name in enumerate(kind):
-        if name == "pruning":
-            found[0].setdefault(_key_p(cells, row), []).append(row)
-        elif name == "quantization":
-            found[1].setdefault(_key_q(cells, row), []).append(row)
-    alone = [{key: rows[0] for key, rows in side.items() if len(rows) == 1} for side in found]
-    return alone[0], alone[1]
+    found: dict[_Key, list[int]] = {}
+    for row, (name, key) in enumerate(zip(kind, keys, strict=True)):
+        if name == wanted:
+            found.setdefault(key, []).append(row)
+    return {key: rows[0] for key, rows in found.items() if len(rows) == 1}

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare import Definition, Verdict, verdicts
-from analysis.metrics import exact, tcr
+from analysis.metrics import achieved_tcr, exact, tcr
 from analysis.panel import Panel
 from analysis.summary import retention_table, summarise
 from analysis.wording import NAMES, labels, percent, values
@@ -186,7 +186,7 @@ def chance_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
 
 def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
     names, estimate = labels(panel), values(panel, verdict.by)
-    summary = summarise([panel])
+    achieved = achieved_tcr(panel.cells["achieved_sparsity"], panel.cells["bits"])
     pairs = {pair.second: pair for pair in verdict.pairs}
     out = dict(verdict.left_out)
     rows: list[dict[str, object]] = []
@@ -194,7 +194,7 @@ def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
         pair = pairs.get(row)
         rows.append({
             "model": panel.model, "cell": panel.cells["cell"].iat[row], "label": names[row],
-            "tcr": summary["tcr"].iat[row], "achieved_tcr": summary["achieved_tcr"].iat[row],
+            "tcr": float(verdict.tcr or 0), "achieved_tcr": achieved[row],
             "sr": estimate.value[row], "sr_stderr": estimate.stderr[row],
             "difference": pair.difference if pair else np.nan,
             "z": pair.z if pair else np.nan, "p": pair.p if pair else np.nan,

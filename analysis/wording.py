@@ -98,8 +98,10 @@ def conclusion(panel: Panel, verdict: Verdict) -> str:
         return (f"{at}, choose {shown}: {SCOPE} it is better than {rest} by {sure} standard "
                 f"errors{_flags(panel, (top,))}.")  # fmt: skip
     tied = [names[row] for row in verdict.best if row != top]
+    worse = [names[row] for row in verdict.ranked if row not in verdict.best]
+    rest = f"; worse: {_listed(worse)}" if worse else ""
     return (f"{at}, {shown} scored highest but cannot be told from {_listed(tied)}: "
-            f"undecided{_flags(panel, verdict.best)}.")  # fmt: skip
+            f"undecided{rest}{_flags(panel, verdict.best)}.")  # fmt: skip
 
 
 def sentences(panel: Panel, verdict: Verdict) -> list[str]:

@@ -1,0 +1,75 @@
+"""The checkpoint as lm-eval's `hf` model, loaded once for all tasks that score it in turn."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_eval.models.huggingface import HFLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    CompressedTensorsConfig,
+)
+
+_held: dict[tuple[str, ...], tuple[Any, Any]] = {}
+
+
+def fingerprint(checkpoint: Path) -> str:
+    """Changes whenever a file of the checkpoint is replaced (names, sizes, modification times)."""
+    files = sorted(p for p in checkpoint.iterdir() if p.is_file())
+    stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
+    return hashlib.sha256(repr(stats).encode()).hexdigest()
+
+
+def forget() -> None:
+    """Drops the model that is held, so that another kind of stage has the memory."""
+    _held.clear()
+
+
+def load(checkpoint: Path, *, dtype: str, device: str) -> tuple[Any, Any]:
+    """Model and tokenizer of ``checkpoint``; the last one loaded is held for the next call."""
+    key = (str(checkpoint.resolve()), fingerprint(checkpoint), dtype, device)
+    if key not in _held:
+        forget()  # before loading: two models side by side may not fit
+        _held[key] = (_model(checkpoint, dtype, device), AutoTokenizer.from_pretrained(checkpoint))
+    return _held[key]
+
+
+def _model(checkpoint: Path, dtype: str, device: str) -> Any:
+    """Compressed weights are decompressed here, once, to what the stock loader computes with."""
+    how: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
+    stored = getattr(AutoConfig.from_pretrained(checkpoint), "quantization_config", None) or {}
+    if stored.get("quant_method") == "compressed-tensors":
+        how["quantization_config"] = CompressedTensorsConfig(dequantize=True)
+    if device != "cpu":
+        how["device_map"] = device
+    return AutoModelForCausalLM.from_pretrained(checkpoint, **how).eval()
+
+
+class CountingLM(HFLM):  # type: ignore[misc]  # lm-eval is not typed
+    """lm-eval's own model class, silent, which remembers how many tokens each request had.
+
+    Attributes:
+        request_tokens: tokens (context and continuation) of each log-likelihood request,
+            in the order of the calls.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, *, batch_size: int) -> None:
+        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+        self.request_tokens: list[int] = []
+
+    def _loglikelihood_tokens(
+        self,
+        requests: Sequence[tuple[Any, list[int], list[int]]],
+        disable_tqdm: bool = False,
+        override_bs: int | None = None,
+    ) -> list[tuple[float, bool]]:
+        self.request_tokens.extend(len(context) + len(rest) for _, context, rest in requests)
+        found: list[tuple[float, bool]] = super()._loglikelihood_tokens(
+            requests, disable_tqdm=True, override_bs=override_bs
+        )
+        return found

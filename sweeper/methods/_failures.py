@@ -34,8 +34,10 @@ class Failures:
             self._found.setdefault("the new weights are not finite", []).extend(names)
 
     def raise_if_any(self) -> None:
-        """Raises:
-        StageFailure: names reasons, layers and the knob.
+        """End the stage if a layer failed.
+
+        Raises:
+            StageFailure: names reasons, layers and the knob.
         """
         if self._found:
             found = "; ".join(f"{why}: {_shorten(who)}" for why, who in self._found.items())

@@ -52,7 +52,7 @@ def _is_running(work: torch.Tensor, *_args: object, **_kwargs: object) -> bool:
     return in_use and (kept is not None or work.device.type == "cpu")
 
 
-@ImplBackend.register("gptq_block_update", _is_running, -1)
+@ImplBackend.register("gptq_block_update", _is_running, -1)  # type: ignore[untyped-decorator]
 def isorate_gptq_block(
     work: torch.Tensor,
     factor: torch.Tensor,
@@ -67,14 +67,12 @@ def isorate_gptq_block(
     quant_args: QuantizationArgs,
     i1: int,
 ) -> None:
-    """One block of columns; the same bits as llm-compressor's eager routine, in half the time.
+    """One block of columns; the same bits as llm-compressor's eager routine, in less time.
 
-    Args:
-        work: [batch, rows, width], weights of the block with all earlier updates.
-        factor: [batch, width, width], block of the upper Cholesky factor of H^-1.
-        quantized, errors, losses: [batch, rows, width], filled in.
-        scale, zero_point, global_scale, g_idx, quant_args: as llm-compressor passes them.
-        i1: first column of the block.
+    ``work`` [batch, rows, width] are the weights of the block with all earlier updates,
+    ``factor`` [batch, width, width] is its block of the upper Cholesky factor of H^-1, and
+    ``i1`` its first column. ``quantized``, ``errors`` and ``losses`` are filled in. The
+    rest is as llm-compressor passes it.
     """
     rows, width = work.shape[1:]
     scales, zeros = column_scale_window(
@@ -112,7 +110,7 @@ def _columns(block: torch.Tensor) -> torch.Tensor:
     return block.permute(2, 0, 1).contiguous()
 
 
-class MaskedGPTQ(GPTQModifier):
+class MaskedGPTQ(GPTQModifier):  # type: ignore[misc]  # llm-compressor is untyped
     """llm-compressor's GPTQ that keeps zeros when told to, and never falls back in silence.
 
     Scales and weights are rounded to ``save_dtype`` before they are used: errors are
@@ -148,7 +146,7 @@ class MaskedGPTQ(GPTQModifier):
         dtype = getattr(torch, self.save_dtype)
         weights: list[Any] = [m.weight for m in modules]
         args = modules[0].quantization_scheme.weights
-        found = [m.weight_observer.get_qparams() for m in modules]  # type: ignore[operator,union-attr]
+        found = [m.weight_observer.get_qparams() for m in modules]
         scale = torch.cat([f["scale"] for f in found]).to(dtype).float()
         zero = torch.cat([f["zero_point"] for f in found])
         weight = torch.cat([w.float() for w in weights]).unsqueeze(0)

@@ -65,7 +65,7 @@ class Hessians:
 
 
 def _add_lower_triangle(total: torch.Tensor, rows: torch.Tensor) -> None:
-    """total += rows^T rows, on and below the diagonal (up to a panel)."""
+    """Add rows^T rows to ``total``, on and below the diagonal (up to a panel)."""
     for start in range(0, total.shape[0], _PANEL):
         stop = min(start + _PANEL, total.shape[0])
         total[start:stop, :stop].addmm_(rows[:, start:stop].t(), rows[:, :stop])

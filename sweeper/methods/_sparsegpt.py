@@ -15,7 +15,7 @@ from llmcompressor.modifiers.pruning import SparseGPTModifier
 from pydantic import PrivateAttr
 
 from sweeper.methods._failures import Failures
-from sweeper.methods._hessian import Hessians, NotPositiveDefinite, inverse_factor
+from sweeper.methods._hessian import Hessians, inverse_factor
 
 
 def block_of(block_size: int, m: int) -> int:
@@ -98,7 +98,7 @@ def _prune_block(
     return errors
 
 
-class ExactSparseGPT(SparseGPTModifier):
+class ExactSparseGPT(SparseGPTModifier):  # type: ignore[misc]  # it is untyped
     """llm-compressor's SparseGPT with the routine above.
 
     Weights are rounded to ``save_dtype`` as soon as a layer is done, so that the layers
@@ -145,6 +145,3 @@ class ExactSparseGPT(SparseGPTModifier):
             raise FloatingPointError
         for module, part in zip(modules, pruned.split([p.shape[0] for p in parts]), strict=True):
             update_offload_parameter(module, "weight", part.to(module.weight.dtype))
-
-
-__all__ = ["ExactSparseGPT", "NotPositiveDefinite", "block_of", "sparsify"]

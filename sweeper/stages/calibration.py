@@ -21,12 +21,13 @@ Spec = Mapping[str, Any]
 
 
 def fingerprint(path: Path) -> str:
-    """SHA-256 of a calibration file; of a directory, over the names and hashes of its .txt."""
+    """SHA-256 of a file; of a directory, over the names and hashes of all files below it."""
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    parts = [f"{p.name} {fingerprint(p)}\n" for p in _texts(path)]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    lines = [f"{p.relative_to(path).as_posix()}\0{fingerprint(p)}\n" for p in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def samples(spec: Spec, tokenizer: Any, source: Path | None = None) -> torch.Tensor:
@@ -98,7 +99,7 @@ def _documents(spec: Spec, source: Path | None) -> Iterator[str]:
 
 
 def _texts(path: Path) -> list[Path]:
-    found = [path] if path.is_file() else sorted(path.glob("*.txt"))
+    found = [path] if path.is_file() else sorted(path.rglob("*.txt"))
     if not found:
         raise BadInput(
             "calibration.path", path, "valid: .txt, .jsonl, .parquet, or a directory of .txt files."

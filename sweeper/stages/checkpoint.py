@@ -17,9 +17,14 @@ def dtype_of(name: str) -> torch.dtype:
     return found
 
 
-def load(path: Path, *, dtype: str, device: str = "cpu") -> Any:
+def load(path: Path, *, dtype: str, device: str = "cpu", trust_remote_code: bool = False) -> Any:
     """The causal LM at ``path`` in evaluation mode, its weights converted to ``dtype``."""
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype_of(dtype), local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        path,
+        dtype=dtype_of(dtype),
+        local_files_only=True,
+        trust_remote_code=trust_remote_code,
+    )
     return model.to(device).eval()
 
 
@@ -35,8 +40,10 @@ def linears(model: Any) -> dict[str, torch.nn.Linear]:
 
 
 def require_finite(model: Any, cure: str) -> None:
-    """Raises:
-    StageFailure: some weights are NaN or infinite; names them.
+    """Check every weight of a model.
+
+    Raises:
+        StageFailure: some are NaN or infinite; names them.
     """
     bad = [n for n, p in model.named_parameters() if not torch.isfinite(p).all()]
     if bad:
@@ -57,4 +64,6 @@ def save_packed(model: Any, source: Path, out: Path, *, dtype: str) -> None:
     The model is of no use afterwards: llm-compressor packs it in place.
     """
     model.to(dtype_of(dtype)).save_pretrained(out, save_compressed=True)
+    # names Python classes; the parameters of the stage say the same in plain words
+    (out / "recipe.yaml").unlink(missing_ok=True)
     tokenizer(source).save_pretrained(out)

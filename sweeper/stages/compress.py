@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,44 +12,60 @@ from llmcompressor import oneshot
 from llmcompressor.core import create_session
 from torch.utils.data import DataLoader
 
-from sweeper.stages import layerwise
+from sweeper.methods import method
+from sweeper.stages import Job, calibration, checkpoint, layerwise
 
 TOKENS_PER_BATCH = 2048  # bounds the activations held at once; does not depend on the machine
 
 
 @contextmanager
-def compressed(
-    model: Any,
-    recipe: list[Any],
-    samples: torch.Tensor,
-    tokenizer: Any,
-    progress: Callable[..., None],
-) -> Iterator[None]:
-    """Applies ``recipe`` to ``model`` in place; the body runs before the session is closed.
+def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor]]:
+    """Applies the method of a stage; yields (the compressed model, its calibration samples).
+
+    The body runs before llm-compressor's session is closed, which saving needs. Nothing
+    global outlives it: session, random state, environment and hooks are as before.
 
     Args:
-        model: a loaded causal LM.
-        recipe: llm-compressor modifiers.
-        samples: token ids, int64 [samples, length].
-        tokenizer: the model's; llm-compressor asks for it.
-        progress: called with a fraction and a note after each decoder layer.
+        job: a prune or quantize stage.
+
+    Raises:
+        BadInput: the calibration text does not fit.
+        StageFailure: the method could not treat a layer.
     """
-    token = layerwise.progress.set(progress)
+    params, source = job.params, job.checkpoint("model")
+    model = checkpoint.load(
+        source,
+        dtype=params["compute_dtype"],
+        device=job.device,
+        trust_remote_code=params.get("model", {}).get("trust_remote_code", False),
+    )
+    tokenizer = checkpoint.tokenizer(source)
+    samples = calibration.samples(params["calibration"], tokenizer, job.sources.get("calibration"))
+    recipe = method(params["method"]).recipe(params, model)
+    token = layerwise.progress.set(job.progress)
     try:
-        with create_session(), torch.random.fork_rng(devices=[]):
+        with _unchanged_environment(), create_session(), torch.random.fork_rng(devices=[]):
             oneshot(
                 model=model,
                 recipe=recipe,
                 dataset=_batches(samples.to(model.device)),
                 processor=tokenizer,
                 pipeline=layerwise.NAME,
-                # the number of samples is the loader's; these silence its own choices
-                num_calibration_samples=len(samples),
-                shuffle_calibration_samples=False,
             )
-            yield
+            yield model, samples
     finally:
         layerwise.progress.reset(token)
+
+
+@contextmanager
+def _unchanged_environment() -> Iterator[None]:
+    """Takes back the environment variables that llm-compressor sets."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
 
 
 def _batches(samples: torch.Tensor) -> DataLoader[dict[str, torch.Tensor]]:

@@ -41,8 +41,10 @@ def run(job: Job) -> dict[str, Any]:
 
 
 def require_gguf(path: Path) -> None:
-    """Raises:
-    BadInput: ``path`` does not begin like a GGUF file.
+    """Check the first bytes of a file.
+
+    Raises:
+        BadInput: ``path`` does not begin like a GGUF file.
     """
     if not path.is_file():
         raise BadInput("model.id", path, "there is no such file.", "Give the path of a .gguf file.")
@@ -59,7 +61,7 @@ def _sha256(path: Path) -> str:
 
 
 def _load(path: Path, dtype: str) -> tuple[Any, Any]:
-    """transformers' own reading of a GGUF file: (model, tokenizer)."""
+    """What transformers itself reads from a GGUF file: (model, tokenizer)."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

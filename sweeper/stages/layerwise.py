@@ -31,7 +31,7 @@ class _Enough(Exception):
 
 
 @CalibrationPipeline.register(NAME)
-class LayerwisePipeline(CalibrationPipeline):
+class LayerwisePipeline(CalibrationPipeline):  # type: ignore[misc]  # it is untyped
     """See the module; called by `oneshot`."""
 
     @staticmethod

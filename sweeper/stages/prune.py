@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any
 
-from sweeper.methods import _check, method
+from sweeper.methods import _check
 from sweeper.stages import Job
 
 
@@ -15,40 +14,31 @@ def run(job: Job) -> dict[str, Any]:
     Raises:
         StageFailure: a Hessian cannot be inverted or weights are not finite.
     """
-    from sweeper.stages import calibration, checkpoint, masks
+    from sweeper.stages import checkpoint, masks
     from sweeper.stages.compress import compressed
 
-    source = job.checkpoint("model")
-    model = checkpoint.load(source, dtype=job.params["compute_dtype"], device=job.device)
-    tokenizer = checkpoint.tokenizer(source)
-    samples = calibration.samples(
-        job.params["calibration"], tokenizer, job.sources.get("calibration")
-    )
-    recipe = method(job.params["method"]).recipe(job.params, model)
-    with compressed(model, recipe, samples, tokenizer, job.progress):
-        pass
-    cure = "Raise prune.dampening or calibrate with more text."
-    checkpoint.require_finite(model, cure)
-    checkpoint.save_dense(model, source, job.out / "checkpoint", dtype=job.params["save_dtype"])
+    with compressed(job) as (model, samples):
+        checkpoint.require_finite(model, "Raise prune.dampening or calibrate with more text.")
+    source, out = job.checkpoint("model"), job.out / "checkpoint"
+    checkpoint.save_dense(model, source, out, dtype=job.params["save_dtype"])
     kept = {name: module.weight != 0 for name, module in checkpoint.linears(model).items()}
     masks.save(kept, job.out / "mask")
-    return _summary(job, kept)
+    return _summary(job, kept, samples.numel())
 
 
-def _summary(job: Job, kept: dict[str, Any]) -> dict[str, Any]:
+def _summary(job: Job, kept: dict[str, Any], tokens: int) -> dict[str, Any]:
     """What was done, counted on the saved mask."""
     weights = sum(mask.numel() for mask in kept.values())
     zeros = weights - sum(int(mask.sum()) for mask in kept.values())
     pattern = _check.nm(job.params["pattern"])
     m = pattern[1] if pattern else 1
-    tails = {name: mask.shape[1] % m for name, mask in kept.items() if mask.shape[1] % m}
+    tail = sum(mask.shape[0] * (mask.shape[1] % m) for mask in kept.values())
     return {
         "layers": len(kept),
         "weights": weights,
         "zeros": zeros,
-        "sparsity": float(Fraction(zeros, weights)),
-        "calibration_tokens": job.params["calibration"]["samples"]
-        * job.params["calibration"]["length"],
-        # columns that no complete group of M covers: they stay dense
-        "dense_tail_columns": tails,
+        "sparsity": zeros / weights,
+        "calibration_tokens": tokens,
+        # the end of a row that no complete group of M covers stays dense
+        "dense_tail": tail / weights,
     }

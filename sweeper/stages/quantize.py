@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from sweeper.errors import StageFailure
-from sweeper.methods import method
 from sweeper.stages import Job
 
 
@@ -16,29 +15,16 @@ def run(job: Job) -> dict[str, Any]:
         StageFailure: a Hessian cannot be inverted, weights are not finite, or a layer was
             left out.
     """
-    from sweeper.stages import calibration, checkpoint
+    from sweeper.stages import checkpoint
     from sweeper.stages.compress import compressed
 
-    source = job.checkpoint("model")
-    model = checkpoint.load(source, dtype=job.params["compute_dtype"], device=job.device)
-    tokenizer = checkpoint.tokenizer(source)
-    samples = calibration.samples(
-        job.params["calibration"], tokenizer, job.sources.get("calibration")
-    )
-    recipe = method(job.params["method"]).recipe(job.params, model)
-    with compressed(model, recipe, samples, tokenizer, job.progress):
+    source, out = job.checkpoint("model"), job.out / "checkpoint"
+    with compressed(job) as (model, samples):
         layers = checkpoint.linears(model)
         _require_all(layers)
-        cure = "Raise quant.dampening or calibrate with more text."
-        checkpoint.require_finite(model, cure)
-        checkpoint.save_packed(
-            model, source, job.out / "checkpoint", dtype=job.params["save_dtype"]
-        )
-    return {
-        "layers": len(layers),
-        "calibration_tokens": job.params["calibration"]["samples"]
-        * job.params["calibration"]["length"],
-    }
+        checkpoint.require_finite(model, "Raise quant.dampening or calibrate with more text.")
+        checkpoint.save_packed(model, source, out, dtype=job.params["save_dtype"])
+    return {"layers": len(layers), "calibration_tokens": samples.numel()}
 
 
 def _require_all(layers: dict[str, Any]) -> None:

@@ -1,0 +1,153 @@
+"""The linear matrices of a checkpoint as its files have them: codes, scales, values.
+
+Nothing is loaded as a model: what is read here is what a server would be given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+
+NOT_COMPRESSED = ("embed", "lm_head", "norm", "wte", "wpe")
+_PARTS = ("weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matrix:
+    """One linear layer.
+
+    Attributes:
+        name: its module path.
+        symbols: [rows, columns], what is stored per weight: integer codes, or the bits of
+            a floating-point number.
+        zero: [rows, columns], where the weight is exactly 0.
+        finite: whether all weights (or all scales) are.
+        bits: bits per symbol.
+        group_size: weights per scale; None without scales, -1 for whole rows.
+        scale_bytes: bytes of its scales.
+        zero_point_bytes: bytes of its zero points; 0 when symmetric.
+        stored_bytes: bytes of all its tensors.
+    """
+
+    name: str
+    symbols: torch.Tensor
+    zero: torch.Tensor
+    finite: bool
+    bits: int
+    group_size: int | None
+    scale_bytes: int
+    zero_point_bytes: int
+    stored_bytes: int
+
+
+class Files:
+    """The safetensors files of a checkpoint directory, opened together; a context manager.
+
+    Attributes:
+        bits: bits of the packed codes, from the checkpoint's configuration; None if dense.
+        symmetric: whether codes have no zero point.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Open all files below ``folder``."""
+        self._stack = ExitStack()
+        self._home: dict[str, Any] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            file = self._stack.enter_context(safe_open(path, "pt"))
+            self._home |= dict.fromkeys(file.keys(), file)
+        config = json.loads((folder / "config.json").read_text())
+        groups = (config.get("quantization_config") or {}).get("config_groups") or {}
+        weights = [group["weights"] for group in groups.values()]
+        self.bits: int | None = weights[0]["num_bits"] if weights else None
+        self.symmetric: bool = weights[0]["symmetric"] if weights else True
+
+    def __enter__(self) -> Files:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the files."""
+        self._stack.close()
+
+    def matrices(self) -> Iterator[Matrix]:
+        """The linear layers, packed or not, in the order of their names; one in memory at once."""
+        for tensor in sorted(self._home):
+            name, _, part = tensor.rpartition(".")
+            if part == "weight_packed":
+                yield self._packed(name)
+            elif part == "weight" and self._is_linear(tensor):
+                yield self._dense(name)
+
+    def other_sizes(self) -> dict[str, int]:
+        """Number of elements of every tensor that belongs to no linear layer."""
+        return {
+            tensor: self._size(tensor)
+            for tensor in sorted(self._home)
+            if tensor.rpartition(".")[2] not in _PARTS and not self._is_linear(tensor)
+        }
+
+    def _is_linear(self, tensor: str) -> bool:
+        named = tensor.endswith(".weight") and not any(word in tensor for word in NOT_COMPRESSED)
+        return named and len(self._shape(tensor)) == 2
+
+    def _shape(self, tensor: str) -> list[int]:
+        shape: list[int] = self._home[tensor].get_slice(tensor).get_shape()
+        return shape
+
+    def _size(self, tensor: str) -> int:
+        return int(torch.Size(self._shape(tensor)).numel())
+
+    def _get(self, tensor: str) -> torch.Tensor | None:
+        file = self._home.get(tensor)
+        found: torch.Tensor | None = None if file is None else file.get_tensor(tensor)
+        return found
+
+    def _dense(self, name: str) -> Matrix:
+        weight = self._get(f"{name}.weight")
+        assert weight is not None
+        bits = 8 * weight.element_size()
+        return Matrix(
+            name=name,
+            symbols=weight.view(torch.int16) if bits == 16 else weight,
+            zero=weight == 0,
+            finite=bool(torch.isfinite(weight).all()),
+            bits=bits,
+            group_size=None,
+            scale_bytes=0,
+            zero_point_bytes=0,
+            stored_bytes=weight.nbytes,
+        )
+
+    def _packed(self, name: str) -> Matrix:
+        """A pack-quantized matrix: weight = (code - zero point) * scale."""
+        from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
+
+        parts = {part: self._get(f"{name}.{part}") for part in _PARTS}
+        packed, scale, shape = (parts[p] for p in _PARTS[:3])
+        assert packed is not None and scale is not None and shape is not None
+        assert self.bits is not None
+        size = torch.Size(shape.tolist())
+        codes = unpack_from_int32(packed, self.bits, size)
+        zeros, point = torch.zeros(1, dtype=codes.dtype), parts["weight_zero_point"]
+        if point is not None:
+            groups = torch.Size((size[0], scale.shape[1]))
+            zeros = unpack_from_int32(point, self.bits, groups, packed_dim=0)
+            zeros = zeros.repeat_interleave(size[1] // scale.shape[1], dim=1)
+        return Matrix(
+            name=name,
+            symbols=codes,
+            zero=codes == zeros,
+            finite=bool(torch.isfinite(scale).all()),
+            bits=self.bits,
+            group_size=-1 if scale.shape[1] == 1 else size[1] // scale.shape[1],
+            scale_bytes=scale.nbytes,
+            zero_point_bytes=0 if point is None else point.nbytes,
+            stored_bytes=sum(t.nbytes for t in parts.values() if t is not None),
+        )

@@ -7,7 +7,7 @@ this run's account of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -78,6 +78,21 @@ class Observer(Protocol):
 
 class PlanLauncher(Protocol):
     """A launcher as the sweeper sees it (beside Hydra's own ``Launcher`` methods)."""
+
+    def observer(
+        self, title: str = "", cells: Mapping[str, Iterable[str]] | None = None
+    ) -> Observer:
+        """What a person watches a run with, on stderr.
+
+        Args:
+            title: what is carried out.
+            cells: cell -> keys of the stages that it consists of, to count finished cells.
+        """
+        ...
+
+    def seats(self, stages: int) -> list[str | None]:
+        """The device of each worker for a number of stages: a GPU id, or None for the CPU."""
+        ...
 
     def carry_out(
         self,

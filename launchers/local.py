@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.utils import JobReturn
@@ -75,6 +75,14 @@ class LocalLauncher(Launcher):
         else:
             found = [None] * (self._workers or devices.cpu_workers(self._threads, self._memory_gib))
         return found[: max(1, stages)]
+
+    def observer(
+        self, title: str = "", cells: Mapping[str, Iterable[str]] | None = None
+    ) -> Observer:
+        """What a person watches a run with; see `launchers.progress`."""
+        from launchers import progress
+
+        return progress.observer(title, cells)
 
     def carry_out(
         self,

@@ -104,7 +104,8 @@ class Pool:
                 self._start(seat)
 
     def _start(self, seat: Seat) -> None:
-        task = self._schedule.take(seat.held, self._limit)
+        others = {s.task.makes if s.task else s.held for s in self._seats if s is not seat}
+        task = self._schedule.take(seat.held, self._limit, others)
         if task is None:
             return
         if seat.process is None:
@@ -134,6 +135,8 @@ class Pool:
                 self._observer.started(task.spec, f"worker {seat.number}")
             case "progress":
                 self._observer.progress(task.spec, event["fraction"], event["note"])
+            case "warning":
+                self._observer.say(f"{' '.join(name(task.spec))}: {event['message']}")
             case "done":
                 seat.task, seat.held = None, task.makes
                 self._schedule.finish(task.key)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import sweeper
 from launchers.schedule import Task
 from sweeper.serve import THREAD_VARIABLES
 
@@ -118,6 +119,8 @@ class WorkerProcess:
 
 
 def _environment(threads: int, gpu: str | None) -> Mapping[str, str]:
+    """Ours, with the limits of one worker, and the code that we run ourselves found first."""
     limits = dict.fromkeys(THREAD_VARIABLES, str(threads))
     device = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
-    return {**os.environ, **limits, **device}
+    code = [str(Path(sweeper.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, **limits, **device, "PYTHONPATH": os.pathsep.join(filter(None, code))}

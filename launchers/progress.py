@@ -112,23 +112,24 @@ class Tally:
 class Lines:
     """An observer that logs a line per event; for files, pipes and batch systems."""
 
-    def __init__(self, cells: Mapping[str, Iterable[str]] | None = None) -> None:
-        """``cells``: cell label -> keys of its stages."""
+    def __init__(self, title: str = "", cells: Mapping[str, Iterable[str]] | None = None) -> None:
+        """``title`` heads it; ``cells``: cell -> keys of the stages that it consists of."""
+        self.title = title
         self.tally = Tally(cells or {})
         self._workers = 1
 
     def begin(self, stages: Sequence[Spec], known: Mapping[str, StageOutcome]) -> None:
         """Say how much there is to do."""
         self.tally.begin(stages, known)
-        log.info("%d stages: %d are done, %d to do", len(stages), len(known),
-                 len(stages) - len(known))  # fmt: skip
+        todo = len(stages) - len(known)
+        log.info("%s: %d stages, %d are done, %d to do", self.title, len(stages), len(known), todo)
 
     def started(self, spec: Spec, where: str) -> None:
         """Say it."""
         key = spec["key"]
         self.tally.running[key] = Running(spec=spec, where=where, since=time.monotonic())
         self._workers = max(self._workers, len(self.tally.running))
-        log.info("started  %s (%s)", title(spec), where)
+        log.info("started  %s (%s)", stage_name(spec), where)
 
     def progress(self, spec: Spec, fraction: float, note: str) -> None:
         """Keep it for the estimate of the time left; a line each would drown the rest."""
@@ -139,9 +140,11 @@ class Lines:
         """Say how, at which cost, and how much is left."""
         self.tally.settle(spec, outcome)
         if outcome.state == "done":
-            log.info("done     %s in %s; %s", title(spec), _clock(outcome.seconds), self.summary())
+            log.info(
+                "done     %s in %s; %s", stage_name(spec), _clock(outcome.seconds), self.summary()
+            )
         else:
-            log.error("%-8s %s: %s", outcome.state, title(spec), outcome.reason)
+            log.error("%-8s %s: %s", outcome.state, stage_name(spec), outcome.reason)
 
     def say(self, message: str) -> None:
         """Log it as a warning."""
@@ -166,9 +169,14 @@ class Lines:
 class Display(Lines):
     """The same as a live table at the bottom of a terminal; troubles scroll by above it."""
 
-    def __init__(self, console: Console, cells: Mapping[str, Iterable[str]] | None = None) -> None:
+    def __init__(
+        self,
+        console: Console,
+        title: str = "",
+        cells: Mapping[str, Iterable[str]] | None = None,
+    ) -> None:
         """Draws on ``console`` (stderr)."""
-        super().__init__(cells)
+        super().__init__(title, cells)
         self._live = Live(
             console=console, get_renderable=self._draw, refresh_per_second=4, transient=True
         )
@@ -188,7 +196,7 @@ class Display(Lines):
         """Its line goes; a trouble is printed for good."""
         self.tally.settle(spec, outcome)
         if outcome.state in ("failed", "ended"):
-            self._print(f"{outcome.state} {title(spec)}: {outcome.reason}", "red")
+            self._print(f"{outcome.state} {stage_name(spec)}: {outcome.reason}", "red")
 
     def say(self, message: str) -> None:
         """Print it above the table."""
@@ -207,23 +215,23 @@ class Display(Lines):
         for running in list(self.tally.running.values()):
             spent = time.monotonic() - running.since
             table.add_row(
-                Text(title(running.spec)),
+                Text(stage_name(running.spec)),
                 ProgressBar(total=1.0, completed=running.fraction, width=20),
                 _clock(spent),
                 Text(running.note, style="dim"),
             )
         tally = self.tally
         bar = ProgressBar(total=max(1, tally.total), completed=tally.settled, width=40)
-        return Group(table, bar, Text(self.summary()))
+        return Group(Text(self.title, style="bold"), table, bar, Text(self.summary()))
 
 
-def observer(cells: Mapping[str, Iterable[str]] | None = None) -> Observer:
+def observer(title: str = "", cells: Mapping[str, Iterable[str]] | None = None) -> Observer:
     """The display that suits stderr: live on a terminal, else lines."""
     console = Console(stderr=True)
-    return Display(console, cells) if console.is_terminal else Lines(cells)
+    return Display(console, title, cells) if console.is_terminal else Lines(title, cells)
 
 
-def title(spec: Spec) -> str:
+def stage_name(spec: Spec) -> str:
     """A stage as people call it: "25% + 4bit: evaluate cloze"."""
     task = spec.get("params", {}).get("task")
     what = f"{spec['kind']} {task}" if task else str(spec["kind"])

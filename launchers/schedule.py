@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from sweeper.store import Spec
@@ -124,20 +124,28 @@ class Schedule:
         """What could start now, in no particular order."""
         return [self.tasks[key] for key in self._ready]
 
-    def take(self, held: str, workers: int) -> Task | None:
-        """The task that a worker which holds the checkpoint ``held`` should start now.
+    def take(self, held: str, workers: int, others: Set[str] = frozenset()) -> Task | None:
+        """The task that a worker should start now.
+
+        Args:
+            held: the checkpoint that it has loaded or written last.
+            workers: how many there are.
+            others: the checkpoints that the other workers hold.
 
         The longest chain first, with one exception: if that chain can wait without making
         the whole longer (the unstarted work keeps all workers busy at least as long), the
-        worker goes on with the checkpoint it holds, or else with what lies deepest, and
-        begins no new checkpoint while an old one can be finished. So models are loaded
-        once, and few checkpoints lie on the disk at a time.
+        worker goes on with the checkpoint it holds, or else with the deepest task that
+        continues nobody else's, so that it begins no new tree of checkpoints while an old
+        one can be finished. So models are loaded once, and few lie on the disk at a time.
         """
         ready = self.ready
         if not ready:
             return None
         chosen = min(ready, key=_longest_first)
-        near = min(ready, key=lambda t: (t.loads != held, -t.depth, *_longest_first(t)))
+        near = min(
+            ready,
+            key=lambda t: (t.loads != held, t.loads in others, -t.depth, *_longest_first(t)),
+        )
         if self._can_wait(chosen, near, workers):
             chosen = near
         self._ready.remove(chosen.key)

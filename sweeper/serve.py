@@ -3,6 +3,7 @@
     in    {"spec": {...}, "bulk": false}
     out   {"event": "started", "key"}
           {"event": "progress", "key", "fraction", "note"}
+          {"event": "warning", "key", "message"}
           {"event": "done", "key", "seconds", "cpu_seconds", "peak_rss_bytes"}
           {"event": "failed" | "attempt_ended", "key", "error", "message", "again", ...}
 
@@ -40,10 +41,11 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS", "RAYON_NUM_THREADS",
 )  # fmt: skip
 _PROGRESS_EVERY_S = 0.25
+_LEAVE_S = 0.5  # an idle worker sees the end of its requests within this time
 _PR_SET_PDEATHSIG = 1
 
 Json = dict[str, Any]
-log = logging.getLogger(__name__)
+log = logging.getLogger("sweeper.serve")  # also when it is __main__
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -73,7 +75,10 @@ def serve(
         spec, started, cpu = request["spec"], time.monotonic(), time.process_time()
         emit({"event": "started", "key": spec["key"]})
         own = replace(bench, progress=_throttled(emit, spec["key"]))
-        with _output_to(logs / f"{spec['kind']}-{spec['key']}.log"):
+        with (
+            _output_to(logs / f"{spec['kind']}-{spec['key']}.log"),
+            _warnings_to(emit, spec["key"]),
+        ):
             log.info("%s %s: an attempt of process %d", *name(spec), os.getpid())
             _hold_threads(threads)
             ending = _attempt(request, store, own)
@@ -152,7 +157,7 @@ def _take_over_streams() -> tuple[Callable[[Json], None], Iterator[Json]]:
 def _requests(stream: int) -> Iterator[Json]:
     """Requests as they come. If stdin closes while a stage runs, that stage is stopped."""
     waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    busy = threading.Event()
+    left = threading.Event()
 
     def read() -> None:
         rest = b""
@@ -161,14 +166,13 @@ def _requests(stream: int) -> Iterator[Json]:
             for line in lines:
                 waiting.put(line)
         waiting.put(None)
-        if busy.is_set():
+        if not left.wait(_LEAVE_S):
             os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=read, daemon=True).start()
     while (line := waiting.get()) is not None:
-        busy.set()
         yield json.loads(line)
-        busy.clear()
+    left.set()
 
 
 @contextmanager
@@ -183,6 +187,30 @@ def _output_to(path: Path) -> Iterator[None]:
         _point(kept)
         os.close(file)
         os.close(kept)
+
+
+class _Forward(logging.Handler):
+    """Turns Isorate's own warnings into events."""
+
+    def __init__(self, emit: Callable[[Json], None], key: str) -> None:
+        super().__init__(logging.WARNING)
+        self._emit, self._key = emit, key
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Send one; part of `logging.Handler`."""
+        if not record.exc_info:  # a traceback stays in the log: the ending tells of it
+            self._emit({"event": "warning", "key": self._key, "message": record.getMessage()})
+
+
+@contextmanager
+def _warnings_to(emit: Callable[[Json], None], key: str) -> Iterator[None]:
+    """What people must know (a damaged output, other bytes than recorded) is not only logged."""
+    ours, forward = logging.getLogger("sweeper"), _Forward(emit, key)
+    ours.addHandler(forward)
+    try:
+        yield
+    finally:
+        ours.removeHandler(forward)
 
 
 def _point(target: int) -> None:

@@ -72,6 +72,6 @@ class Rig:
 
 @pytest.fixture
 def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
-    """Workers find the stub stages wherever pytest was started."""
+    """A fresh home. Workers find the stub stages wherever pytest was started."""
     monkeypatch.setenv("PYTHONPATH", str(Path(tests.__file__).parent.parent))
     return Rig(tmp_path)

@@ -159,6 +159,18 @@ def test_damage_is_found_at_the_start_and_mended(rig: Any) -> None:
     assert rig.store.present(victim, bulk=True, full=True)
 
 
+def test_damage_that_a_reader_meets_is_mended_and_said(rig: Any) -> None:
+    stages = tree(rig.journal)
+    rig.run(stages)
+    victim, reader = stages[-1], spec("score", name="late", parents={"model": stages[-1]})
+    weights = rig.store.path(victim) / "checkpoint" / "weights.bin"
+    sound = weights.read_bytes()
+    weights.write_bytes(b"X" + sound[1:])
+    assert rig.run([*stages, reader]).ok
+    assert weights.read_bytes() == sound
+    assert any("weights.bin has changed" in message for message in rig.diary.said)
+
+
 def test_on_done_is_called_for_each_stage_when_it_is_committed(rig: Any) -> None:
     seen = []
 

@@ -61,8 +61,9 @@ def play(observer: Any) -> None:
 
 def test_lines(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="isorate"):
-        play(Lines(CELLS))
+        play(Lines("demo", CELLS))
     text = caplog.text
+    assert "demo: 3 stages, 0 are done, 3 to do" in text
     assert "started  25% + 4bit: make (worker 1)" in text
     assert "done     25% + 4bit: make in 0:00:20; 0/2 cells, 1/3 stages, about" in text
     assert "failed   dense: make: raise dampening" in text
@@ -74,7 +75,7 @@ def test_lines(caplog: pytest.LogCaptureFixture) -> None:
 def test_live_display() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)
-    display = Display(console, CELLS)
+    display = Display(console, "demo", CELLS)
     play(display)
     shown = screen.getvalue()
     assert "raise dampening" in shown
@@ -84,7 +85,7 @@ def test_live_display() -> None:
 
 def test_live_table_shows_what_runs() -> None:
     plain = Console(file=io.StringIO(), width=100)
-    display = Display(plain, CELLS)
+    display = Display(plain, "demo", CELLS)
     display.begin([A, B, C], {})
     display.started(A, "worker 1")
     display.progress(A, 0.4, "layer 12/30 [bold]")
@@ -92,11 +93,13 @@ def test_live_table_shows_what_runs() -> None:
     console.print(display._draw())
     display.close()
     shown = console.export_text()
+    assert "demo" in shown
     assert "25% + 4bit: make" in shown
     assert "layer 12/30 [bold]" in shown
     assert "0/2 cells, 0/3 stages" in shown
 
 
-def test_a_pipe_gets_lines() -> None:
-    assert isinstance(progress.observer(CELLS), Lines)
-    assert not isinstance(progress.observer(CELLS), Display)
+def test_a_pipe_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("FORCE_COLOR", "TTY_INTERACTIVE", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(variable, raising=False)
+    assert type(progress.observer("demo", CELLS)) is Lines

@@ -46,10 +46,13 @@ def simulate(schedule: Schedule, workers: int) -> tuple[float, list[Run]]:
     """Carry a schedule out with exact estimates: its length, and each task with its times."""
     now, busy, log = 0.0, [], []
     idle = [(n, "") for n in range(workers)]
+    holding: dict[int, str] = {}
     while schedule.open:
         waiting = []
         for seat, held in idle:
-            if task := schedule.take(held, workers):
+            others = frozenset(makes for s, makes in holding.items() if s != seat)
+            if task := schedule.take(held, workers, others):
+                holding[seat] = task.makes
                 heapq.heappush(busy, (now + task.estimate_s, seat, task.key))
                 log.append(Run(now, now + task.estimate_s, task, seat))
             else:

@@ -35,7 +35,7 @@ _STYLE = {
     "svg.fonttype": "path", "font.size": 9, "axes.titlesize": 10,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "grid.color": "#e6e6e6", "grid.linewidth": 0.7, "axes.axisbelow": True,
-    "legend.frameon": False, "legend.fontsize": 8, "errorbar.capsize": 2, "lines.markersize": 5,
+    "legend.frameon": False, "legend.fontsize": 8, "errorbar.capsize": 0, "lines.markersize": 5,
     "lines.linewidth": 1.4, "font.family": "DejaVu Sans",
 }  # fmt: skip
 
@@ -49,7 +49,7 @@ class Figure:
         model: the model it shows.
         caption: what it shows and what it leaves out.
         svg: the drawing, deterministic.
-        png: the same at 200 dots per inch.
+        png: the same at 160 dots per inch.
         definition: the definition of Sr that it is drawn for, if for one.
     """
 
@@ -109,7 +109,7 @@ def _finished(drawing: Any, name: str, model: str, caption: str,
     _settle(drawing)
     svg, png = io.BytesIO(), io.BytesIO()
     drawing.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    drawing.savefig(png, format="png", dpi=200, metadata={"Software": None})
+    drawing.savefig(png, format="png", dpi=160, metadata={"Software": None})
     return Figure(name=f"{name}_{slug(model)}", model=model, caption=caption, svg=svg.getvalue(),
                   png=png.getvalue(), definition=definition)  # fmt: skip
 
@@ -241,8 +241,9 @@ def _joint(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
         _dressed(left, "Sparsity (%)", "SrCr_j", "Over sparsity")
         _dressed(right, "Bits", "SrCr_j", "Over bits")
         right.set_ylim(left.get_ylim())
+        rest = _left_out(joint, ["quantized", *extra, "n:m"], ["pruned", *extra])
         caption = (f"SrCr_j of the joint cells, {panel.model}, by nominal sparsity and bits; bars "
-                   "are one standard error.")  # fmt: skip
+                   f"are one standard error.{rest}")  # fmt: skip
         yield _finished(drawing, "srcr_joint", panel.model, caption)
 
 
@@ -275,16 +276,31 @@ def _dodge(i: int, count: int, width: float) -> float:
     return width * (i - (count - 1) / 2) / max(count, 1)
 
 
-def _series(rows: pd.DataFrame, by: list[str]) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
-    for i, (key, part) in enumerate(rows.groupby(by, sort=True)):
+_Series = list[tuple[str, str, str, pd.DataFrame]]
+
+
+def _series(rows: pd.DataFrame, by: list[str], y: str) -> _Series:
+    """(name, colour, marker, rows) of each line; of very many the best ones."""
+    groups = list(rows.groupby(by, sort=True))
+    if len(groups) > MOST_SERIES:
+        best = sorted((-part[y].max(), i) for i, (_, part) in enumerate(groups))[:MOST_SERIES]
+        groups = [groups[i] for _, i in sorted(best, key=lambda pair: pair[1])]
+    series: _Series = []
+    for i, (key, part) in enumerate(groups):
         name = " ".join(str(k) for k in key if k) if isinstance(key, tuple) else str(key)
         marker = MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
-        yield name, COLOURS[i % len(COLOURS)], marker, part
+        series.append((name, COLOURS[i % len(COLOURS)], marker, part))
+    return series
+
+
+def _left_out(rows: pd.DataFrame, *series_by: list[str]) -> str:
+    most = max((rows.groupby(by).ngroups for by in series_by if len(rows)), default=0)
+    return f" Of {most} lines the {MOST_SERIES} highest." if most > MOST_SERIES else ""
 
 
 def _over_sparsity(axes: Any, rows: pd.DataFrame, y: str, by: list[str]) -> None:
     """Lines for unstructured sparsity; patterns are points, several can share a sparsity."""
-    for name, colour, marker, part in _series(rows, by):
+    for name, colour, marker, part in _series(rows, by, y):
         _points(axes, part.sort_values(["sparsity", y]), "sparsity", y, colour, marker, name,
                 scale=100, line="n:m" not in name)  # fmt: skip
     ticks = sorted({round(100 * s, 1) for s in rows["sparsity"]})
@@ -296,7 +312,7 @@ def _over_sparsity(axes: Any, rows: pd.DataFrame, y: str, by: list[str]) -> None
 def _over_bits(axes: Any, rows: pd.DataFrame, y: str, by: list[str]) -> None:
     """Bits from many to few, evenly spaced: the axis reads from mild to strong compression."""
     bits = sorted(rows["bits"].unique(), reverse=True)
-    series = list(_series(rows, by))
+    series = _series(rows, by, y)
     for i, (name, colour, marker, part) in enumerate(series):
         shift = _dodge(i, len(series), 0.25)
         at = part.assign(at=[bits.index(b) + shift for b in part["bits"]]).sort_values("at")
@@ -312,8 +328,7 @@ def _dressed(axes: Any, x: str, y: str, title: str) -> None:
         axes.set_yticks([])
     else:
         axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
-        handles, names = axes.get_legend_handles_labels()
-        shown = handles[:MOST_SERIES], names[:MOST_SERIES]
-        axes.legend(*shown, loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=7.5,
+        _, names = axes.get_legend_handles_labels()
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=7.5,
                     ncols=1 if len(names) < 3 else 2)  # fmt: skip
     axes.set(xlabel=x, ylabel=y, title=title)

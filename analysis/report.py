@@ -109,7 +109,14 @@ def html(
         models=[panel.model for panel in groups],
         findings=[_findings(panel) for panel in groups],
         tables=[(table, render.records(table)) for table in tables if len(table.rows)],
-        figures=[(figure, _inline(figure, i)) for i, figure in enumerate(figures)],
+        figures={
+            panel.model: [
+                (figure, _inline(figure, i))
+                for i, figure in enumerate(figures)
+                if figure.model == panel.model
+            ]
+            for panel in groups
+        },
         provenance=_flat(provenance),
         shown=render.text,
     )
@@ -172,6 +179,10 @@ def _inline(figure: Figure, index: int) -> Markup:
     svg = re.sub(
         r' (?:d|x|y)="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), svg
     )  # a hundredth of a point is finer than any screen
+    svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><")
+    # Nothing reaches beyond its axes; shorter names make a page of many drawings lighter.
+    svg = re.sub(r' clip-path="[^"]*"', "", svg).replace("DejaVuSans-", "g")
+    svg = svg.replace("xlink:href", "href").replace("stroke-linejoin: miter", "")
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>f{index}-", svg)
     label = Markup('<svg role="img" aria-label="{}" ').format(figure.caption)
     # Drawn by ourselves with text as outlines: nothing of the user's is markup in here.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
@@ -49,10 +48,11 @@ def labels(panel: Panel) -> tuple[str, ...]:
     cells = panel.cells
     names = list(cells["label"])
     for suffix in (_methods(panel), _seeds(panel), [f"[{key}]" for key in cells["cell"]]):
-        times = Counter(names)
-        names = [
-            f"{n} {s}" if times[n] > 1 and s else n for n, s in zip(names, suffix, strict=True)
-        ]
+        kinds: dict[str, set[str]] = {}
+        for name, said in zip(names, suffix, strict=True):
+            kinds.setdefault(name, set()).add(said)
+        names = [f"{n} {s}".strip() if len(kinds[n]) > 1 else n
+                 for n, s in zip(names, suffix, strict=True)]  # fmt: skip
     return tuple(names)
 
 

@@ -43,13 +43,13 @@ def retained(outcomes: Sequence[CellOutcome]) -> dict[str, dict[str, float]]:
     except BadResults as refused:
         log.warning("MLflow gets the scores but no retention: %s", refused)
         return found
-    for row in retention_table(by_model).to_dict("records"):
-        found[row["cell"]] |= _pair(path("retention", row["task"]), row, "retention")
     for row in summarise(by_model).to_dict("records"):
         for column, name in NAMES.items():
             found[row["cell"]] |= _pair(name, row, column)
         rates = {name: float(row[column]) for column, name in RATES.items()}
         found[row["cell"]] |= {k: v for k, v in rates.items() if math.isfinite(v)}
+    for row in retention_table(by_model).to_dict("records"):
+        found[row["cell"]] |= _pair(path("retention", row["task"]), row, "retention")
     return found
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper import collect, tracking_run, tracking_runs, tracking_server
+from sweeper import collect, tracking_run, tracking_runs, tracking_server, tracking_view
 from sweeper.collect import CellOutcome, Json, Reads
 from sweeper.redact import redact
 from sweeper.retained import retained
@@ -38,6 +38,11 @@ One run per cell: a model, how it is pruned and how it is quantized.
 `isorate sync` rebuilds these runs from the sweep's results.
 """
 
+BEHIND = (
+    "MLflow at %s is not up to date: %s. No result is lost: `isorate sync` writes what is "
+    "missing once it can be reached (tracking.uri names another one)."
+)
+
 log = logging.getLogger(__name__)
 
 
@@ -47,6 +52,7 @@ class Summary:
 
     Attributes:
         uri: where, without credentials.
+        view: address of the prepared table in MLflow's UI (from "/" on for a database).
         created, updated, unchanged: runs of cells and of the sweep itself.
         removed: duplicates and runs that had to be made anew.
         problem: why it stopped or what it could not write; "" when all is there.
@@ -54,6 +60,7 @@ class Summary:
     """
 
     uri: str
+    view: str = ""
     created: int = 0
     updated: int = 0
     unchanged: int = 0
@@ -99,25 +106,21 @@ def sync(
     where = tracking_uri(uri, home)
     outcomes = collect.collect(record, store)
     work = Projection(deadline=None if limit_s is None else started + limit_s)
+    view = problem = ""
     try:
-        client = tracking_server.connect(where, home)
-        experiment = tracking_runs.experiment(
-            client, str(record["name"]), tracking_server.artifact_root(where, home), NOTE
-        )
-        sweep, cells = _wanted(record, outcomes, report)
-        work.carry_out(Tracker(client, where, experiment), sweep, cells)
+        tracker = _open(where, home, str(record["name"]))
+        tracker.tag_experiment(tracking_view.TAG, tracking_view.columns(outcomes))
+        view = tracking_view.link(where, tracker.experiment)
+        work.carry_out(tracker, *_wanted(record, outcomes, report))
         problem = "; ".join(f"{name}: {why}" for name, why in work.refused.items())
     except _trouble() as error:
         problem = _one_line(error)
     problem = redact(problem, where)
     if problem:
-        log.warning(
-            "MLflow at %s is not up to date: %s. No result is lost: `isorate sync` writes "
-            "what is missing once it can be reached (tracking.uri names another one).",
-            redact(where), problem,
-        )  # fmt: skip
+        log.warning(BEHIND, redact(where), problem)
     return Summary(
         uri=redact(where),
+        view=view,
         created=len(work.created),
         updated=len(work.updated - work.created),
         unchanged=len(work.seen - work.updated - work.created),
@@ -125,6 +128,12 @@ def sync(
         problem=problem,
         seconds=time.monotonic() - started,
     )
+
+
+def _open(uri: str, home: Path, name: str) -> Tracker:
+    client = tracking_server.connect(uri, home)
+    artifacts = tracking_server.artifact_root(uri, home)
+    return Tracker(client, uri, tracking_runs.experiment(client, name, artifacts, NOTE))
 
 
 def _wanted(

@@ -79,7 +79,7 @@ def wanted(outcome: CellOutcome, name: str, retained: Mapping[str, float]) -> Wa
         retained: its metrics against the dense cell, see `sweeper.retained`.
     """
     times = [_times(stage) for stage in outcome.stages if stage.manifest]
-    metrics = {"TCr": float(outcome.cell["tcr"]), **_metrics(outcome), **retained}
+    metrics = {"TCr": float(outcome.cell["tcr"]), **retained, **_metrics(outcome)}
     return Wanted(
         identity=(CELL, outcome.key),
         name=name,
@@ -183,7 +183,7 @@ def _tags(outcome: CellOutcome) -> dict[str, str]:
     collapsed = sorted(t for t, r in outcome.scores.items() if r.get("collapsed"))
     tags |= {"isorate.collapsed": ", ".join(collapsed), "isorate.device": devices(outcome)}
     for stage in outcome.stages:
-        tags[f"isorate.stage.{stage.name.replace(' ', '.')}"] = stage.key
+        tags[f"stage.{stage.name.replace(' ', '.')}"] = stage.key
     for fact in ("host", "commit"):
         values = {
             str(s.manifest[fact]) for s in outcome.stages if s.manifest and s.manifest.get(fact)

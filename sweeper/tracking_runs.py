@@ -68,6 +68,11 @@ class Tracker:
         self.changes = 0
         self._clean = Redactor(uri)
 
+    def tag_experiment(self, name: str, value: str) -> None:
+        """Give the experiment a tag unless it has it already."""
+        if self.client.get_experiment(self.experiment).tags.get(name) != value:
+            self.client.set_experiment_tag(self.experiment, name, value)
+
     def runs(self) -> list[Run]:
         """All runs that are not deleted, with their latest metrics."""
         found: list[Run] = []

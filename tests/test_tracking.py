@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import logging
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import time
 
 import pytest
 
-from sweeper import tracking, tracking_pass, tracking_server
+from sweeper import tracking, tracking_pass, tracking_server, tracking_view
 from sweeper.tracking_run import CELL
 from tests import tracking_data as data
 
@@ -93,6 +94,21 @@ def test_runs_sort_by_tcr_and_srcr(home, plan, store):
         values = [r.data.metrics[metric] for r in found if metric in r.data.metrics]
         assert values
         assert values == sorted(values, reverse=True)
+
+
+def test_the_ui_finds_a_prepared_table(home, plan, store):
+    summary = tracking.sync(plan, store, home=home)
+    experiment = client_of(home).get_experiment_by_name("demo")
+    assert (
+        summary.view == f"/#/experiments/{experiment.experiment_id}/runs?viewStateShareKey=isorate"
+    )
+    view = json.loads(experiment.tags["mlflow.sharedViewState.isorate"])
+    assert {"metrics.`SrCr_j`", "metrics.`acc/cloze`", "params.`bits`"} <= {
+        *view["selectedColumns"]
+    }
+    assert view["orderByKey"] == "metrics.`TCr`"
+    server = tracking_view.link("http://host:5000/", "7")
+    assert server.startswith("http://host:5000/#/experiments/7/runs?")
 
 
 def test_twice_changes_nothing(home, plan, store):

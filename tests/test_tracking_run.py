@@ -81,7 +81,7 @@ def test_provenance_is_in_tags_and_artifacts():
     assert wanted.tags["version.torch"] == "2.13.0"
     assert wanted.tags["isorate.host"] == "node1"
     stages = next(c["stages"] for c in plan["cells"] if c["label"] == "25% + 4bit")
-    assert wanted.tags["isorate.stage.quantize"] == stages["quantize"]
+    assert wanted.tags["stage.quantize"] == stages["quantize"]
     assert "group_size: 64" in wanted.artifacts["config.yaml"]
     assert json.loads(wanted.artifacts["stages.json"])["measure"]["result"]["nm_valid"] is True
 

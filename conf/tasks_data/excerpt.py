@@ -20,7 +20,7 @@ CALIBRATION = (
     "specialnames", "compound", "types", "formatstrings", "string-methods", "typesseq",
     "debugger", "typesmapping", "assignment", "strings",
 )  # fmt: skip
-DOCUMENT_CHARS = 1200
+DOCUMENT_CHARS = 700
 
 
 def documents(text: str) -> Iterator[str]:

@@ -62,7 +62,9 @@ def run(job: Job) -> dict[str, Any]:
         "collapsed_reason": reason,
         "device": job.device,
         "dtype": params["dtype"],
+        "softmax_dtype": models.SOFTMAX_DTYPE,
         "backend": params["backend"],
+        "batch_size": params["batch_size"],
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
 

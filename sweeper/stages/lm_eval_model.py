@@ -15,6 +15,10 @@ from transformers import (
     CompressedTensorsConfig,
 )
 
+# lm-eval sums log-likelihoods in the dtype of the softmax: in bfloat16 a sum near -1000 is
+# rounded to a multiple of 4, and choices that differ by 1 % tie.
+SOFTMAX_DTYPE = "float32"
+
 _held: dict[tuple[str, ...], tuple[Any, Any]] = {}
 
 
@@ -59,8 +63,28 @@ class CountingLM(HFLM):  # type: ignore[misc]  # lm-eval is not typed
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, batch_size: int) -> None:
-        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
+        super().__init__(
+            pretrained=model,
+            tokenizer=tokenizer,
+            batch_size=batch_size,
+            softmax_dtype=SOFTMAX_DTYPE,
+        )
         self.request_tokens: list[int] = []
+
+    def loglikelihood_rolling(
+        self, requests: Sequence[Any], disable_tqdm: bool = False
+    ) -> list[float]:
+        """Windows of running text; lm-eval does not sort them by length before it pads.
+
+        On a CPU, where batching long texts saves nothing, they go one by one.
+        """
+        pinned = self.batch_size_per_gpu
+        self.batch_size_per_gpu = 1 if self.device.type == "cpu" else pinned
+        try:
+            found: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)
+        finally:
+            self.batch_size_per_gpu = pinned
+        return found
 
     def _loglikelihood_tokens(
         self,

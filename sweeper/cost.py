@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
+from sweeper.checkpoints import is_kept
 from sweeper.plan import Plan, Stage
 
 _ASSUMED_RATE = {
@@ -21,7 +22,6 @@ _ASSUMED_RATE = {
     "cpu": {"convert": 2e7, "prune": 9e9, "quantize": 9e9, "measure": 4e7, "evaluate": 2e9},
     "cuda": {"convert": 2e8, "prune": 5e12, "quantize": 5e12, "measure": 4e8, "evaluate": 1e11},
 }
-_READERS = ("prune", "quantize", "measure", "evaluate")
 
 
 class Measured(Protocol):
@@ -142,26 +142,69 @@ def _play(
     """(wall seconds, peak bytes of bulk) of carrying out the pending stages."""
     todo = [stage for stage in plan.stages.values() if stage.key in pending]
     seconds = {stage.key: estimates[stage.key].seconds for stage in todo}
-    chain = longest_chains(todo, seconds)
     waiting = {s.key: {p.key for p in s.parents.values()} & pending for s in todo}
     readers = _readers(todo)
     disk = _Disk(keep)
-    ready = [(-chain[s.key], s.key) for s in todo if not waiting[s.key]]
-    heapq.heapify(ready)
+    ready = _Ready(todo, seconds, workers)
+    for stage in todo:
+        if not waiting[stage.key]:
+            ready.add(stage.key)
     running: list[tuple[float, str]] = []
     now = 0.0
     while ready or running:
         while ready and len(running) < workers:
-            key = heapq.heappop(ready)[1]
+            key = ready.take()
             disk.write(plan.stages[key])
             heapq.heappush(running, (now + seconds[key], key))
         now, key = heapq.heappop(running)
         for child in readers.get(key, ()):
             waiting[child].discard(key)
             if not waiting[child]:
-                heapq.heappush(ready, (-chain[child], child))
+                ready.add(child)
         disk.finished(plan.stages[key], readers)
     return now, disk.peak
+
+
+class _Ready:
+    """Stages that could start, in the order in which the local launcher takes them.
+
+    The longest chain first, unless it can wait without making the whole longer: then the
+    deepest stage, so that one tree of checkpoints is finished before the next is begun.
+    """
+
+    def __init__(self, todo: Sequence[Stage], seconds: Mapping[str, float], workers: int) -> None:
+        self._seconds, self._workers = seconds, workers
+        self._chain = longest_chains(todo, seconds)
+        self._depth: dict[str, int] = {}
+        for stage in todo:
+            above = [self._depth.get(p.key, -1) for p in stage.parents.values()]
+            self._depth[stage.key] = 1 + max(above, default=-1)
+        self._unstarted = sum(seconds.values())
+        self._longest: list[tuple[float, str]] = []
+        self._deepest: list[tuple[int, float, str]] = []
+        self._open: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def add(self, key: str) -> None:
+        self._open.add(key)
+        heapq.heappush(self._longest, (-self._chain[key], key))
+        heapq.heappush(self._deepest, (-self._depth[key], -self._chain[key], key))
+
+    def take(self) -> str:
+        while self._longest[0][1] not in self._open:
+            heapq.heappop(self._longest)
+        while self._deepest[0][2] not in self._open:
+            heapq.heappop(self._deepest)
+        longest, deepest = self._longest[0][1], self._deepest[0][2]
+        can_wait = (
+            self._seconds[deepest] + self._chain[longest] <= self._unstarted / self._workers
+        )
+        chosen = deepest if can_wait else longest
+        self._open.remove(chosen)
+        self._unstarted -= self._seconds[chosen]
+        return chosen
 
 
 def _readers(stages: Sequence[Stage]) -> dict[str, list[str]]:
@@ -177,21 +220,21 @@ class _Disk:
     """Bytes of checkpoints on disk while a plan is played through."""
 
     def __init__(self, keep: str) -> None:
-        self._kept_kinds = {"keep": _READERS + ("convert",), "pruned": ("convert", "prune")}.get(
-            keep, ()
-        )
+        self._keep = keep
         self._alive: dict[str, float] = {}
         self._read: dict[str, int] = {}
+        self._bytes = 0.0
         self.peak = 0.0
 
     def write(self, stage: Stage) -> None:
         self._alive[stage.key] = stage.bulk_bytes
-        self.peak = max(self.peak, sum(self._alive.values()))
+        self._bytes += stage.bulk_bytes
+        self.peak = max(self.peak, self._bytes)
 
     def finished(self, stage: Stage, readers: Mapping[str, list[str]]) -> None:
         for parent in {p.key: p for p in stage.parents.values()}.values():
             self._read[parent.key] = self._read.get(parent.key, 0) + 1
             last = self._read[parent.key] == len(readers.get(parent.key, ()))
-            if last and parent.kind not in self._kept_kinds:
-                self._alive.pop(parent.key, None)
+            if last and not is_kept(parent.kind, self._keep):
+                self._bytes -= self._alive.pop(parent.key, 0.0)
 

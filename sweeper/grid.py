@@ -19,7 +19,7 @@ from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, Node, OmegaConf
 
 from sweeper.config import SECTIONS
 from sweeper.errors import BadInput
@@ -80,35 +80,45 @@ class Grid:
     def __init__(self, loader: ConfigLoaderImpl, master: DictConfig) -> None:
         self._loader = loader
         self._master = master
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
 
-    def expand(self, overrides: Sequence[str]) -> Iterator[Combination]:
-        """Every combination of ``overrides`` in Hydra's own order.
+    def expand(self, overrides: Sequence[str], block: Sequence[str] = ()) -> Iterator[Combination]:
+        """Every combination of ``overrides`` and ``block`` in Hydra's own order.
 
         A later override of a key replaces an earlier one, as in Hydra's BasicSweeper.
+        Blocks that share their overrides share Hydra's compositions too.
 
         Raises:
             BadInput: a swept key that is no axis of a grid, or a sweep without values.
         """
         parser = OverridesParser.create(config_loader=self._loader)
-        axes = _axes(parser, overrides)
+        axes = _axes(parser, [*overrides, *block])
         for axis in axes:
             _check_axis(axis)
-        combinations = sorted(self._expand(axes), key=lambda ranked: ranked[0])
+        own = _axes(parser, block)
+        combinations = sorted(self._expand(axes, {axis.key for axis in own}), key=lambda ranked: ranked[0])
         yield from (combination for _, combination in combinations)
 
-    def _expand(self, axes: list[Axis]) -> Iterator[tuple[tuple[int, ...], Combination]]:
+    def _expand(self, axes: list[Axis], own: Set[str]) -> Iterator[tuple[tuple[int, ...], Combination]]:
         """Each combination with its place in Hydra's order: the first axis varies slowest."""
-        value_axes, shape_axes = _split(axes, self._master, self._is_group)
+        value_axes, shape_axes = _split(axes, own, self._master, self._is_group)
         order = [(shape_axes + value_axes).index(axis) for axis in axes]
         texts = [[_text(value) for value in axis.values] for axis in axes]
         swept = [i for i, axis in enumerate(axes) if len(axis.values) > 1]
         for shape in itertools.product(*(range(len(axis.values)) for axis in shape_axes)):
-            overrides = [_text(a.values[i]) for a, i in zip(shape_axes, shape, strict=True)]
-            composed = self._loader.load_sweep_config(self._master, overrides)
+            composed = self._compose(
+                tuple(_text(a.values[i]) for a, i in zip(shape_axes, shape, strict=True))
+            )
             for values, sections in _points(composed, value_axes):
                 chosen = shape + values
                 place = tuple(chosen[i] for i in order)
                 yield place, Combination(tuple(texts[i][place[i]] for i in swept), sections)
+
+    def _compose(self, overrides: tuple[str, ...]) -> DictConfig:
+        if overrides not in self._composed:
+            made = self._loader.load_sweep_config(self._master, list(overrides))
+            self._composed[overrides] = made
+        return self._composed[overrides]
 
     def _is_group(self, name: str) -> bool:
         return bool(self._loader.get_group_options(name, results_filter=ObjectType.CONFIG))
@@ -159,19 +169,19 @@ def _check_axis(axis: Axis) -> None:
 
 
 def _split(
-    axes: Sequence[Axis], master: DictConfig, is_group: Callable[[str], bool]
+    axes: Sequence[Axis], own: Set[str], master: DictConfig, is_group: Callable[[str], bool]
 ) -> tuple[list[Axis], list[Axis]]:
     """(axes that set one plain value each, axes that can change the configuration's shape).
 
-    An axis with a single value never needs the fast path. Where some override adds,
-    deletes or merges keys, the order of overrides matters, so that section goes through
-    Hydra whole.
+    An axis with a single value needs the fast path only where it is a block's ``own``. Where
+    some override adds, deletes or merges keys, the order of overrides matters, so that
+    section goes through Hydra whole.
     """
     odd = {a.section for a in axes if not (is_group(a.group) or a.is_value(master))}
     values = [
         a
         for a in axes
-        if len(a.values) > 1
+        if (len(a.values) > 1 or a.key in own)
         and a.section not in odd
         and not is_group(a.group)
         and a.is_value(master)
@@ -184,8 +194,18 @@ def _points(
 ) -> Iterator[tuple[tuple[int, ...], Mapping[str, Section]]]:
     """Every combination of value axes by index, with the resolved sections that it gives."""
     makers = [_SectionMaker(name, composed, axes) for name in SECTIONS]
+    before = [(node, node._value()) for node in (_node(composed, axis) for axis in axes) if node]
     for choice in itertools.product(*(range(len(axis.values)) for axis in axes)):
         yield choice, {maker.name: maker.make(choice) for maker in makers}
+    for node, value in before:
+        node._set_value(value)
+
+
+def _node(composed: DictConfig, axis: Axis) -> Node | None:
+    """The node that a value axis sets."""
+    *parents, name = axis.key.split(".")
+    section = OmegaConf.select(composed, ".".join(parents))
+    return section._get_node(name) if isinstance(section, DictConfig) else None
 
 
 class _SectionMaker:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
@@ -43,6 +44,11 @@ def located(path: str, key: str) -> Path:
     if not found.exists():
         raise BadInput(key, path, "there is no such file or directory.", f"Looked for {found}.")
     return found
+
+
+def cache_directory() -> Path:
+    """Where what can be computed again is kept for all homes of this user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "isorate"
 
 
 def packaged(package: str, file: str) -> Path:

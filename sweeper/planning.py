@@ -37,10 +37,10 @@ def _blocks(
         yield combinations, len(combinations) == 1
     for block in grids:
         _check_overlap(config, block, arguments)
-        yield grid.expand([*arguments, *block_overrides(block, swept=True)]), False
+        yield grid.expand(arguments, block_overrides(block, swept=True)), False
     for block in cells:
         _check_overlap(config, block, arguments)
-        yield grid.expand([*arguments, *block_overrides(block, swept=False)]), True
+        yield grid.expand(arguments, block_overrides(block, swept=False)), True
 
 
 def _maps(blocks: Any) -> list[Mapping[str, Any]]:

@@ -10,7 +10,7 @@ from sweeper import inputs, methods, tasks
 from sweeper.cells import Cell, CellMaker, Frozen, NoCell, Pruning, Quantization
 from sweeper.errors import BadInput
 from sweeper.grid import Combination
-from sweeper.identity import library, located
+from sweeper.identity import cache_directory, library, located
 from sweeper.plan import Dropped, Plan, PlannedCell, Stage
 
 _CONVERT = ("transformers", "gguf")
@@ -245,8 +245,11 @@ class _Stager:
             work=float(self._once(self._model, section).shapes.parameters),
         )
 
-    def _leaves(self, section: Frozen) -> list[tasks.Leaf]:
-        return tasks.leaves(section.dict)
+    def _leaves(self, section: Frozen) -> list[tasks.LeafTask]:
+        if not section["names"]:
+            raise BadInput("tasks.names", "[]", "at least one task is needed.")
+        folder = located(section["path"], "tasks.path") if section["path"] else None
+        return tasks.resolve(section["names"], folder, cache_dir=cache_directory())
 
     def _evaluations(
         self, model: Frozen, section: Frozen, parent: Stage | None, label: str
@@ -260,7 +263,12 @@ class _Stager:
         return {
             leaf.name: self._stage(
                 kind="evaluate",
-                params={**how, **leaf.identity, "task": leaf.name, "model": read["meaning"]},
+                params={
+                    **how,
+                    "task": leaf.name,
+                    "task_sha256": leaf.sha256,
+                    "model": read["meaning"],
+                },
                 parents=read["parents"],
                 library=library(("lm-eval", "transformers")),
                 sources=read["sources"] | where,

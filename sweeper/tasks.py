@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,17 @@ class _Lookup:
 
     def find(self, name: str) -> task_index.Entry | None:
         """Our own first: lm-eval's 14,000 names are read only when they are needed."""
-        return self.own.get(name) or task_index.stock(self.cache_dir).get(name)
+        return self.own.get(name) or self.stock.get(name)
+
+    @cached_property
+    def stock(self) -> Index:
+        """lm-eval's own tasks, read from the cached index once."""
+        return task_index.stock(self.cache_dir)
 
     def leaves(self, name: str, within: tuple[str, ...] = ()) -> Iterator[str]:
         entry = self.find(name)
         if entry is None:
-            raise _unknown(name, [*self.own, *task_index.stock(self.cache_dir)])
+            raise _unknown(name, [*self.own, *self.stock])
         if entry["kind"] == "task":
             yield name
             return
@@ -94,7 +100,7 @@ class _Lookup:
     def task(self, name: str) -> LeafTask:
         if name in self.own and self.include_path is not None:
             return _own_task(name, self.include_path / self.own[name]["path"])
-        entry = task_index.stock(self.cache_dir)[name]
+        entry = self.stock[name]
         identity = ["lm-eval", task_index.version(), name, entry["version"]]
         return LeafTask(
             name=name,

@@ -123,6 +123,14 @@ def test_an_interval_is_refused():
         list(Grid(loader, master).expand(["prune.sparsity=interval(0,50)"]))
 
 
+def test_one_block_leaves_nothing_behind_for_the_next():
+    with composed([]) as (master, loader):
+        grid = Grid(loader, master)
+        for block in (["prune.sparsity=25", "quant.bits=4,3"], ["quant.bits=4"], [], ["prune=none"]):
+            fast = [c.sections for c in grid.expand(["calibration.seed=0,1"], block)]
+            assert fast == list(by_hydra(loader, master, ["calibration.seed=0,1", *block]))
+
+
 def test_blocks_become_overrides():
     block = {"prune.pattern": "2:8", "quant.bits": 4, "tasks.limit": None}
     assert block_overrides(block, swept=False) == [

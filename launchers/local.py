@@ -10,7 +10,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from launchers import devices
+from launchers import devices, progress
 from launchers.base import Observer, Outcome, StageOutcome
 from launchers.pool import Pool
 from launchers.process import Command
@@ -83,6 +83,14 @@ class LocalLauncher(Launcher):
         from launchers import progress
 
         return progress.observer(title, cells)
+
+    def observer(self, cells: Mapping[str, Iterable[str]]) -> Observer:
+        """Shows progress: live on a terminal, plain lines elsewhere.
+
+        Args:
+            cells: name of each cell -> keys of all the stages it rests on.
+        """
+        return progress.observer(cells)
 
     def carry_out(
         self,

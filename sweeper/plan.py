@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,6 +12,15 @@ from sweeper.identity import key_of
 
 FORMAT = 1
 """Raised when the meaning of a stage's parameters or outputs changes."""
+
+
+class Params(dict[str, Any]):
+    """What a stage means beside its parents; shared by stages and hashed once."""
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the canonical JSON."""
+        return key_of(self)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,7 +39,7 @@ class Stage:
     """
 
     kind: str
-    params: Mapping[str, Any]
+    params: Params
     parents: Mapping[str, Stage]
     library: Mapping[str, str]
     sources: Mapping[str, str]
@@ -44,7 +53,7 @@ class Stage:
         return key_of(
             {
                 "kind": self.kind,
-                "params": self.params,
+                "params": self.params.digest,
                 "parents": {role: stage.key for role, stage in self.parents.items()},
                 "library": self.library,
                 "format": FORMAT,
@@ -90,9 +99,26 @@ class PlannedCell:
         return key_of({role: stage.key for role, stage in named.items()})
 
     def all_stages(self) -> Iterator[Stage]:
-        """The cell's own stages; shared ones too."""
+        """The stages that make and judge the cell, without what those rest on."""
         yield from self.stages.values()
         yield from self.tasks.values()
+
+    @cached_property
+    def lineage(self) -> frozenset[str]:
+        """Keys of all stages that the cell rests on."""
+        return frozenset(lineage(self.all_stages()))
+
+
+def lineage(stages: Iterable[Stage]) -> set[str]:
+    """Keys of the stages and of all their ancestors."""
+    pending = list(stages)
+    found: set[str] = set()
+    while pending:
+        stage = pending.pop()
+        if stage.key not in found:
+            found.add(stage.key)
+            pending.extend(stage.parents.values())
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,15 +150,4 @@ class Plan:
     @property
     def unshared(self) -> int:
         """Number of stages if every cell were made on its own."""
-        return sum(len(set(self.ancestry(cell))) for cell in self.cells)
-
-    def ancestry(self, cell: PlannedCell) -> Iterator[str]:
-        """Keys of all stages that a cell rests on."""
-        pending = list(cell.all_stages())
-        seen: set[str] = set()
-        while pending:
-            stage = pending.pop()
-            if stage.key not in seen:
-                seen.add(stage.key)
-                pending.extend(stage.parents.values())
-        yield from seen
+        return sum(len(cell.lineage) for cell in self.cells)

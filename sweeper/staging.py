@@ -11,7 +11,7 @@ from sweeper.cells import Cell, CellMaker, Frozen, NoCell, Pruning, Quantization
 from sweeper.errors import BadInput
 from sweeper.grid import Combination
 from sweeper.identity import cache_directory, library, located
-from sweeper.plan import Dropped, Plan, PlannedCell, Stage
+from sweeper.plan import Dropped, Params, Plan, PlannedCell, Stage, lineage
 
 _CONVERT = ("transformers", "gguf")
 _MEASURE = ("compressed-tensors",)
@@ -139,7 +139,7 @@ class _Stager:
         model = self._once(self._model, section)
         return self._stage(
             kind="convert",
-            params={"file_sha256": model.meaning["sha256"], "dtype": section["save_dtype"]},
+            params=Params(file_sha256=model.meaning["sha256"], dtype=section["save_dtype"]),
             parents={},
             library=library(_CONVERT),
             sources={"gguf": model.source},
@@ -151,12 +151,7 @@ class _Stager:
     def _prune(self, pruning: Pruning, section: Frozen, calibration: Frozen) -> Stage:
         model = self._once(self._model, section)
         parent = self._once(self._convert, section) if model.is_gguf else None
-        meaning = {
-            "method": pruning.method,
-            "sparsity": pruning.sparsity,
-            "pattern": pruning.pattern,
-            **_thawed(pruning.options),
-        }
+        meaning = self._once(self._checked_pruning, pruning, section)
         size = model.shapes.bytes(16) + model.shapes.linear_parameters / 8
         return self._compression(
             "prune", meaning, pruning.label, section, calibration, parent, model, size
@@ -166,12 +161,7 @@ class _Stager:
         self, quant: Quantization, section: Frozen, calibration: Frozen, parent: Stage | None
     ) -> Stage:
         model = self._once(self._model, section)
-        meaning = {
-            "method": quant.method,
-            "bits": quant.bits,
-            "mask": quant.mask,
-            **_thawed(quant.options),
-        }
+        meaning = self._once(self._checked_quantization, quant, section)
         before = f"{parent.label} + " if parent is not None and parent.kind == "prune" else ""
         label = before + quant.label
         group = meaning.get("group_size", -1)
@@ -179,6 +169,36 @@ class _Stager:
         return self._compression(
             "quantize", meaning, label, section, calibration, parent, model, size
         )
+
+    def _checked_pruning(self, pruning: Pruning, section: Frozen) -> dict[str, Any]:
+        return self._checked(
+            {
+                "method": pruning.method,
+                "sparsity": pruning.sparsity,
+                "pattern": pruning.pattern,
+                **_thawed(pruning.options),
+            },
+            section,
+        )
+
+    def _checked_quantization(self, quant: Quantization, section: Frozen) -> dict[str, Any]:
+        return self._checked(
+            {
+                "method": quant.method,
+                "bits": quant.bits,
+                "mask": quant.mask,
+                **_thawed(quant.options),
+            },
+            section,
+        )
+
+    def _checked(self, meaning: dict[str, Any], section: Frozen) -> dict[str, Any]:
+        """What a method is to do, unless it cannot."""
+        shapes = self._once(self._model, section).shapes.linear
+        refusal = methods.method(meaning["method"]).refusal({**meaning, "shapes": shapes})
+        if refusal is not None:
+            raise _Refused(refusal)
+        return meaning
 
     def _compression(
         self,
@@ -191,24 +211,20 @@ class _Stager:
         model: inputs.Model,
         bulk_bytes: float,
     ) -> Stage:
-        method = methods.method(meaning["method"])
-        refusal = method.refusal({**meaning, "shapes": model.shapes.linear})
-        if refusal is not None:
-            raise _Refused(refusal)
         text, path = self._once(inputs.calibration, calibration)
         read = self._reads(section, parent)
         tokens = calibration["samples"] * calibration["length"]
         return self._stage(
             kind=kind,
-            params={
+            params=Params(
                 **meaning,
-                "model": read["meaning"],
-                "calibration": text,
-                "compute_dtype": section["compute_dtype"],
-                "save_dtype": section["save_dtype"],
-            },
+                model=read["meaning"],
+                calibration=text,
+                compute_dtype=section["compute_dtype"],
+                save_dtype=section["save_dtype"],
+            ),
             parents=read["parents"],
-            library=library(method.packages),
+            library=library(methods.method(meaning["method"]).packages),
             sources=read["sources"] | ({"calibration": path} if path else {}),
             label=label,
             work=float(model.shapes.linear_parameters) * tokens,
@@ -222,27 +238,33 @@ class _Stager:
         parent: Stage | None,
         pruned: Stage | None,
     ) -> Stage:
-        pruning, quant = compressed
         read = self._reads(section, parent)
         if pruned is not None and pruned is not parent:
             read["parents"]["pruned"] = pruned
-        options = dict(quant.options) if quant else {}
+        model = None if read["parents"] else section
         return self._stage(
             kind="measure",
-            params={
-                "model": read["meaning"],
-                "sparsity": pruning.sparsity if pruning else 0.0,
-                "pattern": pruning.pattern if pruning else "unstructured",
-                "bits": quant.bits if quant else 16,
-                "group_size": options.get("group_size"),
-                "symmetric": options.get("symmetric"),
-                "mask": quant.mask if quant else "none",
-            },
+            params=self._once(self._measured, model, compressed),
             parents=read["parents"],
             library=library(_MEASURE),
             sources=read["sources"],
             label=parent.label if parent is not None else section["name"],
             work=float(self._once(self._model, section).shapes.parameters),
+        )
+
+    def _measured(
+        self, model: Frozen | None, compressed: tuple[Pruning | None, Quantization | None]
+    ) -> Params:
+        pruning, quant = compressed
+        options = dict(quant.options) if quant else {}
+        return Params(
+            model=self._once(self._model, model).meaning if model else {},
+            sparsity=pruning.sparsity if pruning else 0.0,
+            pattern=pruning.pattern if pruning else "unstructured",
+            bits=quant.bits if quant else 16,
+            group_size=options.get("group_size"),
+            symmetric=options.get("symmetric"),
+            mask=quant.mask if quant else "none",
         )
 
     def _leaves(self, section: Frozen) -> list[tasks.LeafTask]:
@@ -256,40 +278,44 @@ class _Stager:
     ) -> dict[str, Stage]:
         read = self._reads(model, parent)
         parameters = self._once(self._model, model).shapes.parameters
-        names = ("backend", "dtype", "batch_size", "limit", "num_fewshot", "apply_chat_template")
-        how = {name: section[name] for name in (*names, "max_gen_toks", "order_seed", "block")}
         folder = section["path"]
         where = {"tasks": str(located(folder, "tasks.path"))} if folder else {}
         return {
             leaf.name: self._stage(
                 kind="evaluate",
-                params={
-                    **how,
-                    "task": leaf.name,
-                    "task_sha256": leaf.sha256,
-                    "model": read["meaning"],
-                },
+                params=params,
                 parents=read["parents"],
                 library=library(("lm-eval", "transformers")),
                 sources=read["sources"] | where,
                 label=f"{label}: {leaf.name}",
                 work=float(parameters) * (leaf.documents or 1000),
             )
-            for leaf in self._once(self._leaves, section)
+            for leaf, params in self._once(
+                self._scored, section, None if read["parents"] else model
+            )
         }
+
+    def _scored(
+        self, section: Frozen, model: Frozen | None
+    ) -> list[tuple[tasks.LeafTask, Params]]:
+        """The leaf tasks, each with what its evaluation means; the same for all checkpoints."""
+        names = (
+            *("backend", "dtype", "batch_size", "limit", "num_fewshot", "apply_chat_template"),
+            *("max_gen_toks", "order_seed", "block"),
+        )
+        how = {name: section[name] for name in names}
+        meaning = self._once(self._model, model).meaning if model else {}
+        return [
+            (leaf, Params(**how, task=leaf.name, task_sha256=leaf.sha256, model=meaning))
+            for leaf in self._once(self._leaves, section)
+        ]
 
 
 def _reachable(
     cells: Iterable[PlannedCell], stages: Mapping[str, Stage]
 ) -> dict[str, Stage]:
     """The stages that some cell rests on, parents before children."""
-    pending = [stage for cell in cells for stage in cell.all_stages()]
-    found: set[str] = set()
-    while pending:
-        stage = pending.pop()
-        if stage.key not in found:
-            found.add(stage.key)
-            pending.extend(stage.parents.values())
+    found = lineage(stage for cell in cells for stage in cell.all_stages())
     return {key: stage for key, stage in stages.items() if key in found}
 
 

@@ -6,27 +6,30 @@ import logging
 import os
 import socket
 import sqlite3
+import ssl
 from contextlib import closing
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.request import urlopen
 
 from sweeper import files, owner
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CONNECT_S = 3.0
+CONNECT_S = 5.0
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     # With MLflow's own 7 retries one call to a dead server blocks for four minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
 }
-_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _CHATTY = ("alembic", "mlflow.store.db.utils", "mlflow.tracking")
 
 
@@ -69,16 +72,30 @@ def _probe(uri: str) -> None:
     scheme = parts.scheme.split("+")[0]
     if scheme == "sqlite":
         _probe_sqlite(uri.split(":///", 1)[-1])
-    elif scheme in _PORTS and parts.hostname and not _proxied(scheme, parts.hostname):
-        address = (parts.hostname, parts.port or _PORTS[scheme])
-        try:
-            socket.create_connection(address, timeout=CONNECT_S).close()
-        except OSError as error:
-            raise Unreachable(f"nothing answers at {address[0]}:{address[1]} ({error})") from error
+    elif scheme in ("http", "https"):
+        _probe_http(f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/health")
+    elif scheme in _PORTS and parts.hostname:
+        _probe_port(parts.hostname, parts.port or _PORTS[scheme])
 
 
-def _proxied(scheme: str, host: str) -> bool:
-    return scheme in getproxies() and not proxy_bypass(host)
+def _probe_http(url: str) -> None:
+    """Any answer will do, a refusal too; one that accepts and stays silent will not."""
+    try:
+        urlopen(url, timeout=CONNECT_S).close()
+    except HTTPError as answer:
+        answer.close()
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        # Certificates are the business of MLflow and its own settings.
+        if not isinstance(reason, ssl.SSLError):
+            raise Unreachable(f"nothing answers at {url} ({reason})") from error
+
+
+def _probe_port(host: str, port: int) -> None:
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_S).close()
+    except OSError as error:
+        raise Unreachable(f"nothing answers at {host}:{port} ({error})") from error
 
 
 def _probe_sqlite(path: str) -> None:

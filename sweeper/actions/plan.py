@@ -65,7 +65,7 @@ def text(request: Request, plan: Plan, spent: Cost) -> str:
                 cell.cell.model["name"],
                 cell.label,
                 f"{100 * cell.cell.tcr:.3f}".rstrip("0").rstrip(".") + " %",
-                str(sum(key in spent.pending for key in plan.ancestry(cell))),
+                str(sum(key in spent.pending for key in cell.lineage)),
             )
             for cell in plan.cells
         ],

@@ -21,7 +21,7 @@ def perform(request: Request) -> int:
     outcome = request.launcher.carry_out(
         list(specs.values()),
         request.store,
-        observer=request.launcher.observer(f"{sweep.name}: {len(plan.cells)} cells"),
+        observer=request.launcher.observer({cell.key: cell.lineage for cell in plan.cells}),
         logs=sweep.logs,
         on_done=drop,
     )

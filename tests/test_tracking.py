@@ -321,9 +321,26 @@ def test_an_unreachable_server_costs_seconds_and_a_warning(home, plan, store, ca
     assert time.monotonic() - started < 10
     assert not summary.complete
     assert counts(summary) == (0, 0, 0, 0)
-    assert "nothing answers at 127.0.0.1" in caplog.text
+    assert "nothing answers at http://127.0.0.1" in caplog.text
     assert "isorate sync" in caplog.text
     assert "canary-pass" not in caplog.text + summary.problem + summary.uri
+
+
+def test_a_server_that_never_answers_costs_seconds_and_a_warning(home, plan, store, monkeypatch):
+    monkeypatch.setattr(tracking_server, "CONNECT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        started = time.monotonic()
+        port = silent.getsockname()[1]
+        summary = tracking.sync(plan, store, home=home, uri=f"http://127.0.0.1:{port}")
+    assert time.monotonic() - started < 10
+    assert "timed out" in summary.problem
+
+
+def test_a_database_server_that_is_down_costs_seconds_and_a_warning(home, plan, store):
+    uri = f"postgresql://ann:canary-pass@127.0.0.1:{closed_port()}/mlflow"
+    summary = tracking.sync(plan, store, home=home, uri=uri)
+    assert "nothing answers at 127.0.0.1" in summary.problem
+    assert "canary-pass" not in summary.problem + summary.uri
 
 
 class Answering500(http.server.BaseHTTPRequestHandler):
@@ -389,7 +406,7 @@ def test_the_users_own_settings_stay(home, monkeypatch):
     monkeypatch.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
     client_of(home)
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "5"
-    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "20"
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "10"
 
 
 def test_the_uri_is_the_configured_one_then_the_environments_then_the_homes(home, monkeypatch):

@@ -81,7 +81,7 @@ def write_report(
     files["data/scores.csv"] = results.scores.to_csv(index=False, lineterminator="\n").encode()
     long = retention_table(groups)
     files["data/retention.csv"] = long.to_csv(index=False, lineterminator="\n").encode()
-    files[INDEX] = _index(title, provenance, sorted([*files, PAGE]))
+    files[INDEX] = _index(title, provenance, sorted([*files, INDEX, PAGE]))
     files[PAGE] = html(results, title=title, provenance=provenance, groups=groups,
                        tables=tables, figures=figures).encode()  # fmt: skip
     return _written(files, out)

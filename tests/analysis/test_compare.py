@@ -159,12 +159,12 @@ def _equal_cells(rng: np.random.Generator, count: int = 5) -> Results:
 def test_equal_cells_are_told_apart_in_at_most_five_percent_of_sweeps() -> None:
     rng = np.random.default_rng(5)
     wrong = 0
-    for _ in range(300):
+    for _ in range(200):
         (panel,) = panels(_equal_cells(rng))
         (verdict,) = verdicts(panel)
         assert verdict.family == 10
         wrong += len(verdict.best) < 5
-    assert wrong / 300 < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
+    assert wrong / 200 < 0.05 + 2 * np.sqrt(0.05 * 0.95 / 200)
 
 
 def test_namesakes_get_what_tells_them_apart(make) -> None:

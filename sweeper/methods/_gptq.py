@@ -18,6 +18,7 @@ from compressed_tensors.quantization import ActivationOrdering, QuantizationArgs
 from compressed_tensors.quantization.utils import calculate_range
 from compressed_tensors.utils import update_offload_parameter
 from compressed_tensors.utils.impl_backend import ImplBackend
+from llmcompressor.core import State
 from llmcompressor.modifiers.gptq import GPTQModifier
 from llmcompressor.modifiers.gptq.gptq_quantize import quantize_weight
 from llmcompressor.modifiers.gptq.helpers import column_scale_window
@@ -113,14 +114,17 @@ def _columns(block: torch.Tensor) -> torch.Tensor:
 class MaskedGPTQ(GPTQModifier):  # type: ignore[misc]  # llm-compressor is untyped
     """llm-compressor's GPTQ that keeps zeros when told to, and never falls back in silence.
 
-    Scales and weights are rounded to ``save_dtype`` before they are used: errors are
-    compensated for the very numbers that are saved.
+    Scales are rounded to ``save_dtype`` before they are used, so errors are compensated
+    for the scales that are saved; later layers are calibrated on weights in that dtype,
+    as they will be served. The exact weights come back when all is done: at 8 bit, packing
+    from bfloat16 weights would miss codes by one.
     """
 
     keep_zeros: bool = False
     save_dtype: str = "bfloat16"
 
     _sums: Hessians = PrivateAttr(default_factory=Hessians)
+    _codes: dict[torch.nn.Module, torch.Tensor] = PrivateAttr(default_factory=dict)
 
     def calibrate_module(
         self, module: torch.nn.Module, args: tuple[torch.Tensor, ...], _output: torch.Tensor
@@ -157,15 +161,25 @@ class MaskedGPTQ(GPTQModifier):  # type: ignore[misc]  # llm-compressor is untyp
             )
         if gave_up.any():
             raise NotPositiveDefinite
-        result = quantized[0].to(dtype)
+        result = quantized[0]
         if not torch.isfinite(result).all() or not torch.isfinite(scale).all():
             raise FloatingPointError
         sizes = [w.shape[0] for w in weights]
         parts = zip(result.split(sizes), scale.split(sizes), zero.split(sizes), strict=True)
         for module, (w, s, z) in zip(modules, parts, strict=True):
-            update_offload_parameter(module, "weight", w.to(module.weight.dtype))
+            update_offload_parameter(module, "weight", w.to(dtype).to(module.weight.dtype))
             update_offload_parameter(module, "weight_scale", s.to(module.weight.dtype))
             update_offload_parameter(module, "weight_zero_point", z.to(args.zp_dtype))
+            self._codes[module] = (w / _wide(s, w) + _wide(z, w)).round_().to(torch.int8)
+
+    def on_finalize(self, state: State, **kwargs: Any) -> bool:
+        """Puts the exact weights in place: (code - zero point) * scale, in float32."""
+        for module, codes in self._codes.items():
+            scale, zero = module.weight_scale.float(), module.weight_zero_point
+            exact = (codes - _wide(zero, codes).float()) * _wide(scale, codes)
+            module.weight = torch.nn.Parameter(exact, requires_grad=False)
+        self._codes = {}
+        return bool(super().on_finalize(state, **kwargs))
 
     def _kept(
         self, weight: torch.Tensor, hessian: torch.Tensor, args: QuantizationArgs
@@ -179,6 +193,11 @@ class MaskedGPTQ(GPTQModifier):  # type: ignore[misc]  # llm-compressor is untyp
             order = torch.argsort(hessian.diagonal().unsqueeze(0), dim=-1, descending=True)
             kept = kept[..., order[0]]
         return kept
+
+
+def _wide(per_group: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """[rows, groups] -> [rows, columns], one value per weight."""
+    return per_group.repeat_interleave(weight.shape[1] // per_group.shape[1], dim=1)
 
 
 def _quantize_or_raise(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from compressed_tensors import ModelCompressor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sweeper.errors import StageFailure
@@ -63,6 +64,8 @@ def save_packed(model: Any, source: Path, out: Path, *, dtype: str) -> None:
 
     The model is of no use afterwards: llm-compressor packs it in place.
     """
+    # packed before anything is rounded, so that each code is the one that was chosen
+    ModelCompressor.from_pretrained_model(model).compress_model(model)
     model.to(dtype_of(dtype)).save_pretrained(out, save_compressed=True)
     # names Python classes; the parameters of the stage say the same in plain words
     (out / "recipe.yaml").unlink(missing_ok=True)

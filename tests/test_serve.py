@@ -11,11 +11,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import tests
 from sweeper.endings import explain
 from sweeper.errors import BadInput, DamagedOutput, StageFailure
+from sweeper.meter import Meter
 from sweeper.store import Store
 from tests.stubstages import spec
 
@@ -81,6 +83,49 @@ def test_told_to_stop_it_deletes_what_is_unfinished(tmp_path: Path, how: Any) ->
         worker.send_signal(how)
     assert worker.wait(10) in (128 + signal.SIGTERM, 128 + signal.SIGINT)
     assert not os.listdir(store.tmp)
+
+
+def test_a_stage_that_reads_stdin_gets_nothing(tmp_path: Path) -> None:
+    worker = start(tmp_path)
+    for stage in (spec(name="a", do="stdin"), spec(name="b")):
+        ask(worker, stage)
+    events = [hear(worker)["event"] for _ in range(6)]
+    assert events == ["started", "progress", "done"] * 2
+    worker.kill()
+    worker.wait()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent-death signal")
+def test_it_dies_with_its_parent_though_stdin_stays_open(tmp_path: Path) -> None:
+    store = Store(tmp_path / "home")
+    code = (
+        "import subprocess, sys, time;"
+        "p = subprocess.Popen([sys.executable, '-P', '-m', 'sweeper.serve', *sys.argv[1:]]);"
+        "print(p.pid, file=sys.stderr, flush=True); time.sleep(60)"
+    )
+    options = ["--home", str(store.home), "--logs", str(tmp_path), "--stages", "tests.stubstages"]
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, *options], bufsize=0, env={**os.environ, "PYTHONPATH": ROOT},
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert parent.stderr
+    worker = psutil.Process(int(parent.stderr.readline()))
+    ask(parent, spec(name="slow", sleep=60.0))
+    assert [hear(parent)["event"] for _ in range(2)] == ["started", "progress"]
+    parent.kill()
+    parent.wait()
+    psutil.wait_procs([worker], timeout=10)
+    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+    assert not os.listdir(store.tmp)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks can be reset on Linux only")
+def test_the_peak_memory_of_a_stage_is_its_own() -> None:
+    meter = Meter("cpu")
+    block = bytearray(300_000_000)
+    high = meter.facts()["peak_rss_bytes"]
+    del block
+    assert Meter("cpu").facts()["peak_rss_bytes"] < high - 200_000_000
 
 
 def test_it_refuses_to_outlive_its_parent(tmp_path: Path) -> None:

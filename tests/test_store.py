@@ -68,6 +68,34 @@ def test_the_first_commit_wins(store: Store) -> None:
     assert not os.listdir(store.tmp)
 
 
+def test_a_commit_that_loses_at_the_very_rename_is_discarded(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+
+    def late(self: Path, target: Path) -> Path:
+        monkeypatch.setattr(Path, "rename", rename)
+        write(Store(store.home), A, score=1.0)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    assert not write(store, A, score=2.0)
+    assert store.result(A) == {"score": 1.0}
+    assert not os.listdir(store.tmp)
+
+
+def test_a_rename_that_fails_for_another_reason_is_an_error(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(OSError, match="No space"):
+        write(store, A)
+    assert not store.is_done(A)
+
+
 def _race(home: Path, start: float, n: int) -> None:
     store = Store(home)
     time.sleep(max(0.0, start - time.time()))

@@ -51,11 +51,12 @@ class Rig:
         self.store = Store(root / "home")
         self.logs = root / "logs"
         self.journal = root / "journal"
+        self.diary_type = Diary
         self.diary = Diary()
 
     def run(self, stages: Sequence[Spec], workers: int = 2, **options: Any) -> Outcome:
         on_done = options.pop("on_done", lambda spec: None)
-        self.diary = Diary()
+        self.diary = self.diary_type()
         launcher = LocalLauncher(workers=workers, stages="tests.stubstages", **options)
         return launcher.carry_out(
             stages, self.store, observer=self.diary, logs=self.logs, on_done=on_done

@@ -15,10 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
-from launchers import devices
+from launchers import devices, pool
 from launchers.local import LocalLauncher
 from sweeper.errors import BadInput
 from sweeper.store import Store
+from tests.launchers.conftest import Diary
 from tests.stubstages import spec
 
 
@@ -293,3 +294,22 @@ def test_ctrl_c_stops_the_workers_cleanly(rig: Any) -> None:
     assert rig.diary.closed == 1
     assert not rig.leftovers()
     assert not psutil.Process().children()
+
+
+def test_a_worker_that_will_not_stop_is_killed(rig: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "_GRACE_S", 0.5)
+    deaf = rig.store.home.parent / "deaf"
+    stage = spec(name="stubborn", do="stubborn", once=str(deaf))
+
+    class Interrupting(Diary):
+        def progress(self, spec: Any, fraction: float, note: str) -> None:
+            wait_for(deaf.exists)
+            time.sleep(0.1)
+            raise KeyboardInterrupt
+
+    rig.diary_type = Interrupting
+    with pytest.raises(KeyboardInterrupt):
+        rig.run([stage])
+    assert any("does not stop: killing it" in message for message in rig.diary.said)
+    assert not psutil.Process().children()
+    assert not rig.leftovers()

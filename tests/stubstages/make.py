@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,12 @@ def _misbehave(p: Any, job: Job) -> None:
             print("library noise on stdout")
         case "scratch":
             (job.scratch / "block.json").write_text("{}")
+        case "stdin":
+            if sys.stdin.read():
+                raise StageFailure("a stage got the requests of its worker")
+        case "stubborn":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(60)
         case None:
             pass
         case other:

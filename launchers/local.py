@@ -84,13 +84,14 @@ class LocalLauncher(Launcher):
 
         return progress.observer(title, cells)
 
-    def observer(self, cells: Mapping[str, Iterable[str]]) -> Observer:
+    def observer(self, title: str, cells: Mapping[str, Iterable[str]]) -> Observer:
         """Shows progress: live on a terminal, plain lines elsewhere.
 
         Args:
+            title: what is carried out.
             cells: name of each cell -> keys of all the stages it rests on.
         """
-        return progress.observer(cells)
+        return progress.observer(title, cells)
 
     def carry_out(
         self,

@@ -240,7 +240,9 @@ def _cell_row(outcome: CellOutcome) -> Row:
 
 def _measures(measured: Json) -> Row:
     """The measured columns that are known, found by their path in the result of `measure`."""
-    return {column: _at(measured, path) for column, path in MEASURED.items()}
+    row = {column: _at(measured, path) for column, path in MEASURED.items()}
+    share = row["nm_valid"]  # of the groups; the table asks whether it is all of them
+    return row | {"nm_valid": None if share is None else share == 1}
 
 
 def _at(tree: Any, path: str) -> Any:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,6 @@ from sweeper import collect, provenance, show
 from sweeper.actions import Request
 from sweeper.collect import CellOutcome
 from sweeper.errors import IsorateError
-
-log = logging.getLogger(__name__)
 
 
 def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str]) -> int:
@@ -114,21 +110,11 @@ def _text(
     if ended:
         lines += ["", "Ended for a reason outside the cell; run again to go on:"]
         lines += sorted({f"  {why}" for why in ended.values()})
-    if "verdicts" in files:
-        lines += ["", files["verdicts"].read_text().strip()]
-    if "html" in files:
-        lines += ["", f"Report: {files['html']}"]
+    if "report.html" in files:
+        lines += ["", f"Report: {files['report.html']}"]
     if tracked.get("problem"):
         lines += [f"MLflow: not up to date ({tracked['problem']}); isorate sync writes it later"]
     elif tracked["enabled"]:
         lines += [f"MLflow: {tracked['uri']}"]
     return "\n".join(lines)
 
-
-def log_to_stderr() -> None:
-    """Messages of the front end, one plain line each."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("isorate: %(message)s"))
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(logging.WARNING)

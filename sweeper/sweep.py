@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sweeper import collect, files
+from sweeper import collect, files, owner
 from sweeper.errors import BadInput
 from sweeper.identity import key_of
 from sweeper.plan import Plan, PlannedCell
@@ -63,7 +63,7 @@ class Sweep:
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "overrides": list(overrides),
             }
-            files.write_json(target, head | meaning)
+            _write_whole(target, head | meaning)
 
     def load(self) -> Json:
         """All plans of this name as one record; each stage has its parents' records inside.
@@ -79,6 +79,15 @@ class Sweep:
                 "`isorate list` shows them; `isorate run` makes one.",
             )  # fmt: skip
         return dict(collect.merge(records))
+
+
+def _write_whole(target: Path, value: Json) -> None:
+    """Write a file that is there whole or not at all, whoever else writes the same one."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{owner.new_id()}")
+    files.write_json(partial, value)
+    partial.replace(target)
+    files.flush_directory(target.parent)
 
 
 def sweeps(home: Path) -> list[str]:

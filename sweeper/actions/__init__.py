@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Mapping
@@ -114,6 +115,7 @@ def perform(request: Request) -> NoReturn:
     """Carry out the verb of a request and end the process with its exit status."""
     # Hydra was made to raise (see cli.py); what runs from here on is ours.
     os.environ.pop("HYDRA_FULL_ERROR", None)
+    _log_to_stderr()
     try:
         _check(request)
         module = importlib.import_module(f"sweeper.actions.{request.config.action}")
@@ -128,6 +130,17 @@ def perform(request: Request) -> NoReturn:
         sys.stdout = None  # type: ignore[assignment]  # nobody reads any more
         status = 0
     raise Exit(status)
+
+
+def _log_to_stderr() -> None:
+    """Messages of the front end, one plain line each."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("isorate: %(message)s"))
+    ours = [logging.getLogger(name) for name in ("isorate", "sweeper", "launchers", "analysis")]
+    for logger in ours:
+        logger.handlers[:] = [handler]
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
 
 
 def _check(request: Request) -> None:

@@ -12,6 +12,6 @@ def perform(request: Request) -> int:
     files = conclude.report(request, outcomes)
     request.answer(
         {"name": request.sweep.name, "report": {name: str(path) for name, path in files.items()}},
-        files["verdicts"].read_text() + f"\nReport: {files['html']}",
+        f"Report: {files['report.html']}",
     )
     return 0

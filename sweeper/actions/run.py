@@ -21,7 +21,9 @@ def perform(request: Request) -> int:
     outcome = request.launcher.carry_out(
         list(specs.values()),
         request.store,
-        observer=request.launcher.observer({cell.key: cell.lineage for cell in plan.cells}),
+        observer=request.launcher.observer(
+            sweep.name, {cell.key: cell.lineage for cell in plan.cells}
+        ),
         logs=sweep.logs,
         on_done=drop,
     )

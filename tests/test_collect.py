@@ -108,6 +108,7 @@ def test_rows_are_what_the_analysis_takes(plan, store):
     assert (joint["sparsity"], joint["bits"], joint["mask"]) == (0.25, 4, "keep")
     assert (joint["achieved_sparsity"], joint["containment"], joint["bytes"]) == (0.25, 1, 40_000)
     assert joint["device"] == "cpu"
+    assert list(cells.loc[["2:8", "25%"], "nm_valid"].fillna(False)) == [True, False]
     assert cells.loc["dense", "pattern"] == ""
     accuracy = results.scores.set_index(["cell", "task"]).loc[(joint["cell"], "cloze")]
     assert (accuracy["metric"], accuracy["n"], accuracy["chance"]) == ("acc", 240, 0.25)

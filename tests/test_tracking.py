@@ -407,6 +407,7 @@ def test_the_users_own_settings_stay(home, monkeypatch):
     client_of(home)
     assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "5"
     assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "10"
+    assert os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] == "true"
 
 
 def test_the_uri_is_the_configured_one_then_the_environments_then_the_homes(home, monkeypatch):

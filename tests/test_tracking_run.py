@@ -32,8 +32,13 @@ def test_metrics_group_by_their_first_part():
     assert metrics["TCr"] == 0.8125
     assert metrics["seconds/prune"] > 0
     assert metrics["containment/min"] == 1
-    assert metrics["measure/nm_valid"] == 1
-    assert not any("layers" in name for name in metrics)
+    assert metrics["bytes/checkpoint"] == 40_000
+    assert wanted_of(data.record(), "2:8").metrics["measure/nm_valid"] == 1
+
+
+def test_maps_by_layer_become_no_metrics():
+    tree = {"min": 1.0, "layers": {"model.layers.0.q_proj": 1.0}, "deep": {"er": 2}}
+    assert dict(tracking_run.leaves(tree)) == {"min": 1.0, "deep/er": 2}
 
 
 def test_retention_and_srcr_are_those_of_the_analysis():
@@ -83,7 +88,7 @@ def test_provenance_is_in_tags_and_artifacts():
     stages = next(c["stages"] for c in plan["cells"] if c["label"] == "25% + 4bit")
     assert wanted.tags["stage.quantize"] == stages["quantize"]
     assert "group_size: 64" in wanted.artifacts["config.yaml"]
-    assert json.loads(wanted.artifacts["stages.json"])["measure"]["result"]["nm_valid"] is True
+    assert json.loads(wanted.artifacts["stages.json"])["measure"]["result"]["layers"] == 14
 
 
 def test_an_absent_value_is_no_metric():

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from sweeper.store import Spec, Store
 
-State = Literal["done", "failed", "blocked", "ended"]
+State = Literal["done", "failed", "blocked", "ended", "queued"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,8 @@ class StageOutcome:
     Attributes:
         state: "done"; "failed": the cell is at fault, kept until `isorate retry`;
             "blocked": something it needs did not come about; "ended": its attempts ended for
-            reasons outside the cell, the next run tries again.
+            reasons outside the cell, the next run tries again; "queued": a cluster has it,
+            this run does not wait for it.
         reason: one sentence; empty when done.
         seconds: of this run's last attempt; 0 if it was there already.
         cpu_seconds: likewise.

@@ -1,0 +1,71 @@
+"""What a submission will look like: jobs, arrays and GPU hours, before anything is submitted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from launchers.slurm_arrays import Array
+from launchers.slurm_units import Unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """A submission in numbers.
+
+    Attributes:
+        jobs, arrays: how many; the repair-and-collect job not counted.
+        widest: elements that may run at a time in the widest array.
+        gpu_hours: GPUs times expected hours.
+        cpu_hours: cores times expected hours.
+        sources: how many jobs' hours are measured, scaled from measured ones, or (where
+            nothing was measured) the time that they ask for.
+        requests: how many jobs ask for what, the most frequent first.
+    """
+
+    jobs: int
+    arrays: int
+    widest: int
+    gpu_hours: float
+    cpu_hours: float
+    sources: Mapping[str, int] = field(default_factory=dict)
+    requests: Sequence[tuple[str, int]] = ()
+
+
+def shape(arrays: Sequence[Array], estimates: Mapping[str, Any], parallelism: int) -> Shape:
+    """Count a submission up; see `Shape`."""
+    units = [unit for array in arrays for unit in array.units]
+    timed = [(unit, *_seconds(unit, estimates)) for unit in units]
+    return Shape(
+        jobs=len(units),
+        arrays=len(arrays),
+        widest=min(parallelism, max((len(array.units) for array in arrays), default=0)),
+        gpu_hours=sum(u.resources.gpus * seconds for u, seconds, _ in timed) / 3600,
+        cpu_hours=sum(u.resources.cpus_per_task * seconds for u, seconds, _ in timed) / 3600,
+        sources=Counter(source for _, _, source in timed),
+        requests=Counter(_described(unit) for unit in units).most_common(),
+    )
+
+
+def _seconds(unit: Unit, estimates: Mapping[str, Any]) -> tuple[float, str]:
+    """Expected seconds of a job, and the weakest source that they rest on."""
+    found = [estimates.get(key) for key in unit.keys]
+    sources = {estimate.source for estimate in found if estimate is not None}
+    if None in found or "assumed" in sources:
+        return unit.resources.seconds, "requested"
+    seconds = sum(estimate.seconds for estimate in found if estimate is not None)
+    return seconds, "scaled" if "scaled" in sources else "measured"
+
+
+def _described(unit: Unit) -> str:
+    asked = unit.resources
+    parts = [
+        f"partition {asked.partition or '(default)'}",
+        f"{asked.gpus} {asked.gpu_type or 'GPU'}" if asked.gpus else "no GPU",
+        f"{asked.cpus_per_task} cores",
+        f"{asked.mem_gb:g} GB" if asked.mem_gb else "default memory",
+        f"{asked.timeout_min} min",
+    ]
+    return ", ".join(parts)

@@ -37,7 +37,8 @@ def version() -> str:
 def directory() -> Path:
     """The folder of lm-eval's own task files."""
     spec = importlib.util.find_spec("lm_eval")
-    assert spec is not None and spec.submodule_search_locations
+    assert spec is not None
+    assert spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0]) / "tasks"
 
 

@@ -46,9 +46,7 @@ class LeafTask:
     own: bool
 
 
-def resolve(
-    names: Sequence[str], include_path: Path | None, *, cache_dir: Path
-) -> list[LeafTask]:
+def resolve(names: Sequence[str], include_path: Path | None, *, cache_dir: Path) -> list[LeafTask]:
     """The leaf tasks of ``names``: tasks, groups or tags; each once, in the order given.
 
     Args:

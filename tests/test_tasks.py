@@ -13,6 +13,10 @@ import pytest
 from sweeper import task_index, tasks
 from sweeper.errors import BadInput
 
+BASE = """
+custom_dataset: !function loader.load
+output_type: multiple_choice
+"""
 TASK = """
 include: base.inc
 task: {name}
@@ -27,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     """Two tasks that share a template, and two groups of them."""
     root = tmp_path / "tasks"
     root.mkdir()
-    (root / "base.inc").write_text("custom_dataset: !function loader.load\noutput_type: multiple_choice\n")
+    (root / "base.inc").write_text(BASE)
     (root / "loader.py").write_text("def load(**_): ...\n")
     (root / "rows.jsonl").write_text('{"a": 1}\n{"a": 2}\n')
     for name in ("one", "two"):
@@ -56,7 +60,8 @@ def test_own_tasks_and_groups_become_leaves_once(folder: Path, empty: Path) -> N
     assert [task.name for task in found] == ["two", "one"]
     task = found[0]
     assert (task.version, task.chance, task.documents) == (1.0, 0.25, 2)
-    assert task.own and task.output_type == "multiple_choice"
+    assert task.own
+    assert task.output_type == "multiple_choice"
     assert not empty.exists()  # lm-eval's names were not needed
 
 
@@ -74,7 +79,7 @@ def test_identity_covers_every_file_of_a_task(file: str, folder: Path, empty: Pa
 
 
 def test_an_unknown_name_is_refused_with_the_nearest(folder: Path, empty: Path) -> None:
-    with pytest.raises(BadInput, match=r"tasks.names=onne: no lm-eval task of that name; nearest: one"):
+    with pytest.raises(BadInput, match=r"names=onne: no lm-eval task of that name; nearest: one"):
         tasks.resolve(["onne"], folder, cache_dir=empty)
 
 
@@ -83,7 +88,9 @@ def test_a_group_that_changes_its_tasks_is_refused(folder: Path, empty: Path) ->
         tasks.resolve(["changed"], folder, cache_dir=empty)
 
 
-def test_a_damaged_cache_is_made_again(folder: Path, monkeypatch: pytest.MonkeyPatch, empty: Path) -> None:
+def test_a_damaged_cache_is_made_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, empty: Path
+) -> None:
     monkeypatch.setattr(task_index, "directory", lambda: folder)
     tasks.resolve(["one"], None, cache_dir=empty)
     (file,) = empty.iterdir()
@@ -116,7 +123,9 @@ def test_stock_tasks_and_groups(cache: Path) -> None:
     }
     assert [len(leaves) for leaves in found.values()] == [27, 14, 7, 1]
     (easy,) = found["arc_easy"]
-    assert not easy.own and easy.output_type == "multiple_choice" and easy.version == 1.0
+    assert not easy.own
+    assert easy.output_type == "multiple_choice"
+    assert easy.version == 1.0
     assert len({task.sha256 for leaves in found.values() for task in leaves}) == 49
     assert task_index.path_of("arc_easy") == task_index.directory() / "arc/arc_easy.yaml"
 

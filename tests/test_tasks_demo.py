@@ -43,7 +43,8 @@ def test_items_are_well_formed(name: str) -> None:
     positions = Counter(item["answer"] for item in found)
     assert max(positions.values()) - min(positions.values()) <= 1
     (leaf,) = tasks.resolve([f"demo_{name}"], FOLDER, cache_dir=FOLDER / "never")
-    assert leaf.chance == pytest.approx(1 / choices.pop()) and leaf.documents == len(found)
+    assert leaf.chance == pytest.approx(1 / choices.pop())
+    assert leaf.documents == len(found)
 
 
 def test_no_wrong_answer_is_right() -> None:

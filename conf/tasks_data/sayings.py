@@ -302,6 +302,7 @@ ALSO_FITS = {
     "She put on a coat because it was": "winter dark autumn",
     "He opened the window because it was": "dark spring cold",
     "She laughed because the joke was": "sweet", "She ate because she was": "sad tired",
-    "He went to bed because he was": "sad cold thirsty hungry", "He drank because he was": "sad hot",
+    "He went to bed because he was": "sad cold thirsty hungry",
+    "He drank because he was": "sad hot",
     "She cried because she was": "tired hungry thirsty cold blind",
 }  # fmt: skip

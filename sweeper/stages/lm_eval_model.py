@@ -78,7 +78,7 @@ class CountingLM(HFLM):  # type: ignore[misc]  # lm-eval is not typed
 
         On a CPU, where batching long texts saves nothing, they go one by one.
         """
-        pinned = self.batch_size_per_gpu
+        pinned: int = self.batch_size
         self.batch_size_per_gpu = 1 if self.device.type == "cpu" else pinned
         try:
             found: list[float] = super().loglikelihood_rolling(requests, disable_tqdm=disable_tqdm)

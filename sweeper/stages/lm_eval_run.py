@@ -103,7 +103,7 @@ def build_requests(task: Task, lm: CountingLM, *, chat: bool) -> Requests:
 
 
 def document_order(count: int, seed: int, limit: int | None) -> list[int]:
-    """The first ``limit`` of ``count`` documents in an order that depends on nothing but ``seed``."""
+    """The first ``limit`` of ``count`` documents, in an order that only ``seed`` decides."""
 
     def place(document: int) -> bytes:
         return hashlib.sha256(f"{seed}/{document}".encode()).digest()
@@ -148,7 +148,7 @@ def _read(path: Path, identity: str) -> Block | None:
 
 
 def _write(path: Path, block: Block) -> None:
-    """Whole or not at all. (Python's JSON keeps NaN and infinity, which the scores need.)"""
+    """Whole or not at all; Python's JSON keeps NaN and infinity, which the scores need."""
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(asdict(block)), encoding="utf-8")
     os.replace(partial, path)

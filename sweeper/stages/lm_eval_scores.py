@@ -109,7 +109,7 @@ def _prediction(task: Task, requests: Requests, document: int, name: str) -> str
 
 
 def _choices(task: Task, requests: Requests, document: int) -> Sequence[Any]:
-    """The choices of a multiple-choice document (one request each, if the task cannot list them)."""
+    """The choices of a multiple-choice document, or its requests if the task lists none."""
     if task.get_config("doc_to_choice") is None:
         return requests[document]
     choices: Sequence[Any] = task.doc_to_choice(requests[document][0].doc)

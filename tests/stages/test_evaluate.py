@@ -179,15 +179,19 @@ def test_scores_equal_an_unsplit_run_of_lm_eval(
         if "perplexity" not in label and label != "bits_per_byte":
             assert metric["stderr"] == stderr
         assert metric["n"] == 23
-    hashes = [s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in expected["samples"][name]]
+    hashes = [
+        s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in expected["samples"][name]
+    ]
     from lm_eval.utils import hash_string
 
     assert result["task_hash"] == hash_string("".join(hashes))
-    assert result["version"] == 2.0 and result["n_docs"] == 23
+    assert result["version"] == 2.0
+    assert result["n_docs"] == 23
     assert name == "tiny_text" or not result["collapsed"]  # untrained: text is as unlikely as noise
     json.dumps(result, allow_nan=False)
     table = pandas.read_parquet(job.out / "documents.parquet")
-    assert list(table.doc_id) == list(range(23)) and (table.tokens > 0).all()
+    assert list(table.doc_id) == list(range(23))
+    assert (table.tokens > 0).all()
     assert sorted(table.position) == list(range(23))
 
 
@@ -226,7 +230,8 @@ def test_a_limit_is_a_prefix_of_the_whole(make_job: Callable[..., Job]) -> None:
     tables = [pandas.read_parquet(job.out / "documents.parquet") for job in jobs]
     head = tables[0][tables[0].position < 10].reset_index(drop=True)
     pandas.testing.assert_frame_equal(head, tables[1])
-    assert part["n_docs"] == 10 and whole["n_docs"] == 23
+    assert part["n_docs"] == 10
+    assert whole["n_docs"] == 23
 
 
 @given(count=st.integers(1, 300), seed=st.integers(0, 9), limit=st.integers(1, 300))
@@ -238,7 +243,9 @@ def test_the_order_is_a_seeded_permutation(count: int, seed: int, limit: int) ->
 
 
 @pytest.mark.parametrize("name", TASKS)
-def test_a_model_of_nan_is_a_result(name: str, tmp_path: Path, make_job: Callable[..., Job]) -> None:
+def test_a_model_of_nan_is_a_result(
+    name: str, tmp_path: Path, make_job: Callable[..., Job]
+) -> None:
     from transformers import AutoModelForCausalLM
 
     broken = tiny.make(tmp_path / "broken")
@@ -248,7 +255,8 @@ def test_a_model_of_nan_is_a_result(name: str, tmp_path: Path, make_job: Callabl
     result = evaluate.run(make_job(broken, task=name))
     json.dumps(result, allow_nan=False)
     if name != "tiny_answer":  # greedy decoding of NaN gives words all the same
-        assert result["collapsed"] and "finite" in result["collapsed_reason"]
+        assert result["collapsed"]
+        assert "finite" in result["collapsed_reason"]
     if name == "tiny_text":
         assert result["metrics"]["word_perplexity"]["value"] is None
 
@@ -263,7 +271,8 @@ def test_text_less_likely_than_by_guessing_is_a_collapse(
     model.model.norm.weight.data.mul_(300)  # sure of the wrong token
     model.save_pretrained(wild)
     result = evaluate.run(make_job(wild, task="tiny_text"))
-    assert result["collapsed"] and "uniform" in result["collapsed_reason"]
+    assert result["collapsed"]
+    assert "uniform" in result["collapsed_reason"]
 
 
 def test_an_overflowing_perplexity_keeps_its_logarithm() -> None:
@@ -271,8 +280,10 @@ def test_an_overflowing_perplexity_keeps_its_logarithm() -> None:
 
     items = [(-9000.0, 10), (-11000.0, 10)]
     found = scoring._aggregate(weighted_perplexity, items)
-    assert found["value"] is None and found["stderr"] is None
-    assert found["log_value"] == 1000.0 and found["log_stderr"] > 0
+    assert found["value"] is None
+    assert found["stderr"] is None
+    assert found["log_value"] == 1000.0
+    assert found["log_stderr"] > 0
 
 
 def test_the_stderr_of_a_perplexity_agrees_with_a_bootstrap() -> None:
@@ -307,10 +318,12 @@ def test_one_load_serves_every_task_of_a_checkpoint(
     models.forget()
     evaluate.run(make_job(model, task="tiny_text", limit=5))
     evaluate.run(make_job(model, task="tiny_choice", limit=5))
-    assert len(loads) == 1 and len(models._held) == 1
+    assert len(loads) == 1
+    assert len(models._held) == 1
     tiny.make(model, seed=3)  # rebuilt in the same place
     evaluate.run(make_job(model, task="tiny_text", limit=5))
-    assert len(loads) == 2 and len(models._held) == 1
+    assert len(loads) == 2
+    assert len(models._held) == 1
 
 
 def test_packed_weights_are_unpacked_once_and_exactly(tmp_path: Path) -> None:
@@ -342,7 +355,8 @@ def test_answers_without_the_pattern_are_counted(make_job: Callable[..., Job]) -
     result = evaluate.run(make_job(task="tiny_answer"))
     assert result["unextracted"] == 23
     assert list(result["metrics"]) == ["exact_match:strict", "exact_match:loose"]
-    assert result["primary"] == "exact_match:strict" and result["chance"] == 0.0
+    assert result["primary"] == "exact_match:strict"
+    assert result["chance"] == 0.0
 
 
 def test_length_of_answers_and_shots_can_be_set(make_job: Callable[..., Job]) -> None:
@@ -372,4 +386,5 @@ def test_a_stock_task_is_loaded_by_its_file(
 ) -> None:
     monkeypatch.setattr(task_index, "path_of", lambda name: tasks / f"{name}.yaml")
     task = runs.load_task("tiny_text", None, checkpoint)
-    assert task.config.task == "tiny_text" and len(task.eval_docs) == 23
+    assert task.config.task == "tiny_text"
+    assert len(task.eval_docs) == 23

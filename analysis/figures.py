@@ -27,8 +27,8 @@ KIND_STYLE = {
     "quantization": ("#0072B2", "o"),
     "joint": ("#D55E00", "D"),
 }
-MOST_ROWS = 48
-MOST_LABELS = 40
+MOST_ROWS = 40
+MOST_LABELS = 36
 MOST_SERIES = 16
 _STYLE = {
     "svg.hashsalt": "isorate", "text.parse_math": False,
@@ -84,10 +84,10 @@ def _of_model(panel: Panel) -> Iterator[Figure]:
     table["family"] = [f"{m} {'n:m' if ':' in p else p}".strip() for m, p in pairs]
     for by in ("sr2", "sr1"):
         yield from _against_rate(panel, table, by)
-    yield from _per_cell(panel, table)
     yield from _single(panel, table)
     yield from _joint(panel, table)
     yield from _joint_cells(panel, table)
+    yield from _per_cell(panel, table)
 
 
 @contextmanager

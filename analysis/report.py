@@ -27,6 +27,7 @@ from analysis.wording import conclusion, labels, sentences
 INDEX = "report.json"
 PAGE = "report.html"
 MOST_EVIDENCE = 12
+MOST_SCORE_ROWS = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,11 @@ def html(
         done=int((results.cells["status"] == "done").sum()),
         models=[panel.model for panel in groups],
         findings=[_findings(panel) for panel in groups],
-        tables=[(table, render.records(table)) for table in tables if len(table.rows)],
+        tables=[
+            (table, render.records(table) if _fits(table) else [])
+            for table in tables
+            if len(table.rows)
+        ],
         figures={
             panel.model: [
                 (figure, _inline(figure, i))
@@ -120,6 +125,11 @@ def html(
         provenance=_flat(provenance),
         shown=render.text,
     )
+
+
+def _fits(table: Table) -> bool:
+    """Whether a table goes on the page; the raw scores of a huge sweep stay in their file."""
+    return table.name != "scores" or len(table.rows) <= MOST_SCORE_ROWS
 
 
 def _findings(panel: Panel) -> ModelFindings:
@@ -177,12 +187,14 @@ def _inline(figure: Figure, index: int) -> Markup:
     svg = figure.svg.decode()
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
     svg = re.sub(
-        r' (?:d|x|y)="[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), svg
+        r' (?:d|x|y|transform)="(?!scale)[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), svg
     )  # a hundredth of a point is finer than any screen
     svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><")
     # Nothing reaches beyond its axes; shorter names make a page of many drawings lighter.
     svg = re.sub(r' clip-path="[^"]*"', "", svg).replace("DejaVuSans-", "g")
     svg = svg.replace("xlink:href", "href").replace("stroke-linejoin: miter", "")
+    used = set(re.findall(r'href="#([^"]+)"', svg))
+    svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>f{index}-", svg)
     label = Markup('<svg role="img" aria-label="{}" ').format(figure.caption)
     # Drawn by ourselves with text as outlines: nothing of the user's is markup in here.

@@ -56,7 +56,8 @@ class Results:
             containment_mean, nm_valid, bits_per_weight, bytes, linear_weights,
             total_weights, macs, collapsed, seconds, device.
         scores: one row per cell, task and metric: value and stderr (same unit), n
-            (documents), higher_is_better, chance, primary, version, collapsed.
+            (documents), higher_is_better, chance, primary, version, collapsed. Accuracies
+            are fractions of 1: a score of 0 or of all n documents is read as a count.
 
     Both are copied, completed with the absent columns and put in one canonical order,
     so that equal results give equal output whatever order they were collected in.

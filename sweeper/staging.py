@@ -287,7 +287,7 @@ class _Stager:
                 parents=read["parents"],
                 library=library(("lm-eval", "transformers")),
                 sources=read["sources"] | where,
-                label=f"{label}: {leaf.name}",
+                label=label,
                 work=float(parameters) * (leaf.documents or 1000),
             )
             for leaf, params in self._once(

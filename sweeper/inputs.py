@@ -8,6 +8,7 @@ Nothing is fetched.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from typing import Any
 from sweeper import identity, shapes
 from sweeper.cells import Frozen
 from sweeper.errors import BadInput, one_of
+
+DTYPES = ("float32", "bfloat16", "float16")
 
 _MODEL_FILES = (".safetensors", ".json", ".model", ".txt", ".jinja", ".py")
 
@@ -45,14 +48,21 @@ def model(section: Frozen) -> Model:
             model whose dimensions are neither configured nor cached.
     """
     given = section["id"]
+    check_choice("model.format", section["format"], ("hf", "gguf"))
+    for name in ("compute_dtype", "save_dtype"):
+        check_choice(f"model.{name}", section[name], DTYPES)
     if section["format"] == "gguf":
         return _gguf(section, given)
-    if section["format"] != "hf":
-        raise BadInput("model.format", section["format"], one_of(["hf", "gguf"]))
     path = Path(given).expanduser()
     if path.exists() or given.startswith((".", "/", "~")):
         return _directory(section, path.absolute())
     return _hub(section, given)
+
+
+def check_choice(key: str, value: str, valid: Sequence[str]) -> None:
+    """Refuse a value that is none of those that exist."""
+    if value not in valid:
+        raise BadInput(key, value, one_of(valid) + ".")
 
 
 def _gguf(section: Frozen, given: str) -> Model:

@@ -268,8 +268,7 @@ class _Stager:
         )
 
     def _leaves(self, section: Frozen) -> list[tasks.LeafTask]:
-        if not section["names"]:
-            raise BadInput("tasks.names", "[]", "at least one task is needed.")
+        _check_tasks(section)
         folder = located(section["path"], "tasks.path") if section["path"] else None
         return tasks.resolve(section["names"], folder, cache_dir=cache_directory())
 
@@ -317,6 +316,16 @@ def _reachable(
     """The stages that some cell rests on, parents before children."""
     found = lineage(stage for cell in cells for stage in cell.all_stages())
     return {key: stage for key, stage in stages.items() if key in found}
+
+
+def _check_tasks(section: Frozen) -> None:
+    if not section["names"]:
+        raise BadInput("tasks.names", "[]", "at least one task is needed.")
+    inputs.check_choice("tasks.backend", section["backend"], ("hf",))
+    inputs.check_choice("tasks.dtype", section["dtype"], inputs.DTYPES)
+    for name in ("batch_size", "limit", "block", "max_gen_toks"):
+        if section[name] is not None and section[name] < 1:
+            raise BadInput(f"tasks.{name}", section[name], "at least 1 is needed.")
 
 
 def _thawed(options: Iterable[tuple[str, Any]]) -> dict[str, Any]:

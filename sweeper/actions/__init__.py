@@ -32,6 +32,7 @@ VERBS: Mapping[str, str] = {
     "sync": "replay the store into MLflow; changes nothing the second time",
     "retry": "forget the failures of a sweep and run it again",
     "logs": "what the stages of one cell printed: cell='25% + 4bit'",
+    "export": "a cell's checkpoint for transformers and vLLM: cell=4bit to=./exported",
     "gc": "delete what dead attempts left and checkpoints nobody needs",
     "list": "the sweeps of this home",
 }
@@ -152,7 +153,6 @@ def _check(request: Request) -> None:
         ("action", list(VERBS)),
         ("output", ["text", "json"]),
         ("checkpoints", ["keep", "pruned", "drop"]),
-        ("source", ["store", "mlflow"]),
     ):
         if config[key] not in valid:
             raise BadInput(key, config[key], one_of(valid) + ".")

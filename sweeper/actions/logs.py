@@ -12,7 +12,7 @@ from sweeper.errors import BadInput, one_of
 
 def perform(request: Request) -> int:
     """Print the logs of the cell that `cell` names, stage by stage."""
-    outcome = _cell(request)
+    outcome = cell(request)
     logs: list[tuple[str, Path]] = [
         (stage.name, request.sweep.logs / f"{stage.kind}-{stage.key}.log")
         for stage in outcome.stages
@@ -26,12 +26,13 @@ def perform(request: Request) -> int:
     return 0
 
 
-def _cell(request: Request) -> CellOutcome:
+def cell(request: Request) -> CellOutcome:
+    """The outcome of the one cell that `cell` names by label or key."""
     outcomes = collect.collect(request.sweep.load(), request.store)
     asked = request.config.cell
     matching = [o for o in outcomes if asked in (o.cell["label"], o.key)]
     if len(matching) != 1:
         labels = list(dict.fromkeys(o.cell["label"] for o in outcomes))
         valid = one_of(labels) if not matching else one_of([o.key for o in matching])
-        raise BadInput("cell", asked, valid + ".", "For example: isorate logs cell='25% + 4bit'")
+        raise BadInput("cell", asked, valid + ".", "For example: cell='25% + 4bit'")
     return matching[0]

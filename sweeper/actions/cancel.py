@@ -1,0 +1,25 @@
+"""``isorate cancel``: stop what is queued or running of a submitted sweep."""
+
+from __future__ import annotations
+
+from sweeper import submitted
+from sweeper.actions import Request
+from sweeper.errors import BadInput
+
+
+def perform(request: Request) -> int:
+    """Cancel a sweep's jobs; what is finished stays, and `run` goes on from there."""
+    sweep = request.sweep
+    sweep.load()
+    launcher = submitted.launcher(sweep.path)
+    if launcher is None:
+        raise BadInput(
+            "name", sweep.name, "nothing of it was submitted to a cluster.",
+            "A local run is stopped with Ctrl-C where it runs.",
+        )  # fmt: skip
+    jobs = launcher.cancel(sweep.path)
+    request.answer(
+        {"name": sweep.name, "cancelled": jobs},
+        f"{len(jobs)} jobs of {sweep.name} cancelled; isorate run goes on where it was",
+    )
+    return 0

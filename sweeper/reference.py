@@ -1,0 +1,63 @@
+"""The reference of all configuration keys as Markdown, made from the schema: ``make docs``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import Field, fields
+from typing import Any
+
+from omegaconf import MISSING
+
+from sweeper import config
+
+_HEAD = """\
+# Configuration
+
+Made by `make docs` from the schema in `sweeper/config.py`; a test keeps the two equal. The
+choices of each section are files below `conf/`; `isorate --help` lists them, and
+`isorate --cfg job` shows what a command line composes to. Keys of a launcher are explained in
+`conf/hydra/launcher/`.
+"""
+
+
+def markdown() -> str:
+    """The whole page."""
+    return "\n".join([_HEAD, *_section("Top level", config.Config, ""), *_sections()])
+
+
+def _sections() -> Iterator[str]:
+    for item in fields(config.Config):
+        nested = config.nested(item.type)
+        if nested is not None:
+            yield from _section(f"`{item.name}`", nested, f"{item.name}.")
+
+
+def _section(title: str, schema: type, prefix: str) -> Iterator[str]:
+    about = (schema.__doc__ or "").strip()
+    yield from (f"## {title}", "", about, "", "| key | default | meaning |", "|---|---|---|")
+    for item in fields(schema):  # type: ignore[arg-type]  # every section is a dataclass
+        if config.nested(item.type) is None:
+            row = (f"`{prefix}{item.name}`", _default(item), item.metadata.get("help", ""))
+            yield f"| {' | '.join(row)} |"
+        elif prefix:
+            for inner in fields(config.nested(item.type)):  # type: ignore[arg-type]
+                key = f"`{prefix}{item.name}.{inner.name}`"
+                yield f"| {key} | {_default(inner)} | {inner.metadata.get('help', '')} |"
+    yield ""
+
+
+def _default(item: Field[Any]) -> str:
+    if item.default_factory is not NO_DEFAULT:
+        value = item.default_factory()
+    else:
+        value = item.default
+    if value == MISSING:
+        return "from the chosen file"
+    if value is None or isinstance(value, bool):
+        return {None: "`null`", True: "`true`", False: "`false`"}[value]
+    return f"`{value}`" if value != "" else "empty"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -17,7 +17,8 @@ from markupsafe import Markup
 
 from analysis import render
 from analysis.compare import Definition, Verdict, srcr_verdicts, verdicts
-from analysis.figures import Figure, all_figures
+from analysis.drawing import Figure
+from analysis.figures import all_figures
 from analysis.panel import NO_BASELINE, Panel, panels
 from analysis.results import Results
 from analysis.summary import retention_table
@@ -26,7 +27,7 @@ from analysis.wording import conclusion, labels, sentences
 
 INDEX = "report.json"
 PAGE = "report.html"
-MOST_EVIDENCE = 12
+MOST_EVIDENCE = 6
 MOST_SCORE_ROWS = 300
 
 

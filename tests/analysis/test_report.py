@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.figures import all_figures, slug
+from analysis.drawing import slug
+from analysis.figures import all_figures
 from analysis.panel import panels
 from analysis.report import write_report
 

@@ -1,0 +1,99 @@
+"""How the figures look and are saved: one style, one layout, bytes that depend on data alone."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis.compare import Definition
+
+# Okabe and Ito's colours, which stay apart for colour-blind readers; markers repeat the message.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_STYLE = {
+    "svg.hashsalt": "isorate", "text.parse_math": False,
+    "svg.fonttype": "path", "font.size": 9, "axes.titlesize": 10,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+    "grid.color": "#e6e6e6", "grid.linewidth": 0.7, "axes.axisbelow": True,
+    "legend.frameon": False, "legend.fontsize": 8, "errorbar.capsize": 0, "lines.markersize": 5,
+    "lines.linewidth": 1.4, "font.family": "DejaVu Sans",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One drawn figure.
+
+    Attributes:
+        name: the name of its files.
+        model: the model it shows.
+        caption: what it shows and what it leaves out.
+        svg: the drawing, deterministic.
+        png: the same at 160 dots per inch.
+        definition: the definition of Sr that it is drawn for, if for one.
+    """
+
+    name: str
+    model: str
+    caption: str
+    svg: bytes
+    png: bytes
+    definition: Definition | None = None
+
+
+def slug(name: str) -> str:
+    """A file name for a model: letters, digits, dots and dashes."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.") or "model"
+
+
+@contextmanager
+def canvas(width: float, height: float, columns: int = 1) -> Iterator[tuple[Any, list[Any]]]:
+    """A figure outside of pyplot, so that nothing global is touched."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Drawing
+
+    with mpl.rc_context(_STYLE):
+        drawing = Drawing(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(drawing)
+        axes = drawing.subplots(1, columns, squeeze=False)[0]
+        yield drawing, list(axes)
+
+
+def settle(drawing: Any) -> None:
+    """Lay out once, then hold still: labels are placed in this layout."""
+    if drawing.get_layout_engine() is not None:
+        drawing.draw_without_rendering()
+        drawing.set_layout_engine("none")
+
+
+def finished(drawing: Any, name: str, model: str, caption: str,
+              definition: Definition | None = None) -> Figure:  # fmt: skip
+    """Save a drawing in both formats, without dates or program names."""
+    settle(drawing)
+    svg, png = io.BytesIO(), io.BytesIO()
+    drawing.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    drawing.savefig(png, format="png", dpi=160, metadata={"Software": None})
+    return Figure(name=f"{name}_{slug(model)}", model=model, caption=caption, svg=svg.getvalue(),
+                  png=png.getvalue(), definition=definition)  # fmt: skip
+
+
+def points(axes: Any, rows: pd.DataFrame, x: str, y: str, colour: str, marker: str, label: str,
+            *, scale: float = 1.0, line: bool = False) -> None:  # fmt: skip
+    """Points with one standard error; those without one get no bar."""
+    if rows.empty:
+        return
+    axes.errorbar(scale * rows[x], rows[y], yerr=rows[f"{y}_stderr"].fillna(0), color=colour,
+                  marker=marker, linestyle="-" if line else "none", label=label,
+                  elinewidth=1, zorder=3)  # fmt: skip
+
+
+def dodge(i: int, count: int, width: float) -> float:
+    """Where the i-th of `count` neighbours stands, so that they lie side by side."""
+    return width * (i - (count - 1) / 2) / max(count, 1)

@@ -102,7 +102,7 @@ class Projection:
         """Bring one run up to date; returns its id."""
         identity, run = wanted.identity, found.get(wanted.identity)
         self.seen.add(identity)
-        if False:
+        if run and identity[0] == CELL and wanted.status == "RUNNING" != run.info.status:
             # Its results have left the store (a home was cleaned): what is logged stays.
             return str(run.info.run_id)
         if run and tracker.contradicts(run, wanted):

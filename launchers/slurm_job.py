@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
 Json = dict[str, Any]
+
+BLOCKED = "blocked"
+"""The ending of a stage that could not begin."""
+
 log = logging.getLogger(__name__)
 
 
@@ -97,13 +101,20 @@ class StageJob:
         if place.restart > self.restarts:
             raise IsorateError(f"started again {place.restart} times, {self.restarts} are allowed")
         specs = sweep.load()["stages"]
-        failures = []
+        endings: dict[str, Json] = {}
         for key in self.keys:
-            ending = self._attempt(specs[key], sweep, place)
+            parents = [p["key"] for p in specs[key]["parents"].values()]
+            above = [endings[p] for p in parents if p in endings]
+            ending = (
+                self._blocked(specs[key], sweep, place, above[0])
+                if above
+                else self._attempt(specs[key], sweep, place)
+            )
             if ending is not None:
-                failures.append("{} {}: {}".format(*name(specs[key]), ending["message"]))
-        if failures:
-            raise IsorateError("\n".join(failures))
+                endings[key] = ending
+        if endings:
+            said = ("{} {}: {}".format(*name(specs[k]), e["message"]) for k, e in endings.items())
+            raise IsorateError("\n".join(said))
         return list(self.keys)
 
     def checkpoint(self) -> DelayedSubmission:
@@ -111,6 +122,13 @@ class StageJob:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+    def _blocked(self, spec: Spec, sweep: Sweep, place: Place, above: Json) -> Json:
+        """How a stage ended that could not begin: what it needs ended like ``above``."""
+        message = f"a stage that it needs did not come about: {above['message']}"
+        ending = {"event": BLOCKED, "error": BLOCKED, "message": message, "again": above["again"]}
+        _Journal(spec, sweep, place, self.submission).end(ending)
+        return ending
 
     def _attempt(self, spec: Spec, sweep: Sweep, place: Place) -> Json | None:
         """How an attempt of one stage ended badly, else None."""

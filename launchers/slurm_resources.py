@@ -19,7 +19,7 @@ _LONGEST_DELAY = 0.2  # of the time limit: a job must live to install its handle
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """One job's request; every name but ``gpu_type`` and ``reservation`` is submitit's.
+    """One job's request; the names are those of hydra-submitit-launcher and sbatch.
 
     Attributes:
         partition, account, qos, reservation, constraint, exclude, nodelist, comment: as in sbatch.
@@ -27,7 +27,7 @@ class Resources:
         gpu_type: pins one type of GPU ("a100"), as the site calls it in its gres.
         gpus_per_node: GPUs; 0 for none.
         cpus_per_task: cores.
-        mem_gb: memory of the job; None: the site's default.
+        mem_gb: memory of the job in GiB, as SLURM counts it; None: the site's default.
         mem_per_cpu, mem_per_gpu: memory as sbatch writes it ("4GB"), instead of ``mem_gb``.
         timeout_min: time limit, in minutes.
         signal_delay_s: seconds before the limit at which a job is told to requeue itself;
@@ -85,9 +85,11 @@ class Resources:
         """Arguments of ``submitit.SlurmExecutor.update_parameters``."""
         plain = (
             "partition", "account", "qos", "constraint", "exclude", "nodelist", "comment", "gres",
-            "cpus_per_task", "mem_gb", "mem_per_cpu", "mem_per_gpu", "timeout_min", "use_srun",
+            "cpus_per_task", "mem_per_cpu", "mem_per_gpu", "use_srun",
         )  # fmt: skip
         found = {key: value for key in plain if (value := getattr(self, key)) is not None}
+        if self.mem_gb is not None:
+            found["mem"] = f"{round(1024 * self.mem_gb)}M"
         if self.gpus_per_node:
             kind = f"{self.gpu_type}:" if self.gpu_type else ""
             found["gpus_per_node"] = f"{kind}{self.gpus_per_node}"
@@ -97,7 +99,8 @@ class Resources:
         if self.reservation:
             further["reservation"] = self.reservation
         return found | {
-            "name": name,
+            "job_name": name,
+            "time": self.timeout_min,
             "setup": list(self.setup),
             "srun_args": list(self.srun_args),
             "signal_delay_s": round(min(self.signal_delay_s, _LONGEST_DELAY * self.seconds)),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from launchers import slurm_records as records
 from launchers.slurm_sacct import ask
 from launchers.slurm_state import JobState
-from sweeper import checkpoints
+from sweeper import checkpoints, submitted
 from sweeper.errors import IsorateError
 from sweeper.store import Store
 from sweeper.sweep import Sweep
@@ -111,9 +111,7 @@ class Round:
         return DelayedSubmission(self)
 
     def _repair(self, sweep: Sweep) -> Json:
-        from hydra.utils import instantiate
-
-        launcher = instantiate(self.launcher)
+        launcher = submitted.make(self.launcher)
         found: Json = launcher.repair(sweep, Store(Path(self.home)), after=self.submission)
         return found
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from launchers import slurm_records as records
+from launchers.slurm_job import BLOCKED
 from launchers.slurm_records import Element, Json
 from launchers.slurm_sacct import Answer, Row, ask
 from sweeper.stages import KINDS
@@ -178,14 +179,22 @@ def _running(key: str, element: Element, rows: Sequence[Row], attempt: Json | No
     if attempt is None or attempt["restart"] < len(rows) - 1:
         return _state("queued", "", "its job works on another stage first", element, rows)
     if ending := attempt.get("ending"):
-        return _state("ended", "python error", ending["message"], element, rows, ending["again"])
+        return _by_itself(ending, element, rows)
     return _state("running", "", "", element, rows)
+
+
+def _by_itself(ending: Json, element: Element, rows: Sequence[Row]) -> JobState:
+    """A stage that has said how it ended, whatever became of its job."""
+    message, again = str(ending["message"]), bool(ending["again"])
+    if ending["error"] == BLOCKED:
+        return _state("blocked", "blocked", message, element, rows, again)
+    return _state("ended", "python error", message, element, rows, again)
 
 
 def _without_row(key: str, sweep: Path, element: Element, answer: Answer) -> JobState:
     attempt = _attempt(sweep, key, element.job)
     if attempt and (ending := attempt.get("ending")):
-        return _state("ended", "python error", ending["message"], element, (), ending["again"])
+        return _by_itself(ending, element, ())
     if not answer.complete:
         reason = "its job has left the queue, or SLURM does not answer"
         return _state("ended", "unknown", reason, element, (), True)
@@ -204,6 +213,8 @@ def classify(row: Row, attempt: Json | None, said: str) -> tuple[Cause, str, boo
     """
     ending = (attempt or {}).get("ending") or {}
     with_log = f"\n{said}" if said else ""
+    if ending.get("error") == BLOCKED:
+        return "blocked", str(ending["message"]), bool(ending["again"])
     if row.state == "CANCELLED" and not row.node and not row.cancelled_by:
         return "blocked", "cancelled by SLURM: a stage that it needs did not come about", True
     if row.state == "OUT_OF_MEMORY" or _MEMORY.search(said) or _ran_out(ending):

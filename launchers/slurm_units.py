@@ -60,7 +60,7 @@ def pack(
     if by == "cell":
         groups = [part for group in _by_checkpoint(specs, ordered)
                   for part in _fitting(group, specs, request)]  # fmt: skip
-    ancestry = _Ancestry(specs)
+    ancestry = _Ancestry(specs, needed.keys() | waiting)
     units = [_unit(group, specs, needed, waiting, request, ancestry) for group in groups]
     position = {key: n for n, key in enumerate(ordered)}
     return sorted(units, key=lambda unit: position[unit.keys[0]])
@@ -129,12 +129,12 @@ def _unit(
 
 
 class _Ancestry:
-    """Who rests on whom."""
+    """Who waits for whom; what is done holds nobody up."""
 
-    def __init__(self, specs: Mapping[str, Spec]) -> None:
+    def __init__(self, specs: Mapping[str, Spec], undone: Set[str]) -> None:
         self._above: dict[str, frozenset[str]] = {}
         for key, spec in specs.items():
-            parents = [parent["key"] for parent in spec.get("parents", {}).values()]
+            parents = {p["key"] for p in spec.get("parents", {}).values()} & undone
             self._above[key] = frozenset(parents).union(*(self._above[p] for p in parents))
 
     def nearest(self, keys: set[str]) -> frozenset[str]:

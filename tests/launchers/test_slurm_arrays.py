@@ -1,0 +1,227 @@
+"""Jobs, arrays and dependencies: as few submissions as can be, and nothing starts too early."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from launchers.schedule import closure
+from launchers.slurm_arrays import Array, arrays, dependency
+from launchers.slurm_resources import Requests, Resources, model_parameters
+from launchers.slurm_units import pack
+from sweeper.errors import BadInput
+from sweeper.store import Spec
+from tests.launchers.slurm_rig import SlurmRig
+from tests.stubstages import spec
+
+ONE = Resources(timeout_min=60)
+
+
+def plan(
+    stages: Sequence[Spec], by: str = "cell", live: dict[str, str] | None = None,
+    done: Sequence[Spec] = (), largest: int = 1001, request: Any = lambda spec: ONE,
+) -> list[Array]:  # fmt: skip
+    specs, live = closure(stages), live or {}
+    skipped = {s["key"] for s in done} | set(live)
+    needed = {key: False for key in specs if key not in skipped}
+    units = pack(specs, needed, live.keys(), request, by=by)
+    return arrays(units, live, largest)
+
+
+def labels(array: Array, stages: Sequence[Spec]) -> list[list[str]]:
+    names = {s["key"]: s["label"] for s in stages}
+    return [[names[key] for key in unit.keys] for unit in array.units]
+
+
+def written(planned: Sequence[Array]) -> list[str]:
+    """The dependencies as sbatch gets them, with arrays numbered 100, 200 ..."""
+    jobs: list[list[str]] = []
+    found = []
+    for n, array in enumerate(planned, start=1):
+        found.append(dependency(array.edges, jobs))
+        single = len(array.units) == 1
+        jobs.append([f"{n}00" if single else f"{n}00_{i}" for i in range(len(array.units))])
+    return found
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> SlurmRig:
+    return SlurmRig(tmp_path)
+
+
+def test_a_cell_is_one_job_and_a_shared_prune_its_own(rig: SlurmRig) -> None:
+    stages = rig.grid(pruned=3, quantized=1, tasks=2)
+    first, *rest = plan(stages)
+    assert sorted(labels(first, stages)) == [["p0"], ["p1"], ["p2"]]
+    assert {tuple(unit) for array in rest for unit in labels(array, stages)} == {
+        *((f"p{p}t0", f"p{p}t1") for p in range(3)),
+        *((f"p{p}q0", f"p{p}q0t0", f"p{p}q0t1", f"p{p}q0m") for p in range(3)),
+    }
+
+
+def test_children_pair_with_their_own_parent(rig: SlurmRig) -> None:
+    stages = rig.grid(pruned=4, quantized=2, tasks=1)
+    planned = plan(stages)
+    assert written(planned) == ["", "aftercorr:100", "aftercorr:100", "aftercorr:100"]
+    parents = [unit[0] for unit in labels(planned[0], stages)]
+    for array in planned[1:]:
+        assert [unit[0][:2] for unit in labels(array, stages)] == parents
+
+
+def test_one_parent_of_many_holds_one_array(rig: SlurmRig) -> None:
+    stages = rig.grid(pruned=1, quantized=9, tasks=1)
+    planned = plan(stages)
+    assert [len(array.units) for array in planned] == [1, 10]
+    assert written(planned) == ["", "afterok:100"]
+
+
+def test_a_prune_with_a_single_reader_joins_its_cell(rig: SlurmRig) -> None:
+    prune = rig.make("p")
+    quantize = rig.make("q", parents={"model": prune})
+    measure = rig.score("m", quantize, parents={"pruned": prune})
+    (array,) = plan([measure, quantize])
+    assert labels(array, [prune, quantize, measure]) == [["p", "q", "m"]]
+
+
+def test_pack_stage_waits_for_the_nearest_parents_only(rig: SlurmRig) -> None:
+    prune = rig.make("p")
+    quantize = rig.make("q", parents={"model": prune})
+    measure = rig.score("m", quantize, parents={"pruned": prune})
+    planned = plan([measure, quantize], by="stage")
+    assert written(planned) == ["", "afterok:100", "afterok:200"]
+
+
+def test_what_does_not_fit_the_time_limit_is_split(rig: SlurmRig) -> None:
+    quantize = rig.make("q", estimate_s=1800.0)
+    scores = [rig.score(f"t{n}", quantize, estimate_s=1000.0) for n in range(3)]
+    planned = plan(scores)
+    assert [len(array.units) for array in planned] == [1, 3]
+
+
+def test_stages_of_different_places_are_not_packed(rig: SlurmRig) -> None:
+    def request(stage: Spec) -> Resources:
+        return Resources(partition="cpu" if stage["kind"] == "score" else "gpu")
+
+    quantize = rig.make("q")
+    planned = plan([rig.score("t", quantize)], request=request)
+    assert [array.resources.partition for array in planned] == ["gpu", "cpu"]
+
+
+def test_a_done_stage_is_no_dependency_and_a_live_one_is(rig: SlurmRig) -> None:
+    prune = rig.make("p")
+    quantize = rig.make("q", parents={"model": prune})
+    assert written(plan([quantize], done=[prune])) == [""]
+    assert written(plan([quantize], live={prune["key"]: "7_3"})) == ["afterok:7_3"]
+
+
+def test_arrays_are_split_where_the_site_ends(rig: SlurmRig) -> None:
+    stages = rig.grid(pruned=25, quantized=1, tasks=1)
+    planned = plan(stages, largest=10)
+    assert sorted(len(array.units) for array in planned) == [5, 5, 5, *[10] * 6]
+    pairs = [f"aftercorr:{n}00" for n in (1, 1, 2, 2, 3, 3)]
+    assert sorted(written(planned)) == ["", "", "", *pairs]
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> list[Spec]:
+    """Stages with up to two parents each among the earlier ones."""
+    stages: list[Spec] = []
+    for n in range(draw(st.integers(1, 14))):
+        count = draw(st.integers(0, min(2, n)))
+        chosen = draw(st.permutations(range(n)))[:count]
+        roles = dict(zip(("model", "pruned"), (stages[i] for i in chosen), strict=False))
+        stages.append(spec(name=f"s{n}", label=f"s{n}", parents=roles))
+    return stages
+
+
+@given(graphs(), st.sampled_from(["cell", "stage"]), st.integers(1, 5), st.data())
+def test_no_stage_can_start_before_its_parents(
+    stages: list[Spec], by: str, largest: int, data: st.DataObject
+) -> None:
+    """Whatever the graph: every stage once, and only behind all that it rests on."""
+    specs = closure(stages)
+    live = {k: f"9_{n}" for n, k in enumerate(specs) if data.draw(st.integers(0, 5)) == 0}
+    # the parents of a live stage are live or done
+    done = {p["key"] for k in live for p in _ancestors(specs[k])} - set(live)
+    planned = plan(stages, by, live, [specs[k] for k in done], largest)
+    seat = {key: (a, e) for a, array in enumerate(planned)
+            for e, unit in enumerate(array.units) for key in unit.keys}  # fmt: skip
+    assert set(seat) == set(specs) - set(live) - done
+    behind: dict[tuple[int, int], set[Any]] = {}
+    for a, array in enumerate(planned):
+        assert len(array.units) <= largest
+        for e, unit in enumerate(array.units):
+            behind[a, e] = set()
+            for edge in array.edges:
+                if edge.array is None:
+                    (key,) = (k for k, job in live.items() if job == edge.job)
+                    # the job of a live stage waits for those of its own live parents
+                    behind[a, e] |= {edge.job, *(live.get(p["key"]) for p in _ancestors(specs[key]))}
+                else:
+                    assert edge.array < a
+                    parent = (edge.array, e if edge.element is None else edge.element)
+                    assert parent in behind, "aftercorr without a twin never starts"
+                    behind[a, e] |= {parent, *behind[parent]}
+            earlier: set[str] = set()
+            for key in unit.keys:
+                for above in specs[key]["parents"].values():
+                    where = live.get(above["key"]) or seat.get(above["key"])
+                    assert above["key"] in done | earlier or where in behind[a, e]
+                earlier.add(key)
+
+
+def _ancestors(stage: Spec) -> list[Spec]:
+    parents = list(stage["parents"].values())
+    return parents + [above for parent in parents for above in _ancestors(parent)]
+
+
+def test_resources_by_kind_and_size() -> None:
+    requests = Requests(
+        {"mem_gb": 64, "gpus_per_node": 1, "gpu_type": "a100", "timeout_min": 60},
+        {"measure": {"gpus_per_node": 0}},
+        [{"above_billion": 10, "mem_gb": 200},
+         {"above_billion": 40, "kinds": ["evaluate"], "gpus_per_node": 4}],
+    )  # fmt: skip
+    evaluate, measure = {"kind": "evaluate"}, {"kind": "measure"}
+    assert requests.of(evaluate, 8e9).gpus_per_node == 1
+    assert requests.of(evaluate, 70e9).gpus_per_node == 4
+    assert requests.of(evaluate, 70e9).mem_gb == 200
+    assert requests.of(measure, 70e9).gpus == 0
+    assert requests.of(measure, 70e9).gpu_type is None
+    asked = requests.of(evaluate).parameters("n", "afterok:1", 4)
+    assert asked["gpus_per_node"] == "a100:1"
+    assert asked["mem"] == "65536M"
+    assert asked["additional_parameters"]["kill-on-invalid-dep"] == "yes"
+
+
+def test_the_signal_comes_well_before_a_short_limit() -> None:
+    asked = Resources(timeout_min=1, signal_delay_s=90).parameters("n", "", 1)
+    assert asked["signal_delay_s"] <= 12
+
+
+def test_model_sizes_come_from_the_stages_of_the_same_model() -> None:
+    prune = {"kind": "prune", "key": "p", "sources": {"model": "/m"}, "parents": {}, "work": 5.0}
+    measure = {"kind": "measure", "key": "m", "parents": {"model": prune}, "work": 7e10}
+    other = {"kind": "prune", "key": "o", "sources": {"model": "/n"}, "parents": {}}
+    sizes = model_parameters({"p": prune, "m": measure, "o": other})
+    assert sizes == {"p": 7e10, "m": 7e10, "o": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("base", "kinds", "sizes", "says"),
+    [
+        ({"partitoin": "gpu"}, {}, [], "hydra.launcher.partitoin"),
+        ({"timeout_min": 0}, {}, [], "hydra.launcher.timeout_min=0"),
+        ({}, {"prun": {}}, [], "hydra.launcher.kinds=prun"),
+        ({}, {}, [{"mem_gb": 3}], "above_billion"),
+        ({}, {}, [{"above_billion": 3, "kinds": ["x"]}], "hydra.launcher.sizes.kinds=x"),
+    ],
+)
+def test_bad_requests_are_named(base: Any, kinds: Any, sizes: Any, says: str) -> None:
+    with pytest.raises(BadInput, match=says.replace(".", r"\.")):
+        Requests(base, kinds, sizes)

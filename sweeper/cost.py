@@ -198,9 +198,7 @@ class _Ready:
         while self._deepest[0][2] not in self._open:
             heapq.heappop(self._deepest)
         longest, deepest = self._longest[0][1], self._deepest[0][2]
-        can_wait = (
-            self._seconds[deepest] + self._chain[longest] <= self._unstarted / self._workers
-        )
+        can_wait = self._seconds[deepest] + self._chain[longest] <= self._unstarted / self._workers
         chosen = deepest if can_wait else longest
         self._open.remove(chosen)
         self._unstarted -= self._seconds[chosen]
@@ -237,4 +235,3 @@ class _Disk:
             last = self._read[parent.key] == len(readers.get(parent.key, ()))
             if last and not is_kept(parent.kind, self._keep):
                 self._bytes -= self._alive.pop(parent.key, 0.0)
-

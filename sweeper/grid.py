@@ -96,10 +96,14 @@ class Grid:
         for axis in axes:
             _check_axis(axis)
         own = _axes(parser, block)
-        combinations = sorted(self._expand(axes, {axis.key for axis in own}), key=lambda ranked: ranked[0])
+        combinations = sorted(
+            self._expand(axes, {axis.key for axis in own}), key=lambda ranked: ranked[0]
+        )
         yield from (combination for _, combination in combinations)
 
-    def _expand(self, axes: list[Axis], own: Set[str]) -> Iterator[tuple[tuple[int, ...], Combination]]:
+    def _expand(
+        self, axes: list[Axis], own: Set[str]
+    ) -> Iterator[tuple[tuple[int, ...], Combination]]:
         """Each combination with its place in Hydra's order: the first axis varies slowest."""
         value_axes, shape_axes = _split(axes, own, self._master, self._is_group)
         order = [(shape_axes + value_axes).index(axis) for axis in axes]

@@ -49,9 +49,7 @@ def _maps(blocks: Any) -> list[Mapping[str, Any]]:
     return found
 
 
-def _check_overlap(
-    config: DictConfig, block: Mapping[str, Any], arguments: Sequence[str]
-) -> None:
+def _check_overlap(config: DictConfig, block: Mapping[str, Any], arguments: Sequence[str]) -> None:
     for argument in arguments:
         key, _, value = argument.partition("=")
         if key in block:

@@ -294,9 +294,7 @@ class _Stager:
             )
         }
 
-    def _scored(
-        self, section: Frozen, model: Frozen | None
-    ) -> list[tuple[tasks.LeafTask, Params]]:
+    def _scored(self, section: Frozen, model: Frozen | None) -> list[tuple[tasks.LeafTask, Params]]:
         """The leaf tasks, each with what its evaluation means; the same for all checkpoints."""
         names = (
             *("backend", "dtype", "batch_size", "limit", "num_fewshot", "apply_chat_template"),
@@ -310,9 +308,7 @@ class _Stager:
         ]
 
 
-def _reachable(
-    cells: Iterable[PlannedCell], stages: Mapping[str, Stage]
-) -> dict[str, Stage]:
+def _reachable(cells: Iterable[PlannedCell], stages: Mapping[str, Stage]) -> dict[str, Stage]:
     """The stages that some cell rests on, parents before children."""
     found = lineage(stage for cell in cells for stage in cell.all_stages())
     return {key: stage for key, stage in stages.items() if key in found}

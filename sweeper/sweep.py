@@ -1,8 +1,8 @@
 """A sweep on disk: the plans that were recorded under its name, its logs and its report.
 
-    <home>/sweeps/<name>/plan-<hash>.json   one file per distinct plan, written once
-    <home>/sweeps/<name>/logs/              what stages printed
-    <home>/sweeps/<name>/report/            tables, figures, the HTML page
+<home>/sweeps/<name>/plan-<hash>.json   one file per distinct plan, written once
+<home>/sweeps/<name>/logs/              what stages printed
+<home>/sweeps/<name>/report/            tables, figures, the HTML page
 """
 
 from __future__ import annotations

@@ -42,7 +42,10 @@ def _checkpoint(request: Request, outcome: collect.CellOutcome) -> collect.Spec:
     measure: collect.Spec = stages[outcome.cell["stages"]["measure"]]
     if "model" not in measure["parents"]:
         raise BadInput(
-            "cell", outcome.cell["label"], "this is the model as it is:", measure["sources"]["model"]
+            "cell",
+            outcome.cell["label"],
+            "this is the model as it is:",
+            measure["sources"]["model"],
         )
     found: collect.Spec = measure["parents"]["model"]
     return found

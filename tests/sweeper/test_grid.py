@@ -23,7 +23,9 @@ def by_hydra(loader, master, overrides):
     for override in parsed:
         key = override.get_key_element()
         swept = override.is_sweep_override()
-        values = override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+        values = (
+            override.sweep_string_iterator() if swept else [override.get_value_element_as_str()]
+        )
         axes[key] = [f"{key}={value}" for value in values]
         if override.is_delete():
             axes[key] = [key]
@@ -126,7 +128,12 @@ def test_an_interval_is_refused():
 def test_one_block_leaves_nothing_behind_for_the_next():
     with composed([]) as (master, loader):
         grid = Grid(loader, master)
-        for block in (["prune.sparsity=25", "quant.bits=4,3"], ["quant.bits=4"], [], ["prune=none"]):
+        for block in (
+            ["prune.sparsity=25", "quant.bits=4,3"],
+            ["quant.bits=4"],
+            [],
+            ["prune=none"],
+        ):
             fast = [c.sections for c in grid.expand(["calibration.seed=0,1"], block)]
             assert fast == list(by_hydra(loader, master, ["calibration.seed=0,1", *block]))
 

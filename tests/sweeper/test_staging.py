@@ -1,0 +1,255 @@
+"""The plan: which stages cells need, what is shared, and what a stage's key depends on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sweeper import methods, planning, staging
+from sweeper.cost import cost
+from sweeper.errors import BadInput
+from sweeper.sweep import Sweep, nested, plan_json
+from tests import tiny
+from tests.composing import composed
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """Overrides that name a tiny model and its calibration text."""
+    folder = tmp_path_factory.mktemp("own")
+    tiny.make(folder / "model")
+    tiny.text(folder / "text.txt")
+    return [
+        "model=custom", f"model.id={folder / 'model'}", "model.name=tiny",
+        f"calibration.path={folder / 'text.txt'}", "model.group_size=32",
+        "calibration.samples=4", "calibration.length=32",
+        "tasks.names=[demo_pydoc,demo_agreement]",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def plan(own):
+    def make(*overrides):
+        arguments = [*own, *overrides]
+        # Hydra's overrides of hydra.* are composed, all others are axes.
+        chosen = [o for o in arguments if o.startswith("experiment=")]
+        with composed(chosen) as (config, loader):
+            params = [f"{k}={v}" for k, v in config.hydra.sweeper.params.items()]
+            return planning.plan(config, loader, [*params, *arguments])
+
+    return make
+
+
+def only(plan, kind):
+    found = [stage for stage in plan.stages.values() if stage.kind == kind]
+    assert len(found) == 1
+    return found[0]
+
+
+def keys(plan):
+    return {stage.kind: stage.key for stage in plan.stages.values()}
+
+
+def test_the_grid_of_the_paper(plan):
+    made = plan("experiment=grid")
+    assert len(made.cells) == 45
+    assert len(made.dropped) + len(made.merged) == 80
+    kinds = [stage.kind for stage in made.stages.values()]
+    assert (kinds.count("prune"), kinds.count("quantize")) == (8, 36)
+    # Each pruned state has four quantized cells and itself: its pruning is needed five times.
+    assert made.unshared - len(made.stages) == 8 * 4
+
+
+def test_what_cells_share_is_one_stage(plan):
+    made = plan("prune.sparsity=25", "quant.bits=16,8,4,3,2")
+    kinds = [stage.kind for stage in made.stages.values()]
+    assert kinds.count("prune") == 1
+    assert kinds.count("quantize") == 4
+    assert made.unshared == len(made.stages) + 4
+
+
+def test_parents_come_before_children(plan):
+    order = list(plan("experiment=grid").stages)
+    stages = plan("experiment=grid").stages
+    for key, stage in stages.items():
+        assert all(order.index(p.key) < order.index(key) for p in stage.parents.values())
+
+
+def test_every_configuration_of_the_paper(plan):
+    with composed(["experiment=laborde2025"]) as (config, loader):
+        params = [f"{k}={v}" for k, v in config.hydra.sweeper.params.items()]
+        made = planning.plan(config, loader, [*params, "experiment=laborde2025", "tasks.names=[demo_pydoc]",
+                                              "tasks.path=conf://tasks_data"])  # fmt: skip
+    labels = {}
+    for cell in made.cells:
+        labels.setdefault(cell.cell.model["name"], []).append(cell.label)
+    expected = {
+        "dense", "25%", "33.333%", "50%", "75%", "8bit", "4bit", "3bit", "2bit",
+        "2:8", "1:4", "2:6", "1:3", "2:8 + 4bit", "1:4 + 4bit", "2:6 + 3bit", "1:3 + 3bit",
+        "50% + 8bit", "25% + 4bit", "33.333% + 3bit",
+    }  # fmt: skip
+    assert {model: sorted(names) for model, names in labels.items()} == {
+        "llama-3.1-8b": sorted(expected),
+        "mistral-7b-v0.3": sorted(expected),
+    }
+    assert {item["label"] for item in made.later} == {
+        "NF4", "25% + NF4", "LLM.int8", "50% + LLM.int8",
+    }  # fmt: skip
+    assert not made.dropped
+
+
+MEANING = [
+    "prune.sparsity=50", "prune.pattern=2:8", "prune.block_size=64", "prune.dampening=0.1",
+    "calibration.seed=1", "calibration.samples=5", "calibration.length=16",
+    "model.compute_dtype=bfloat16", "model.save_dtype=float32",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("override", MEANING)
+def test_what_means_something_changes_the_key(plan, override):
+    before, after = (
+        plan("prune.sparsity=25"),
+        plan(*([] if "pattern" in override else ["prune.sparsity=25"]), override),
+    )
+    assert only(before, "prune").key != only(after, "prune").key
+
+
+@pytest.mark.parametrize(
+    "override", ["quant.mask=ignore", "quant.actorder=none", "tasks.batch_size=4", "home=/tmp/x"]
+)
+def test_what_means_nothing_to_a_stage_leaves_its_key(plan, override):
+    assert only(plan("prune.sparsity=25"), "prune").key == (
+        only(plan("prune.sparsity=25", override), "prune").key
+    )
+
+
+@pytest.mark.parametrize("override", ["tasks.batch_size=4", "tasks.dtype=float32", "tasks.limit=9"])
+def test_how_a_model_is_scored_changes_only_the_score(plan, override):
+    before, after = plan("quant.bits=4"), plan("quant.bits=4", override)
+    assert keys(before)["quantize"] == keys(after)["quantize"]
+    assert keys(before)["evaluate"] != keys(after)["evaluate"]
+
+
+def test_the_version_of_the_library_is_part_of_the_meaning(plan, monkeypatch):
+    before = only(plan("prune.sparsity=25"), "prune").key
+    monkeypatch.setattr(staging, "library", lambda packages: dict.fromkeys(packages, "9.9"))
+    assert only(plan("prune.sparsity=25"), "prune").key != before
+
+
+def test_another_text_is_another_calibration_and_another_place_is_not(plan, own, tmp_path):
+    text = next(o for o in own if o.startswith("calibration.path=")).partition("=")[2]
+    copy, other = tmp_path / "copy.txt", tmp_path / "other.txt"
+    content = open(text, encoding="utf-8").read()
+    copy.write_text(content, encoding="utf-8")
+    other.write_text(content + "One more line.\n", encoding="utf-8")
+    key = only(plan("prune.sparsity=25"), "prune").key
+    assert only(plan("prune.sparsity=25", f"calibration.path={copy}"), "prune").key == key
+    assert only(plan("prune.sparsity=25", f"calibration.path={other}"), "prune").key != key
+
+
+def test_the_calibration_seed_can_be_an_axis(plan):
+    made = plan("quant.bits=4", "calibration.seed=0,1,2")
+    assert [cell.label for cell in made.cells] == [f"4bit [seed={seed}]" for seed in range(3)]
+
+
+def test_cells_of_one_label_are_told_apart(plan):
+    made = plan("quant.bits=4", "quant.actorder=none,static", "quant.group_size=32,-1")
+    assert len({cell.label for cell in made.cells}) == 4
+    assert made.cells[0].label == "4bit [actorder=none, group_size=32]"
+
+
+def test_what_a_method_cannot_do_is_a_gap_in_a_product_and_an_error_alone(plan, monkeypatch):
+    def refusal(params):
+        if params["bits"] == 3 and params["group_size"] == 32:
+            return BadInput("quant.bits", 3, "not in groups of 32.")
+        return None
+
+    monkeypatch.setattr(methods.method("gptq"), "refusal", refusal)
+    made = plan("quant.bits=4,3", "quant.group_size=32,-1")
+    assert [d.overrides for d in made.dropped] == [("quant.bits=3", "quant.group_size=32")]
+    assert "not in groups of 32" in made.dropped[0].reason
+    with pytest.raises(BadInput, match="not in groups of 32"):
+        plan("quant.bits=3", "quant.group_size=32")
+
+
+def test_an_option_that_no_cell_can_use_is_a_mistake(plan):
+    with pytest.raises(BadInput, match=r"quant.group_size=48"):
+        plan("quant.bits=4", "quant.group_size=48")
+
+
+def test_a_value_that_no_cell_can_use_is_a_mistake(plan):
+    with pytest.raises(BadInput, match=r"quant.bits=5"):
+        plan("quant.bits=4,5")
+
+
+def test_a_plan_survives_the_disk(plan, tmp_path):
+    made = plan("prune.sparsity=0,25", "quant.bits=16,4")
+    sweep = Sweep(tmp_path, "s")
+    sweep.record(made, ["a=1"])
+    sweep.record(made, ["a=1"])
+    assert len(list(sweep.path.glob("plan-*.json"))) == 1
+    loaded = sweep.load()
+    assert json.loads(json.dumps(plan_json(made)["cells"])) == loaded["cells"]
+    assert set(loaded["stages"]) == set(made.stages)
+    spec = loaded["stages"][made.cells[-1].stages["quantize"].key]
+    assert spec["parents"]["model"]["kind"] == "prune"
+
+
+def test_another_grid_under_the_same_name_adds_cells(plan, tmp_path):
+    sweep = Sweep(tmp_path, "s")
+    sweep.record(plan("quant.bits=16,4"), [])
+    sweep.record(plan("quant.bits=4,3"), [])
+    assert {cell["label"] for cell in sweep.load()["cells"]} == {"dense", "4bit", "3bit"}
+
+
+class Nothing:
+    """A store in which nothing was ever done."""
+
+    def scan(self, kind):
+        return frozenset()
+
+    def manifest(self, spec):
+        return None
+
+
+class Everything(Nothing):
+    """A store in which some stages took known times."""
+
+    def __init__(self, stages, seconds):
+        self._stages, self._seconds = stages, seconds
+
+    def scan(self, kind):
+        return frozenset(stage.key for stage in self._stages if stage.kind == kind)
+
+    def manifest(self, spec):
+        return {"seconds": self._seconds, "device": "cpu"}
+
+
+def test_the_cost_of_a_plan(plan):
+    made = plan("prune.sparsity=0,25,50", "quant.bits=16,4,3")
+    spent = cost(made, Nothing(), device="cpu", workers=2, keep="drop")
+    assert spent.pending == set(made.stages)
+    assert spent.seconds == pytest.approx(sum(e.seconds for e in spent.estimates.values()))
+    assert spent.seconds / 2 <= spent.wall_seconds <= spent.seconds
+    kept = cost(made, Nothing(), device="cpu", workers=2, keep="keep")
+    everything = sum(stage.bulk_bytes for stage in made.stages.values())
+    assert 0 < spent.peak_bytes < kept.peak_bytes
+    assert kept.peak_bytes == pytest.approx(everything, abs=1)
+
+
+def test_costs_are_measured_where_they_can_be(plan):
+    made = plan("prune.sparsity=25,50", "quant.bits=4")
+    prunes = [stage for stage in made.stages.values() if stage.kind == "prune"]
+    spent = cost(made, Everything(prunes[:1], 123.0), device="cpu", workers=1, keep="drop")
+    assert prunes[0].key not in spent.pending
+    assert spent.estimates[prunes[1].key].source == "scaled"
+    assert spent.estimates[prunes[1].key].seconds == pytest.approx(123.0)
+    assert {spent.estimates[k].source for k in spent.pending} == {"scaled", "assumed"}
+
+
+def test_specs_embed_their_parents(plan):
+    made = plan("prune.sparsity=25", "quant.bits=4")
+    specs = nested(plan_json(made)["stages"])
+    measure = next(s for s in specs.values() if s["kind"] == "measure")
+    assert measure["parents"]["pruned"] is measure["parents"]["model"]["parents"]["model"]

@@ -10,7 +10,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from launchers import devices, progress
+from launchers import devices
 from launchers.base import Observer, Outcome, StageOutcome
 from launchers.pool import Pool
 from launchers.process import Command
@@ -82,15 +82,6 @@ class LocalLauncher(Launcher):
         """What a person watches a run with; see `launchers.progress`."""
         from launchers import progress
 
-        return progress.observer(title, cells)
-
-    def observer(self, title: str, cells: Mapping[str, Iterable[str]]) -> Observer:
-        """Shows progress: live on a terminal, plain lines elsewhere.
-
-        Args:
-            title: what is carried out.
-            cells: name of each cell -> keys of all the stages it rests on.
-        """
         return progress.observer(title, cells)
 
     def carry_out(

@@ -113,7 +113,7 @@ class Cell:
 
     @property
     def mask(self) -> str:
-        """ "keep", "ignore", or "none" when not both pruned and quantized."""
+        """Zeros of pruning: "keep" or "ignore"; "none" unless both pruned and quantized."""
         return self.quantization.mask if self.quantization else "none"
 
     @property

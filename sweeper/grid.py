@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +103,7 @@ class Grid:
         yield from (combination for _, combination in combinations)
 
     def _expand(
-        self, axes: list[Axis], own: Set[str]
+        self, axes: list[Axis], own: AbstractSet[str]
     ) -> Iterator[tuple[tuple[int, ...], Combination]]:
         """Each combination with its place in Hydra's order: the first axis varies slowest."""
         value_axes, shape_axes = _split(axes, own, self._master, self._is_group)
@@ -173,7 +174,7 @@ def _check_axis(axis: Axis) -> None:
 
 
 def _split(
-    axes: Sequence[Axis], own: Set[str], master: DictConfig, is_group: Callable[[str], bool]
+    axes: Sequence[Axis], own: AbstractSet[str], master: DictConfig, is_group: Callable[[str], bool]
 ) -> tuple[list[Axis], list[Axis]]:
     """(axes that set one plain value each, axes that can change the configuration's shape).
 

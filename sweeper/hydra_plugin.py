@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
@@ -54,10 +55,12 @@ class IsorateSweeper(Sweeper):
         """Carry out the verb; ends the process with its exit status."""
         from sweeper import actions
 
+        loader = self._context.config_loader
+        assert isinstance(loader, ConfigLoaderImpl)
         actions.perform(
             actions.Request(
                 config=self._config,
-                loader=self._context.config_loader,
+                loader=loader,
                 launcher=self._launcher,
                 arguments=self._overrides(arguments),
             )

@@ -1,4 +1,4 @@
-"""The plan: the stages of all the cells, each once, as a graph. A value; building it touches nothing."""
+"""The plan: the stages of all the cells, each once, as a graph; a value that touches nothing."""
 
 from __future__ import annotations
 

@@ -24,8 +24,7 @@ def plan(config: DictConfig, loader: ConfigLoaderImpl, arguments: Sequence[str])
         BadInput: see `staging.build`; also an override of a key that a block sets.
     """
     grid = Grid(loader, config)
-    later = [dict(item) for item in OmegaConf.to_container(config.later) or []]
-    return staging.build(_blocks(config, grid, arguments), later)
+    return staging.build(_blocks(config, grid, arguments), _maps(config.later))
 
 
 def _blocks(

@@ -36,7 +36,7 @@ def _sections() -> Iterator[str]:
 def _section(title: str, schema: type, prefix: str) -> Iterator[str]:
     about = (schema.__doc__ or "").strip()
     yield from (f"## {title}", "", about, "", "| key | default | meaning |", "|---|---|---|")
-    for item in fields(schema):  # type: ignore[arg-type]  # every section is a dataclass
+    for item in fields(schema):
         if config.nested(item.type) is None:
             row = (f"`{prefix}{item.name}`", _default(item), item.metadata.get("help", ""))
             yield f"| {' | '.join(row)} |"
@@ -48,10 +48,8 @@ def _section(title: str, schema: type, prefix: str) -> Iterator[str]:
 
 
 def _default(item: Field[Any]) -> str:
-    if item.default_factory is not NO_DEFAULT:
-        value = item.default_factory()
-    else:
-        value = item.default
+    factory = item.default_factory
+    value = item.default if factory is NO_DEFAULT else factory()
     if value == MISSING:
         return "from the chosen file"
     if value is None or isinstance(value, bool):

@@ -125,7 +125,7 @@ def perform(request: Request) -> NoReturn:
         print(f"isorate: {error}", file=sys.stderr)
         status = 2
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # nobody reads any more
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # nobody reads any more
         status = 0
     except OSError as error:
         print(f"isorate: {error} (home={request.home})", file=sys.stderr)

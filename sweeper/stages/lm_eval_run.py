@@ -140,10 +140,11 @@ def run_blocks(
 
 
 def _read(path: Path, identity: str) -> Block | None:
-    """A block that an earlier attempt finished, unless it answers something else."""
-    if not path.exists():
+    """A block that an earlier attempt finished, unless it is damaged or answers something else."""
+    try:
+        block = Block(**json.loads(path.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):  # a lost power supply can leave it empty
         return None
-    block = Block(**json.loads(path.read_text(encoding="utf-8")))
     return block if block.identity == identity else None
 
 

@@ -207,11 +207,13 @@ def test_a_killed_run_resumes_with_what_it_had(
         file.unlink()
     with pytest.raises(KeyboardInterrupt):
         evaluate.run(make_job(task="tiny_text", order_seed=7, progress=stop))
+    (make_job().scratch / "block-00001.json").write_text("")
     asked: list[list[int]] = []
     ask = runs._ask
     monkeypatch.setattr(runs, "_ask", lambda *args: asked.append(args[2]) or ask(*args))
     resumed = evaluate.run(make_job(task="tiny_text", order_seed=7))
-    assert [len(block) for block in asked] == [5, 3]  # of five blocks, three were there
+    # of five blocks, three were there, and one of these was damaged
+    assert [len(block) for block in asked] == [5, 5, 3]
     assert resumed["metrics"] == whole["metrics"]
 
 

@@ -68,8 +68,8 @@ def canvas(width: float, height: float, columns: int = 1) -> Iterator[tuple[Any,
 
 def settle(drawing: Any) -> None:
     """Lay out once, then hold still: labels are placed in this layout."""
-    if drawing.get_layout_engine() is not None:
-        drawing.draw_without_rendering()
+    if (engine := drawing.get_layout_engine()) is not None:
+        engine.execute(drawing)
         drawing.set_layout_engine("none")
 
 
@@ -79,7 +79,8 @@ def finished(drawing: Any, name: str, model: str, caption: str,
     settle(drawing)
     svg, png = io.BytesIO(), io.BytesIO()
     drawing.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
-    drawing.savefig(png, format="png", dpi=160, metadata={"Software": None})
+    drawing.savefig(png, format="png", dpi=160, metadata={"Software": None},
+                    pil_kwargs={"compress_level": 4})  # fmt: skip
     return Figure(name=f"{name}_{slug(model)}", model=model, caption=caption, svg=svg.getvalue(),
                   png=png.getvalue(), definition=definition)  # fmt: skip
 

@@ -33,7 +33,7 @@ def place(axes: Any, points: Sequence[tuple[float, float, str]], *, size: float 
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 \
                 and box.y1 <= frame.y1  # fmt: skip
             if inside and not any(box.overlaps(other) for other in taken):
-                taken.append(box.padded(3))
+                taken.append(box.padded(6))
                 _write(axes, (x, y), text, (dx, dy), size)
                 break
         else:

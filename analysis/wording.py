@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 
@@ -43,6 +44,7 @@ def plus_minus(value: float, stderr: float, digits: int = 3) -> str:
     return f"{value:.{digits}f} ± {stderr:.{digits}f}"
 
 
+@lru_cache(maxsize=8)  # every sentence and row asks for them; a panel never changes
 def labels(panel: Panel) -> tuple[str, ...]:
     """(C,) the labels, with what tells namesakes apart: method, seed, at last the key."""
     cells = panel.cells

@@ -78,24 +78,36 @@ def sync(request: Request, record: Mapping[str, Any]) -> dict[str, Any]:
     return {"enabled": True, "uri": done.uri, "problem": done.problem, **counts}
 
 
-def cell_state(outcome: CellOutcome) -> dict[str, Any]:
-    """One cell's state as JSON data."""
+def cell_state(outcome: CellOutcome, running: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """One cell's state as JSON data; ``running`` as `Store.running` tells it."""
     cell = outcome.cell
+    status, reason = _status(outcome, running or {})
     return {
         "key": outcome.key,
         "model": cell["model"],
         "label": cell["label"],
         "tcr": cell["tcr"],
-        "status": outcome.status,
-        "reason": outcome.reason,
+        "status": status,
+        "reason": reason,
         "scores": {task: result["metrics"] for task, result in outcome.scores.items()},
     }
 
 
-def states(outcomes: Sequence[CellOutcome]) -> str:
+def _status(outcome: CellOutcome, running: Mapping[str, str]) -> tuple[str, str]:
+    """(state, why): a cell that lacks something is running if one of its stages is."""
+    at_work = [s for s in outcome.stages if s.key in running and s.result is None]
+    if outcome.status == "missing" and at_work:
+        return "running", ", ".join(f"{s.name} on {running[s.key]}" for s in at_work)
+    return outcome.status, outcome.reason
+
+
+def states(outcomes: Sequence[CellOutcome], running: Mapping[str, str] | None = None) -> str:
     """All cells with their states, as a table and a count."""
-    rows = [(o.cell["model"], o.cell["label"], o.status, o.reason) for o in outcomes]
-    count = {s: sum(o.status == s for o in outcomes) for s in ("done", "failed", "missing")}
+    found = [_status(outcome, running or {}) for outcome in outcomes]
+    rows = [
+        (o.cell["model"], o.cell["label"], *state) for o, state in zip(outcomes, found, strict=True)
+    ]
+    count = {s: sum(f[0] == s for f in found) for s in ("done", "running", "failed", "missing")}
     total = ", ".join(f"{n} {state}" for state, n in count.items() if n)
     return f"{show.table(['model', 'cell', 'state', 'why'], rows)}\n\n{total}"
 

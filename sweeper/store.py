@@ -26,6 +26,8 @@ from sweeper.errors import BadInput, DamagedOutput, IsorateError
 Spec = Mapping[str, Any]
 """A stage as JSON: kind, key, params, parents (role -> spec), library, format, sources."""
 
+_SILENT_S = 3600.0
+
 log = logging.getLogger(__name__)
 
 
@@ -117,6 +119,18 @@ class Store:
     def scan(self, kind: str) -> frozenset[str]:
         """The keys of a kind that are done, from a single directory listing."""
         return self.listing(kind).done
+
+    def running(self) -> dict[str, str]:
+        """Key of every stage that is at work now -> the host it runs on.
+
+        Elsewhere than on this host, an attempt counts for an hour after its last sign.
+        """
+        found = {}
+        for path in _entries(self.tmp):
+            key, *rest = path.name.split(".")
+            if len(rest) == 3 and not owner.is_dead(path, _SILENT_S):
+                found[key] = rest[0].rpartition("-")[0] or rest[0]
+        return found
 
     # --- integrity ---------------------------------------------------------------
 

@@ -362,3 +362,15 @@ def test_the_state_of_many_stages_costs_one_listing(store: Store) -> None:
     assert len(listing.done) == 3000
     assert listing.failed == {"x"}
     assert time.process_time() - start < 1.0
+
+
+def test_who_is_at_work_is_known_until_the_attempt_ends(store: Store) -> None:
+    assert store.running() == {}
+    with store.attempt(A):
+        assert set(store.running()) == {A["key"]}
+    assert store.running() == {}
+
+
+def test_an_attempt_of_a_dead_process_is_not_at_work(store: Store) -> None:
+    (store.tmp / f"{A['key']}.{owner.host()}.{2**22 + 1}.abcd").mkdir(parents=True)
+    assert store.running() == {}

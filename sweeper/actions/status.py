@@ -14,13 +14,14 @@ def perform(request: Request) -> int:
     """Print the state of every cell; 0 if all are done, else 1."""
     while True:
         outcomes = collect.collect(request.sweep.load(), request.store)
+        running = request.store.running()
         document = {
             "name": request.sweep.name,
-            "cells": [conclude.cell_state(outcome) for outcome in outcomes],
+            "cells": [conclude.cell_state(outcome, running) for outcome in outcomes],
         }
         if request.config.watch and not request.as_json:
             print("\033[2J\033[H", end="")
-        request.answer(document, conclude.states(outcomes))
+        request.answer(document, conclude.states(outcomes, running))
         finished = all(outcome.status != "missing" for outcome in outcomes)
         if finished or not request.config.watch:
             return 0 if all(outcome.status == "done" for outcome in outcomes) else 1

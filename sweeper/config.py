@@ -91,7 +91,7 @@ class CalibrationConfig:
 
     name: str = key(MISSING, "short name, shown beside every result")
     path: str | None = key(
-        None, "text, .jsonl or .parquet file; conf:// means shipped with Isorate"
+        None, "text, .jsonl or .parquet file; isorate:// means shipped with Isorate"
     )
     dataset: str | None = key(None, "or a hub data set id")
     subset: str | None = key(None, "its configuration name")
@@ -109,7 +109,7 @@ class TasksConfig:
     """What is scored, and how."""
 
     names: list[str] = key(list, "lm-eval tasks or groups, or the project's own")
-    path: str | None = key(None, "folder with lm-eval task files; conf:// means shipped")
+    path: str | None = key(None, "folder with lm-eval task files; isorate:// means shipped")
     backend: str = key("hf", "which of lm-eval's backends scores; valid: hf")
     dtype: str = key("bfloat16", "float32, bfloat16 or float16: in which the model is scored")
     batch_size: int = key(16, "pinned, since it shifts scores slightly")

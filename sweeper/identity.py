@@ -12,11 +12,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import conf
+from sweeper import data
 from sweeper.errors import BadInput
 
 KEY_DIGITS = 24
-_SHIPPED = "conf://"
+_SHIPPED = "isorate://"
 
 
 def key_of(meaning: Mapping[str, Any]) -> str:
@@ -32,13 +32,13 @@ def library(packages: tuple[str, ...]) -> dict[str, str]:
 
 
 def located(path: str, key: str) -> Path:
-    """A configured path as an absolute one; ``conf://x`` is shipped with Isorate.
+    """A configured path as an absolute one; ``isorate://x`` is shipped with Isorate.
 
     Raises:
         BadInput: there is nothing there.
     """
     if path.startswith(_SHIPPED):
-        found = Path(conf.__file__).parent / path.removeprefix(_SHIPPED)
+        found = Path(data.__file__).parent / path.removeprefix(_SHIPPED)
     else:
         found = Path(path).expanduser().absolute()
     if not found.exists():

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-import conf
-from conf.tasks_data import excerpt, generate, sayings, wordlists
-from sweeper import tasks
+from sweeper import data, tasks
+from sweeper.data.tasks import excerpt, generate, sayings, wordlists
 
-FOLDER = Path(conf.__file__).parent / "tasks_data"
-CALIBRATION = FOLDER.parent / "calibration_data" / "pydoc.txt"
+FOLDER = Path(data.__file__).parent / "tasks"
+CALIBRATION = FOLDER.parent / "calibration" / "pydoc.txt"
 
 
 def items(name: str) -> list[dict[str, Any]]:

@@ -80,7 +80,7 @@ def test_parents_come_before_children(plan):
 def test_every_configuration_of_the_paper(plan):
     with composed(["experiment=laborde2025"]) as (config, loader):
         params = [f"{k}={v}" for k, v in config.hydra.sweeper.params.items()]
-        light = ["tasks.names=[demo_pydoc]", "tasks.path=conf://tasks_data"]
+        light = ["tasks.names=[demo_pydoc]", "tasks.path=isorate://tasks"]
         made = planning.plan(config, loader, [*params, "experiment=laborde2025", *light])
     labels = {}
     for cell in made.cells:

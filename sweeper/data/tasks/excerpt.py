@@ -47,6 +47,6 @@ def calibration() -> str:
 
 
 if __name__ == "__main__":
-    conf = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1]
-    (conf / "tasks_data" / "pydoc.jsonl").write_text(held_out(), encoding="utf-8")
-    (conf / "calibration_data" / "pydoc.txt").write_text(calibration(), encoding="utf-8")
+    data = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parents[1]
+    (data / "tasks" / "pydoc.jsonl").write_text(held_out(), encoding="utf-8")
+    (data / "calibration" / "pydoc.txt").write_text(calibration(), encoding="utf-8")

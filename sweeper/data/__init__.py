@@ -1,0 +1,1 @@
+"""What ships with Isorate: the demo's tasks and its calibration text."""

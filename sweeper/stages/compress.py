@@ -10,12 +10,14 @@ from typing import Any
 import torch
 from llmcompressor import oneshot
 from llmcompressor.core import create_session
+from loguru import logger
 from torch.utils.data import DataLoader
 
 from sweeper.methods import method
 from sweeper.stages import Job, calibration, checkpoint, layerwise
 
 TOKENS_PER_BATCH = 2048  # bounds the activations held at once; does not depend on the machine
+_ADVISING = "llmcompressor.pipelines.registry"
 
 
 @contextmanager
@@ -59,11 +61,14 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor]]:
 
 @contextmanager
 def _unchanged_environment() -> Iterator[None]:
-    """Takes back the environment variables that llm-compressor sets."""
+    """Takes back the environment variables that llm-compressor sets; hushes one warning."""
     before = dict(os.environ)
+    # it advises its own pipeline, once per stage
+    logger.disable(_ADVISING)
     try:
         yield
     finally:
+        logger.enable(_ADVISING)
         for name in os.environ.keys() - before.keys():
             del os.environ[name]
 

@@ -131,7 +131,9 @@ class Files:
 
         parts = {part: self._get(f"{name}.{part}") for part in _PARTS}
         packed, scale, shape = (parts[p] for p in _PARTS[:3])
-        assert packed is not None and scale is not None and shape is not None
+        assert packed is not None
+        assert scale is not None
+        assert shape is not None
         assert self.bits is not None
         size = torch.Size(shape.tolist())
         codes = unpack_from_int32(packed, self.bits, size)

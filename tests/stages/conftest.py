@@ -50,6 +50,8 @@ class Workshop:
             sources = {"calibration": self.text} | ({} if inputs else {"model": self.dense})
             job = self.job(params, inputs=inputs, sources=sources)
             self.results[job.out] = kind.run(job)
+            if fresh:  # the test may have changed what makes it
+                return job.out
             self._made[key] = job.out
         return self._made[key]
 

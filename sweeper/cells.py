@@ -70,11 +70,23 @@ class Quantization:
         return f"{self.bits}bit"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frozen:
     """A resolved configuration section that can be hashed and compared."""
 
     items: tuple[tuple[str, Any], ...]
+
+    def __eq__(self, other: object) -> bool:
+        """Equal content; the same object mostly, since equal sections are shared."""
+        return self is other or (isinstance(other, Frozen) and self.items == other.items)
+
+    def __hash__(self) -> int:
+        """Computed once: thousands of cells share a section."""
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash(self.items)
 
     @classmethod
     def of(cls, section: Section) -> Frozen:

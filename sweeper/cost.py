@@ -8,6 +8,7 @@ which. The disk is found by playing the plan through with the given number of wo
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -142,8 +143,8 @@ def _play(
     """(wall seconds, peak bytes of bulk) of carrying out the pending stages."""
     todo = [stage for stage in plan.stages.values() if stage.key in pending]
     seconds = {stage.key: estimates[stage.key].seconds for stage in todo}
-    waiting = {s.key: {p.key for p in s.parents.values()} & pending for s in todo}
     readers = _readers(todo)
+    waiting = Counter(reader for key in readers if key in pending for reader in readers[key])
     disk = _Disk(keep)
     ready = _Ready(todo, seconds, workers)
     for stage in todo:
@@ -158,7 +159,7 @@ def _play(
             heapq.heappush(running, (now + seconds[key], key))
         now, key = heapq.heappop(running)
         for child in readers.get(key, ()):
-            waiting[child].discard(key)
+            waiting[child] -= 1
             if not waiting[child]:
                 ready.add(child)
         disk.finished(plan.stages[key], readers)
@@ -209,7 +210,7 @@ def _readers(stages: Sequence[Stage]) -> dict[str, list[str]]:
     """Stage key -> keys of the stages that read its output."""
     found: dict[str, list[str]] = {}
     for stage in stages:
-        for parent in {p.key for p in stage.parents.values()}:
+        for parent in dict.fromkeys(p.key for p in stage.parents.values()):
             found.setdefault(parent, []).append(stage.key)
     return found
 

@@ -14,6 +14,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -224,10 +225,11 @@ class _SectionMaker:
         below = [axis for axis in axes if axis.section == name]
         closed = "${" not in raw + "".join(_text(v) for axis in below for v in axis.values)
         self._depends = tuple(i for i, a in enumerate(axes) if not closed or a in below)
-        self._made: dict[tuple[int, ...], Section] = {}
+        self._pick = itemgetter(*self._depends) if self._depends else lambda choice: ()
+        self._made: dict[Any, Section] = {}
 
     def make(self, choice: tuple[int, ...]) -> Section:
-        key = tuple(choice[i] for i in self._depends)
+        key = self._pick(choice)
         if key not in self._made:
             overrides = [self._axes[i].values[choice[i]] for i in self._depends]
             ConfigLoaderImpl._apply_overrides_to_config(overrides, self._composed)

@@ -21,7 +21,11 @@ _SHIPPED = "isorate://"
 
 def key_of(meaning: Mapping[str, Any]) -> str:
     """The key of a stage: 24 hex digits of the SHA-256 of its meaning as canonical JSON."""
-    text = json.dumps(meaning, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return digest(json.dumps(meaning, sort_keys=True, separators=(",", ":"), allow_nan=False))
+
+
+def digest(text: str) -> str:
+    """The first `KEY_DIGITS` hex digits of a text's SHA-256."""
     return hashlib.sha256(text.encode()).hexdigest()[:KEY_DIGITS]
 
 
@@ -79,8 +83,8 @@ def tree_digest(path: Path, suffixes: tuple[str, ...] = ()) -> str:
     """SHA-256 over the names and contents of all files below ``path`` (or of one file)."""
     if path.is_file():
         return file_digest(path)
-    digest = hashlib.sha256()
+    whole = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         if not suffixes or file.suffix in suffixes:
-            digest.update(f"{file.relative_to(path).as_posix()}\0{file_digest(file)}\n".encode())
-    return digest.hexdigest()
+            whole.update(f"{file.relative_to(path).as_posix()}\0{file_digest(file)}\n".encode())
+    return whole.hexdigest()

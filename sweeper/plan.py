@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from sweeper.cells import Cell
-from sweeper.identity import key_of
+from sweeper.identity import digest, key_of
 
 FORMAT = 1
 """Raised when the meaning of a stage's parameters or outputs changes."""
@@ -50,15 +50,10 @@ class Stage:
     @cached_property
     def key(self) -> str:
         """Hash of what the stage means, never of where or how fast it runs."""
-        return key_of(
-            {
-                "kind": self.kind,
-                "params": self.params.digest,
-                "parents": {role: stage.key for role, stage in self.parents.items()},
-                "library": self.library,
-                "format": FORMAT,
-            }
-        )
+        parents = sorted(f"{role}={stage.key}" for role, stage in self.parents.items())
+        library = sorted(f"{name}={version}" for name, version in self.library.items())
+        meaning = (self.kind, self.params.digest, *parents, *library, str(FORMAT))
+        return digest("\n".join(meaning))
 
     def record(self) -> dict[str, Any]:
         """The stage as JSON, its parents by key."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from sweeper import inputs, methods, tasks
@@ -269,16 +270,19 @@ class _Stager:
 
     def _leaves(self, section: Frozen) -> list[tasks.LeafTask]:
         _check_tasks(section)
-        folder = located(section["path"], "tasks.path") if section["path"] else None
+        folder = self._once(self._folder, section)
         return tasks.resolve(section["names"], folder, cache_dir=cache_directory())
+
+    def _folder(self, section: Frozen) -> Path | None:
+        return located(section["path"], "tasks.path") if section["path"] else None
 
     def _evaluations(
         self, model: Frozen, section: Frozen, parent: Stage | None, label: str
     ) -> dict[str, Stage]:
         read = self._reads(model, parent)
         parameters = self._once(self._model, model).shapes.parameters
-        folder = section["path"]
-        where = {"tasks": str(located(folder, "tasks.path"))} if folder else {}
+        folder = self._once(self._folder, section)
+        where = {"tasks": str(folder)} if folder else {}
         return {
             leaf.name: self._stage(
                 kind="evaluate",

@@ -75,7 +75,13 @@ def sync(request: Request, record: Mapping[str, Any]) -> dict[str, Any]:
         report=request.sweep.report if request.sweep.report.is_dir() else None,
     )
     counts = {name: getattr(done, name) for name in ("created", "updated", "unchanged", "removed")}
-    return {"enabled": True, "uri": done.uri, "problem": done.problem, **counts}
+    return {
+        "enabled": True,
+        "uri": done.uri,
+        "view": done.view,
+        "problem": done.problem,
+        **counts,
+    }
 
 
 def cell_state(outcome: CellOutcome, running: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -127,5 +133,5 @@ def _text(
     if tracked.get("problem"):
         lines += [f"MLflow: not up to date ({tracked['problem']}); isorate sync writes it later"]
     elif tracked["enabled"]:
-        lines += [f"MLflow: {tracked['uri']}"]
+        lines += [f"MLflow: {tracked['uri']}", f"        {tracked['view']}"]
     return "\n".join(lines)

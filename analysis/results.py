@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from analysis.documents import Documents
 
 CELL_TEXT = (
     "cell", "label", "model", "prune_method", "pattern", "quant_method", "mask", "status",
@@ -21,8 +23,8 @@ CELL_TEXT = (
 )  # fmt: skip
 CELL_NUMBERS = (
     "sparsity", "bits", "calibration_seed", "achieved_sparsity", "containment",
-    "containment_mean", "bits_per_weight", "bytes", "linear_weights", "total_weights", "macs",
-    "seconds",
+    "containment_mean", "bits_per_weight", "stored_bits", "entropy_bits", "group_size", "bytes",
+    "linear_weights", "total_weights", "macs", "seconds",
 )  # fmt: skip
 CELL_FLAGS = ("nm_valid", "collapsed")
 CELL_REQUIRED = (
@@ -53,13 +55,17 @@ class Results:
             sparsity (fraction, 1/3 exactly), pattern ("", "unstructured" or "2:8"),
             quant_method, bits (16 if unquantized), mask, calibration_seed, status,
             reason. Known when measured: achieved_sparsity, containment (lowest layer),
-            containment_mean, nm_valid, bits_per_weight, bytes, linear_weights,
-            total_weights, macs, collapsed, seconds, device.
+            containment_mean, nm_valid, bits_per_weight (codes that are kept, mask, scales, zero
+            points), stored_bits (in the files), entropy_bits (bound of any order-0 code),
+            group_size (quantized weights per scale), bytes, linear_weights, total_weights,
+            macs, collapsed, seconds, device.
         scores: one row per cell, task and metric: value and stderr (same unit), n
             (documents), higher_is_better, chance, primary, version, collapsed. Accuracies
             are fractions of 1: a score of 0 or of all n documents is read as a count.
+        documents: scores of single documents by (cell, task), read when they are asked
+            for; where two cells share documents they are compared pair by pair.
 
-    Both are copied, completed with the absent columns and put in one canonical order,
+    The two tables are copied, completed with the absent columns and put in one canonical order,
     so that equal results give equal output whatever order they were collected in.
 
     Raises:
@@ -68,6 +74,7 @@ class Results:
 
     cells: pd.DataFrame
     scores: pd.DataFrame
+    documents: Documents = field(default_factory=Documents)
 
     def __post_init__(self) -> None:
         cells = _typed(self.cells, "cells", CELL_TEXT, CELL_NUMBERS, CELL_FLAGS, CELL_REQUIRED)

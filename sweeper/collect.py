@@ -29,6 +29,8 @@ MEASURED = {
     "containment_mean": "containment/mean",
     "nm_valid": "nm_valid",
     "bits_per_weight": "bits_per_weight/total",
+    "stored_bits": "bits_per_weight/stored",
+    "entropy_bits": "bits_per_weight/entropy",
     "bytes": "bytes/checkpoint",
     "linear_weights": "linear_weights",
     "total_weights": "total_weights",
@@ -231,6 +233,7 @@ def _cell_row(outcome: CellOutcome) -> Row:
     row["pattern"] = cell.get("pattern", "") if cell["sparsity"] else ""
     row |= {"calibration_seed": cell.get("calibration_seed")}
     row |= {"status": outcome.status, "reason": outcome.reason}
+    row |= {"group_size": cell.get("config", {}).get("quantize", {}).get("group_size")}
     row |= _measures(measured)
     row["collapsed"] = any(bool(r.get("collapsed")) for r in outcome.scores.values())
     row["seconds"] = sum(float((s.manifest or {}).get("seconds", 0)) for s in outcome.stages)

@@ -3,52 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
+from analysis.reference import laborde2025
 from analysis.results import Results
-
-# Tables II-VII of arXiv:2505.07289, each configuration and task once.
-LABORDE = Path(__file__).parent / "laborde2025.csv"
-DOCUMENTS = {"MMLU-Pro": 12032, "BBH": 6511, "MATH": 5000}
-
-
-def label(sparsity: float, pattern: str, method: str, bits: float) -> str:
-    """The project's label of a cell: '25% + 4bit', '2:8', 'dense'."""
-    pruned = pattern if ":" in pattern else f"{round(100 * sparsity, 3):g}%"
-    quantized = f"{bits:g}bit" if method in ("GPTQ", "gptq") else f"{bits:g}bit {method}"
-    parts = ([pruned] if sparsity else []) + ([quantized] if bits < 16 else [])
-    return " + ".join(parts) or "dense"
-
-
-def _published() -> Results:
-    facts = pd.read_csv(LABORDE, keep_default_na=False)
-    cells, scores = {}, []
-    for row in facts.itertuples():
-        sparsity = 1 / 3 if row.sparsity_pct == 33.333 else row.sparsity_pct / 100
-        pattern = row.pattern if sparsity else ""
-        name = label(sparsity, pattern, row.method_quant, row.bits)
-        key = f"{row.model}/{name}"
-        cells[key] = {
-            "cell": key, "label": name, "model": row.model, "prune_method": row.method_prune,
-            "sparsity": sparsity, "pattern": pattern, "quant_method": row.method_quant,
-            "bits": row.bits, "calibration_seed": None, "status": "done", "reason": "",
-            "mask": "ignore" if sparsity and row.bits < 16 else "none",
-        }  # fmt: skip
-        scores.append({
-            "cell": key, "task": row.task, "metric": "score", "value": row.value / 100,
-            "stderr": row.std / 100, "n": DOCUMENTS[row.task], "higher_is_better": True,
-            "chance": None, "primary": True, "version": "published", "collapsed": False,
-        })  # fmt: skip
-    return Results(cells=pd.DataFrame(list(cells.values())), scores=pd.DataFrame(scores))
 
 
 @pytest.fixture(scope="session")
 def published() -> Results:
-    return _published()
+    return laborde2025()
 
 
 CHANCE = {"arithmetic": 0.25, "facts": 0.25, "grammar": 0.5}

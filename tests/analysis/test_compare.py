@@ -50,8 +50,8 @@ def test_the_papers_pair_at_81_25_percent(published) -> None:
 def test_what_the_data_cannot_decide_is_undecided(published) -> None:
     panel = panels(published)[0]
     verdict = at(panel, Fraction(1, 2))
-    assert named(panel, verdict.best) == ["8bit", "8bit LLM.int8()"]
-    assert "cannot be told from 8bit LLM.int8(): undecided; worse: 50%" in conclusion(
+    assert named(panel, verdict.best) == ["8bit", "LLM.int8"]
+    assert "cannot be told from LLM.int8: undecided; worse: 50%" in conclusion(
         panel, verdict
     )
     assert "they cannot be told apart (z = 0.5), undecided." in sentences(panel, verdict)[0]

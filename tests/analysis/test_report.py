@@ -82,7 +82,7 @@ def test_verdicts_come_first(written) -> None:
     text = written["report.html"].read_text()
     order = [text.index(f'id="{name}"') for name in ("verdicts", "figures", "tables", "how")]
     assert order == sorted(order)
-    assert "At 81.25 % TCr, choose 25% + 4bit NF4" in text
+    assert "At 81.25 % TCr, choose 25% + NF4" in text
     assert "commit.sha" in text
 
 

@@ -7,8 +7,10 @@ submission repairs what ended for reasons outside its cell and collects the resu
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from launchers.slurm_arrays import Array, arrays
 from launchers.slurm_commands import SlurmError, patiently, run
 from launchers.slurm_job import StageJob
 from launchers.slurm_resources import ROUND, Requests, Resources, model_parameters
-from launchers.slurm_round import Round, judge
+from launchers.slurm_round import VERBS, Round, judge
 from launchers.slurm_shape import Shape, shape
 from launchers.slurm_state import JobTable, table
 from launchers.slurm_submit import (
@@ -42,6 +44,7 @@ from sweeper.sweep import Sweep
 
 _RETRY = {"rounds": 3, "restarts": 20, "memory_factor": 1.5}
 _CLAIM_WAIT_S = 60.0
+_LAG_S = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,7 @@ class SlurmLauncher(Launcher):
         patience_s: seconds to wait for a controller that is away.
         kinds: kind of stage, or "round" (the repair-and-collect job) -> what differs for it.
         sizes: what differs for larger models; see `slurm_resources.Requests`.
+        collect: what the last job does once all is done: sync (MLflow), report.
         stages: package with the modules of the stages.
         resources: fields of `slurm_resources.Resources`, for all jobs.
     """
@@ -88,6 +92,7 @@ class SlurmLauncher(Launcher):
         patience_s: float = 120.0,
         kinds: Mapping[str, Mapping[str, Any]] | None = None,
         sizes: Sequence[Mapping[str, Any]] | None = None,
+        collect: Sequence[str] = VERBS,
         stages: str = "sweeper.stages",
         **resources: Any,
     ) -> None:
@@ -95,7 +100,7 @@ class SlurmLauncher(Launcher):
             "array_parallelism": array_parallelism, "pack": pack, "retry": retry or {},
             "max_num_timeout": max_num_timeout, "device": device, "threads": threads,
             "offline": offline, "patience_s": patience_s, "kinds": kinds or {},
-            "sizes": sizes or [], "stages": stages, **resources,
+            "sizes": sizes or [], "collect": collect, "stages": stages, **resources,
         })  # fmt: skip
         self._parallelism, self._pack, self._timeouts = array_parallelism, pack, max_num_timeout
         self._device, self._threads, self._offline = device, threads, offline
@@ -113,6 +118,8 @@ class SlurmLauncher(Launcher):
         ):
             if value not in valid:
                 raise BadInput(f"hydra.launcher.{key}", value, one_of(valid) + ".")
+        if set(self._settings["collect"]) - set(VERBS):
+            raise BadInput("hydra.launcher.collect", self._settings["collect"], one_of(VERBS) + ".")
         if unknown := set(self._retry) - set(_RETRY):
             raise BadInput("hydra.launcher.retry", ", ".join(unknown), one_of(list(_RETRY)) + ".")
         for key, number, least in (
@@ -182,7 +189,8 @@ class SlurmLauncher(Launcher):
         store.check()
         sweep = Sweep(store.home, logs.parent.name)
         with records.claim(sweep.path, wait_s=_CLAIM_WAIT_S, say=observer.say):
-            todo = self._todo(stages, store, sweep, {}, observer.say)
+            known = patiently(lambda: _reliable(sweep, store), self._patience_s, observer.say)
+            todo = self._todo(stages, store, known, {})
             relevant = todo.outcomes.keys() | todo.needed.keys()
             observer.begin([s for k, s in todo.specs.items() if k in relevant], todo.outcomes)
             try:
@@ -210,13 +218,14 @@ class SlurmLauncher(Launcher):
             record = submitted[after]
             number = int(record["round"].get("number", 0))
             left = int(self._retry["rounds"]) - number
+            known = _settled(sweep, store, record["round"]["dependency"])
             verdict = judge(
-                _reliable(sweep, store).stages, record["memory"],
+                known.stages, record["memory"],
                 memory_factor=float(self._retry["memory_factor"]), left=left,
             )  # fmt: skip
             specs = sweep.load()["stages"]
             wanted = [specs[key] for key in record["wanted"] if key in specs]
-            todo = self._todo(wanted, store, sweep, verdict.given_up, _quiet)
+            todo = self._todo(wanted, store, known, verdict.given_up)
             again = sorted(todo.needed) if left > 0 else []
             if again:
                 self._submit(
@@ -225,15 +234,9 @@ class SlurmLauncher(Launcher):
             return {"resubmitted": again, "given_up": dict(verdict.given_up)}
 
     def _todo(
-        self,
-        stages: Sequence[Spec],
-        store: Store,
-        sweep: Sweep,
-        given_up: Mapping[str, str],
-        say: Callable[[str], None],
+        self, stages: Sequence[Spec], store: Store, known: JobTable, given_up: Mapping[str, str]
     ) -> _Todo:
         """What has to be submitted now, and what became of the rest."""
-        known = patiently(lambda: _reliable(sweep, store), self._patience_s, say)
         specs = closure(stages)
         needed = missing(stages, lambda spec, bulk: store.present(spec, bulk=bulk))
         todo = _Todo(specs, live={k: s.job for k, s in known.stages.items() if s.live})
@@ -276,8 +279,9 @@ class SlurmLauncher(Launcher):
         )  # fmt: skip
         submission.arrays(planned, self._payload(sweep, submission.name), self._prepared)
         done_by = Round(
-            home=str(sweep.home), sweep=sweep.name, submission=submission.name, launcher=self.config
-        )
+            home=str(sweep.home), sweep=sweep.name, submission=submission.name,
+            launcher=self.config, verbs=tuple(self._settings["collect"]),
+        )  # fmt: skip
         asked = self._prepared(self._round_resources())
         submission.round(done_by, asked, set(todo.live.values()))
         jobs = {
@@ -441,6 +445,28 @@ def _reliable(sweep: Sweep, store: Store) -> JobTable:
     if not known.known:
         raise SlurmError(known.note)
     return known
+
+
+def _settled(sweep: Sweep, store: Store, dependency: str) -> JobTable:
+    """The table once accounting has caught up with the jobs that a round has waited for.
+
+    They are over, or the round would not run; accounting may lag behind. What it still
+    takes for alive after a while is lost.
+    """
+    over = set(dependency.split(":")[1:])
+    until = time.monotonic() + _LAG_S
+    while True:
+        known = _reliable(sweep, store)
+        late = {k for k, s in known.stages.items() if s.live and s.job.split("_")[0] in over}
+        if not late or time.monotonic() > until:
+            break
+        time.sleep(1.0)
+    lost = {
+        key: replace(known.stages[key], state="ended", cause="lost", again=True,
+                     reason="its job is over, and SLURM's accounting does not say how")
+        for key in late
+    }  # fmt: skip
+    return replace(known, stages={**known.stages, **lost})
 
 
 def _nothing_to_submit(todo: _Todo) -> str:

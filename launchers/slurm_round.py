@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
 
 Json = dict[str, Any]
+
 VERBS = ("sync", "report")
+"""What can be done with the results of a sweep by its name alone."""
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +79,14 @@ class Round:
         sweep: name of the sweep.
         submission: whose end it waited for.
         launcher: how to make the launcher: ``_target_`` and its arguments.
+        verbs: what to do at the end, of `VERBS`.
     """
 
     home: str
     sweep: str
     submission: str
     launcher: Mapping[str, Any]
+    verbs: Sequence[str]
 
     def __call__(self) -> Json:
         """Repair, collect, and leave a record of both."""
@@ -100,7 +104,7 @@ class Round:
         records.write(path, done)
         if not done["resubmitted"]:
             done["freed_bytes"] = _drop_checkpoints(sweep)
-        done["verbs"] = {verb: self._verb(verb) for verb in VERBS}
+        done["verbs"] = {verb: self._verb(verb) for verb in self.verbs}
         records.write(path, done)
         return done
 

@@ -171,6 +171,7 @@ def judge(sweep: Path, key: str, element: Element, answer: Answer) -> JobState:
     attempt = _attempt(sweep, key, element.job)
     if row.state in _RUNNING:
         return _running(key, element, rows, attempt)
+    attempt = attempt or _out_of_time(sweep, element)
     cause, reason, again = classify(row, attempt, _said(element, attempt))
     return _state("blocked" if cause == "blocked" else "ended", cause, reason, element, rows, again)
 
@@ -249,6 +250,15 @@ def _gb(row: Row) -> str:
 def _attempt(sweep: Path, key: str, job: str) -> Json | None:
     mine = [attempt for attempt in records.attempts(sweep, key) if attempt["job"] == job]
     return max(mine, key=lambda attempt: int(attempt["restart"]), default=None)
+
+
+def _out_of_time(sweep: Path, element: Element) -> Json | None:
+    """The attempt of another stage at which this job ran out of time for good, if it did."""
+    for other in element.keys:
+        attempt = _attempt(sweep, other, element.job)
+        if ((attempt or {}).get("ending") or {}).get("error") == "UncompletedJobError":
+            return attempt
+    return None
 
 
 def _said(element: Element, attempt: Json | None) -> str:

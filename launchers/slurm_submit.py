@@ -104,7 +104,8 @@ class Submission:
         """
         bases = {job.split("_")[0] for jobs in self.jobs for job in jobs}
         after = "afterany:" + ":".join(sorted(bases | {job.split("_")[0] for job in also}, key=int))
-        self._round = {"number": self.number, "name": f"isorate-{self.name}-round", "job": ""}
+        name = f"isorate-{self.name}-round"
+        self._round = {"number": self.number, "name": name, "job": "", "dependency": after}
         self._write()
         (self._round["job"],) = self._sbatch(self._round["name"], [function], resources, after)
         self._write()

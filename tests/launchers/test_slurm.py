@@ -266,6 +266,22 @@ def test_earlier_attempts_are_in_the_manifest(slurm: FakeSlurm, rig: SlurmRig) -
     assert earlier["job"] != manifest["slurm"]["job"]
 
 
+def test_a_job_out_of_time_for_good_takes_its_later_stages_along(
+    slurm: FakeSlurm, rig: SlurmRig
+) -> None:
+    first = rig.make("p")
+    second = rig.score("t", first)
+    rig.run([first, second])
+    job = rig.state(first).job
+    slurm.end(job, "FAILED", code="1:0")
+    ending = {"error": "UncompletedJobError", "message": "timed-out too many times", "again": True}
+    attempt = {"job": job, "restart": 0, "started": records.now(), "ending": ending}
+    records.write(records.attempt_file(rig.sweep.path, first["key"], job, 0), attempt)
+    assert {rig.state(s).cause for s in (first, second)} == {"time limit"}
+    slurm.work()
+    assert rig.done([first, second])
+
+
 def test_too_many_restarts_end(slurm: FakeSlurm, rig: SlurmRig) -> None:
     rig.run([rig.make("p")], retry={"restarts": 1, "rounds": 0})
     job = next(iter(work_jobs(slurm)))

@@ -161,17 +161,18 @@ def test_no_stage_can_start_before_its_parents(
                 if edge.array is None:
                     (key,) = (k for k, job in live.items() if job == edge.job)
                     # the job of a live stage waits for those of its own live parents
-                    behind[a, e] |= {edge.job, *(live.get(p["key"]) for p in _ancestors(specs[key]))}
+                    above = {live.get(p["key"]) for p in _ancestors(specs[key])}
+                    behind[a, e] |= {edge.job, *above}
                 else:
                     assert edge.array < a
-                    parent = (edge.array, e if edge.element is None else edge.element)
-                    assert parent in behind, "aftercorr without a twin never starts"
-                    behind[a, e] |= {parent, *behind[parent]}
+                    twin = (edge.array, e if edge.element is None else edge.element)
+                    assert twin in behind, "aftercorr without a twin never starts"
+                    behind[a, e] |= {twin, *behind[twin]}
             earlier: set[str] = set()
             for key in unit.keys:
-                for above in specs[key]["parents"].values():
-                    where = live.get(above["key"]) or seat.get(above["key"])
-                    assert above["key"] in done | earlier or where in behind[a, e]
+                for parent in specs[key]["parents"].values():
+                    where = live.get(parent["key"]) or seat.get(parent["key"])
+                    assert parent["key"] in done | earlier or where in behind[a, e]
                 earlier.add(key)
 
 

@@ -181,6 +181,16 @@ def test_same_as_the_pipeline_of_llm_compressor(
         assert torch.allclose(weight, theirs[name], atol=2e-3) or same < 1, name
 
 
+def test_the_head_is_left_alone_even_where_it_is_calibrated(
+    workshop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # llm-compressor's own pipeline runs the head, and no longer ignores it by default
+    monkeypatch.setattr(layerwise, "_chain", lambda *_: None)
+    before = load_file(workshop.dense / "model.safetensors")
+    after = weights(workshop.prune(fresh=True))
+    assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
+
+
 def test_models_whose_layers_do_not_form_a_chain_are_noticed(workshop: Any) -> None:
     model = checkpoint.load(workshop.dense, dtype="float32")
     ids = torch.arange(32).reshape(1, -1)

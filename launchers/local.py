@@ -104,8 +104,9 @@ class LocalLauncher(Launcher):
         }
         schedule = Schedule(specs, needed)
         command = Command(
-            home=store.home, logs=logs.resolve(), threads=self._threads, stages=self._stages
-        )
+            home=store.home, logs=logs.resolve(), threads=self._threads, stages=self._stages,
+            warm=tuple(dict.fromkeys(specs[key]["kind"] for key in specs if key in needed)),
+        )  # fmt: skip
         pool = Pool(
             schedule, command, self.seats(len(needed)),
             observer=observer, retries=self._retries, on_done=on_done,

@@ -107,13 +107,20 @@ class Pool:
         others = {s.task.makes if s.task else s.held for s in self._seats if s is not seat}
         task = self._schedule.take(seat.held, self._limit, others)
         if task is None:
+            # Nothing is ready, but something will be: pay for the imports in the meantime.
+            if seat.process is None and self._schedule.waiting:
+                self._hire(seat)
             return
         if seat.process is None:
-            seat.process = WorkerProcess(self._command, seat.number, seat.gpu)
-            self._selector.register(seat.process, selectors.EVENT_READ, seat)
+            self._hire(seat)
+        assert seat.process is not None
         seat.task = task
         self._attempts[task.key] += 1
         seat.process.send(task)
+
+    def _hire(self, seat: Seat) -> None:
+        seat.process = WorkerProcess(self._command, seat.number, seat.gpu)
+        self._selector.register(seat.process, selectors.EVENT_READ, seat)
 
     # --- hearing what became of it ---------------------------------------------------
 

@@ -28,12 +28,14 @@ class Command:
         logs: directory for the stages' logs and the workers' own.
         threads: of each worker.
         stages: package of the stage modules.
+        warm: kinds of stages to come, which an idle worker imports ahead.
     """
 
     home: Path
     logs: Path
     threads: int
     stages: str
+    warm: tuple[str, ...] = ()
 
     def arguments(self, device: str) -> list[str]:
         """The command line. ``-P``: a directory that happens to be called sweeper is not ours."""
@@ -42,7 +44,7 @@ class Command:
             "--device": device, "--stages": self.stages, "--parent": os.getpid(),
         }  # fmt: skip
         options = [str(part) for pair in named.items() for part in pair]
-        return [sys.executable, "-P", "-m", "sweeper.serve", *options]
+        return [sys.executable, "-P", "-m", "sweeper.serve", *options, "--warm", *self.warm]
 
 
 class WorkerProcess:

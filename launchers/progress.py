@@ -88,10 +88,11 @@ class Tally:
         return self.states.total()
 
     def _factor(self, kind: str) -> float:
-        """Measured over estimated seconds of a kind; of all kinds while it has none."""
+        """Measured over estimated seconds of a kind; 1 while it has none.
+
+        What one kind took says nothing of another: the first is mostly imports.
+        """
         planned, spent = self._planned_s[kind], self._spent_s[kind]
-        if not planned:
-            planned, spent = sum(self._planned_s.values()), sum(self._spent_s.values())
         return spent / planned if planned else 1.0
 
     def left_s(self, now: float, workers: int) -> float:

@@ -120,6 +120,11 @@ class Schedule:
         return frozenset(self._open)
 
     @property
+    def waiting(self) -> int:
+        """How many stages are neither finished, given up nor running."""
+        return len(self._open) - len(self._running)
+
+    @property
     def ready(self) -> list[Task]:
         """What could start now, in no particular order."""
         return [self.tasks[key] for key in self._ready]

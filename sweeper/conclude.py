@@ -133,5 +133,10 @@ def _text(
     if tracked.get("problem"):
         lines += [f"MLflow: not up to date ({tracked['problem']}); isorate sync writes it later"]
     elif tracked["enabled"]:
-        lines += [f"MLflow: {tracked['uri']}", f"        {tracked['view']}"]
+        lines += [f"MLflow: {tracked['uri']}", f"        {_address(tracked['view'])}"]
     return "\n".join(lines)
+
+
+def _address(view: str) -> str:
+    """Where to look; a database has no server of its own, `make mlflow` starts one."""
+    return f"make mlflow, then http://127.0.0.1:5000{view}" if view.startswith("/") else view

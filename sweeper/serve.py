@@ -25,7 +25,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -60,6 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     emit, requests = _take_over_streams()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     bench = Bench(find=partial(find_stage, package=options.stages), device=options.device)
+    warm(options.warm, bench, requests)
     serve(requests, emit, Store(options.home), bench, logs=options.logs, threads=options.threads)
     _Exit.status = 0
 
@@ -80,8 +81,16 @@ def _leave() -> None:
     os._exit(_Exit.status)
 
 
+def warm(kinds: list[str], bench: Bench, requests: Requests) -> None:
+    """Import what stages to come will need, as long as there is nothing else to do."""
+    for kind in kinds:
+        if requests.has_come():
+            return
+        bench.find(kind)
+
+
 def serve(
-    requests: Iterator[Json],
+    requests: Iterable[Json],
     emit: Callable[[Json], None],
     store: Store,
     bench: Bench,
@@ -156,7 +165,7 @@ def _die_with(parent: int | None) -> None:
         raise SystemExit("the parent process is gone")
 
 
-def _take_over_streams() -> tuple[Callable[[Json], None], Iterator[Json]]:
+def _take_over_streams() -> tuple[Callable[[Json], None], Requests]:
     """Keep stdin and stdout for ourselves; a library that uses them gets neither."""
     requests, events = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -171,28 +180,36 @@ def _take_over_streams() -> tuple[Callable[[Json], None], Iterator[Json]]:
             while line:
                 line = line[os.write(events, line) :]
 
-    return emit, _requests(requests)
+    return emit, Requests(requests)
 
 
-def _requests(stream: int) -> Iterator[Json]:
+class Requests:
     """Requests as they come. If stdin closes while a stage runs, that stage is stopped."""
-    waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-    left = threading.Event()
 
-    def read() -> None:
+    def __init__(self, stream: int) -> None:
+        self._waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._left = threading.Event()
+        threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+
+    def __iter__(self) -> Iterator[Json]:
+        """Until stdin closes."""
+        while (line := self._waiting.get()) is not None:
+            yield json.loads(line)
+        self._left.set()
+
+    def has_come(self) -> bool:
+        """Whether a request, or the end of them, is waiting."""
+        return not self._waiting.empty()
+
+    def _read(self, stream: int) -> None:
         rest = b""
         while piece := os.read(stream, 1 << 16):
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
-                waiting.put(line)
-        waiting.put(None)
-        if not left.wait(_LEAVE_S):
+                self._waiting.put(line)
+        self._waiting.put(None)
+        if not self._left.wait(_LEAVE_S):
             os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=read, daemon=True).start()
-    while (line := waiting.get()) is not None:
-        yield json.loads(line)
-    left.set()
 
 
 @contextmanager
@@ -261,6 +278,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1, help="threads of this process")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--stages", default="sweeper.stages", help="package of the stage modules")
+    parser.add_argument("--warm", nargs="*", default=[], help="kinds of stages to import if idle")
     parser.add_argument("--parent", type=int, help="process to die with")
     return parser.parse_args(arguments)
 

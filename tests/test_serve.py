@@ -15,10 +15,12 @@ import psutil
 import pytest
 
 import tests
+from sweeper import serve
 from sweeper.endings import explain
 from sweeper.errors import BadInput, DamagedOutput, StageFailure
 from sweeper.meter import Meter
 from sweeper.store import Store
+from sweeper.worker import Bench
 from tests.stubstages import spec
 
 ROOT = str(Path(tests.__file__).parent.parent)
@@ -171,3 +173,22 @@ def test_a_thousand_progress_calls_are_a_few_lines() -> None:
     while time.monotonic() < end:
         progress(0.1, "note")
     assert 1 <= len(lines) <= 3
+
+
+class Waiting:
+    """Requests of which ``come`` says when the first is there."""
+
+    def __init__(self, come: int) -> None:
+        self.come, self.asked = come, 0
+
+    def has_come(self) -> bool:
+        self.asked += 1
+        return self.asked > self.come
+
+
+@pytest.mark.parametrize(("come", "imported"), [(9, ["make", "score"]), (1, ["make"]), (0, [])])
+def test_an_idle_worker_imports_ahead_until_a_stage_comes(come: int, imported: list[str]) -> None:
+    found: list[str] = []
+    bench = Bench(find=lambda kind: found.append(kind), device="cpu")  # type: ignore[arg-type]
+    serve.warm(["make", "score"], bench, Waiting(come))  # type: ignore[arg-type]
+    assert found == imported

@@ -86,8 +86,6 @@ def main() -> None:
     if os.geteuid() != 0 or shutil.which("sbatch") is None:
         print("benchmarks/slurm.py needs root and SLURM (tests/slurm/cluster.sh install): skipped")
         return
-    version = subprocess.run(["sbatch", "--version"], capture_output=True, text=True, check=True)
-    print(f"{version.stdout.strip()}, {os.cpu_count()} cores, Python {platform.python_version()}")
     with tempfile.TemporaryDirectory(prefix="isl-", dir="/tmp") as folder:
         state = Path(folder) / "lab"
         os.environ |= {
@@ -96,6 +94,9 @@ def main() -> None:
         }  # fmt: skip
         quiet = {"check": True, "stdout": subprocess.DEVNULL}
         subprocess.run(["bash", str(CLUSTER), "up", str(state)], **quiet)  # type: ignore[call-overload]
+        sbatch = subprocess.run(["sbatch", "--version"], capture_output=True, text=True, check=True)
+        cores = os.cpu_count()
+        print(f"{sbatch.stdout.strip()}, {cores} cores, Python {platform.python_version()}")
         try:
             measure(options.cells, Path(folder))
         finally:

@@ -14,7 +14,7 @@ from loguru import logger
 from torch.utils.data import DataLoader
 
 from sweeper.methods import method
-from sweeper.stages import Job, calibration, checkpoint, layerwise
+from sweeper.stages import Job, calibration, checkpoint, held, layerwise
 
 TOKENS_PER_BATCH = 2048  # bounds the activations held at once; does not depend on the machine
 _ADVISING = "llmcompressor.pipelines.registry"
@@ -35,6 +35,7 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor]]:
         StageFailure: the method could not treat a layer.
     """
     params, source = job.params, job.checkpoint("model")
+    held.forget()
     model = checkpoint.load(
         source,
         dtype=params["compute_dtype"],

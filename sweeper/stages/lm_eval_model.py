@@ -15,11 +15,11 @@ from transformers import (
     CompressedTensorsConfig,
 )
 
+from sweeper.stages import held
+
 # lm-eval sums log-likelihoods in the dtype of the softmax: in bfloat16 a sum near -1000 is
 # rounded to a multiple of 4, and choices that differ by 1 % tie.
 SOFTMAX_DTYPE = "float32"
-
-_held: dict[tuple[str, ...], tuple[Any, Any]] = {}
 
 
 def fingerprint(checkpoint: Path) -> str:
@@ -29,18 +29,15 @@ def fingerprint(checkpoint: Path) -> str:
     return hashlib.sha256(repr(stats).encode()).hexdigest()
 
 
-def forget() -> None:
-    """Drops the model that is held, so that another kind of stage has the memory."""
-    _held.clear()
-
-
 def load(checkpoint: Path, *, dtype: str, device: str) -> tuple[Any, Any]:
     """Model and tokenizer of ``checkpoint``; the last one loaded is held for the next call."""
     key = (str(checkpoint.resolve()), fingerprint(checkpoint), dtype, device)
-    if key not in _held:
-        forget()  # before loading: two models side by side may not fit
-        _held[key] = (_model(checkpoint, dtype, device), AutoTokenizer.from_pretrained(checkpoint))
-    return _held[key]
+
+    def both() -> tuple[Any, Any]:
+        return _model(checkpoint, dtype, device), AutoTokenizer.from_pretrained(checkpoint)
+
+    found: tuple[Any, Any] = held.get(key, both)
+    return found
 
 
 def _model(checkpoint: Path, dtype: str, device: str) -> Any:

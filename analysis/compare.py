@@ -1,23 +1,31 @@
 """Which of the cells at one compression rate keeps the most, and whether the data can tell.
 
-Tests are two-sided z tests on cells taken as independent given the dense model; all
-pairs of a group are one family, held at 5 % by Holm's correction. Cells answer the
-same documents, which makes these unpaired tests cautious rather than bold.
+Tests are two-sided z tests; all pairs of a group are one family, held at 5 % by Holm's
+correction. Where the scores of single documents are known, differences are paired document
+by document; elsewhere cells are taken as independent given the dense model, which is
+cautious rather than bold, because they do answer the same documents.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from analysis.metrics import Array, achieved_tcr, tcr
+from analysis.equivalence import tost
+from analysis.intervals import (
+    Interval,
+    bootstrap,
+    difference_stderr,
+    normal,
+    percentile,
+    sr_covariance,
+)
+from analysis.metrics import Array, Rows, achieved_tcr, tcr
 from analysis.panel import Panel
 from analysis.summary import srcr_weight
 
@@ -25,6 +33,8 @@ Definition = Literal["sr1", "sr2"]
 ALPHA = 0.05
 # A checkpoint whose achieved rate is this far below its nominal one is not at that rate.
 SHORT_OF_RATE = 0.005
+# Of more cells than this, no documents are drawn again: a page of verdicts should not take minutes.
+MOST_DRAWN = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +47,11 @@ class Pair:
         difference: how much more the first keeps.
         z: the difference in standard errors; nan where a standard error is missing.
         p: two-sided p value, corrected for the group's family.
+        interval: of the difference at 95 %, for this pair alone: from the bootstrap where
+            the two share documents, else by the normal approximation.
+        equivalent: p value that the two differ by less than `equivalence.MARGIN`,
+            corrected over the pairs shown here; nan for an SrCr, which has no such margin.
+        paired: whether the test is document by document.
     """
 
     first: int
@@ -44,6 +59,9 @@ class Pair:
     difference: float
     z: float
     p: float
+    interval: Interval
+    equivalent: float
+    paired: bool
 
     @property
     def decided(self) -> bool:
@@ -93,12 +111,13 @@ def holm(p: Array) -> Array:
     return adjusted
 
 
-def z_matrix(panel: Panel, rows: Sequence[int], by: Definition, weight: Array) -> Array:
+def z_matrix(panel: Panel, rows: Rows, by: Definition, weight: Array) -> Array:
     """(k, k) differences between cells in standard errors; row minus column.
 
-    Sr2: z = (w_a sum P_a - w_b sum P_b) / sqrt(w_a^2 sum s_a^2 + w_b^2 sum s_b^2): the
-    dense model's sum divides both sides and cancels. Sr1: the baseline of each task stays,
-    with weight (R_a - R_b)^2; against the dense cell itself the variance is that of R_b.
+    Sr2: z = (w_a sum P_a - w_b sum P_b) / sqrt(w_a^2 sum s_a^2 + w_b^2 sum s_b^2 -
+    2 w_a w_b sum s_ab): the dense model's sum divides both sides and cancels. Sr1: the
+    baseline of each task stays, with weight (R_a - R_b)^2 where no documents are shared;
+    against the dense cell itself the variance is that of R_b.
 
     Args:
         panel: the scores.
@@ -109,35 +128,14 @@ def z_matrix(panel: Panel, rows: Sequence[int], by: Definition, weight: Array) -
     picked = np.asarray(rows, dtype=int)
     if by == "sr2":
         kept = panel.counted & panel.higher
-        sums = weight * panel.comparable()[picked][:, kept].sum(axis=1)
-        variance = weight**2 * (panel.stderr[picked][:, kept] ** 2).sum(axis=1)
-        return _ratio(_outer(sums), np.sqrt(variance[:, None] + variance[None, :]))
-    return _z_sr1(panel, picked, weight)
-
-
-def _z_sr1(panel: Panel, picked: NDArray[np.int_], weight: Array) -> Array:
-    each, dense = panel.retentions(), panel.dense
-    top, variance = np.zeros((len(picked),) * 2), np.zeros((len(picked),) * 2)
-    for task in np.flatnonzero(panel.counted):
-        kept = each.value[picked, task]
-        base = dense.stderr[task] / dense.value[task]
-        # A cell's own noise relative to its score is the same for P_c/P_o and P_o/P_c, except
-        # at 0; the dense cell has none of its own: its noise is the baseline's.
-        own = _own_noise(panel, picked, int(task))
-        scaled = weight * kept
-        top += _outer(scaled)
-        carried = np.where(picked == panel.baseline, 0.0, scaled)
-        variance += own[:, None] ** 2 * weight[:, None] ** 2 + own[None, :] ** 2 * weight**2
-        variance += (_outer(carried) * base) ** 2
-    return _ratio(top, np.sqrt(variance))
-
-
-def _own_noise(panel: Panel, picked: NDArray[np.int_], task: int) -> Array:
-    dense, noise = panel.dense.value[task], panel.stderr[picked, task]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        score = panel.comparable()[picked, task]
-        own = noise / dense if panel.higher[task] else dense * noise / score**2
-    return np.where(picked == panel.baseline, 0.0, own)
+        top = weight * panel.comparable()[picked][:, kept].sum(axis=1)
+        spread = np.zeros((len(picked),) * 2)
+        for task in np.flatnonzero(kept):
+            spread += panel.covariance(int(task), picked)
+    else:
+        top = weight * panel.sr1().value[picked]
+        spread = sr_covariance(panel, picked, by)
+    return _ratio(_outer(top), difference_stderr(spread, weight))
 
 
 def _outer(values: Array) -> Array:
@@ -150,7 +148,7 @@ def _ratio(top: Array, bottom: Array) -> Array:
     return np.where((top == 0) & (bottom == 0), 0.0, z)
 
 
-def compare(panel: Panel, rows: Sequence[int], by: str, *, rate: Fraction | None = None) -> Verdict:
+def compare(panel: Panel, rows: Rows, by: str, *, rate: Fraction | None = None) -> Verdict:
     """Rank the rows of one group and say which cannot be told from the best.
 
     A cell is out of the best set when some other cell of the group is better after the
@@ -169,17 +167,49 @@ def compare(panel: Panel, rows: Sequence[int], by: str, *, rate: Fraction | None
     left_out = [(row, why) for row in rows if (why := _unfit(panel, row, values[row]))]
     out = {row for row, _ in left_out}
     ranked = sorted((r for r in rows if r not in out), key=lambda r: (-values[r], r))
-    z = z_matrix(panel, ranked, definition, weight[np.array(ranked, dtype=int)])
+    factors = weight[np.array(ranked, dtype=int)]
+    z = z_matrix(panel, ranked, definition, factors)
     adjusted, family = _family(z)
     beaten = np.asarray(((adjusted <= ALPHA) & (z < 0)).any(axis=1))
-    pairs = tuple(
-        Pair(first=ranked[0], second=row, difference=float(values[ranked[0]] - values[row]),
-             z=float(z[0, i]), p=float(adjusted[0, i]))
-        for i, row in enumerate(ranked) if i
-    )  # fmt: skip
+    pairs = _pairs(panel, ranked, by, values, z[:1], adjusted[:1], factors)
     best = tuple(row for row, lost in zip(ranked, beaten.tolist(), strict=True) if not lost)
     return Verdict(model=panel.model, tcr=rate, by=by, ranked=tuple(ranked), best=best,
                    pairs=pairs, left_out=tuple(left_out), family=family)  # fmt: skip
+
+
+def _pairs(
+    panel: Panel, ranked: Rows, by: str, values: Array, z: Array, p: Array, weight: Array
+) -> tuple[Pair, ...]:
+    """The first of the ranked rows against each other one."""
+    if len(ranked) < 2:
+        return ()
+    definition: Definition = "sr1" if by == "sr1" else "sr2"
+    difference = values[ranked[0]] - values[np.asarray(ranked)]
+    stderr = difference_stderr(sr_covariance(panel, ranked, definition), weight)[0]
+    draws = _draws(panel, ranked, definition, weight)
+    equal = np.full(len(ranked), np.nan)
+    if not by.startswith("srcr"):
+        equal[1:] = holm(tost(difference[1:], stderr[1:]))
+    return tuple(
+        Pair(
+            first=ranked[0], second=row, difference=float(difference[i]), z=float(z[0, i]),
+            p=float(p[0, i]), equivalent=float(equal[i]), paired=panel.paired(ranked[0], row),
+            interval=_interval(draws[:, 0] - draws[:, i], difference[i], stderr[i]),
+        )
+        for i, row in enumerate(ranked) if i
+    )  # fmt: skip
+
+
+def _draws(panel: Panel, ranked: Rows, by: Definition, weight: Array) -> Array:
+    """(draws, k) the bootstrap of a group; nan where it has none or the panel is very large."""
+    if not panel.documents or len(panel.cells) > MOST_DRAWN:
+        return np.full((1, len(ranked)), np.nan)
+    return np.asarray(bootstrap(panel, by)[:, np.asarray(ranked)] * weight)
+
+
+def _interval(draws: Array, difference: float, stderr: float) -> Interval:
+    drawn = percentile(draws)
+    return drawn if np.isfinite(drawn.low) else normal(float(difference), float(stderr))
 
 
 def _unfit(panel: Panel, row: int, value: float) -> str:

@@ -9,6 +9,7 @@ tasks are the last axis.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TypeAlias
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array: TypeAlias = NDArray[np.float64]
+Rows: TypeAlias = Sequence[int] | NDArray[np.int_]
 
 DENSE_BITS = 16
 _Z95 = 1.959963984540054
@@ -93,10 +95,11 @@ def retention(
     *,
     higher_is_better: ArrayLike = True,
     same: ArrayLike = False,
+    covariance: ArrayLike = 0.0,
 ) -> Estimate:
     """Retention of a task, eq. 10: R_t = P_c / P_o; P_o / P_c where lower is better.
 
-    se = sqrt(s_num^2 + R^2 s_den^2) / P_den, which holds for a score of 0 too.
+    se = sqrt(s_num^2 + R^2 s_den^2 - 2 R s_co) / P_den, which holds for a score of 0 too.
 
     Args:
         compressed: P_c; any unit that has a true zero.
@@ -106,6 +109,7 @@ def retention(
         higher_is_better: false for perplexities.
         same: the cell is the baseline itself: exactly 1 +- 0, for the two scores are
             one measurement.
+        covariance: s_co, of the two scores; 0 where they share no documents.
 
     Returns:
         R_t; nan where the denominator is not above 0.
@@ -115,7 +119,8 @@ def retention(
     low, low_se = np.where(up, dense, compressed), np.where(up, dense_stderr, compressed_stderr)
     low = np.where(_array(low) > 0, low, np.nan)
     ratio = top / low
-    stderr = np.sqrt(top_se**2 + ratio**2 * low_se**2) / low
+    variance = top_se**2 + ratio**2 * low_se**2 - 2 * ratio * _array(covariance)
+    stderr = np.sqrt(np.maximum(variance, 0)) / low
     itself = np.asarray(same, dtype=bool) & np.isfinite(ratio)
     return Estimate(value=np.where(itself, 1.0, ratio), stderr=np.where(itself, 0.0, stderr))
 
@@ -140,10 +145,12 @@ def sr2(
     dense_stderr: ArrayLike,
     *,
     same: ArrayLike = False,
+    covariance: ArrayLike = 0.0,
 ) -> Estimate:
     """Semantic retention, eq. 12 (the paper's Sr): sum P_c / sum P_o over tasks.
 
-    var = sum s_c^2 / (sum P_o)^2 + (sum P_c)^2 sum s_o^2 / (sum P_o)^4.
+    var = sum s_c^2 / (sum P_o)^2 + (sum P_c)^2 sum s_o^2 / (sum P_o)^4, and less where a cell
+    and the baseline share documents: `covariance` is the sum of s_co over the tasks.
 
     Give it scores where higher is better only: a perplexity in the sums would count a
     worse model as a better one.
@@ -152,7 +159,7 @@ def sr2(
     base, base_se = _array(dense).sum(axis=-1), _quadrature(dense_stderr)
     if _array(compressed).shape[-1] == 0:
         return _nothing(np.shape(total))
-    return retention(total, total_se, base, base_se, same=same)
+    return retention(total, total_se, base, base_se, same=same, covariance=covariance)
 
 
 def weight_p(sparsity: ArrayLike) -> Array:

@@ -6,13 +6,16 @@ an element of an array, and so the one place that decides what is a gap.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.metrics import Array, Estimate, retention, sr1, sr2, wilson_stderr
+from analysis.documents import Documents
+from analysis.metrics import Array, Estimate, Rows, retention, sr1, sr2, wilson_stderr
+from analysis.paired import Sample, sample
 from analysis.results import Results, is_dense
 
 NO_BASELINE = "no dense baseline"
@@ -36,6 +39,7 @@ class Panel:
         remark: (C, T) what to know of a comparison that stands; "" if nothing.
         chance: (T,) why the task's baseline says nothing; "" if it does.
         baseline: the row of the dense cell; None when there is none with scores.
+        documents: scores of single documents, where they are known.
     """
 
     model: str
@@ -50,6 +54,45 @@ class Panel:
     remark: NDArray[np.object_]
     chance: tuple[str, ...]
     baseline: int | None
+    documents: Documents = field(default_factory=Documents)
+
+    @cached_property
+    def samples(self) -> tuple[Sample | None, ...]:
+        """(T,) the documents that cells share, per task; read on the first use."""
+        if not self.documents:
+            return (None,) * len(self.tasks)
+        cells, usable = list(self.cells["cell"]), self.comparable()
+        pairs = enumerate(zip(self.tasks, self.metrics, strict=True))
+        return tuple(sample(self.documents, cells, task, metric, usable[:, i], first=self.baseline)
+                     for i, (task, metric) in pairs)  # fmt: skip
+
+    def covariance(self, task: int, rows: Rows) -> Array:
+        """(k, k) covariance of the scores of k cells on one task; diagonal without documents."""
+        picked = np.asarray(rows, dtype=int)
+        unpaired = self.stderr[picked, task] ** 2
+        shared = self.samples[task]
+        return np.diag(unpaired) if shared is None else shared.covariance(picked, unpaired)
+
+    def paired(self, first: int, second: int) -> bool:
+        """Whether two cells share the documents of every counted task that has a score."""
+        pair = [first, second]
+        return any(self.counted) and all(
+            s is not None and bool(s.shared[pair].all())
+            for s, counted in zip(self.samples, self.counted, strict=True) if counted
+        )  # fmt: skip
+
+    @cached_property
+    def _spread(self) -> tuple[Array, Array]:
+        """(C, T) variances of the scores, and their covariances with the baseline's."""
+        with np.errstate(over="ignore"):  # a collapsed perplexity's error has no finite square
+            variance, shared = self.stderr**2, np.zeros(self.value.shape)
+        for task, found in enumerate(self.samples):
+            if found is None or self.baseline is None:
+                continue
+            for row in np.flatnonzero(found.shared):
+                pair = self.covariance(task, (int(row), self.baseline))
+                variance[row, task], shared[row, task] = pair[0, 0], pair[0, 1]
+        return variance, shared
 
     @property
     def dense(self) -> Estimate:
@@ -76,9 +119,11 @@ class Panel:
 
     def retentions(self) -> Estimate:
         """(C, T) R_t, eq. 10."""
+        variance, shared = self._spread
+        own = np.sqrt(variance)
         return retention(
-            self.comparable(), self.stderr, self.dense.value, self.dense.stderr,
-            higher_is_better=self.higher, same=self.same,
+            self.comparable(), own, self.dense.value, self._dense_row(own),
+            higher_is_better=self.higher, same=self.same, covariance=shared,
         )  # fmt: skip
 
     def sr1(self) -> Estimate:
@@ -90,10 +135,16 @@ class Panel:
     def sr2(self) -> Estimate:
         """(C,) eq. 12 over the counted tasks where higher is better."""
         kept = self.counted & self.higher
+        variance, shared = self._spread
+        own = np.sqrt(variance)
         return sr2(
-            self.comparable()[:, kept], self.stderr[:, kept],
-            self.dense.value[kept], self.dense.stderr[kept], same=self.same[:, 0],
+            self.comparable()[:, kept], own[:, kept], self.dense.value[kept],
+            self._dense_row(own)[kept], same=self.same[:, 0],
+            covariance=shared[:, kept].sum(axis=1),
         )  # fmt: skip
+
+    def _dense_row(self, table: Array) -> Array:
+        return self.dense.stderr if self.baseline is None else table[self.baseline]
 
     def why_no_sr(self, row: int) -> str:
         """Why a cell has no Sr: its first gaps among the counted tasks; "" when it has none."""
@@ -110,10 +161,10 @@ def panels(results: Results) -> list[Panel]:
     """One panel per model, in the order of the cells."""
     primary = results.scores[results.scores["primary"].astype(bool)]
     by_model = results.cells.groupby("model", sort=False)
-    return [_panel(str(model), cells, primary) for model, cells in by_model]
+    return [_panel(str(model), cells, primary, results.documents) for model, cells in by_model]
 
 
-def _panel(model: str, cells: pd.DataFrame, primary: pd.DataFrame) -> Panel:
+def _panel(model: str, cells: pd.DataFrame, primary: pd.DataFrame, documents: Documents) -> Panel:
     cells = cells.reset_index(drop=True)
     scores = primary[primary["cell"].isin(cells["cell"])]
     tasks = tuple(sorted(scores["task"].unique(), key=lambda t: (t.casefold(), t)))
@@ -135,6 +186,7 @@ def _panel(model: str, cells: pd.DataFrame, primary: pd.DataFrame) -> Panel:
         remark=_remarks(cells, value.shape, baseline),
         chance=("",) * len(tasks),
         baseline=baseline,
+        documents=documents,
     )
     levels = grid.spread("chance", np.nan).astype(float)[anchor, np.arange(len(tasks))]
     object.__setattr__(panel, "chance", _chance(panel, levels))

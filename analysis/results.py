@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.documents import Documents
+from analysis.errors import BadResults as BadResults
 
 CELL_TEXT = (
     "cell", "label", "model", "prune_method", "pattern", "quant_method", "mask", "status",
@@ -40,10 +41,6 @@ STATUSES = ("done", "failed", "missing")
 MASKS = ("keep", "ignore", "none")
 _N_OF_M = re.compile(r"(\d+):(\d+)")
 _TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
-
-
-class BadResults(ValueError):
-    """A table of results that contradicts itself; the message names the rows and what is valid."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -96,10 +93,12 @@ class Results:
         object.__setattr__(self, "scores", scores.sort_values(order, ignore_index=True))
 
     def save(self, directory: Path) -> None:
-        """Write `cells.csv` and `scores.csv`, at full precision."""
+        """Write `cells.csv`, `scores.csv` and, if there are any, `documents.parquet`."""
         directory.mkdir(parents=True, exist_ok=True)
         self.cells.to_csv(directory / "cells.csv", index=False)
         self.scores.to_csv(directory / "scores.csv", index=False)
+        if self.documents:
+            self.documents.save(directory / "documents.parquet")
 
     @classmethod
     def load(cls, directory: Path) -> Results:
@@ -108,7 +107,12 @@ class Results:
         Raises:
             BadResults: if a file is absent or its content is refused.
         """
-        return cls(cells=_read(directory / "cells.csv"), scores=_read(directory / "scores.csv"))
+        documents = directory / "documents.parquet"
+        return cls(
+            cells=_read(directory / "cells.csv"),
+            scores=_read(directory / "scores.csv"),
+            documents=Documents.load(documents) if documents.is_file() else Documents(),
+        )
 
 
 def is_dense(cells: pd.DataFrame) -> pd.Series[bool]:

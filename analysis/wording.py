@@ -9,7 +9,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from analysis.compare import Pair, Verdict
+from analysis.compare import ALPHA, Pair, Verdict
+from analysis.equivalence import MARGIN
 from analysis.metrics import Array, Estimate
 from analysis.panel import Panel
 from analysis.summary import srcr_weight
@@ -125,9 +126,29 @@ def _against(verdict: Verdict, pair: Pair, names: Sequence[str], estimate: Estim
     told = f"{at}, {first} {verb} {plus_minus(*a)}{unit}, {second} {plus_minus(*b)}"
     if not np.isfinite(pair.z):
         return f"{told}: a standard error is missing, undecided."
+    how = _how(pair)
     if not pair.decided:
-        return f"{told}: they cannot be told apart (z = {pair.z:.1f}), undecided."
-    return f"{told}: {SCOPE}, {first} is better by {pair.z:.1f} standard errors."
+        near = _near(pair)
+        return f"{told}: they cannot be told apart (z = {pair.z:.1f}{how}), undecided.{near}"
+    return f"{told}: {SCOPE}, {first} is better by {pair.z:.1f} standard errors{how}."
+
+
+def _how(pair: Pair) -> str:
+    """What a paired test adds: that it is one, and the difference with its interval."""
+    if not pair.paired:
+        return ""
+    low, high = pair.interval.low, pair.interval.high
+    return f", document by document; difference {pair.difference:.3f}, 95 % {low:.3f} to {high:.3f}"
+
+
+def _near(pair: Pair) -> str:
+    """Whether an undecided pair differs by less than matters; no decision is no such proof."""
+    if not np.isfinite(pair.equivalent):
+        return ""
+    p = "p < 0.001" if pair.equivalent < 0.001 else f"p = {pair.equivalent:.3f}"
+    if pair.equivalent <= ALPHA:
+        return f" They differ by less than {MARGIN:g} (two one-sided tests, {p})."
+    return f" Nor is it shown that they differ by less than {MARGIN:g} ({p})."
 
 
 def _flags(panel: Panel, rows: Iterable[int]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeper.errors import DamagedOutput
@@ -20,6 +21,7 @@ Spec = Mapping[str, Any]
 Json = Mapping[str, Any]
 Row = dict[str, Any]
 
+DOCUMENTS = "documents.parquet"
 ROLES = ("convert", "prune", "quantize", "measure", "evaluate")
 
 
@@ -54,6 +56,10 @@ class Reads(Protocol):
         """The ``failure.json`` of a stage whose cell is at fault."""
         ...
 
+    def path(self, spec: Spec) -> Path:
+        """Where the output of a stage is."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageOutcome:
@@ -63,6 +69,7 @@ class StageOutcome:
         task: the task of an evaluation, else "".
         result, manifest, failure: the store's answers.
         damage: what is wrong with its output, which then counts as absent.
+        documents: where its scores of single documents are, if it wrote any.
     """
 
     kind: str
@@ -72,6 +79,7 @@ class StageOutcome:
     manifest: Json | None = None
     failure: Json | None = None
     damage: str = ""
+    documents: Path | None = None
 
     @property
     def name(self) -> str:
@@ -187,7 +195,9 @@ def _read(spec: Spec, store: Reads) -> StageOutcome:
     except DamagedOutput as damage:
         return replace(known, damage=str(damage))
     failure = store.failure(spec) if result is None else None
-    return replace(known, result=result, manifest=manifest, failure=failure)
+    kept = DOCUMENTS in (manifest or {}).get("files", {})
+    documents = store.path(spec) / DOCUMENTS if kept else None
+    return replace(known, result=result, manifest=manifest, failure=failure, documents=documents)
 
 
 def _order(stage: StageOutcome) -> tuple[int, str]:
@@ -214,15 +224,24 @@ def score_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
 
 
 def results(outcomes: Sequence[CellOutcome]) -> Results:
-    """Both tables as the value that `analysis` works on (imports pandas)."""
+    """The tables and where the documents are: what `analysis` works on (imports pandas)."""
     import pandas as pd
 
     from analysis import results as tables
+    from analysis.documents import Documents
 
     scored = score_rows(outcomes)
     # A table without rows has no columns of its own, and no scores yet is no error.
     scores = pd.DataFrame(scored, columns=None if scored else list(tables.SCORE_REQUIRED))
-    return tables.Results(cells=pd.DataFrame(cell_rows(outcomes)), scores=scores)
+    paths = {
+        (outcome.key, stage.task): stage.documents
+        for outcome in outcomes
+        for stage in outcome.stages
+        if stage.documents is not None and stage.task in outcome.scores
+    }
+    return tables.Results(
+        cells=pd.DataFrame(cell_rows(outcomes)), scores=scores, documents=Documents(paths)
+    )
 
 
 def _cell_row(outcome: CellOutcome) -> Row:

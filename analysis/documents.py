@@ -1,0 +1,116 @@
+"""Scores of single documents, read when they are first asked for.
+
+One table per cell and task, as an evaluation writes it: doc_id, doc_hash, target_hash and
+one column per metric (a perplexity has two: `<metric>.sum`, a log-likelihood, and
+`<metric>.weight`). `subtask` is optional and names the part of the task a document is from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import BadResults
+from analysis.metrics import Array
+
+IDENTITY = ("doc_id", "doc_hash", "target_hash")
+SUBTASK = "subtask"
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """One task's documents under one cell, in the order of their ids; n documents.
+
+    Attributes:
+        identity: (n,) what a document is: its id, its text and its target.
+        numerator: (n,) the score, or the log-likelihood of a perplexity.
+        weight: (n,) 1, or the words or bytes of a perplexity.
+        subtask: (n,) the part of the task that it is from; "" where a task has no parts.
+    """
+
+    identity: tuple[tuple[object, ...], ...]
+    numerator: Array
+    weight: Array
+    subtask: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Documents:
+    """The documents of a sweep by (cell, task): a parquet file or a table for each."""
+
+    sources: Mapping[Key, Path | pd.DataFrame] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.sources)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self.sources)
+
+    def table(self, cell: str, task: str) -> pd.DataFrame | None:
+        """Everything known of the documents of one cell and task; None without any.
+
+        Raises:
+            BadResults: the file is no parquet table or lacks the identity of a document.
+        """
+        source = self.sources.get((cell, task))
+        if source is None:
+            return None
+        table = source if isinstance(source, pd.DataFrame) else _read(source)
+        if absent := [name for name in IDENTITY if name not in table]:
+            raise BadResults(f"the documents of {cell}, {task} lack {', '.join(absent)}; "
+                               f"each needs {', '.join(IDENTITY)}")  # fmt: skip
+        if table["doc_id"].duplicated().any():
+            raise BadResults(f"documents of {cell}, {task} appear twice")
+        return table.sort_values("doc_id", ignore_index=True)
+
+    def save(self, path: Path) -> None:
+        """Write all tables into one parquet file."""
+        tables = ((key, self.table(*key)) for key in self.sources)
+        rows = [t.assign(cell=key[0], task=key[1]) for key, t in tables if t is not None]
+        pd.concat(rows, ignore_index=True).to_parquet(path, index=False)
+
+    @classmethod
+    def load(cls, path: Path) -> Documents:
+        """Read what `save` wrote; columns that a task does not have are dropped from it."""
+        groups = _read(path).groupby(["cell", "task"], sort=False)
+        return cls({
+            (str(cell), str(task)): part.drop(columns=["cell", "task"]).dropna(axis=1, how="all")
+            for (cell, task), part in groups
+        })  # fmt: skip
+
+    def scored(self, cell: str, task: str, metric: str) -> Scored | None:
+        """The documents by one metric; None where this metric has no number per document."""
+        table = self.table(cell, task)
+        columns = None if table is None else _columns(table, metric)
+        if table is None or columns is None or not len(table):
+            return None
+        numerator, weight = columns
+        if not (np.isfinite(numerator).all() and np.isfinite(weight).all()):
+            return None
+        return Scored(
+            identity=tuple(table[list(IDENTITY)].itertuples(index=False, name=None)),
+            numerator=numerator,
+            weight=weight,
+            subtask=tuple(table[SUBTASK] if SUBTASK in table else [""] * len(table)),
+        )
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as broken:
+        raise BadResults(f"{path} cannot be read as documents: {broken}") from broken
+
+
+def _columns(table: pd.DataFrame, metric: str) -> tuple[Array, Array] | None:
+    parts = (f"{metric}.sum", f"{metric}.weight")
+    names = parts if parts[0] in table else (metric,)
+    if not all(name in table and pd.api.types.is_numeric_dtype(table[name]) for name in names):
+        return None
+    values = [table[name].to_numpy(dtype=float) for name in names]
+    return values[0], values[1] if len(values) > 1 else np.ones(len(table))

@@ -26,37 +26,47 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
     record = request.sweep.load()
     outcomes = collect.collect(record, request.store)
     asked = [outcome for outcome in outcomes if outcome.key in keys]
-    files = report(request, outcomes) if any(o.scores for o in outcomes) else {}
+    scored = any(outcome.scores for outcome in outcomes)
+    files, verdicts = report(request, outcomes) if scored else ({}, [])
     tracked = sync(request, record)
     request.answer(
         {
             "name": request.sweep.name,
             "cells": [cell_state(outcome) for outcome in asked],
             "ended": dict(ended),
+            "verdicts": verdicts,
             "report": {name: str(path) for name, path in files.items()},
             "tracking": tracked,
         },
-        _text(asked, ended, files, tracked),
+        _text(asked, ended, verdicts, files, tracked),
     )
     return 0 if all(outcome.status == "done" for outcome in asked) else 1
 
 
-def report(request: Request, outcomes: Sequence[CellOutcome]) -> dict[str, Path]:
-    """Write the sweep's report; name of each file -> its path.
+def report(
+    request: Request, outcomes: Sequence[CellOutcome]
+) -> tuple[dict[str, Path], list[str]]:
+    """Write the sweep's report; (name of each file -> its path, the verdicts in words).
 
     Raises:
         IsorateError: the results cannot be reported, and why.
     """
+    from analysis.compare import verdicts
+    from analysis.panel import panels
     from analysis.report import write_report
     from analysis.results import BadResults
+    from analysis.wording import conclusion
 
     try:
-        return write_report(
-            collect.results(outcomes),
+        results = collect.results(outcomes)
+        files = write_report(
+            results,
             request.sweep.report,
             title=request.sweep.name,
             provenance=provenance.of(request, outcomes),
         )
+        words = [conclusion(p, verdict) for p in panels(results) for verdict in verdicts(p)]
+        return files, words
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
 
@@ -121,6 +131,7 @@ def states(outcomes: Sequence[CellOutcome], running: Mapping[str, str] | None = 
 def _text(
     asked: Sequence[CellOutcome],
     ended: Mapping[str, str],
+    verdicts: Sequence[str],
     files: Mapping[str, Path],
     tracked: Mapping[str, Any],
 ) -> str:
@@ -128,6 +139,8 @@ def _text(
     if ended:
         lines += ["", "Ended for a reason outside the cell; run again to go on:"]
         lines += sorted({f"  {why}" for why in ended.values()})
+    if verdicts:
+        lines += ["", *verdicts]
     if "report.html" in files:
         lines += ["", f"Report: {files['report.html']}"]
     if tracked.get("problem"):

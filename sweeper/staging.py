@@ -319,8 +319,6 @@ def _reachable(cells: Iterable[PlannedCell], stages: Mapping[str, Stage]) -> dic
 
 
 def _check_tasks(section: Frozen) -> None:
-    if not section["names"]:
-        raise BadInput("tasks.names", "[]", "at least one task is needed.")
     inputs.check_choice("tasks.backend", section["backend"], ("hf",))
     inputs.check_choice("tasks.dtype", section["dtype"], inputs.DTYPES)
     for name in ("batch_size", "limit", "block", "max_gen_toks"):

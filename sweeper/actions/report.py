@@ -9,9 +9,13 @@ from sweeper.actions import Request
 def perform(request: Request) -> int:
     """Write the report of a recorded sweep and print its verdicts."""
     outcomes = collect.collect(request.sweep.load(), request.store)
-    files = conclude.report(request, outcomes)
+    files, verdicts = conclude.report(request, outcomes)
     request.answer(
-        {"name": request.sweep.name, "report": {name: str(path) for name, path in files.items()}},
-        f"Report: {files['report.html']}",
+        {
+            "name": request.sweep.name,
+            "verdicts": verdicts,
+            "report": {name: str(path) for name, path in files.items()},
+        },
+        "\n".join([*verdicts, "", f"Report: {files['report.html']}"]),
     )
     return 0

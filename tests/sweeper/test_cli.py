@@ -150,7 +150,6 @@ def test_tab_completion_with_and_without_a_verb(isorate, line, expected):
         (["quant.bits=4,5"], ["quant.bits=5", "valid: 2, 3, 4, 8"]),
         (["quant.bits=four"], ["quant.bits", "four"]),
         (["tasks.names=[demo_agreemant]"], ["tasks.names", "demo_agreement"]),
-        (["tasks.names=[]"], ["tasks.names"]),
         (["prune=wandaa"], ["prune", "sparsegpt"]),
         (["prune.sparsty=25"], ["sparsty", "prune.sparsity"]),
         (["nonsense=1"], ["nonsense", "valid:", "prune"]),

@@ -34,10 +34,19 @@ _CLAIM_STALE_S = 600.0
 
 @dataclass(frozen=True, kw_only=True)
 class Element:
-    """One SLURM job of a submission: its id ("12", "12_3"), its stages, where its log is."""
+    """One SLURM job of a submission.
+
+    Attributes:
+        job: SLURM's id: "12", "12_3".
+        keys: its stages, parents before children.
+        seconds: expected.
+        submission, submitted: which one, and when (seconds since the epoch).
+        log: what it printed.
+    """
 
     job: str
     keys: tuple[str, ...]
+    seconds: float
     submission: str
     submitted: float
     log: Path
@@ -84,11 +93,13 @@ def elements(sweep: Path, records: list[Json]) -> list[Element]:
         submitted = datetime.fromisoformat(record["created"]).timestamp()
         folder = sweep / "jobs" / record["submission"]
         for array in record["arrays"]:
-            for job, keys in zip(array["jobs"], array["units"], strict=False):
+            parts = zip(array["jobs"], array["units"], array["seconds"], strict=False)
+            for job, keys, seconds in parts:
                 found.append(
                     Element(
                         job=job,
                         keys=tuple(keys),
+                        seconds=seconds,
                         submission=record["submission"],
                         submitted=submitted,
                         log=folder / f"{job}_0_log.err",

@@ -89,6 +89,7 @@ class JobTable:
         note: what could not be found out; empty if nothing.
         known: whether SLURM (its accounting or its queue) answered.
         gpu_hours: of all jobs of the sweep so far.
+        eta_s: seconds until the last job ends if as many run as now; None if none runs.
         rounds: what the repair-and-collect jobs did, the oldest first.
     """
 
@@ -96,21 +97,8 @@ class JobTable:
     note: str = ""
     known: bool = True
     gpu_hours: float = 0.0
+    eta_s: float | None = None
     rounds: Sequence[Json] = ()
-
-    def eta_s(self, seconds: Mapping[str, float]) -> float | None:
-        """Seconds until the last job ends, at today's pace; None if nothing runs.
-
-        Args:
-            seconds: stage key -> expected seconds.
-        """
-        live = {key: state for key, state in self.stages.items() if state.live}
-        running = {state.job for state in live.values() if state.state == "running"}
-        work = sum(
-            max(0.0, seconds.get(key, 0.0) - (s.elapsed_s if s.state == "running" else 0.0))
-            for key, s in live.items()
-        )
-        return work / len(running) if running else None
 
 
 def table(sweep: Path, store: Store) -> JobTable:
@@ -136,8 +124,17 @@ def table(sweep: Path, store: Store) -> JobTable:
         note=answer.note,
         known=answer.answered,
         gpu_hours=sum(row.gpu_hours for rows in answer.rows.values() for row in rows),
+        eta_s=_eta_s(states, {element.job: element.seconds for element in latest.values()}),
         rounds=records.rounds(sweep),
     )
+
+
+def _eta_s(states: Mapping[str, JobState], seconds: Mapping[str, float]) -> float | None:
+    """The work left in live jobs, shared by those that run."""
+    live = {state.job: state for state in states.values() if state.live}
+    running = {state.job: state.elapsed_s for state in states.values() if state.state == "running"}
+    left = sum(max(0.0, seconds[job] - running.get(job, 0.0)) for job in live)
+    return left / len(running) if running else None
 
 
 def _listed(store: Store) -> tuple[set[str], set[str]]:

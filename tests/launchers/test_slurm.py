@@ -510,16 +510,15 @@ def test_shape_counts_jobs_and_hours(slurm: FakeSlurm, rig: SlurmRig) -> None:
 
 
 def test_the_eta_is_the_work_left_over_the_jobs_that_run(slurm: FakeSlurm, rig: SlurmRig) -> None:
-    stages = [rig.make(f"p{n}") for n in range(4)]
+    stages = [rig.make(f"p{n}", estimate_s=100.0) for n in range(4)]
     rig.run(stages)
-    seconds = {s["key"]: 100.0 for s in stages}
-    assert rig.table().eta_s(seconds) is None
+    assert rig.table().eta_s is None
     for stage in stages[:2]:
         job = rig.state(stage).job
         slurm.change(job, state="RUNNING")
         path = records.attempt_file(rig.sweep.path, stage["key"], job, 0)
         records.write(path, {"job": job, "restart": 0, "started": records.now(), "log": ""})
-    assert rig.table().eta_s(seconds) == pytest.approx(200.0)
+    assert rig.table().eta_s == pytest.approx(200.0)
 
 
 def test_one_submission_at_a_time(slurm: FakeSlurm, rig: SlurmRig, monkeypatch: Any) -> None:

@@ -1,0 +1,102 @@
+"""A real sweep of a tiny model: the cluster scores what the local launcher scores, to the byte."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launchers import slurm_records as records
+from sweeper.sweep import Sweep
+from tests import tiny
+from tests.slurm.conftest import Cluster
+
+SMALL = [
+    "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", "hydra.launcher.cpus_per_task=1",
+    "hydra.launcher.mem_gb=2", "hydra.launcher.timeout_min=10", "hydra.launcher.collect=[report]",
+    "hydra.launcher.kinds={round:{gpus_per_node:0,cpus_per_task:1,mem_gb:2,timeout_min:10}}",
+    "hydra.launcher.array_parallelism=2",
+]  # fmt: skip
+
+
+def isorate(verb: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "sweeper", verb, "name=tiny", f"home={home}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def results(home: Path) -> dict[str, Any]:
+    """Every result of a home, as bytes; `measure` and `evaluate` hold what tables are made of."""
+    paths = sorted((home / "store").glob("*/*/result.json"))
+    return {f"{p.parent.parent.name}/{p.parent.name}": p.read_bytes() for p in paths}
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny.make(folder / "model")
+    tiny.text(folder / "text.txt")
+    return [
+        "model=custom", f"model.id={folder}/model", "model.group_size=64",
+        "prune.sparsity=0,50", "quant.bits=16,4", "calibration.name=t",
+        f"calibration.path={folder}/text.txt", "calibration.samples=4", "calibration.length=64",
+        "tasks.names=[demo_agreement]", "tasks.limit=16", "tracking.enabled=false",
+    ]  # fmt: skip
+
+
+def test_the_cluster_and_this_machine_agree(
+    cluster: Cluster, grid: list[str], tmp_path: Path
+) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    submitted = isorate("run", there, *grid, *SMALL)
+    assert "submitted 11 stages as 5 jobs in 2 arrays" in submitted.stderr, submitted.stderr
+    local = isorate("run", here, *grid, "hydra.launcher.workers=1")
+    assert local.returncode == 0, local.stderr
+    sweep = Sweep(there, "tiny")
+    _until_round(sweep, cluster)
+    (done,) = records.rounds(sweep.path)
+    assert done["verbs"] == {"report": 0}
+    assert results(there) == results(here)
+    assert len(results(here)) == 11
+    assert isorate("status", there).returncode == 0
+    tables = ("data/scores.csv", "data/retention.csv", "tables/tcr.csv", "tables/equal_tcr_sr1.csv")
+    for name in tables:
+        both = [(home / "sweeps" / "tiny" / "report" / name).read_bytes() for home in (there, here)]
+        assert both[0] == both[1], name
+    again = isorate("run", there, *grid, *SMALL)
+    assert again.returncode == 0
+    assert "nothing to submit" in again.stderr
+
+
+def _until_round(sweep: Sweep, cluster: Cluster) -> None:
+    import time
+
+    for _ in range(240):
+        found = records.rounds(sweep.path)
+        if found and "verbs" in found[-1]:
+            return
+        time.sleep(1)
+    raise AssertionError(cluster.run("squeue") + json.dumps(records.rounds(sweep.path)))
+
+
+def test_a_cancelled_sweep_is_cancelled_from_anywhere(
+    cluster: Cluster, grid: list[str], tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    held = [*SMALL, "+hydra.launcher.additional_parameters.hold=true"]
+    isorate("run", home, *grid, *held)
+    assert cluster.run("squeue", "-h", "-r").count("isorate") >= 5
+    done = isorate("cancel", home, "output=json")
+    assert len(json.loads(done.stdout)["cancelled"]) == 6, done.stderr
+    assert not cluster.run("squeue", "-h", "-r", "-t", "PD,R")
+
+
+def test_what_the_cluster_cannot_do_is_refused(
+    cluster: Cluster, grid: list[str], tmp_path: Path
+) -> None:
+    refused = isorate("run", tmp_path / "home", *grid, *SMALL, "hydra.launcher.partition=gpux")
+    assert refused.returncode == 2
+    assert "hydra.launcher.partition=gpux: valid: gpu, preempt." in refused.stderr

@@ -51,9 +51,7 @@ def test_what_the_data_cannot_decide_is_undecided(published) -> None:
     panel = panels(published)[0]
     verdict = at(panel, Fraction(1, 2))
     assert named(panel, verdict.best) == ["8bit", "LLM.int8"]
-    assert "cannot be told from LLM.int8: undecided; worse: 50%" in conclusion(
-        panel, verdict
-    )
+    assert "cannot be told from LLM.int8: undecided; worse: 50%" in conclusion(panel, verdict)
     assert "they cannot be told apart (z = 0.5), undecided." in sentences(panel, verdict)[0]
 
 

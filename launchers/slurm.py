@@ -6,11 +6,7 @@ submission repairs what ended for reasons outside its cell and collects the resu
 
 from __future__ import annotations
 
-import logging
-import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +18,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from launchers import slurm_preflight as preflight
 from launchers import slurm_records as records
 from launchers.base import Observer, Outcome, StageOutcome
-from launchers.schedule import closure, missing
+from launchers.schedule import closure
 from launchers.slurm_arrays import Array, arrays
-from launchers.slurm_commands import SlurmError, patiently, run
+from launchers.slurm_commands import patiently, run
 from launchers.slurm_job import StageJob
+from launchers.slurm_known import reliable, settled
 from launchers.slurm_resources import ROUND, Requests, Resources, model_parameters
 from launchers.slurm_round import VERBS, Round, judge
 from launchers.slurm_shape import Shape, shape
@@ -37,6 +34,7 @@ from launchers.slurm_submit import (
     prepared,
     unanswered,
 )
+from launchers.slurm_todo import Submitting, Todo, lacking, sort_out
 from launchers.slurm_units import PACKS, Unit, pack
 from sweeper.errors import BadInput, one_of
 from sweeper.store import Spec, Store
@@ -44,9 +42,6 @@ from sweeper.sweep import Sweep
 
 _RETRY = {"rounds": 3, "restarts": 20, "memory_factor": 1.5}
 _CLAIM_WAIT_S = 60.0
-_LAG_S = 30.0
-
-log = logging.getLogger(__name__)
 
 
 def _ignore(_spec: Spec) -> None:
@@ -189,15 +184,14 @@ class SlurmLauncher(Launcher):
         store.check()
         sweep = Sweep(store.home, logs.parent.name)
         with records.claim(sweep.path, wait_s=_CLAIM_WAIT_S, say=observer.say):
-            known = patiently(lambda: _reliable(sweep, store), self._patience_s, observer.say)
-            todo = self._todo(stages, store, known, {})
-            relevant = todo.outcomes.keys() | todo.needed.keys()
-            observer.begin([s for k, s in todo.specs.items() if k in relevant], todo.outcomes)
+            known = patiently(lambda: reliable(sweep, store), self._patience_s, observer.say)
+            todo = sort_out(stages, store, known, {})
+            observer.begin(todo.relevant, todo.outcomes)
             try:
                 if todo.needed:
                     self._submit(todo, store, sweep, number=0, memory={}, say=observer.say)
                 else:
-                    observer.say(_nothing_to_submit(todo))
+                    observer.say(todo.nothing())
             finally:
                 observer.close()
         return Outcome(stages=todo.outcomes)
@@ -218,14 +212,14 @@ class SlurmLauncher(Launcher):
             record = submitted[after]
             number = int(record["round"].get("number", 0))
             left = int(self._retry["rounds"]) - number
-            known = _settled(sweep, store, record["round"]["dependency"])
+            known = settled(sweep, store, record["round"]["dependency"])
             verdict = judge(
                 known.stages, record["memory"],
                 memory_factor=float(self._retry["memory_factor"]), left=left,
             )  # fmt: skip
             specs = sweep.load()["stages"]
             wanted = [specs[key] for key in record["wanted"] if key in specs]
-            todo = self._todo(wanted, store, known, verdict.given_up)
+            todo = sort_out(wanted, store, known, verdict.given_up)
             again = sorted(todo.needed) if left > 0 else []
             if again:
                 self._submit(
@@ -233,35 +227,9 @@ class SlurmLauncher(Launcher):
                 )
             return {"resubmitted": again, "given_up": dict(verdict.given_up)}
 
-    def _todo(
-        self, stages: Sequence[Spec], store: Store, known: JobTable, given_up: Mapping[str, str]
-    ) -> _Todo:
-        """What has to be submitted now, and what became of the rest."""
-        specs = closure(stages)
-        needed = missing(stages, lambda spec, bulk: store.present(spec, bulk=bulk))
-        todo = _Todo(specs, live={k: s.job for k, s in known.stages.items() if s.live})
-        for key in specs:
-            if key not in needed:
-                todo.outcomes[key] = StageOutcome(state="done")
-            elif key in todo.live:
-                todo.outcomes[key] = StageOutcome(state="queued", reason=f"job {todo.live[key]}")
-            elif failure := store.failure(specs[key]):
-                todo.outcomes[key] = StageOutcome(state="failed", reason=failure["message"])
-            elif key in given_up:
-                todo.outcomes[key] = StageOutcome(state="ended", reason=given_up[key])
-            elif blocker := todo.blocker(key):
-                todo.outcomes[key] = StageOutcome(state="blocked", reason=blocker)
-            else:
-                todo.needed[key] = needed[key]
-        wanted = {spec["key"] for spec in stages}
-        for key in set(specs) - wanted - set(needed):
-            del todo.outcomes[key]
-        todo.wanted = [key for key in specs if key in wanted]
-        return todo
-
     def _submit(
         self,
-        todo: _Todo,
+        todo: Todo,
         store: Store,
         sweep: Sweep,
         *,
@@ -297,7 +265,7 @@ class SlurmLauncher(Launcher):
             f"{len(planned)} arrays; `isorate status name={sweep.name}` follows them"
         )
 
-    def _arrays(self, todo: _Todo, memory: Mapping[str, float], largest: int) -> list[Array]:
+    def _arrays(self, todo: Todo, memory: Mapping[str, float], largest: int) -> list[Array]:
         sizes = model_parameters(todo.specs)
 
         def request(spec: Spec) -> Resources:
@@ -359,9 +327,7 @@ class SlurmLauncher(Launcher):
                 "assumed"), as `sweeper.cost` makes them; without them, and where they are
                 only assumed, a job counts with the time that it asks for.
         """
-        specs = closure(stages)
-        todo = _Todo(specs, live={})
-        todo.needed = missing(stages, lambda spec, bulk: store.present(spec, bulk=bulk))
+        todo = lacking(stages, store)
         return shape(self._arrays(todo, {}, largest=1001), estimates or {}, self._parallelism)
 
     # --- afterwards ----------------------------------------------------------------------
@@ -388,90 +354,6 @@ class SlurmLauncher(Launcher):
         if live:
             run("scancel", *live)
         return [*ghosts, *live]
-
-
-class Submitting:
-    """An observer of a submission: one line for what is there, one for what was submitted."""
-
-    def __init__(self, title: str) -> None:
-        """``title`` heads what it says."""
-        self._title = title
-
-    def begin(self, stages: Sequence[Spec], known: Mapping[str, StageOutcome]) -> None:
-        """Say how many stages there are, and what became of them so far."""
-        states = Counter(outcome.state for outcome in known.values())
-        parts = [f"{count} {state}" for state, count in sorted(states.items())]
-        log.info("%s: %d stages (%s)", self._title, len(stages), ", ".join(parts) or "all to do")
-
-    def started(self, spec: Spec, where: str) -> None:
-        """Does not happen here."""
-
-    def progress(self, spec: Spec, fraction: float, note: str) -> None:
-        """Does not happen here."""
-
-    def ended(self, spec: Spec, outcome: StageOutcome) -> None:
-        """Does not happen here."""
-
-    def say(self, message: str) -> None:
-        """Log it."""
-        log.info("%s", message)
-
-    def close(self) -> None:
-        """Nothing to add."""
-
-
-class _Todo:
-    """The stages of one submission, sorted out; filled by the launcher."""
-
-    def __init__(self, specs: Mapping[str, Spec], live: Mapping[str, str]) -> None:
-        self.specs, self.live = specs, live
-        self.needed: dict[str, bool] = {}
-        self.outcomes: dict[str, StageOutcome] = {}
-        self.wanted: list[str] = []
-
-    def blocker(self, key: str) -> str:
-        """Why a stage cannot come about: a parent that will not; "" if nothing is in its way."""
-        for parent in self.specs[key].get("parents", {}).values():
-            outcome = self.outcomes.get(parent["key"])
-            if outcome is not None and outcome.state in ("failed", "ended", "blocked"):
-                return f"its {parent['kind']} stage did not come about: {outcome.reason}"
-        return ""
-
-
-def _reliable(sweep: Sweep, store: Store) -> JobTable:
-    """The table, but only if SLURM answers: else what runs already would be submitted twice."""
-    cancel_ghosts(unanswered(records.submissions(sweep.path)))
-    known = table(sweep.path, store)
-    if not known.known:
-        raise SlurmError(known.note)
-    return known
-
-
-def _settled(sweep: Sweep, store: Store, dependency: str) -> JobTable:
-    """The table once accounting has caught up with the jobs that a round has waited for.
-
-    They are over, or the round would not run; accounting may lag behind. What it still
-    takes for alive after a while is lost.
-    """
-    over = set(dependency.split(":")[1:])
-    until = time.monotonic() + _LAG_S
-    while True:
-        known = _reliable(sweep, store)
-        late = {k for k, s in known.stages.items() if s.live and s.job.split("_")[0] in over}
-        if not late or time.monotonic() > until:
-            break
-        time.sleep(1.0)
-    lost = {
-        key: replace(known.stages[key], state="ended", cause="lost", again=True,
-                     reason="its job is over, and SLURM's accounting does not say how")
-        for key in late
-    }  # fmt: skip
-    return replace(known, stages={**known.stages, **lost})
-
-
-def _nothing_to_submit(todo: _Todo) -> str:
-    queued = sum(outcome.state == "queued" for outcome in todo.outcomes.values())
-    return f"nothing to submit; {queued} stages are queued or running"
 
 
 def _device(asked: Resources) -> str:

@@ -18,7 +18,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _STYLE = {
     "svg.hashsalt": "isorate", "text.parse_math": False,
-    "svg.fonttype": "path", "font.size": 9, "axes.titlesize": 10,
+    "svg.fonttype": "path", "pdf.fonttype": 42, "font.size": 9, "axes.titlesize": 10,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "grid.color": "#e6e6e6", "grid.linewidth": 0.7, "axes.axisbelow": True,
     "legend.frameon": False, "legend.fontsize": 8, "errorbar.capsize": 0, "lines.markersize": 5,
@@ -35,6 +35,7 @@ class Figure:
         model: the model it shows.
         caption: what it shows and what it leaves out.
         svg: the drawing, deterministic.
+        pdf: the same for a paper, text as text.
         png: the same at 160 dots per inch.
         definition: the definition of Sr that it is drawn for, if for one.
     """
@@ -43,6 +44,7 @@ class Figure:
     model: str
     caption: str
     svg: bytes
+    pdf: bytes
     png: bytes
     definition: Definition | None = None
 
@@ -75,14 +77,16 @@ def settle(drawing: Any) -> None:
 
 def finished(drawing: Any, name: str, model: str, caption: str,
               definition: Definition | None = None) -> Figure:  # fmt: skip
-    """Save a drawing in both formats, without dates or program names."""
+    """Save a drawing in all formats, without dates or program names."""
     settle(drawing)
-    svg, png = io.BytesIO(), io.BytesIO()
+    svg, pdf, png = io.BytesIO(), io.BytesIO(), io.BytesIO()
     drawing.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    nobody = {"CreationDate": None, "Creator": None, "Producer": None}
+    drawing.savefig(pdf, format="pdf", metadata=nobody)
     drawing.savefig(png, format="png", dpi=160, metadata={"Software": None},
                     pil_kwargs={"compress_level": 4})  # fmt: skip
     return Figure(name=f"{name}_{slug(model)}", model=model, caption=caption, svg=svg.getvalue(),
-                  png=png.getvalue(), definition=definition)  # fmt: skip
+                  pdf=pdf.getvalue(), png=png.getvalue(), definition=definition)  # fmt: skip
 
 
 def points(axes: Any, rows: pd.DataFrame, x: str, y: str, colour: str, marker: str, label: str,

@@ -53,7 +53,7 @@ class ModelFindings:
 def write_report(
     results: Results, out: Path, *, title: str, provenance: Mapping[str, object]
 ) -> dict[str, Path]:
-    """Write the page, the tables (CSV, Markdown, LaTeX), the figures (SVG, PNG) and the data.
+    """Write the page, the tables (CSV, Markdown, LaTeX), the figures (SVG, PDF, PNG) and the data.
 
     Each file is replaced in one step and the page comes last, so a reader never meets half
     a file. Files of an earlier report that this one does not have are removed; nothing else
@@ -72,13 +72,7 @@ def write_report(
     groups = panels(results)
     tables, figures = all_tables(groups, results.cells), all_figures(groups)
     files: dict[str, bytes] = {}
-    for table in tables:
-        files[f"tables/{table.name}.csv"] = render.to_csv(table).encode()
-        files[f"tables/{table.name}.md"] = render.to_markdown(table).encode()
-        files[f"tables/{table.name}.tex"] = render.to_latex(table).encode()
-    for figure in figures:
-        files[f"figures/{figure.name}.svg"] = figure.svg
-        files[f"figures/{figure.name}.png"] = figure.png
+    files |= contents(tables, figures)
     files["data/cells.csv"] = results.cells.to_csv(index=False, lineterminator="\n").encode()
     files["data/scores.csv"] = results.scores.to_csv(index=False, lineterminator="\n").encode()
     long = retention_table(groups)
@@ -86,7 +80,21 @@ def write_report(
     files[INDEX] = _index(title, provenance, sorted([*files, INDEX, PAGE]))
     files[PAGE] = html(results, title=title, provenance=provenance, groups=groups,
                        tables=tables, figures=figures).encode()  # fmt: skip
-    return _written(files, out)
+    return written(files, out)
+
+
+def contents(tables: Sequence[Table], figures: Sequence[Figure]) -> dict[str, bytes]:
+    """The files of tables (CSV, Markdown, LaTeX) and figures (SVG, PDF, PNG) by their name."""
+    files: dict[str, bytes] = {}
+    for table in tables:
+        files[f"tables/{table.name}.csv"] = render.to_csv(table).encode()
+        files[f"tables/{table.name}.md"] = render.to_markdown(table).encode()
+        files[f"tables/{table.name}.tex"] = render.to_latex(table).encode()
+    for figure in figures:
+        files[f"figures/{figure.name}.svg"] = figure.svg
+        files[f"figures/{figure.name}.pdf"] = figure.pdf
+        files[f"figures/{figure.name}.png"] = figure.png
+    return files
 
 
 def html(
@@ -117,13 +125,13 @@ def html(
         ],
         figures={
             panel.model: [
-                (figure, _inline(figure, i))
+                (figure, inline(figure, i))
                 for i, figure in enumerate(figures)
                 if figure.model == panel.model
             ]
             for panel in groups
         },
-        provenance=_flat(provenance),
+        provenance=flat(provenance),
         shown=render.text,
     )
 
@@ -183,7 +191,7 @@ def _with_reason(name: str, reason: str) -> str:
     return f"{name} ({reason})" if reason else name
 
 
-def _inline(figure: Figure, index: int) -> Markup:
+def inline(figure: Figure, index: int) -> Markup:
     """The drawing for use inside a page: no prolog, and ids that no other drawing has."""
     svg = figure.svg.decode()
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
@@ -202,12 +210,13 @@ def _inline(figure: Figure, index: int) -> Markup:
     return Markup(svg.replace("<svg ", str(label), 1))
 
 
-def _flat(provenance: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
+def flat(provenance: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:
+    """A tree as sorted lines: dotted path and text."""
     lines: list[tuple[str, str]] = []
     for key in sorted(provenance, key=str):
         value = provenance[key]
         if isinstance(value, Mapping):
-            lines += _flat(value, f"{prefix}{key}.")
+            lines += flat(value, f"{prefix}{key}.")
         else:
             said = value if isinstance(value, str) else json.dumps(value, default=str)
             lines.append((f"{prefix}{key}", said))
@@ -219,7 +228,13 @@ def _index(title: str, provenance: Mapping[str, object], files: Sequence[str]) -
     return json.dumps(content, indent=1, sort_keys=True, default=str).encode() + b"\n"
 
 
-def _written(files: Mapping[str, bytes], out: Path) -> dict[str, Path]:
+def written(files: Mapping[str, bytes], out: Path) -> dict[str, Path]:
+    """Put files into a directory, each whole or not at all, and remove those of an earlier index.
+
+    Args:
+        files: name relative to `out` -> content, in order; `INDEX` among them.
+        out: the directory.
+    """
     stale = _earlier(out) - set(files)
     for name, content in files.items():
         path = out / name

@@ -311,6 +311,12 @@ class SlurmLauncher(Launcher):
         groups = preflight.site(self._patience_s, say)
         preflight.check(asked, groups)
         preflight.check_account(asked)
+        for kinds in {tuple(preflight.gpu_types(one, groups)) for one in asked if one.gpus}:
+            if len(kinds) > 1:
+                say(
+                    f"jobs may get GPUs of several types ({', '.join(kinds)}), and scores differ "
+                    f"in the last digits: pin one with hydra.launcher.gpu_type={kinds[0]}"
+                )
         if self._offline:
             preflight.check_offline(stages)
         store.check(round(sum(float(spec.get("bulk_bytes") or 0.0) for spec in stages)))

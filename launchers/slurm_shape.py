@@ -33,6 +33,18 @@ class Shape:
     sources: Mapping[str, int] = field(default_factory=dict)
     requests: Sequence[tuple[str, int]] = ()
 
+    def text(self) -> str:
+        """For people, as `isorate plan` shows it."""
+        words = {"measured": "measured", "scaled": "scaled from measured stages",
+                 "requested": "as requested, nothing is measured yet"}  # fmt: skip
+        hours = ", ".join(f"{count} jobs {words[name]}" for name, count in self.sources.items())
+        lines = [
+            f"Jobs:   {self.jobs} in {self.arrays} arrays, at most {self.widest} of one at a time",
+            f"Hours:  {self.gpu_hours:.1f} GPU hours, {self.cpu_hours:.1f} core hours ({hours})",
+        ]
+        lines += [f"        {count} x {asked}" for asked, count in self.requests]
+        return "\n".join(lines if self.jobs else ["Jobs:   none, all is done"])
+
 
 def shape(arrays: Sequence[Array], estimates: Mapping[str, Any], parallelism: int) -> Shape:
     """Count a submission up; see `Shape`."""

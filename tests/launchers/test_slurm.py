@@ -440,6 +440,13 @@ def test_offline_nodes_need_what_is_on_this_machine(slurm: FakeSlurm, rig: Slurm
     assert "export HF_HUB_OFFLINE=1" in script
 
 
+def test_several_types_of_gpu_are_said(slurm: FakeSlurm, rig: SlurmRig) -> None:
+    rig.run([rig.make("p")], gpus_per_node=1, partition="gpu,big")
+    assert any("several types (a10, a100)" in message for message in rig.ear.said)
+    rig.run([rig.make("q")], gpus_per_node=1, partition="gpu,big", gpu_type="a100")
+    assert sum("several types" in message for message in rig.ear.said) == 1
+
+
 def test_not_enough_room_for_the_checkpoints(slurm: FakeSlurm, rig: SlurmRig) -> None:
     with pytest.raises(BadInput, match="GB are needed"):
         rig.run([rig.make("p") | {"bulk_bytes": 1e18}])
@@ -500,6 +507,8 @@ def test_shape_counts_jobs_and_hours(slurm: FakeSlurm, rig: SlurmRig) -> None:
     rough = launcher.shape(stages, rig.store)
     assert (rough.jobs, rough.arrays, rough.gpu_hours) == (8, 3, 16.0)
     assert rough.sources == {"requested": 8}
+    assert "8 in 3 arrays" in rough.text()
+    assert "16.0 GPU hours" in rough.text()
     known = {s["key"]: Estimate(seconds=360.0, source="scaled") for s in stages}
     known[stages[0]["key"]] = Estimate(seconds=360.0, source="measured")
     fine = launcher.shape(stages, rig.store, known)

@@ -14,6 +14,7 @@ ROUND = "round"
 """The kind under which the repair-and-collect job finds its resources."""
 
 _SUMMED = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "signal_delay_s")
+_GPU_PLACE = ("gpu_type", "gres")
 _LONGEST_DELAY = 0.2  # of the time limit: a job must live to install its handler
 
 
@@ -64,8 +65,14 @@ class Resources:
 
     @property
     def place(self) -> tuple[object, ...]:
-        """What two stages must have in common to share a job."""
-        return tuple(getattr(self, f.name) for f in fields(self) if f.name not in _SUMMED)
+        """What two stages must have in common to share a job, beside the type of their GPUs."""
+        own = (f.name for f in fields(self) if f.name not in (*_SUMMED, *_GPU_PLACE))
+        return tuple(getattr(self, name) for name in own)
+
+    @property
+    def gpu_place(self) -> tuple[object, ...] | None:
+        """Which GPUs; None if it needs none."""
+        return tuple(getattr(self, name) for name in _GPU_PLACE) if self.gpus else None
 
     @property
     def gpus(self) -> int:
@@ -109,14 +116,20 @@ class Resources:
         }
 
 
+def may_share(several: Sequence[Resources]) -> bool:
+    """Whether stages with these requests may run in one job."""
+    gpu_places = {one.gpu_place for one in several} - {None}
+    return len({one.place for one in several}) == 1 and len(gpu_places) <= 1
+
+
 def joined(several: Sequence[Resources]) -> Resources:
     """The request of a job that carries out stages with these requests one after the other.
 
-    Each number is the largest of its kind; all must agree in `Resources.place`. The time
-    limit is the largest too: a job that runs into it goes on where it was.
+    Each number is the largest of its kind; they must be such that `may_share` holds. The
+    time limit is the largest too: a job that runs into it goes on where it was.
     """
-    first = several[0]
-    assert all(one.place == first.place for one in several)
+    assert may_share(several)
+    first = max(several, key=lambda one: one.gpus)
     memory = [one.mem_gb for one in several if one.mem_gb is not None]
     return replace(
         first,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from launchers.schedule import estimate
-from launchers.slurm_resources import Resources, joined
+from launchers.slurm_resources import Resources, joined, may_share
 from sweeper.store import Spec
 
 PACKS = ("cell", "stage")
@@ -99,8 +99,7 @@ def _fitting(
     """The group whole, or one by one if it may not or does not fit into one job."""
     requests = [request(specs[key]) for key in group]
     seconds = sum(estimate(specs[key]) for key in group)
-    one_place = len({one.place for one in requests}) == 1
-    if one_place and seconds <= _FULL * max(one.seconds for one in requests):
+    if may_share(requests) and seconds <= _FULL * max(one.seconds for one in requests):
         return [group]
     return [[key] for key in group]
 

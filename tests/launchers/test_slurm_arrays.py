@@ -112,6 +112,16 @@ def test_stages_of_different_places_are_not_packed(rig: SlurmRig) -> None:
     assert [array.resources.partition for array in planned] == ["gpu", "cpu"]
 
 
+def test_a_stage_without_a_gpu_rides_along_in_a_gpu_job(rig: SlurmRig) -> None:
+    def request(stage: Spec) -> Resources:
+        on_gpu = Resources(gpus_per_node=2, gpu_type="a100", mem_gb=8)
+        return Resources(mem_gb=16) if stage["kind"] == "score" else on_gpu
+
+    quantize = rig.make("q")
+    (array,) = plan([rig.score("t", quantize)], request=request)
+    assert array.resources == Resources(gpus_per_node=2, gpu_type="a100", mem_gb=16)
+
+
 def test_a_done_stage_is_no_dependency_and_a_live_one_is(rig: SlurmRig) -> None:
     prune = rig.make("p")
     quantize = rig.make("q", parents={"model": prune})

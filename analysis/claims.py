@@ -288,22 +288,36 @@ def averaged(
 
 
 def table(rows: Sequence[Row], name: str, caption: str) -> Table:
-    """The claims as a table."""
-    frame = pd.DataFrame([vars(row) for row in rows])
-    columns = (
-        Column(key="where", title="Where"),
-        Column(key="claim", title="Claimed"),
-        Column(key="reading", title="Tested as"),
-        Column(key="model", title="Model"),
-        Column(key="definition", title="By"),
-        Column(key="value", title="Recomputed", form="estimate"),
-        Column(key="p", title="p (Holm)", form="p"),
-        Column(key="verdict", title="Verdict"),
-        Column(key="note", title="Remark"),
-    )
+    """The claims as a table: one row per claim and model, by Sr2 and by Sr1 side by side."""
+    asked: dict[tuple[str, str], dict[str, object]] = {}
+    for row in rows:
+        shown = asked.setdefault((row.key, row.model), {
+            "key": row.key, "where": row.where, "claim": row.claim, "reading": row.reading,
+            "model": row.model, "note": row.note,
+        })  # fmt: skip
+        by = "sr1" if row.definition == NAMES["sr1"] else "sr2"
+        shown |= {f"{by}": row.value, f"{by}_stderr": row.stderr, f"{by}_p": row.p,
+                  f"{by}_verdict": row.verdict}  # fmt: skip
+        if by == "sr1" and row.note and row.note != shown["note"]:
+            shown["note"] = f"Sr2: {shown['note']}; Sr1: {row.note}"
+    keys = ["key", "where", "claim", "reading", "model", "note"]
+    keys += [f"{by}{part}" for by in ("sr2", "sr1") for part in ("", "_stderr", "_p", "_verdict")]
+    columns = [
+        Column(key="where", title="Where"), Column(key="claim", title="Claimed"),
+        Column(key="reading", title="Tested as"), Column(key="model", title="Model"),
+    ]  # fmt: skip
+    for by in ("sr2", "sr1"):
+        columns += [
+            Column(key=by, title=f"By {NAMES[by]}", form="estimate"),
+            Column(key=f"{by}_p", title="p (Holm)", form="p"),
+            Column(key=f"{by}_verdict", title="Verdict"),
+        ]
+    columns.append(Column(key="note", title="Remark"))
     notes = (
         "Family: all claims about one model under one definition of Sr; Holm's correction at "
         f'5 %, each test two-sided. "Around" and "little" mean within {MARGIN:g} of retention '
-        "(two one-sided tests). Verdicts hold for these checkpoints: errors are over documents.",
+        "(two one-sided tests). Verdicts hold for these checkpoints: errors are over documents. "
+        "A claim without Sr in it has one answer.",
     )
-    return Table(name=name, caption=caption, columns=columns, rows=frame, notes=notes)
+    return Table(name=name, caption=caption, columns=tuple(columns), notes=notes,
+                 rows=pd.DataFrame(list(asked.values()), columns=keys))  # fmt: skip

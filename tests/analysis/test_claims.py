@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from analysis import render
 from analysis.claims import Claim, Found, _tails, alone, answer, averaged, better, sr_of
 from analysis.delta import propagate
 from analysis.laborde import config, find
@@ -185,7 +186,11 @@ def test_a_shift_of_all_scores_moves_the_verdict() -> None:
     assert verdicts["gain-points", LLAMA, "Sr2"] == "fails"
 
 
-def test_the_table_says_how_claims_were_read() -> None:
+def test_the_table_has_both_definitions_in_a_row(told) -> None:
     table = claims_table(panels(laborde2025()))
-    assert len(table.rows) == len(rows(panels(laborde2025())))
+    assert len(table.rows) == len({(key, model) for key, model, _ in told})
+    row = table.rows[(table.rows["key"] == "optimum") & (table.rows["model"] == MISTRAL)].iloc[0]
+    assert row["sr2"] == told["optimum", MISTRAL, "Sr2"].value
+    assert row["sr1_stderr"] == told["optimum", MISTRAL, "Sr1"].stderr
     assert "Holm" in table.notes[0]
+    assert "-0.002 ± 0.003" in render.to_markdown(table).replace("\\", "")

@@ -1,0 +1,172 @@
+"""The tables, figures and claims of arXiv:2505.07289 as a directory to hold beside the paper.
+
+From published numbers, from a measured sweep, or from both: then side by side.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from analysis import laborde, render
+from analysis.audit import audit_table
+from analysis.beside import beside_table, versions
+from analysis.drawing import Figure
+from analysis.laborde_claims import claims_table
+from analysis.laborde_figures import NUMBERS, Side, figure
+from analysis.panel import Panel, panels
+from analysis.pooling import pooled
+from analysis.report import INDEX, contents, flat, inline, written
+from analysis.results import BadResults, Results
+from analysis.tables import Table
+
+PAGE = "index.html"
+TABLES = tuple(f"table{n}" for n in laborde.NUMBERS.values())
+FIGURES = tuple(f"fig{n}" for n in NUMBERS)
+ITEMS = ("claims", *TABLES, *FIGURES, "both", "audit")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One set of results that is held against the paper.
+
+    Attributes:
+        name: "published", or what a reader should call it, such as the sweep's name.
+        results: its cells and scores, by leaf task or by benchmark.
+        published: whether these are the paper's own numbers.
+    """
+
+    name: str
+    results: Results
+    published: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One thing of the paper, made again: its tables and figures."""
+
+    name: str
+    tables: tuple[Table, ...] = ()
+    figures: tuple[Figure, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """A source with its benchmarks put together."""
+
+    source: Source
+    results: Results
+    panels: Sequence[Panel]
+
+
+def items(sources: Sequence[Source], only: str | None = None) -> list[Item]:
+    """Everything that the sources can show, in the order of a reader's questions.
+
+    Args:
+        sources: one, or a measured one and the published one.
+        only: the name of one item; see `ITEMS`.
+
+    Raises:
+        BadResults: `only` is no item, or needs a source that is not given.
+    """
+    if only is not None and only not in ITEMS:
+        raise BadResults(f"there is no {only!r} to reproduce; valid: {', '.join(ITEMS)}")
+    read = [_read(source) for source in sources]
+    made = [item for item in _items(read, [only] if only else list(ITEMS))
+            if item.tables or item.figures]  # fmt: skip
+    if only and not made:
+        names = " and ".join(source.name for source in sources)
+        raise BadResults(f"{only} cannot be made from {names}: "
+                         f"{_NEEDS.get(only, 'no cell that it shows is there')}")  # fmt: skip
+    return made
+
+
+_NEEDS = {"both": "it needs a measured sweep and the published numbers",
+          "audit": "it is about the published numbers"}  # fmt: skip
+
+
+def _read(source: Source) -> _Read:
+    results = pooled(source.results)
+    return _Read(source=source, results=results, panels=panels(results))
+
+
+def _items(read: Sequence[_Read], names: Sequence[str]) -> Iterator[Item]:
+    sides = [Side(name=one.source.name, panels=one.panels) for one in read]
+    for name in names:
+        if name in FIGURES:
+            drawn = figure(int(name.removeprefix("fig")), sides)
+            yield Item(name=name, figures=(drawn,) if drawn else ())
+        else:
+            yield Item(name=name, tables=tuple(_tables(name, read)))
+
+
+def _tables(name: str, read: Sequence[_Read]) -> Iterator[Table]:
+    if name == "table1":
+        yield laborde.rate_table()
+    elif name == "audit":
+        yield from (audit_table() for one in read if one.source.published)
+    elif name == "both":
+        yield from _beside(read)
+    else:
+        for one in read:
+            made = _table(name, one.panels)
+            yield made if len(read) == 1 else _marked(made, one.source)
+
+
+def _table(name: str, found: Sequence[Panel]) -> Table:
+    if name == "claims":
+        return claims_table(found)
+    numeral = next(n for n, number in laborde.NUMBERS.items() if f"table{number}" == name)
+    return laborde.score_table(found, numeral)
+
+
+def _beside(read: Sequence[_Read]) -> Iterator[Table]:
+    published = [one for one in read if one.source.published]
+    for one in read:
+        if published and not one.source.published:
+            yield beside_table(one.panels, published[0].panels, versions(one.results))
+
+
+def _marked(table: Table, source: Source) -> Table:
+    """The same table, saying whose numbers it holds."""
+    suffix = "published" if source.published else "measured"
+    caption = f"{table.caption} ({'published' if source.published else source.name})"
+    return replace(table, name=f"{table.name}_{suffix}", caption=caption)
+
+
+def write(
+    made: Sequence[Item], out: Path, *, title: str, provenance: Mapping[str, object]
+) -> dict[str, Path]:
+    """Write a page, and each table and figure as files; name -> path, the page is "index.html".
+
+    Files that an earlier call left here and this one does not make are removed.
+    """
+    tables = [table for item in made for table in item.tables]
+    figures = [drawn for item in made for drawn in item.figures]
+    files = contents(tables, figures)
+    index = {"title": title, "provenance": provenance, "files": sorted([*files, INDEX, PAGE])}
+    files[INDEX] = json.dumps(index, indent=1, sort_keys=True, default=str).encode() + b"\n"
+    files[PAGE] = _page(made, title, provenance).encode()
+    return written(files, out)
+
+
+def _page(made: Sequence[Item], title: str, provenance: Mapping[str, object]) -> str:
+    environment = Environment(
+        loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    drawn = [one for item in made for one in item.figures]
+    return environment.get_template("reproduction.html.j2").render(
+        title=title,
+        items=[
+            (item.name, [(table, render.records(table)) for table in item.tables],
+             [(one, inline(one, drawn.index(one))) for one in item.figures])
+            for item in made
+        ],
+        provenance=flat(provenance),
+        shown=render.text,
+    )  # fmt: skip

@@ -20,7 +20,7 @@ from sweeper.plan import Plan, Stage
 _ASSUMED_RATE = {
     # Work units (parameters x tokens, parameters x documents, parameters) per second: one
     # CPU core, and one data-centre GPU. Rough; the first measured stage replaces them.
-    "cpu": {"convert": 2e7, "prune": 9e9, "quantize": 9e9, "measure": 4e7, "evaluate": 2e9},
+    "cpu": {"convert": 5e6, "prune": 1.5e10, "quantize": 1.5e10, "measure": 6e7, "evaluate": 4e9},
     "cuda": {"convert": 2e8, "prune": 5e12, "quantize": 5e12, "measure": 4e8, "evaluate": 1e11},
 }
 

@@ -8,7 +8,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,23 +85,24 @@ class Request:
         """The plan that the grid means now."""
         from sweeper.planning import plan
 
-        # A plan is a large graph that stays: looking for garbage in it costs a third of the time.
-        gc.disable()
-        return plan(self.config, self.loader, self.arguments)
+        with _no_garbage_yet():
+            return plan(self.config, self.loader, self.arguments)
 
     @cached_property
     def cost(self) -> Cost:
         """What carrying out the plan costs from here on."""
         from sweeper.cost import cost
 
+        plan = self.plan
         seats = self.launcher.seats(len(self.plan.stages))
-        return cost(
-            self.plan,
-            self.store,
-            device="cpu" if seats[0] is None else "cuda",
-            workers=len(seats),
-            keep=self.config.checkpoints,
-        )
+        with _no_garbage_yet():
+            return cost(
+                plan,
+                self.store,
+                device="cpu" if seats[0] is None else "cuda",
+                workers=len(seats),
+                keep=self.config.checkpoints,
+            )
 
     @property
     def as_json(self) -> bool:
@@ -114,6 +116,17 @@ class Request:
             print()
         else:
             print(text.rstrip())
+
+
+@contextmanager
+def _no_garbage_yet() -> Iterator[None]:
+    """A plan is a large graph that stays: looking for garbage in it costs a third of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def perform(request: Request) -> NoReturn:

@@ -14,7 +14,8 @@ def launcher(sweep: Path) -> Any | None:
 
     So `status`, `cancel` and `logs` need no ``hydra/launcher`` of their own.
     """
-    records = sorted(p for p in (sweep / "jobs").glob("*.json") if p.name.count(".") < 3)
+    found = sorted((sweep / "jobs").glob("*.json"))
+    records = [path for path in found if not path.name.endswith(".round.json")]
     return make(files.read_json(records[-1])["launcher"]) if records else None
 
 

@@ -1,0 +1,175 @@
+"""A sweep on a SLURM cluster, beside hydra-submitit-launcher running the same cells.
+
+    python benchmarks/slurm_peer.py [--model tiny] [--kill] [--peer DIRECTORY]
+
+Starts the cluster of tests/slurm (root, Debian's SLURM packages). Both may run two jobs at
+a time and carry out the same stages with the same code; theirs is one Hydra job for each
+cell (benchmarks/apps/obvious.py), ours is `isorate run hydra/launcher=slurm`. With --kill
+one running job of each is killed with signal 9. --peer: where hydra-submitit-launcher is
+installed, if not in this environment (pip install --no-deps --target DIRECTORY ...).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from sweeper.store import Store  # noqa: E402
+from sweeper.sweep import Sweep  # noqa: E402
+from tests import tiny  # noqa: E402
+
+CLUSTER = ROOT / "tests" / "slurm" / "cluster.sh"
+REQUEST = {"cpus_per_task": 1, "gpus_per_node": 0, "mem_gb": 3, "timeout_min": 60}
+LAUNCHER = [f"hydra.launcher.{key}={value}" for key, value in REQUEST.items()]
+
+
+def grid(folder: Path, model: str) -> list[str]:
+    """The overrides of the sweep."""
+    if model == "demo":
+        return ["experiment=demo", "tracking.enabled=false"]
+    tiny.make(folder / "model")
+    tiny.text(folder / "text.txt")
+    return [
+        "model=custom", f"model.id={folder}/model", "model.group_size=64",
+        "prune.sparsity=0,50", "quant.bits=16,8,4", "calibration.name=t",
+        f"calibration.path={folder}/text.txt", "calibration.samples=4", "calibration.length=64",
+        "tasks.names=[demo_agreement]", "tasks.limit=16", "tracking.enabled=false",
+    ]  # fmt: skip
+
+
+def ours(home: Path, overrides: list[str]) -> float:
+    """Wall seconds until every stage is done and the last job has reported."""
+    began = time.monotonic()
+    subprocess.run(
+        [sys.executable, "-m", "sweeper", "run", "name=bench", f"home={home}", *overrides,
+         "hydra/launcher=slurm", "hydra.launcher.array_parallelism=2",
+         "hydra.launcher.collect=[report]", "hydra.launcher.kinds={round:{mem_gb:2}}", *LAUNCHER],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT,
+    )  # fmt: skip
+    print(f"  ours: the prompt is back after {time.monotonic() - began:.1f} s", flush=True)
+    jobs = home / "sweeps" / "bench" / "jobs"
+    while True:
+        found = [json.loads(path.read_text()) for path in sorted(jobs.glob("*.round.json"))]
+        if found and "verbs" in found[-1] and not found[-1]["resubmitted"]:
+            return time.monotonic() - began
+        time.sleep(0.5)
+
+
+def theirs(home: Path, plan: Path, cells: int) -> tuple[float, int]:
+    """(wall seconds until the sweep returns, its exit status)."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / "apps" / "obvious.py"), "-m",
+         f"cell={','.join(map(str, range(cells)))}", f"plan={plan}", f"home={home}",
+         "hydra/launcher=submitit_slurm", "hydra.launcher.array_parallelism=2",
+         f"hydra.sweep.dir={home}/multirun", *LAUNCHER],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT,
+    )  # fmt: skip
+    if done.returncode:
+        print(f"  theirs: {done.stderr.strip().splitlines()[-1]}")
+    return time.monotonic() - began, done.returncode
+
+
+def kill_one(after_s: float = 8.0) -> None:
+    """Kill the first job that has worked for some seconds."""
+    while True:
+        for process in Path("/proc").glob("[0-9]*"):
+            try:
+                command = (process / "cmdline").read_bytes()
+                environment = (process / "environ").read_bytes()
+            except OSError:
+                continue
+            mine = f"SLURM_CONF={os.environ['SLURM_CONF']}".encode() in environment
+            if mine and b"submitit.core._submit" in command and b"srun" not in command:
+                time.sleep(after_s)
+                os.kill(int(process.name), signal.SIGKILL)
+                return
+        time.sleep(0.5)
+
+
+def scores(store: Store) -> dict[str, Any]:
+    """Result of each evaluation, by key."""
+    found = {}
+    for path in store.root.glob("evaluate/*/result.json"):
+        found[path.parent.name] = json.loads(path.read_text())["metrics"]
+    return found
+
+
+def with_kill(kill: bool) -> threading.Thread | None:
+    """A thread that kills one job, begun; or none."""
+    if not kill:
+        return None
+    thread = threading.Thread(target=kill_one, daemon=True)
+    thread.start()
+    return thread
+
+
+def compare(folder: Path, model: str, kill: bool) -> None:
+    overrides = grid(folder, model)
+    home = folder / "ours"
+    with_kill(kill)
+    seconds = ours(home, overrides)
+    sweep = Sweep(home, "bench")
+    (plan,) = sweep.path.glob("plan-*.json")
+    cells = sweep.load()["cells"]
+    here = scores(Store(home))
+    with_kill(kill)
+    wall, status = theirs(folder / "theirs", plan, len(cells))
+    there: dict[str, Any] = {}
+    for n in range(len(cells)):
+        there |= scores(Store(folder / "theirs" / str(n)))
+    same = sum(here.get(key) == value for key, value in there.items())
+    print(f"{len(cells)} cells, two jobs at a time{', one job killed' if kill else ''}")
+    print(f"  ours:   {seconds:6.1f} s, {len(here)} scores, complete: {len(here) == len(cells)}"
+          f" (report included)")  # fmt: skip
+    values = "nothing" if status else "its values"
+    print(f"  theirs: {wall:6.1f} s, {len(there)} scores on disk, exit status {status}, "
+          f"the sweep returned {values}; {same} scores equal ours")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", choices=("tiny", "demo"), default="tiny")
+    parser.add_argument("--kill", action="store_true", help="kill one job of each")
+    parser.add_argument("--peer", type=Path, help="directory with hydra-submitit-launcher")
+    options = parser.parse_args()
+    if options.peer:
+        sys.path.insert(0, str(options.peer))
+    found = importlib.util.find_spec("hydra_plugins")
+    peer = [Path(place) for place in (found.submodule_search_locations if found else []) or []]
+    there = any((place / "hydra_submitit_launcher").is_dir() for place in peer)
+    if os.geteuid() != 0 or shutil.which("sbatch") is None or not there:
+        print("benchmarks/slurm_peer.py needs root, SLURM (tests/slurm/cluster.sh install) and "
+              "hydra-submitit-launcher: skipped")  # fmt: skip
+        return
+    with tempfile.TemporaryDirectory(prefix="isl-", dir="/tmp") as name:
+        folder = Path(name)
+        paths = [str(ROOT), *([str(options.peer)] if options.peer else [])]
+        os.environ |= {
+            "SLURM_CONF": str(folder / "lab" / "slurm.conf"), "PYTHONPATH": ":".join(paths),
+            "SLURM_LAB_NODES": "1", "SLURM_LAB_CPUS": "2", "OMP_NUM_THREADS": "1",
+        }  # fmt: skip
+        run = {"check": True, "stdout": subprocess.DEVNULL}
+        subprocess.run(["bash", str(CLUSTER), "up", str(folder / "lab")], **run)  # type: ignore[call-overload]
+        try:
+            compare(folder, options.model, options.kill)
+        finally:
+            subprocess.run(["bash", str(CLUSTER), "down", str(folder / "lab")], **run)  # type: ignore[call-overload]
+
+
+if __name__ == "__main__":
+    main()

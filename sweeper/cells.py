@@ -44,8 +44,9 @@ class Pruning:
 
     @property
     def label(self) -> str:
-        """'25%' or '2:8'."""
-        return percent(self.sparsity) if self.pattern == UNSTRUCTURED else self.pattern
+        """'25%', '2:8', 'wanda 25%'."""
+        amount = percent(self.sparsity) if self.pattern == UNSTRUCTURED else self.pattern
+        return methods.method(self.method).label.format(amount=amount)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,8 @@ class Quantization:
     Attributes:
         method: module of `sweeper.methods`.
         bits: nominal bits per weight.
-        mask: "keep" or "ignore" the zeros of the pruned parent; "none" when unpruned.
+        mask: "keep" or "ignore" the zeros of the pruned parent; "none" when unpruned. Of a
+            method that can only do one of them, that one.
         options: what else means something to the method, sorted by name.
     """
 
@@ -66,8 +68,8 @@ class Quantization:
 
     @property
     def label(self) -> str:
-        """'4bit'."""
-        return f"{self.bits}bit"
+        """'4bit', 'RTN 4bit', 'NF4'."""
+        return methods.method(self.method).label.format(bits=self.bits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,9 +234,13 @@ def quantization(section: Section, pruned: bool) -> Quantization | None:
     return Quantization(
         method=section["method"],
         bits=bits,
-        mask=section["mask"] if pruned else "none",
+        mask=_mask(section["mask"], found) if pruned else "none",
         options=_options(section, found),
     )
+
+
+def _mask(asked: str, method: methods.Method) -> str:
+    return asked if asked in method.masks else method.masks[0]
 
 
 class CellMaker:
@@ -258,7 +264,7 @@ class CellMaker:
             pruning=pruned,
             quantization=quantized,
             calibration=self._once(Frozen.of, sections["calibration"])
-            if pruned or quantized
+            if any(part and methods.method(part.method).calibrated for part in (pruned, quantized))
             else None,
             tasks=self._once(Frozen.of, sections["tasks"]),
         )

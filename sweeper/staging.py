@@ -16,6 +16,8 @@ from sweeper.plan import Dropped, Params, Plan, PlannedCell, Stage, lineage
 
 _CONVERT = ("transformers", "gguf")
 _MEASURE = ("compressed-tensors",)
+# What a method without calibration takes for a weight: about as long as these many tokens.
+_DATA_FREE_TOKENS = 256
 
 
 class _Refused(Exception):
@@ -149,7 +151,7 @@ class _Stager:
             bulk_bytes=model.shapes.bytes(16),
         )
 
-    def _prune(self, pruning: Pruning, section: Frozen, calibration: Frozen) -> Stage:
+    def _prune(self, pruning: Pruning, section: Frozen, calibration: Frozen | None) -> Stage:
         model = self._once(self._model, section)
         parent = self._once(self._convert, section) if model.is_gguf else None
         meaning = self._once(self._checked_pruning, pruning, section)
@@ -159,7 +161,11 @@ class _Stager:
         )
 
     def _quantize(
-        self, quant: Quantization, section: Frozen, calibration: Frozen, parent: Stage | None
+        self,
+        quant: Quantization,
+        section: Frozen,
+        calibration: Frozen | None,
+        parent: Stage | None,
     ) -> Stage:
         model = self._once(self._model, section)
         meaning = self._once(self._checked_quantization, quant, section)
@@ -207,25 +213,29 @@ class _Stager:
         meaning: dict[str, Any],
         label: str,
         section: Frozen,
-        calibration: Frozen,
+        calibration: Frozen | None,
         parent: Stage | None,
         model: inputs.Model,
         bulk_bytes: float,
     ) -> Stage:
-        text, path = self._once(inputs.calibration, calibration)
+        how = methods.method(meaning["method"])
         read = self._reads(section, parent)
-        tokens = calibration["samples"] * calibration["length"]
+        text, path, tokens = {}, None, _DATA_FREE_TOKENS
+        if how.calibrated:
+            assert calibration is not None
+            text["calibration"], path = self._once(inputs.calibration, calibration)
+            tokens = calibration["samples"] * calibration["length"]
         return self._stage(
             kind=kind,
             params=Params(
                 **meaning,
+                **text,
                 model=read["meaning"],
-                calibration=text,
                 compute_dtype=section["compute_dtype"],
                 save_dtype=section["save_dtype"],
             ),
             parents=read["parents"],
-            library=library(methods.method(meaning["method"]).packages),
+            library=library(how.packages),
             sources=read["sources"] | ({"calibration": path} if path else {}),
             label=label,
             work=float(model.shapes.linear_parameters) * tokens,

@@ -12,7 +12,7 @@ import importlib
 import pkgutil
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from sweeper.errors import BadInput, one_of
 
@@ -20,18 +20,27 @@ Params = Mapping[str, Any]
 
 
 class Method(Protocol):
-    """What a method module's ``METHOD`` must offer.
+    """What a method module's ``METHOD`` must offer, beside one of the two forms below.
 
     Attributes:
         stage: "prune" or "quantize".
+        label: how a cell of it is called: "{amount}" stands for the sparsity or pattern,
+            "{bits}" for the bits per weight.
         options: the configuration keys (beside method, sparsity, pattern, bits, mask)
             that mean something to it; others are left out of a stage's identity.
         packages: distributions whose version is part of the stage's identity.
+        calibrated: whether it looks at the calibration text; if not, that is no part of
+            the stage's identity.
+        masks: what it can do with the zeros of a pruned model: "keep", "ignore" or both.
+            With one of them alone, ``quant.mask`` means nothing to it.
     """
 
     stage: str
+    label: str
     options: tuple[str, ...]
     packages: tuple[str, ...]
+    calibrated: bool
+    masks: tuple[str, ...]
 
     def refusal(self, params: Params) -> BadInput | None:
         """Why the method cannot do this, or None. Pure, cheap, no heavy imports.
@@ -41,8 +50,22 @@ class Method(Protocol):
         """
         ...
 
+
+@runtime_checkable
+class ByModifiers(Method, Protocol):
+    """A method that llm-compressor carries out."""
+
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """The llm-compressor modifiers that carry it out on ``model`` (a loaded LM)."""
+        ...
+
+
+@runtime_checkable
+class ByLoading(Method, Protocol):
+    """A quantization that transformers carries out while it loads a checkpoint."""
+
+    def loading(self, params: Params) -> Any:
+        """The ``quantization_config`` of `from_pretrained`."""
         ...
 
 

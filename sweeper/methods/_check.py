@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 
-from sweeper.errors import BadInput
+from sweeper.errors import BadInput, one_of
 from sweeper.methods import Params
 
 _LAYERS_SHOWN = 6
@@ -26,6 +27,39 @@ def nm(pattern: str) -> tuple[int, int] | None:
             "valid: unstructured, or N:M with 0 < N < M (N of every M weights are pruned).",
         )
     return int(n), int(m)
+
+
+def refuse_pattern(params: Params) -> BadInput | None:
+    """A pattern that exists and fits into every row, or a share of the weights."""
+    try:
+        pattern = nm(params["pattern"])
+    except BadInput as refused:
+        return refused
+    if pattern is not None:
+        return refuse_wide(pattern[1], params)
+    if 0 < params["sparsity"] < 1:
+        return None
+    percent = 100 * params["sparsity"]
+    return BadInput("prune.sparsity", percent, "valid: 0, or 1 to below 100 percent.")
+
+
+def refuse_missing(package: str, method: str) -> BadInput | None:
+    """A quantizer of another package needs that package, an extra of this project."""
+    if find_spec(package) is not None:
+        return None
+    return BadInput(
+        "quant.method",
+        method,
+        f"it is done by {package}, which is not installed.",
+        f"Install it: pip install 'isorate[{package}]'",
+    )
+
+
+def refuse_bits(method: str, params: Params, valid: tuple[int, ...]) -> BadInput | None:
+    """The bits that a quantizer has codes for."""
+    if params["bits"] in valid:
+        return None
+    return BadInput("quant.bits", params["bits"], f"{method}, {one_of(valid)}.")
 
 
 def refuse_dampening(stage: str, params: Params) -> BadInput | None:

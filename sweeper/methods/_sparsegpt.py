@@ -123,7 +123,8 @@ class ExactSparseGPT(SparseGPTModifier):  # type: ignore[misc]  # it is untyped
         """
         failures = Failures(knob="prune.dampening", value=self.dampening_frac)
         for modules, hessian in self._sums.take():
-            names = [self._module_names[m] for m in modules]
+            # llm-compressor appends a dot
+            names = [self._module_names[m].rstrip(".") for m in modules]
             with torch.no_grad(), failures.of(names):
                 self._prune(modules, hessian)
         failures.raise_if_any()

@@ -16,13 +16,17 @@ class GPTQ:
     """GPTQ (Frantar et al., ICLR 2023); ``mask: keep`` leaves pruned weights at zero."""
 
     stage = "quantize"
+    label = "{bits}bit"
     options = ("group_size", "symmetric", "actorder", "block_size", "dampening")
     packages = ("llmcompressor", "compressed-tensors")
+    calibrated = True
+    masks = ("keep", "ignore")
 
     def refusal(self, params: Params) -> BadInput | None:
         """See `sweeper.methods.Method`."""
-        if params["bits"] not in BITS:
-            return BadInput("quant.bits", params["bits"], f"gptq, {one_of(BITS)}.")
+        wrong_bits = _check.refuse_bits("gptq", params, BITS)
+        if wrong_bits is not None:
+            return wrong_bits
         if params.get("actorder", "static") not in ORDERS:
             return BadInput(
                 "quant.actorder",
@@ -38,21 +42,16 @@ class GPTQ:
         )
 
     def recipe(self, params: Params, model: Any) -> list[Any]:
-        """See `sweeper.methods.Method`."""
-        from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+        """See `sweeper.methods.ByModifiers`."""
+        from compressed_tensors.quantization import QuantizationScheme
 
         from sweeper.methods._gptq import MaskedGPTQ
+        from sweeper.methods._uniform import weight_grid
 
-        grouped = params["group_size"] != -1
-        weights = QuantizationArgs(
-            num_bits=params["bits"],
-            symmetric=params["symmetric"],
-            strategy="group" if grouped else "channel",
-            group_size=params["group_size"] if grouped else None,
-        )
+        linear = QuantizationScheme(targets=["Linear"], weights=weight_grid(params))
         return [
             MaskedGPTQ(
-                config_groups={"linear": QuantizationScheme(targets=["Linear"], weights=weights)},
+                config_groups={"linear": linear},
                 ignore=IGNORED,
                 actorder=None if params["actorder"] == "none" else params["actorder"],
                 block_size=params["block_size"],

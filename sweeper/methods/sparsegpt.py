@@ -14,27 +14,22 @@ class SparseGPT:
     """SparseGPT (Frantar and Alistarh, ICML 2023), unstructured or any N:M."""
 
     stage = "prune"
+    label = "{amount}"
     options = ("block_size", "dampening")
     packages = ("llmcompressor",)
+    calibrated = True
+    masks = ()
 
     def refusal(self, params: Params) -> BadInput | None:
         """See `sweeper.methods.Method`."""
-        try:
-            pattern = _check.nm(params["pattern"])
-        except BadInput as refused:
-            return refused
-        if pattern is None and not 0 < params["sparsity"] < 1:
-            return BadInput(
-                "prune.sparsity", 100 * params["sparsity"], "valid: 0, or 1 to below 100 percent."
-            )
         return (
-            (_check.refuse_wide(pattern[1], params) if pattern else None)
+            _check.refuse_pattern(params)
             or _check.refuse_block("prune", params)
             or _check.refuse_dampening("prune", params)
         )
 
     def recipe(self, params: Params, model: Any) -> list[Any]:
-        """See `sweeper.methods.Method`."""
+        """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods._sparsegpt import ExactSparseGPT, block_of
 
         n, m = _check.nm(params["pattern"]) or (0, 0)

@@ -18,15 +18,25 @@ def dtype_of(name: str) -> torch.dtype:
     return found
 
 
-def load(path: Path, *, dtype: str, device: str = "cpu", trust_remote_code: bool = False) -> Any:
-    """The causal LM at ``path`` in evaluation mode, its weights converted to ``dtype``."""
-    model = AutoModelForCausalLM.from_pretrained(
-        path,
-        dtype=dtype_of(dtype),
-        local_files_only=True,
-        trust_remote_code=trust_remote_code,
-    )
-    return model.to(device).eval()
+def load(
+    path: Path,
+    *,
+    dtype: str,
+    device: str = "cpu",
+    trust_remote_code: bool = False,
+    quantization: Any = None,
+) -> Any:
+    """The causal LM at ``path`` in evaluation mode, its weights converted to ``dtype``.
+
+    With ``quantization``, a ``quantization_config`` of transformers, its linear layers are
+    quantized from weights of that dtype on the way in.
+    """
+    how: dict[str, Any] = {"dtype": dtype_of(dtype), "local_files_only": True}
+    if quantization is not None:
+        # quantized modules cannot be moved afterwards
+        how |= {"quantization_config": quantization, "device_map": {"": device}}
+    model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=trust_remote_code, **how)
+    return (model if quantization is not None else model.to(device)).eval()
 
 
 def tokenizer(path: Path) -> Any:
@@ -56,6 +66,12 @@ def save_dense(model: Any, source: Path, out: Path, *, dtype: str) -> None:
     """Writes a plain checkpoint (no compression config) and the tokenizer of ``source``."""
     # the class's own method: oneshot replaces the instance's by one that adds configs
     type(model).save_pretrained(model.to(dtype_of(dtype)), out)
+    tokenizer(source).save_pretrained(out)
+
+
+def save_as_it_is(model: Any, source: Path, out: Path) -> None:
+    """Writes a model that transformers quantized, and the tokenizer of ``source``."""
+    model.save_pretrained(out)
     tokenizer(source).save_pretrained(out)
 
 

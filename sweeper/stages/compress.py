@@ -13,7 +13,7 @@ from llmcompressor.core import create_session
 from loguru import logger
 from torch.utils.data import DataLoader
 
-from sweeper.methods import method
+from sweeper.methods import ByModifiers, method
 from sweeper.stages import Job, calibration, checkpoint, held, layerwise
 
 TOKENS_PER_BATCH = 2048  # bounds the activations held at once; does not depend on the machine
@@ -21,11 +21,12 @@ _ADVISING = "llmcompressor.pipelines.registry"
 
 
 @contextmanager
-def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor]]:
+def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
     """Applies the method of a stage; yields (the compressed model, its calibration samples).
 
-    The body runs before llm-compressor's session is closed, which saving needs. Nothing
-    global outlives it: session, random state, environment and hooks are as before.
+    A method without calibration has no samples: None. The body runs before llm-compressor's
+    session is closed, which saving needs. Nothing global outlives it: session, random
+    state, environment and hooks are as before.
 
     Args:
         job: a prune or quantize stage.
@@ -43,21 +44,33 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor]]:
         trust_remote_code=params.get("model", {}).get("trust_remote_code", False),
     )
     tokenizer = checkpoint.tokenizer(source)
-    samples = calibration.samples(params["calibration"], tokenizer, job.sources.get("calibration"))
-    recipe = method(params["method"]).recipe(params, model)
+    how = method(params["method"])
+    assert isinstance(how, ByModifiers)
+    samples = _samples(job, tokenizer) if how.calibrated else None
+    recipe = how.recipe(params, model)
     token = layerwise.progress.set(job.progress)
     try:
         with _unchanged_environment(), create_session(), torch.random.fork_rng(devices=[]):
             oneshot(
                 model=model,
                 recipe=recipe,
-                dataset=_batches(samples.to(model.device)),
+                dataset=None if samples is None else _batches(samples.to(model.device)),
                 processor=tokenizer,
                 pipeline=layerwise.NAME,
             )
             yield model, samples
     finally:
         layerwise.progress.reset(token)
+
+
+def tokens(samples: torch.Tensor | None) -> int:
+    """Number of calibration tokens; 0 for a method without calibration."""
+    return 0 if samples is None else samples.numel()
+
+
+def _samples(job: Job, tokenizer: Any) -> torch.Tensor:
+    source = job.sources.get("calibration")
+    return calibration.samples(job.params["calibration"], tokenizer, source)
 
 
 @contextmanager

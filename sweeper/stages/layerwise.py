@@ -36,7 +36,10 @@ class LayerwisePipeline(CalibrationPipeline):  # type: ignore[misc]  # it is unt
 
     @staticmethod
     def __call__(model: Any, dataloader: Any, dataset_args: Any) -> None:
-        """Calibrates and compresses ``model`` in place."""
+        """Calibrates and compresses ``model`` in place; without data, only compresses."""
+        if dataloader is None:
+            _walk_without_data(model)
+            return
         with _calibrating(model):
             calls = _chain(model, next(iter(dataloader))["input_ids"])
             if calls is not None:
@@ -69,10 +72,23 @@ def _walk(model: Any, calls: list[Call], dataloader: Any) -> None:
             with HooksMixin.disable_hooks():
                 for i, states in enumerate(hidden):
                     hidden[i] = _first(layer(states, *args[1:], **kwargs))
-        report = progress.get()
-        if report is not None:
-            report((index + 1) / len(layers), f"layer {index + 1}/{len(layers)}")
+        _report(index, len(layers))
     LifecycleCallbacks.calibration_end()
+
+
+def _walk_without_data(model: Any) -> None:
+    layers = decoder_layers(model) or [model]
+    LifecycleCallbacks.calibration_start()
+    for index, layer in enumerate(layers):
+        LifecycleCallbacks.sequential_epoch_end(list(layer.modules()))
+        _report(index, len(layers))
+    LifecycleCallbacks.calibration_end()
+
+
+def _report(index: int, layers: int) -> None:
+    report = progress.get()
+    if report is not None:
+        report((index + 1) / layers, f"layer {index + 1}/{layers}")
 
 
 def _embed(model: Any, first: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:

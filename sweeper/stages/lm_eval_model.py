@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -46,7 +47,11 @@ def _model(checkpoint: Path, dtype: str, device: str) -> Any:
     stored = getattr(AutoConfig.from_pretrained(checkpoint), "quantization_config", None) or {}
     if stored.get("quant_method") == "compressed-tensors":
         how["quantization_config"] = CompressedTensorsConfig(dequantize=True)
-    if device != "cpu":
+    if stored.get("quant_method") == "bitsandbytes":
+        how["device_map"] = {"": device}  # else it takes a GPU where there is one
+        # at every matrix of every forward: that LLM.int8 computes in float16
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    elif device != "cpu":
         how["device_map"] = device
     return AutoModelForCausalLM.from_pretrained(checkpoint, **how).eval()
 

@@ -15,7 +15,7 @@ from sweeper.stages import Job
 if TYPE_CHECKING:
     import torch
 
-    from sweeper.stages.weights import Matrix
+    from sweeper.stages.matrix import Matrix
 
 Row = dict[str, Any]
 

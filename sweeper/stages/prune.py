@@ -15,7 +15,7 @@ def run(job: Job) -> dict[str, Any]:
         StageFailure: a Hessian cannot be inverted or weights are not finite.
     """
     from sweeper.stages import checkpoint, masks
-    from sweeper.stages.compress import compressed
+    from sweeper.stages.compress import compressed, tokens
 
     with compressed(job) as (model, samples):
         checkpoint.require_finite(model, "Raise prune.dampening or calibrate with more text.")
@@ -23,10 +23,10 @@ def run(job: Job) -> dict[str, Any]:
     checkpoint.save_dense(model, source, out, dtype=job.params["save_dtype"])
     kept = {name: module.weight != 0 for name, module in checkpoint.linears(model).items()}
     masks.save(kept, job.out / "mask")
-    return _summary(job, kept, samples.numel())
+    return _summary(job, kept, tokens(samples))
 
 
-def _summary(job: Job, kept: dict[str, Any], tokens: int) -> dict[str, Any]:
+def _summary(job: Job, kept: dict[str, Any], calibration_tokens: int) -> dict[str, Any]:
     """What was done, counted on the saved mask."""
     weights = sum(mask.numel() for mask in kept.values())
     zeros = weights - sum(int(mask.sum()) for mask in kept.values())
@@ -38,7 +38,7 @@ def _summary(job: Job, kept: dict[str, Any], tokens: int) -> dict[str, Any]:
         "weights": weights,
         "zeros": zeros,
         "sparsity": zeros / weights,
-        "calibration_tokens": tokens,
+        "calibration_tokens": calibration_tokens,
         # the end of a row that no complete group of M covers stays dense
         "dense_tail": tail / weights,
     }

@@ -1,34 +1,64 @@
-"""``quantize``: a checkpoint whose linear weights are packed integer codes with scales."""
+"""``quantize``: a checkpoint whose linear weights are packed codes with scales."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sweeper.errors import StageFailure
+from sweeper.methods import ByLoading, method
 from sweeper.stages import Job
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Quantizes the model and writes ``checkpoint/`` (pack-quantized).
+    """Quantizes the model and writes ``checkpoint/``, in the format of its method's library.
 
     Raises:
         StageFailure: a Hessian cannot be inverted, weights are not finite, or a layer was
             left out.
     """
+    return _loaded(job) if isinstance(method(job.params["method"]), ByLoading) else _modified(job)
+
+
+def _modified(job: Job) -> dict[str, Any]:
+    """By llm-compressor, into a pack-quantized checkpoint."""
     from sweeper.stages import checkpoint
-    from sweeper.stages.compress import compressed
+    from sweeper.stages.compress import compressed, tokens
 
     source, out = job.checkpoint("model"), job.out / "checkpoint"
     with compressed(job) as (model, samples):
         layers = checkpoint.linears(model)
-        _require_all(layers)
+        _require_none(n for n, m in layers.items() if not hasattr(m, "quantization_scheme"))
         checkpoint.require_finite(model, "Raise quant.dampening or calibrate with more text.")
         checkpoint.save_packed(model, source, out, dtype=job.params["save_dtype"])
-    return {"layers": len(layers), "calibration_tokens": samples.numel()}
+    return {"layers": len(layers), "calibration_tokens": tokens(samples)}
 
 
-def _require_all(layers: dict[str, Any]) -> None:
-    left = [n for n, m in layers.items() if getattr(m, "quantization_scheme", None) is None]
+def _loaded(job: Job) -> dict[str, Any]:
+    """By transformers, which hands each matrix to the method's library while it loads."""
+    from torch.nn import Linear
+
+    from sweeper.stages import checkpoint, held
+
+    held.forget()
+    params, source = job.params, job.checkpoint("model")
+    how = method(params["method"])
+    assert isinstance(how, ByLoading)
+    model = checkpoint.load(
+        source,
+        dtype=params["save_dtype"],
+        device=job.device,
+        trust_remote_code=params.get("model", {}).get("trust_remote_code", False),
+        quantization=how.loading(params),
+    )
+    layers = checkpoint.linears(model)
+    _require_none(n for n, m in layers.items() if type(m) is Linear)
+    checkpoint.save_as_it_is(model, source, job.out / "checkpoint")
+    return {"layers": len(layers), "calibration_tokens": 0}
+
+
+def _require_none(layers: Iterable[str]) -> None:
+    left = list(layers)
     if left:
         raise StageFailure(
             f"layers that were not quantized: {', '.join(left[:10])}. This architecture needs "

@@ -8,43 +8,18 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import safe_open
 
+from sweeper.stages import weights_bitsandbytes as bitsandbytes
+from sweeper.stages.matrix import Matrix
+
 NOT_COMPRESSED = ("embed", "lm_head", "norm", "wte", "wpe")
 _PARTS = ("weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Matrix:
-    """One linear layer.
-
-    Attributes:
-        name: its module path.
-        symbols: [rows, columns], what is stored per weight: integer codes, or the bits of
-            a floating-point number.
-        zero: [rows, columns], where the weight is exactly 0.
-        finite: whether all weights (or all scales) are.
-        bits: bits per symbol.
-        group_size: weights per scale; None without scales, -1 for whole rows.
-        scale_bytes: bytes of its scales.
-        zero_point_bytes: bytes of its zero points; 0 when symmetric.
-        stored_bytes: bytes of all its tensors.
-    """
-
-    name: str
-    symbols: torch.Tensor
-    zero: torch.Tensor
-    finite: bool
-    bits: int
-    group_size: int | None
-    scale_bytes: int
-    zero_point_bytes: int
-    stored_bytes: int
+_SIDE = (*_PARTS, *bitsandbytes.PARTS)
 
 
 class Files:
@@ -83,14 +58,14 @@ class Files:
             if part == "weight_packed":
                 yield self._packed(name)
             elif part == "weight" and self._is_linear(tensor):
-                yield self._dense(name)
+                yield bitsandbytes.matrix(name, self._get) or self._dense(name)
 
     def other_sizes(self) -> dict[str, int]:
         """Number of elements of every tensor that belongs to no linear layer."""
         return {
             tensor: self._size(tensor)
             for tensor in sorted(self._home)
-            if tensor.rpartition(".")[2] not in _PARTS and not self._is_linear(tensor)
+            if tensor.rpartition(".")[2] not in _SIDE and not self._is_linear(tensor)
         }
 
     def _is_linear(self, tensor: str) -> bool:

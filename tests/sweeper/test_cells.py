@@ -30,6 +30,8 @@ QUANT = {
     "actorder": "static",
     "block_size": 128,
     "dampening": 0.01,
+    "double_quant": False,
+    "outlier_threshold": 6.0,
 }
 CALIBRATION = {"name": "c", "seed": 0, "samples": 8, "length": 64}
 TASKS = {"names": ["a", "b"], "limit": None}
@@ -62,6 +64,11 @@ def cell(prune=(), quant=(), **others):
         ({"pattern": "1:3"}, {"bits": 3}, "1:3 + 3bit", Fraction(7, 8)),
         ({"sparsity": 25}, {"bits": 4, "mask": "ignore"}, "25% + 4bit (mask ignored)",
          Fraction(13, 16)),
+        ({"sparsity": 25, "method": "wanda"}, {}, "wanda 25%", Fraction(1, 4)),
+        ({"pattern": "2:8", "method": "magnitude"}, {"bits": 3, "method": "rtn"},
+         "magnitude 2:8 + RTN 3bit", Fraction(55, 64)),
+        ({"sparsity": 25}, {"bits": 4, "method": "nf4"}, "25% + NF4", Fraction(13, 16)),
+        ({}, {"bits": 8, "method": "llm_int8"}, "LLM.int8", Fraction(1, 2)),
     ],
 )  # fmt: skip
 def test_labels_and_rates(prune, quant, label, tcr):
@@ -102,6 +109,17 @@ def test_what_means_the_same_is_the_same_cell():
     assert cell(quant={"bits": 4}) == cell(quant={"bits": 4, "group_size": 64})
     assert cell(quant={"bits": 4, "mask": "keep"}) == cell(quant={"bits": 4, "mask": "ignore"})
     assert cell() == cell(calibration=CALIBRATION | {"seed": 7})  # nothing looks at it
+
+
+def test_what_a_method_does_not_look_at_makes_no_other_cell():
+    free = {"sparsity": 25, "method": "magnitude"}
+    rtn = {"bits": 4, "method": "rtn"}
+    other = CALIBRATION | {"seed": 7}
+    assert cell(free, rtn) == cell(free, rtn, calibration=other)
+    assert cell({"sparsity": 25}, rtn) != cell({"sparsity": 25}, rtn, calibration=other)
+    # zero is a point of its grid: nothing is there to be ignored
+    assert cell(free, rtn | {"mask": "ignore"}) == cell(free, rtn | {"mask": "keep"})
+    assert cell(free, rtn).mask == "keep"
 
 
 def test_what_differs_is_another_cell():
@@ -146,9 +164,17 @@ def test_three_of_two_is_probably_two_of_three():
 @pytest.mark.parametrize(
     ("prune", "quant", "message"),
     [
-        ({"method": "magic", "sparsity": 25}, {}, "prune.method=magic: valid: none, sparsegpt"),
+        (
+            {"method": "magic", "sparsity": 25},
+            {},
+            "prune.method=magic: valid: none, magnitude, ",
+        ),
         ({"method": "gptq", "sparsity": 25}, {}, "prune.method=gptq"),
-        ({}, {"method": "magic", "bits": 4}, "quant.method=magic: valid: none, gptq"),
+        (
+            {},
+            {"method": "magic", "bits": 4},
+            "quant.method=magic: valid: none, gptq, ",
+        ),
         ({}, {"bits": 0}, "quant.bits=0"),
         ({}, {"bits": 4, "mask": "maybe"}, "quant.mask=maybe: valid: keep, ignore"),
     ],

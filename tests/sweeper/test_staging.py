@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,14 @@ import pytest
 from sweeper import methods, planning, staging
 from sweeper.cost import cost
 from sweeper.errors import BadInput
+from sweeper.methods import _check
 from sweeper.sweep import Sweep, nested, plan_json
 from tests import tiny
 from tests.composing import composed
+
+needs_bitsandbytes = pytest.mark.skipif(
+    find_spec("bitsandbytes") is None, reason="needs pip install 'isorate[bitsandbytes]'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +83,7 @@ def test_parents_come_before_children(plan):
         assert all(order.index(p.key) < order.index(key) for p in stage.parents.values())
 
 
+@needs_bitsandbytes
 def test_every_configuration_of_the_paper(plan):
     with composed(["experiment=laborde2025"]) as (config, loader):
         params = [f"{k}={v}" for k, v in config.hydra.sweeper.params.items()]
@@ -89,14 +96,14 @@ def test_every_configuration_of_the_paper(plan):
         "dense", "25%", "33.333%", "50%", "75%", "8bit", "4bit", "3bit", "2bit",
         "2:8", "1:4", "2:6", "1:3", "2:8 + 4bit", "1:4 + 4bit", "2:6 + 3bit", "1:3 + 3bit",
         "50% + 8bit", "25% + 4bit", "33.333% + 3bit",
+        "NF4", "25% + NF4", "LLM.int8", "50% + LLM.int8",
     }  # fmt: skip
     assert {model: sorted(names) for model, names in labels.items()} == {
         "llama-3.1-8b": sorted(expected),
         "mistral-7b-v0.3": sorted(expected),
     }
-    assert {item["label"] for item in made.later} == {
-        "NF4", "25% + NF4", "LLM.int8", "50% + LLM.int8",
-    }  # fmt: skip
+    assert len(made.cells) == 48
+    assert not made.later
     assert not made.dropped
 
 
@@ -147,6 +154,42 @@ def test_another_text_is_another_calibration_and_another_place_is_not(plan, own,
     key = only(plan("prune.sparsity=25"), "prune").key
     assert only(plan("prune.sparsity=25", f"calibration.path={copy}"), "prune").key == key
     assert only(plan("prune.sparsity=25", f"calibration.path={other}"), "prune").key != key
+
+
+def test_the_stage_of_a_method_without_calibration_does_not_depend_on_it(plan):
+    made = plan("prune.sparsity=25", "quant=rtn", "quant.bits=4", "calibration.seed=0,1")
+    assert [cell.label for cell in made.cells] == [
+        "25% + RTN 4bit [seed=0]", "25% + RTN 4bit [seed=1]",
+    ]  # fmt: skip
+    free = plan("prune=magnitude", "prune.sparsity=25", "calibration.seed=0,1")
+    assert [cell.label for cell in free.cells] == ["magnitude 25%"]
+    params = only(free, "prune").params
+    assert "calibration" not in params
+    assert "calibration" not in only(free, "prune").sources
+
+
+@pytest.mark.parametrize(("method", "bits"), [("nf4", 4), ("llm_int8", 8)])
+def test_a_missing_extra_is_refused_with_the_command_that_installs_it(
+    plan, monkeypatch, method, bits
+):
+    monkeypatch.setattr(_check, "find_spec", lambda name: None)
+    with pytest.raises(BadInput, match=r"pip install 'isorate\[bitsandbytes\]'"):
+        plan(f"quant.method=gptq,{method}", f"quant.bits={bits}")
+
+
+@needs_bitsandbytes
+def test_what_bitsandbytes_can_do_is_said(plan):
+    with pytest.raises(BadInput, match=r"quant.bits=3: nf4, valid: 4"):
+        plan("quant=nf4", "quant.bits=3")
+    with pytest.raises(BadInput, match=r"quant.bits=4: llm_int8, valid: 8"):
+        plan("quant=llm_int8", "quant.bits=4")
+    with pytest.raises(BadInput, match=r"quant.outlier_threshold=-1.0: valid: 0"):
+        plan("quant=llm_int8", "quant.outlier_threshold=-1")
+    made = plan("quant=gptq,nf4", "quant.bits=4,3", "prune.sparsity=0,25")
+    assert [c.label for c in made.cells] == [
+        "4bit", "25% + 4bit", "3bit", "25% + 3bit", "NF4", "25% + NF4",
+    ]  # fmt: skip
+    assert {d.reason for d in made.dropped} == {"quant.bits=3: nf4, valid: 4."}
 
 
 def test_the_calibration_seed_can_be_an_axis(plan):

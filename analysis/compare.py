@@ -148,7 +148,9 @@ def _ratio(top: Array, bottom: Array) -> Array:
     return np.where((top == 0) & (bottom == 0), 0.0, z)
 
 
-def compare(panel: Panel, rows: Rows, by: str, *, rate: Fraction | None = None) -> Verdict:
+def compare(
+    panel: Panel, rows: Rows, by: str, *, rate: Fraction | None = None, nominal: bool = True
+) -> Verdict:
     """Rank the rows of one group and say which cannot be told from the best.
 
     A cell is out of the best set when some other cell of the group is better after the
@@ -160,11 +162,13 @@ def compare(panel: Panel, rows: Rows, by: str, *, rate: Fraction | None = None) 
         rows: the group, as rows of the panel.
         by: "sr1", "sr2", or an SrCr ("srcr_p", "srcr_q", "srcr_j": Sr2 times its weight).
         rate: the common TCr of the group, if that is what makes it one.
+        nominal: leave cells out that fall short of their nominal rate; false for groups
+            by real size, which such a cell has as any other.
     """
     definition: Definition = "sr1" if by == "sr1" else "sr2"
     weight = srcr_weight(panel, by) if by.startswith("srcr") else np.ones(len(panel.cells))
     values = weight * (panel.sr1() if definition == "sr1" else panel.sr2()).value
-    left_out = [(row, why) for row in rows if (why := _unfit(panel, row, values[row]))]
+    left_out = [(row, why) for row in rows if (why := _unfit(panel, row, values[row], nominal))]
     out = {row for row, _ in left_out}
     ranked = sorted((r for r in rows if r not in out), key=lambda r: (-values[r], r))
     factors = weight[np.array(ranked, dtype=int)]
@@ -212,14 +216,14 @@ def _interval(draws: Array, difference: float, stderr: float) -> Interval:
     return drawn if np.isfinite(drawn.low) else normal(float(difference), float(stderr))
 
 
-def _unfit(panel: Panel, row: int, value: float) -> str:
+def _unfit(panel: Panel, row: int, value: float, nominal: bool) -> str:
     cell = panel.cells.iloc[row]
     if not np.isfinite(value):
         return panel.why_no_sr(row) or "no task to compare by this definition"
-    nominal = float(tcr(cell["sparsity"], cell["bits"]))
+    meant = float(tcr(cell["sparsity"], cell["bits"]))
     achieved = float(achieved_tcr(cell["achieved_sparsity"], cell["bits"]))
-    if achieved < nominal - SHORT_OF_RATE:
-        return f"its achieved TCr is {100 * achieved:.2f} %, not {100 * nominal:.6g} %"
+    if nominal and achieved < meant - SHORT_OF_RATE:
+        return f"its achieved TCr is {100 * achieved:.2f} %, not {100 * meant:.6g} %"
     return ""
 
 

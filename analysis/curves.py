@@ -33,7 +33,8 @@ def single(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
         place(left, [(100 * r["sparsity"], r["srcr_p"], r["pattern"])
                      for _, r in structured.iterrows()])  # fmt: skip
         caption = (f"SrCr_p over sparsity and SrCr_q over bits, {panel.model}. The two have "
-                   "different scales and are not compared with each other.")  # fmt: skip
+                   "different scales and are not compared with each other. Bars are one "
+                   "standard error, bands 95 % pointwise.")  # fmt: skip
         yield finished(drawing, "srcr_single", panel.model, caption)
 
 
@@ -59,7 +60,7 @@ def joint_curves(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
         right.set_ylim(left.get_ylim())
         rest = _left_out(joint, ["quantized", *extra, "n:m"], ["pruned", *extra])
         caption = (f"SrCr_j of the joint cells, {panel.model}, by nominal sparsity and bits; bars "
-                   f"are one standard error.{rest}")  # fmt: skip
+                   f"are one standard error, bands 95 % pointwise.{rest}")  # fmt: skip
         yield finished(drawing, "srcr_joint", panel.model, caption)
 
 

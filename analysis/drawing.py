@@ -16,6 +16,7 @@ from analysis.compare import Definition
 # Okabe and Ito's colours, which stay apart for colour-blind readers; markers repeat the message.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+BAND = 1.96
 _STYLE = {
     "svg.hashsalt": "isorate", "text.parse_math": False,
     "svg.fonttype": "path", "pdf.fonttype": 42, "font.size": 9, "axes.titlesize": 10,
@@ -91,9 +92,16 @@ def finished(drawing: Any, name: str, model: str, caption: str,
 
 def points(axes: Any, rows: pd.DataFrame, x: str, y: str, colour: str, marker: str, label: str,
             *, scale: float = 1.0, line: bool = False) -> None:  # fmt: skip
-    """Points with one standard error; those without one get no bar."""
+    """Points with one standard error; those without one get no bar.
+
+    A line gets the pointwise 95 % band of its points, where they have standard errors.
+    """
     if rows.empty:
         return
+    if line and len(rows) > 1:
+        half = BAND * rows[f"{y}_stderr"]
+        axes.fill_between(scale * rows[x], rows[y] - half, rows[y] + half, color=colour,
+                          alpha=0.13, linewidth=0)  # fmt: skip
     axes.errorbar(scale * rows[x], rows[y], yerr=rows[f"{y}_stderr"].fillna(0), color=colour,
                   marker=marker, linestyle="-" if line else "none", label=label,
                   elinewidth=1, zorder=3)  # fmt: skip

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -20,7 +21,9 @@ from analysis.compare import Definition, Verdict, srcr_verdicts, verdicts
 from analysis.drawing import Figure
 from analysis.figures import all_figures
 from analysis.panel import NO_BASELINE, Panel, panels
+from analysis.per_task import per_task_table
 from analysis.results import Results
+from analysis.seeds import Contrast, contrasts, methods_table, sentence
 from analysis.summary import retention_table
 from analysis.tables import Table, all_tables, chance_notes
 from analysis.wording import conclusion, labels, sentences
@@ -28,6 +31,7 @@ from analysis.wording import conclusion, labels, sentences
 INDEX = "report.json"
 PAGE = "report.html"
 MOST_EVIDENCE = 6
+DEFINITIONS: tuple[Definition, Definition] = ("sr2", "sr1")
 MOST_SCORE_ROWS = 300
 
 
@@ -70,7 +74,8 @@ def write_report(
         The path of every file by its name relative to `out`; the page is "report.html".
     """
     groups = panels(results)
-    tables, figures = all_tables(groups, results.cells), all_figures(groups)
+    tables = [*all_tables(groups, results.cells), *_significance(groups)]
+    figures = all_figures(groups)
     files: dict[str, bytes] = {}
     files |= contents(tables, figures)
     files["data/cells.csv"] = results.cells.to_csv(index=False, lineterminator="\n").encode()
@@ -81,6 +86,12 @@ def write_report(
     files[PAGE] = html(results, title=title, provenance=provenance, groups=groups,
                        tables=tables, figures=figures).encode()  # fmt: skip
     return written(files, out)
+
+
+def _significance(groups: Sequence[Panel]) -> list[Table]:
+    """Tables that need documents or several calibration seeds; absent where there are none."""
+    found = [per_task_table(groups), methods_table(groups, "sr2"), methods_table(groups, "sr1")]
+    return [table for table in found if len(table.rows)]
 
 
 def contents(tables: Sequence[Table], figures: Sequence[Figure]) -> dict[str, bytes]:
@@ -142,9 +153,11 @@ def _fits(table: Table) -> bool:
 
 
 def _findings(panel: Panel) -> ModelFindings:
-    found = [_finding(panel, verdict, by) for by in ("sr2", "sr1")
+    found = [_finding(panel, verdict, by) for by in DEFINITIONS
              for verdict in verdicts(panel, by)]  # fmt: skip
     found += [_finding(panel, verdict, None) for verdict in srcr_verdicts(panel)]
+    found += [_about_methods(rate, each, by) for by in DEFINITIONS
+              for rate, each in contrasts(panel, by).items()]  # fmt: skip
     return ModelFindings(model=panel.model, findings=tuple(found), warnings=_warnings(panel))
 
 
@@ -152,6 +165,12 @@ def _finding(panel: Panel, verdict: Verdict, definition: Definition | None) -> F
     decided = len(verdict.ranked) > 1 and len(verdict.best) == 1
     return Finding(decided=decided, sentence=conclusion(panel, verdict),
                    evidence=_evidence(panel, verdict), definition=definition)  # fmt: skip
+
+
+def _about_methods(rate: Fraction, found: Sequence[Contrast], by: Definition) -> Finding:
+    told = [sentence(rate, one) for one in found]
+    return Finding(decided=found[0].decided, sentence=told[0],
+                   evidence=tuple(told[1:MOST_EVIDENCE]), definition=by)  # fmt: skip
 
 
 def _evidence(panel: Panel, verdict: Verdict) -> tuple[str, ...]:

@@ -140,3 +140,14 @@ def test_plans_of_two_sweeps_do_not_merge(plan):
 )
 def test_times_are_read_as_seconds_or_iso(moment):
     assert collect.epoch(moment) == 1_700_000_000_000
+
+
+def test_the_documents_of_an_evaluation_are_found_where_the_store_has_them(plan, store, tmp_path):
+    data.fill(store, plan)
+    key = key_of(plan, "dense", "cloze")
+    store.path = lambda spec: tmp_path / spec["kind"] / spec["key"]
+    assert not collect.results(collect.collect(plan, store)).documents
+    store.manifests[key] = {**store.manifests[key], "files": {"documents.parquet": {}}}
+    found = collect.results(collect.collect(plan, store)).documents
+    dense = next(cell["key"] for cell in plan["cells"] if cell["label"] == "dense")
+    assert found.sources == {(dense, "cloze"): tmp_path / "evaluate" / key / "documents.parquet"}

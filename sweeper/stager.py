@@ -1,0 +1,281 @@
+"""The stages that make and judge a cell; what cells share is derived once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from sweeper import inputs, methods, tasks
+from sweeper.cells import Cell, Frozen, Pruning, Quantization
+from sweeper.errors import BadInput
+from sweeper.identity import cache_directory, library, located
+from sweeper.plan import Params, PlannedCell, Stage
+
+_CONVERT = ("transformers", "gguf")
+_MEASURE = ("compressed-tensors",)
+
+
+class Refused(Exception):
+    """A method cannot do what this cell asks of it."""
+
+    def __init__(self, reason: BadInput) -> None:
+        self.reason = reason
+        super().__init__(str(reason))
+
+
+class Stager:
+    """Derives stages from cells; what cells share is derived once."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, Stage] = {}
+        self._made: dict[tuple[Any, ...], Any] = {}
+
+    def planned(self, cell: Cell) -> PlannedCell:
+        """The cell with its stages.
+
+        Raises:
+            Refused: its pruning or quantization method cannot do it.
+        """
+        model = self._once(self._model, cell.model)
+        stages: dict[str, Stage] = {}
+        parent = self._once(self._convert, cell.model) if model.is_gguf else None
+        if cell.pruning:
+            parent = stages["prune"] = self._once(
+                self._prune, cell.pruning, cell.model, cell.calibration
+            )
+        if cell.quantization:
+            parent = stages["quantize"] = self._once(
+                self._quantize, cell.quantization, cell.model, cell.calibration, parent
+            )
+        compressed = (cell.pruning, cell.quantization)
+        stages["measure"] = self._once(
+            self._measure, cell.model, compressed, parent, stages.get("prune")
+        )
+        return PlannedCell(
+            cell=cell,
+            label=cell.label,
+            stages=stages,
+            tasks=self._once(self._evaluations, cell.model, cell.tasks, parent, cell.label),
+        )
+
+    def _once(self, make: Any, *inputs: Any) -> Any:
+        key = (make.__name__, *inputs)
+        if key not in self._made:
+            try:
+                self._made[key] = make(*inputs)
+            except Refused as refused:
+                self._made[key] = refused
+        made = self._made[key]
+        if isinstance(made, Refused):
+            raise made
+        return made
+
+    def _stage(self, **fields: Any) -> Stage:
+        stage = Stage(**fields)
+        return self.stages.setdefault(stage.key, stage)
+
+    def _model(self, section: Frozen) -> inputs.Model:
+        return inputs.model(section)
+
+    def _reads(self, section: Frozen, parent: Stage | None) -> dict[str, Any]:
+        """How a stage refers to the checkpoint it reads: a parent, or the model as it is."""
+        if parent is not None:
+            return {"parents": {"model": parent}, "meaning": {}, "sources": {}}
+        model = self._once(self._model, section)
+        return {"parents": {}, "meaning": model.meaning, "sources": {"model": model.source}}
+
+    def _convert(self, section: Frozen) -> Stage:
+        model = self._once(self._model, section)
+        return self._stage(
+            kind="convert",
+            params=Params(file_sha256=model.meaning["sha256"], dtype=section["save_dtype"]),
+            parents={},
+            library=library(_CONVERT),
+            sources={"gguf": model.source},
+            label=section["name"],
+            work=float(model.shapes.parameters),
+            bulk_bytes=model.shapes.bytes(16),
+        )
+
+    def _prune(self, pruning: Pruning, section: Frozen, calibration: Frozen | None) -> Stage:
+        model = self._once(self._model, section)
+        parent = self._once(self._convert, section) if model.is_gguf else None
+        meaning = self._once(self._checked_pruning, pruning, section)
+        size = model.shapes.bytes(16) + model.shapes.linear_parameters / 8
+        return self._compression(
+            "prune", meaning, pruning.label, section, calibration, parent, model, size
+        )
+
+    def _quantize(
+        self,
+        quant: Quantization,
+        section: Frozen,
+        calibration: Frozen | None,
+        parent: Stage | None,
+    ) -> Stage:
+        model = self._once(self._model, section)
+        meaning = self._once(self._checked_quantization, quant, section)
+        before = f"{parent.label} + " if parent is not None and parent.kind == "prune" else ""
+        label = before + quant.label
+        group = meaning.get("group_size", -1)
+        size = model.shapes.bytes(quant.bits + (16 / group if group > 0 else 0))
+        return self._compression(
+            "quantize", meaning, label, section, calibration, parent, model, size
+        )
+
+    def _checked_pruning(self, pruning: Pruning, section: Frozen) -> dict[str, Any]:
+        return self._checked(
+            {
+                "method": pruning.method,
+                "sparsity": pruning.sparsity,
+                "pattern": pruning.pattern,
+                **_thawed(pruning.options),
+            },
+            section,
+        )
+
+    def _checked_quantization(self, quant: Quantization, section: Frozen) -> dict[str, Any]:
+        return self._checked(
+            {
+                "method": quant.method,
+                "bits": quant.bits,
+                "mask": quant.mask,
+                **_thawed(quant.options),
+            },
+            section,
+        )
+
+    def _checked(self, meaning: dict[str, Any], section: Frozen) -> dict[str, Any]:
+        """What a method is to do, unless it cannot."""
+        shapes = self._once(self._model, section).shapes.linear
+        refusal = methods.method(meaning["method"]).refusal({**meaning, "shapes": shapes})
+        if refusal is not None:
+            raise Refused(refusal)
+        return meaning
+
+    def _compression(
+        self,
+        kind: str,
+        meaning: dict[str, Any],
+        label: str,
+        section: Frozen,
+        calibration: Frozen | None,
+        parent: Stage | None,
+        model: inputs.Model,
+        bulk_bytes: float,
+    ) -> Stage:
+        how = methods.method(meaning["method"])
+        read = self._reads(section, parent)
+        text, path, tokens = {}, None, _DATA_FREE_TOKENS
+        if how.calibrated:
+            assert calibration is not None
+            text["calibration"], path = self._once(inputs.calibration, calibration)
+            tokens = calibration["samples"] * calibration["length"]
+        return self._stage(
+            kind=kind,
+            params=Params(
+                **meaning,
+                **text,
+                model=read["meaning"],
+                compute_dtype=section["compute_dtype"],
+                save_dtype=section["save_dtype"],
+            ),
+            parents=read["parents"],
+            library=library(how.packages),
+            sources=read["sources"] | ({"calibration": path} if path else {}),
+            label=label,
+            work=float(model.shapes.linear_parameters) * tokens,
+            bulk_bytes=bulk_bytes,
+        )
+
+    def _measure(
+        self,
+        section: Frozen,
+        compressed: tuple[Pruning | None, Quantization | None],
+        parent: Stage | None,
+        pruned: Stage | None,
+    ) -> Stage:
+        read = self._reads(section, parent)
+        if pruned is not None and pruned is not parent:
+            read["parents"]["pruned"] = pruned
+        model = None if read["parents"] else section
+        return self._stage(
+            kind="measure",
+            params=self._once(self._measured, model, compressed),
+            parents=read["parents"],
+            library=library(_MEASURE),
+            sources=read["sources"],
+            label=parent.label if parent is not None else section["name"],
+            work=float(self._once(self._model, section).shapes.parameters),
+        )
+
+    def _measured(
+        self, model: Frozen | None, compressed: tuple[Pruning | None, Quantization | None]
+    ) -> Params:
+        pruning, quant = compressed
+        options = dict(quant.options) if quant else {}
+        return Params(
+            model=self._once(self._model, model).meaning if model else {},
+            sparsity=pruning.sparsity if pruning else 0.0,
+            pattern=pruning.pattern if pruning else "unstructured",
+            bits=quant.bits if quant else 16,
+            group_size=options.get("group_size"),
+            symmetric=options.get("symmetric"),
+            mask=quant.mask if quant else "none",
+        )
+
+    def _leaves(self, section: Frozen) -> list[tasks.LeafTask]:
+        _check_tasks(section)
+        folder = self._once(self._folder, section)
+        return tasks.resolve(section["names"], folder, cache_dir=cache_directory())
+
+    def _folder(self, section: Frozen) -> Path | None:
+        return located(section["path"], "tasks.path") if section["path"] else None
+
+    def _evaluations(
+        self, model: Frozen, section: Frozen, parent: Stage | None, label: str
+    ) -> dict[str, Stage]:
+        read = self._reads(model, parent)
+        parameters = self._once(self._model, model).shapes.parameters
+        folder = self._once(self._folder, section)
+        where = {"tasks": str(folder)} if folder else {}
+        return {
+            leaf.name: self._stage(
+                kind="evaluate",
+                params=params,
+                parents=read["parents"],
+                library=library(("lm-eval", "transformers")),
+                sources=read["sources"] | where,
+                label=label,
+                work=float(parameters) * (leaf.documents or 1000),
+            )
+            for leaf, params in self._once(
+                self._scored, section, None if read["parents"] else model
+            )
+        }
+
+    def _scored(self, section: Frozen, model: Frozen | None) -> list[tuple[tasks.LeafTask, Params]]:
+        """The leaf tasks, each with what its evaluation means; the same for all checkpoints."""
+        names = (
+            *("backend", "dtype", "batch_size", "limit", "num_fewshot", "apply_chat_template"),
+            *("max_gen_toks", "order_seed", "block"),
+        )
+        how = {name: section[name] for name in names}
+        meaning = self._once(self._model, model).meaning if model else {}
+        return [
+            (leaf, Params(**how, task=leaf.name, task_sha256=leaf.sha256, model=meaning))
+            for leaf in self._once(self._leaves, section)
+        ]
+
+
+def _check_tasks(section: Frozen) -> None:
+    inputs.check_choice("tasks.backend", section["backend"], ("hf",))
+    inputs.check_choice("tasks.dtype", section["dtype"], inputs.DTYPES)
+    for name in ("batch_size", "limit", "block", "max_gen_toks"):
+        if section[name] is not None and section[name] < 1:
+            raise BadInput(f"tasks.{name}", section[name], "at least 1 is needed.")
+
+
+def _thawed(options: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    return Frozen(tuple(options)).dict

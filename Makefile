@@ -8,7 +8,20 @@ export ISORATE_HOME
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint mlflow docs bench clean
+# The paper's tables and figures: from published numbers, from the sweep NAME, or both.
+SOURCE ?= published
+NAME ?= laborde2025
+MODEL ?=
+LAUNCHER ?= local
+PAPER := table1 table2 table3 table4 table5 table6 table7 fig1 fig2 fig3 fig4 fig5 fig6 fig7 fig8
+FROM_published := source=published
+FROM_measured := source=store name=$(NAME)
+FROM_both := source=store name=$(NAME) against=published
+ifeq ($(FROM_$(SOURCE)),)
+$(error SOURCE=$(SOURCE); valid: published, measured, both)
+endif
+
+.PHONY: help install demo test lint mlflow docs bench clean reproduce measured $(PAPER)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +49,20 @@ lint: install ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+reproduce: measured ## the paper (table1..7, fig1..8: a part): SOURCE=published|measured|both MODEL= LAUNCHER=
+	$(BIN)/isorate reproduce $(FROM_$(SOURCE))
+
+# One thing of it: make table1 ... table7, fig1 ... fig8.
+$(PAPER): measured
+	$(BIN)/isorate reproduce $(FROM_$(SOURCE)) only=$@
+
+# Whatever cells are still missing are run first; what is done costs nothing again.
+measured: install
+ifneq ($(SOURCE),published)
+	$(BIN)/isorate run experiment=laborde2025 name=$(NAME) hydra/launcher=$(LAUNCHER) \
+	  $(if $(MODEL),model=$(MODEL)) $(ARGS) || [ $$? -eq 1 ] # failed cells are gaps
+endif
 
 mlflow: install ## open MLflow's UI on the runs of this home (127.0.0.1:5000)
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --port 5000 \

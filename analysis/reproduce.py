@@ -6,6 +6,7 @@ From published numbers, from a measured sweep, or from both: then side by side.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +16,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from analysis import laborde, render
 from analysis.audit import audit_table
 from analysis.beside import beside_table, versions
+from analysis.compare import Definition
 from analysis.drawing import Figure
+from analysis.fronts import front_figures
 from analysis.laborde_claims import claims_table
 from analysis.laborde_figures import NUMBERS, Side, figure
 from analysis.panel import Panel, panels
 from analysis.pooling import pooled
+from analysis.rates import equal_size_table, sizes_table
 from analysis.report import INDEX, contents, flat, inline, written
 from analysis.results import BadResults, Results
 from analysis.tables import Table
@@ -27,7 +31,8 @@ from analysis.tables import Table
 PAGE = "index.html"
 TABLES = tuple(f"table{n}" for n in laborde.NUMBERS.values())
 FIGURES = tuple(f"fig{n}" for n in NUMBERS)
-ITEMS = ("claims", *TABLES, *FIGURES, "both", "audit")
+DEFINITIONS: tuple[Definition, ...] = ("sr2", "sr1")
+ITEMS = ("claims", *TABLES, *FIGURES, "sizes", "both", "audit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +102,10 @@ def _read(source: Source) -> _Read:
 def _items(read: Sequence[_Read], names: Sequence[str]) -> Iterator[Item]:
     sides = [Side(name=one.source.name, panels=one.panels) for one in read]
     for name in names:
-        if name in FIGURES:
+        if name == "sizes":
+            drawings = [drawn for one in read for drawn in front_figures(one.panels)]
+            yield Item(name=name, tables=tuple(_tables(name, read)), figures=tuple(drawings))
+        elif name in FIGURES:
             drawn = figure(int(name.removeprefix("fig")), sides)
             yield Item(name=name, figures=(drawn,) if drawn else ())
         else:
@@ -107,6 +115,11 @@ def _items(read: Sequence[_Read], names: Sequence[str]) -> Iterator[Item]:
 def _tables(name: str, read: Sequence[_Read]) -> Iterator[Table]:
     if name == "table1":
         yield laborde.rate_table()
+    elif name == "sizes":
+        for one in read:
+            sized = [make(one.panels, by) for by in DEFINITIONS
+                     for make in (equal_size_table, sizes_table)]  # fmt: skip
+            yield from sized if len(read) == 1 else (_marked(t, one.source) for t in sized)
     elif name == "audit":
         yield from (audit_table() for one in read if one.source.published)
     elif name == "both":
@@ -138,6 +151,23 @@ def _marked(table: Table, source: Source) -> Table:
     return replace(table, name=f"{table.name}_{suffix}", caption=caption)
 
 
+def write_files(made: Sequence[Item], out: Path) -> dict[str, Path]:
+    """Write the tables and figures alone, beside what is there; name -> path."""
+    files = _contents(made)
+    for name, content in files.items():
+        path = out / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    return {name: out / name for name in sorted(files)}
+
+
+def _contents(made: Sequence[Item]) -> dict[str, bytes]:
+    tables = [table for item in made for table in item.tables]
+    return contents(tables, [drawn for item in made for drawn in item.figures])
+
+
 def write(
     made: Sequence[Item], out: Path, *, title: str, provenance: Mapping[str, object]
 ) -> dict[str, Path]:
@@ -145,9 +175,7 @@ def write(
 
     Files that an earlier call left here and this one does not make are removed.
     """
-    tables = [table for item in made for table in item.tables]
-    figures = [drawn for item in made for drawn in item.figures]
-    files = contents(tables, figures)
+    files = _contents(made)
     index = {"title": title, "provenance": provenance, "files": sorted([*files, INDEX, PAGE])}
     files[INDEX] = json.dumps(index, indent=1, sort_keys=True, default=str).encode() + b"\n"
     files[PAGE] = _page(made, title, provenance).encode()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeper import collect, provenance, show
 from sweeper.actions import Request
 from sweeper.collect import CellOutcome
 from sweeper.errors import IsorateError
+
+if TYPE_CHECKING:
+    from analysis.results import Results
 
 
 def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str]) -> int:
@@ -43,14 +46,26 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
     return 0 if all(outcome.status == "done" for outcome in asked) else 1
 
 
-def report(
-    request: Request, outcomes: Sequence[CellOutcome]
-) -> tuple[dict[str, Path], list[str]]:
+def report(request: Request, outcomes: Sequence[CellOutcome]) -> tuple[dict[str, Path], list[str]]:
     """Write the sweep's report; (name of each file -> its path, the verdicts in words).
 
     Raises:
         IsorateError: the results cannot be reported, and why.
     """
+    from analysis.results import BadResults
+
+    try:
+        results = collect.results(outcomes)
+    except BadResults as refused:
+        raise IsorateError(f"no report: {refused}") from refused
+    sweep = request.sweep
+    return write(results, sweep.report, sweep.name, provenance.of(request, outcomes))
+
+
+def write(
+    results: Results, out: Path, title: str, origin: Mapping[str, Any]
+) -> tuple[dict[str, Path], list[str]]:
+    """Write a report of any results; as `report`."""
     from analysis.compare import verdicts
     from analysis.panel import panels
     from analysis.report import write_report
@@ -58,13 +73,7 @@ def report(
     from analysis.wording import conclusion
 
     try:
-        results = collect.results(outcomes)
-        files = write_report(
-            results,
-            request.sweep.report,
-            title=request.sweep.name,
-            provenance=provenance.of(request, outcomes),
-        )
+        files = write_report(results, out, title=title, provenance=origin)
         words = [conclusion(p, verdict) for p in panels(results) for verdict in verdicts(p)]
         return files, words
     except BadResults as refused:

@@ -145,6 +145,16 @@ class Config:
     watch: bool = key(False, "`status` refreshes in place until interrupted")
     cell: str | None = key(None, "`logs`, `export`: the label of one cell")
     to: str | None = key(None, "`export`: the directory to write")
+    source: str = key(
+        "store", "`report`, `reproduce`: where results are read from: store, mlflow or published"
+    )
+    sweeps: list[str] = key(
+        list, "`report`, `reproduce`: several sweeps together, by name; default: the one of `name`"
+    )
+    against: str | None = key(None, "`reproduce`: published puts the paper's numbers beside")
+    only: str | None = key(
+        None, "`reproduce`: one thing: claims, table1 to table7, fig1 to fig8, both or audit"
+    )
     cells: list[dict[str, Any]] = key(list, "cells listed outright, each a map of keys to values")
     grids: list[dict[str, Any]] = key(list, "a union of grids, each a map of keys to swept values")
     later: list[dict[str, str]] = key(

@@ -1,18 +1,18 @@
-"""``isorate report``: tables, figures and verdicts from what is done."""
+"""``isorate report``: tables, figures and verdicts from a sweep, several, or the paper."""
 
 from __future__ import annotations
 
-from sweeper import collect, conclude
+from sweeper import conclude, reading
 from sweeper.actions import Request
 
 
 def perform(request: Request) -> int:
-    """Write the report of a recorded sweep and print its verdicts."""
-    outcomes = collect.collect(request.sweep.load(), request.store)
-    files, verdicts = conclude.report(request, outcomes)
+    """Write the report of what `source` and `sweeps` name and print its verdicts."""
+    read = reading.read(request)
+    files, verdicts = conclude.write(read.results, read.sweep.report, read.name, read.provenance)
     request.answer(
         {
-            "name": request.sweep.name,
+            "name": read.name,
             "verdicts": verdicts,
             "report": {name: str(path) for name, path in files.items()},
         },

@@ -1,0 +1,130 @@
+"""Where results are read from: the store, MLflow (nothing but the server), the paper."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from sweeper import collect, tracking, tracking_read, tracking_server
+from sweeper.errors import BadInput, IsorateError
+from tests import tracking_data as data
+
+GRID = (data.GRID[0], *data.GRID[3:6])
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory):
+    """A sweep in MLflow, with one cell that failed and one that lacks a task."""
+    home = tmp_path_factory.mktemp("home")
+    plan, store = data.record(GRID), data.FakeStore()
+    for cell in plan["cells"]:
+        cell["config"]["tasks"] |= {"dtype": "bfloat16", "backend": "hf", "batch_size": 16}
+    data.fill(store, plan)
+    late = plan["cells"][2]["stages"]["evaluate"]["cloze"]
+    del store.results[late], store.manifests[late]
+    fallen = plan["cells"][1]["stages"]["quantize"]
+    del store.results[fallen], store.manifests[fallen]
+    store.failures[fallen] = {"message": "the Hessian cannot be inverted"}
+    uri = tracking_server.default_uri(home)
+    assert tracking.sync(plan, store, home=home, uri=uri).complete
+    return home, uri, plan, store
+
+
+def test_results_come_back_from_mlflow_as_they_are_in_the_store(logged) -> None:
+    home, uri, plan, store = logged
+    kept = collect.results(collect.collect(plan, store))
+    read = collect.results(tracking_read.outcomes("demo", home=home, uri=uri))
+    assert read.cells.to_csv() == kept.cells.to_csv()
+    assert read.scores.to_csv() == kept.scores.to_csv()
+    assert set(read.cells["status"]) == {"done", "failed", "missing"}
+
+
+def test_nothing_but_the_server_is_needed(logged, tmp_path) -> None:
+    """The database and the artifacts are enough, read from another home."""
+    uri = logged[1]
+    found = tracking_read.outcomes("demo", home=tmp_path / "elsewhere", uri=uri)
+    assert len(found) == len(GRID)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_of_two_runs_of_a_cell_the_older_counts(logged) -> None:
+    home, uri, plan, _ = logged
+    client = tracking_server.connect(uri, home)
+    experiment = client.get_experiment_by_name("demo").experiment_id
+    key = plan["cells"][0]["key"]
+    twin = client.create_run(experiment, tags={"isorate.cell": key, "isorate.created": "9" * 19})
+    try:
+        assert len(tracking_read.outcomes("demo", home=home, uri=uri)) == len(GRID)
+    finally:
+        client.delete_run(twin.info.run_id)
+
+
+def test_an_experiment_that_is_not_there_names_the_others(logged) -> None:
+    home, uri, _, _ = logged
+    with pytest.raises(BadInput, match="demo"):
+        tracking_read.outcomes("demos", home=home, uri=uri)
+
+
+def test_a_server_that_does_not_answer_is_said(tmp_path) -> None:
+    with pytest.raises(IsorateError, match="MLflow cannot be read: nothing answers"):
+        tracking_read.outcomes("demo", home=tmp_path, uri="http://127.0.0.1:9")
+
+
+def test_a_run_without_its_file_says_what_to_do(logged, tmp_path) -> None:
+    home, _, _, _ = logged
+    copy = tmp_path / "home"
+    shutil.copytree(home, copy)
+    for path in (copy / "mlartifacts").rglob("stages.json"):
+        path.unlink()
+    uri = tracking_server.default_uri(copy)
+    for path in home.rglob("stages.json"):  # the artifacts of the copy are those of the original
+        path.rename(path.with_suffix(".away"))
+    try:
+        with pytest.raises(IsorateError, match=r"no readable stages.json.*isorate sync"):
+            tracking_read.outcomes("demo", home=copy, uri=uri)
+    finally:
+        for path in home.rglob("stages.away"):
+            path.rename(path.with_suffix(".json"))
+
+
+# --- the verbs ---
+
+
+def isorate(home, *words):
+    command = [sys.executable, "-m", "sweeper", *words, f"home={home}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_a_report_from_mlflow(logged) -> None:
+    home = logged[0]
+    done = isorate(home, "report", "source=mlflow", "name=demo", "output=json")
+    assert done.returncode == 0, done.stderr
+    files = json.loads(done.stdout)["report"]
+    assert "report.html" in files
+    assert "capitals" in (home / "sweeps/demo/report/data/scores.csv").read_text()
+
+
+def test_one_table_of_the_paper(tmp_path) -> None:
+    done = isorate(tmp_path, "reproduce", "source=published", "only=table7")
+    assert done.returncode == 0, done.stderr
+    assert (
+        "| LLaMA-3.1-8B | 50% + 8bit | 20.5 | 0.4 | 40.4 | 0.6 | 3.1 | 0.2 | 21.3 |" in done.stdout
+    )
+    assert (tmp_path / "sweeps/published/reproduction/tables/table7.tex").is_file()
+
+
+@pytest.mark.parametrize(("words", "told"), [
+    (["source=paper"], "valid: store, mlflow, published"),
+    (["source=published", "only=table8"], "valid: claims, table1"),
+    (["source=published", "against=published"], "the source is the published numbers already"),
+    (["source=store", "sweeps=[one]"], "no such sweep"),
+])  # fmt: skip
+def test_what_cannot_be_read_is_refused(tmp_path, words, told) -> None:
+    done = isorate(tmp_path, "reproduce", *words)
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr

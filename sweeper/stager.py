@@ -14,6 +14,8 @@ from sweeper.plan import Params, PlannedCell, Stage
 
 _CONVERT = ("transformers", "gguf")
 _MEASURE = ("compressed-tensors",)
+# What a method without calibration takes for a weight: about as long as these many tokens.
+_DATA_FREE_TOKENS = 256
 
 
 class Refused(Exception):
@@ -40,13 +42,19 @@ class Stager:
         model = self._once(self._model, cell.model)
         stages: dict[str, Stage] = {}
         parent = self._once(self._convert, cell.model) if model.is_gguf else None
-        if cell.pruning:
+        at_once = cell.quantization and methods.method(cell.quantization.method).prunes
+        if cell.pruning and not at_once:
             parent = stages["prune"] = self._once(
                 self._prune, cell.pruning, cell.model, cell.calibration
             )
         if cell.quantization:
             parent = stages["quantize"] = self._once(
-                self._quantize, cell.quantization, cell.model, cell.calibration, parent
+                self._quantize,
+                cell.quantization,
+                cell.model,
+                cell.calibration,
+                parent,
+                cell.pruning if at_once else None,
             )
         compressed = (cell.pruning, cell.quantization)
         stages["measure"] = self._once(
@@ -113,13 +121,16 @@ class Stager:
         section: Frozen,
         calibration: Frozen | None,
         parent: Stage | None,
+        pruning: Pruning | None,
     ) -> Stage:
+        """``pruning`` is what the quantizer itself is to prune."""
         model = self._once(self._model, section)
-        meaning = self._once(self._checked_quantization, quant, section)
-        before = f"{parent.label} + " if parent is not None and parent.kind == "prune" else ""
-        label = before + quant.label
+        meaning = self._once(self._checked_quantization, quant, section, pruning)
+        before = parent.label if parent is not None and parent.kind == "prune" else ""
+        label = " + ".join(filter(None, (pruning.label if pruning else before, quant.label)))
         group = meaning.get("group_size", -1)
-        size = model.shapes.bytes(quant.bits + (16 / group if group > 0 else 0))
+        mask = 1 if pruning else 0
+        size = model.shapes.bytes(quant.bits + mask + (16 / group if group > 0 else 0))
         return self._compression(
             "quantize", meaning, label, section, calibration, parent, model, size
         )
@@ -135,9 +146,13 @@ class Stager:
             section,
         )
 
-    def _checked_quantization(self, quant: Quantization, section: Frozen) -> dict[str, Any]:
+    def _checked_quantization(
+        self, quant: Quantization, section: Frozen, pruning: Pruning | None
+    ) -> dict[str, Any]:
+        amount = {"sparsity": pruning.sparsity, "pattern": pruning.pattern} if pruning else {}
         return self._checked(
             {
+                **amount,
                 "method": quant.method,
                 "bits": quant.bits,
                 "mask": quant.mask,

@@ -102,20 +102,23 @@ def _row(source: str, kind: str, data: Curve) -> dict[str, object]:
             row |= {f"{key}_point": one.point if one else np.nan,
                     f"{key}_low": one.low if one else np.nan,
                     f"{key}_high": one.high if one else np.nan,
-                    f"{key}_said": said(one)}  # fmt: skip
+                    f"{key}_said": _shown(one)}  # fmt: skip
     points = [by_form[form].point for form in BROKEN if form in by_form]
     row["spread"] = max(points) - min(points) if points else np.nan
     return row | {"knee": knee(data), "verdict": verdict(found),
                   "stated": _stated(kind, data.name, by_form.get(POWER))}  # fmt: skip
 
 
-def said(one: Fit | None) -> str:
+def said(point: float, low: float, high: float, open_ends: tuple[bool, bool]) -> str:
     """'57.7 (53 to 66)', in percent; an end that is open carries its sign."""
+    ends = f"{'<' * open_ends[0]}{100 * low:.0f} to {'>' * open_ends[1]}{100 * high:.0f}"
+    return f"{100 * point:.1f} ({ends})"
+
+
+def _shown(one: Fit | None) -> str:
     if one is None:
         return "–"
-    low = f"{'<' if one.open_low else ''}{100 * one.low:.0f}"
-    high = f"{'>' if one.open_high else ''}{100 * one.high:.0f}"
-    return f"{100 * one.point:.1f} ({low} to {high})"
+    return said(one.point, one.low, one.high, (one.open_low, one.open_high))
 
 
 def _stated(kind: str, name: str, one: Fit | None) -> str:

@@ -1,0 +1,120 @@
+"""The curves of a sweep, over sparsity and over bits, and where they break."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.metrics import DENSE_BITS, Estimate
+from analysis.panel import Panel
+from analysis.phases import said, transition_table
+from analysis.tables import Column, Table
+from analysis.tolerance import FEWEST, KEPT, Tolerance, fit
+from analysis.transitions import Curve, curve
+from analysis.wording import NAMES
+
+FEWEST_PERPLEXITIES = 5
+_OVER_SPARSITY = ["prune_method", "quant_method", "bits", "mask", "calibration_seed"]
+_OVER_BITS = ["quant_method", "prune_method", "sparsity", "pattern", "calibration_seed"]
+
+
+def series(panel: Panel) -> Iterator[tuple[str, str, list[int], list[float]]]:
+    """(name, axis, rows, rates) of each line of cells that differ in one rate alone.
+
+    The axis is "sparsity" (unstructured only: patterns share sparsities) or "bits", where
+    the rate is 1 - bits/16. Collapsed cells take part: a break is where cells collapse.
+    """
+    cells = panel.cells.assign(row=np.arange(len(panel.cells)))
+    usable = cells[cells["status"] == "done"]
+    pruned = usable[usable["pattern"] == "unstructured"]
+    for _, part in pruned.groupby(_OVER_SPARSITY, sort=True, dropna=False):
+        ordered = part.sort_values("sparsity")
+        one = ordered.to_dict("records")[0]
+        quantized = f" + {one['quant_method']} {one['bits']:g}bit" * (one["bits"] < DENSE_BITS)
+        name = f"{one['prune_method']}{quantized}{_seed(one)}"
+        yield name, "sparsity", list(ordered["row"]), list(ordered["sparsity"])
+    quantized_cells = usable[usable["bits"] < DENSE_BITS]
+    for _, part in quantized_cells.groupby(_OVER_BITS, sort=True, dropna=False):
+        ordered = part.sort_values("bits", ascending=False)
+        one = ordered.to_dict("records")[0]
+        amount = one["pattern"] if ":" in one["pattern"] else f"{100 * one['sparsity']:.5g}%"
+        pruning = f"{one['prune_method']} {amount} + " * bool(one["prune_method"])
+        rates = list(1 - ordered["bits"] / DENSE_BITS)
+        yield f"{pruning}{one['quant_method']}{_seed(one)}", "bits", list(ordered["row"]), rates
+
+
+def _seed(cell: Mapping[Hashable, Any]) -> str:
+    seed = cell["calibration_seed"]
+    return f" (seed {seed:g})" if seed == seed and seed else ""
+
+
+def perplexity_curves(panels: Sequence[Panel]) -> list[tuple[str, str, Curve]]:
+    """(model, kind, curve) of every task where lower is better, with enough points."""
+    found = []
+    for panel in panels:
+        for name, axis, rows, rates in series(panel):
+            for task in np.flatnonzero(~panel.higher):
+                values = panel.comparable()[rows, task]
+                if len(set(rates)) == len(rates) and (
+                    np.isfinite(values).sum() >= FEWEST_PERPLEXITIES
+                ):
+                    title = f"{name}, {panel.tasks[task]} over {axis}"
+                    found.append((panel.model, axis, curve(title, rates, values, axis)))
+    return found
+
+
+def perplexity_table(panels: Sequence[Panel]) -> Table:
+    """Transitions of a sweep's own perplexity curves, as MPT's are fitted."""
+    return transition_table(perplexity_curves(panels), name="transitions",
+                            caption="Phase transitions of perplexity")  # fmt: skip
+
+
+def tolerances(panel: Panel, by: str) -> list[tuple[str, str, list[int], list[float], Tolerance]]:
+    """(name, axis, rows, rates, fit) of every retention curve with enough points."""
+    sr: Estimate = panel.sr1() if by == "sr1" else panel.sr2()
+    found = []
+    for name, axis, rows, rates in series(panel):
+        if len(set(rates)) < max(len(rates), FEWEST):
+            continue
+        stderr = sr.stderr[rows]
+        weights = stderr if np.isfinite(stderr).all() and (stderr > 0).all() else None
+        one = fit(rates, sr.value[rows], weights)
+        if one is not None:
+            found.append((name, axis, rows, rates, one))
+    return found
+
+
+def tolerance_table(panels: Sequence[Panel]) -> Table:
+    """How far each line of cells can be compressed before 5 % of retention are gone."""
+    rows = [
+        {"model": panel.model, "curve": name, "axis": axis, "by": NAMES[by], "n": one.n,
+         "point": one.point, "low": one.low, "high": one.high, "said": _said(one, axis),
+         "steepness": one.steepness}
+        for panel in panels for by in ("sr2", "sr1")
+        for name, axis, _, _, one in tolerances(panel, by)
+    ]  # fmt: skip
+    columns = (
+        Column(key="model", title="Model"), Column(key="curve", title="Cells"),
+        Column(key="axis", title="Over"), Column(key="by", title="Retention"),
+        Column(key="n", title="Points", form="number", digits=0),
+        Column(key="said", title=f"{100 * KEPT:g} % kept up to"),
+        Column(key="steepness", title="Steepness k", form="number", digits=1),
+    )  # fmt: skip
+    notes = ("R(s) = exp(ln q · (s/s_q)^k), 1 at s = 0 and never below 0; s is the sparsity, or "
+             "1 − bits/16 for a curve over bits, shown as bits. Interval: F-profile at 95 %; < or "
+             "> marks an end that the data do not close.",)  # fmt: skip
+    return Table(name="tolerances", caption="How far compression can go", columns=columns,
+                 rows=pd.DataFrame(rows), notes=notes)  # fmt: skip
+
+
+def _said(one: Tolerance, axis: str) -> str:
+    """The point and its interval in percent of zeros, or in bits from few to many."""
+    open_ends = one.open_low, one.open_high
+    if axis == "sparsity":
+        return f"{said(one.point, one.low, one.high, open_ends)} %"
+    few, point, many = (DENSE_BITS * (1 - min(s, 1.0)) for s in (one.high, one.point, one.low))
+    return (f"{point:.1f} ({'<' * one.open_high}{few:.1f} to {'>' * one.open_low}{many:.1f}) "
+            "bits")  # fmt: skip

@@ -1,0 +1,141 @@
+"""Retention over compression: a bounded curve, and how far one can go before it matters.
+
+Retention starts at exactly 1 and cannot fall below guessing, so the unbounded form of a
+perplexity does not fit it. Here R(s) = c + (1 - c) exp(-(s/l)^k), a Weibull survival curve
+above a floor c, written by the rate s_q at which R reaches q, so that the answer is a
+parameter of the fit and has an interval of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import optimize, stats
+
+from analysis.metrics import Array
+
+LEVEL = 0.95
+KEPT = 0.95
+"""The retention that the point is asked for: 95 % of the dense model."""
+
+FEWEST = 4
+_STEEP = np.geomspace(0.2, 60.0, 90)  # k from a curve that falls at once to one like a step
+_GRID = 160
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tolerance:
+    """A fitted retention curve.
+
+    Attributes:
+        point: s_q, the rate at which retention reaches `kept`.
+        low: lower end of its interval at `LEVEL`.
+        high: upper end.
+        open_low: the data do not close the interval below.
+        open_high: they do not close it above.
+        steepness: k; large means flat and then a cliff.
+        floor: c.
+        kept: q.
+        rss: weighted squared errors.
+        n: points.
+    """
+
+    point: float
+    low: float
+    high: float
+    open_low: bool
+    open_high: bool
+    steepness: float
+    floor: float
+    kept: float
+    rss: float
+    n: int
+
+    def value(self, s: ArrayLike) -> Array:
+        """Retention that the curve gives at s."""
+        return retained(s, self.point, self.steepness, floor=self.floor, kept=self.kept)
+
+
+def retained(
+    s: ArrayLike, point: ArrayLike, steepness: ArrayLike, *, floor: float = 0.0, kept: float = KEPT
+) -> Array:
+    """R(s) = c + (1 - c) ((q - c) / (1 - c))^((s / s_q)^k): 1 at 0, q at s_q, never below c."""
+    base = (kept - floor) / (1 - floor)
+    at = np.asarray(s, dtype=float) / np.asarray(point, dtype=float)
+    return np.asarray(floor + (1 - floor) * base ** (at ** np.asarray(steepness, dtype=float)))
+
+
+def fit(
+    s: ArrayLike,
+    value: ArrayLike,
+    stderr: ArrayLike | None = None,
+    *,
+    floor: float = 0.0,
+    kept: float = KEPT,
+) -> Tolerance | None:
+    """Weighted least squares by profile over s_q, with the F interval of its profile.
+
+    Args:
+        s: (n,) rates above 0; one at 0 is left out, retention is 1 there by definition.
+        value: (n,) retentions.
+        stderr: (n,) standard errors, as relative weights; without them all weigh the same.
+        floor: what guessing keeps, 0 <= c < kept.
+        kept: the retention asked for, below 1.
+
+    Returns:
+        None with fewer than `FEWEST` points.
+
+    Raises:
+        ValueError: if floor and kept are not 0 <= floor < kept < 1.
+    """
+    if not 0 <= floor < kept < 1:
+        raise ValueError(f"0 <= floor < kept < 1 is needed, not {floor} and {kept}")
+    x, y = np.asarray(s, dtype=float), np.asarray(value, dtype=float)
+    error = np.ones(len(x)) if stderr is None else np.asarray(stderr, dtype=float)
+    good = (x > 0) & np.isfinite(y) & np.isfinite(error) & (error > 0)
+    if good.sum() < FEWEST:
+        return None
+    x, y, weight = x[good], y[good], 1 / error[good]
+    weight = weight / weight.mean()
+    grid = np.geomspace(x.min() / 3, x.max() * 1.5, _GRID)
+    point, steepness, least = _best(grid, x, y, weight, floor, kept)
+    free = len(x) - 2
+    limit = least * (1 + stats.f.ppf(LEVEL, 1, free) / free)
+    inside = grid[_profile(grid, x, y, weight, floor, kept).min(axis=1) <= limit]
+    # Never narrower than the profile can see.
+    step = grid[1] / grid[0]
+    low, high = min(point / step, *inside, point), max(point * step, *inside, point)
+    return Tolerance(
+        point=point, low=float(low), high=float(high), open_low=bool(low <= grid[0]),
+        open_high=bool(high >= grid[-1] or high > x.max()), floor=floor, kept=kept, rss=least,
+        steepness=steepness, n=len(x),
+    )  # fmt: skip
+
+
+def _profile(grid: Array, s: Array, y: Array, weight: Array, floor: float, kept: float) -> Array:
+    """(points, steepnesses) squared errors on a grid of both."""
+    with np.errstate(over="ignore", under="ignore"):
+        curves = retained(s, grid[:, None, None], _STEEP[:, None], floor=floor, kept=kept)
+    return np.asarray((weight**2 * (y - curves) ** 2).sum(axis=-1))
+
+
+def _best(
+    grid: Array, s: Array, y: Array, weight: Array, floor: float, kept: float
+) -> tuple[float, float, float]:
+    """(s_q, k, squared errors) of least squares: the best of the grid, refined."""
+    rss = _profile(grid, s, y, weight, floor, kept)
+    at, steep = np.unravel_index(int(rss.argmin()), rss.shape)
+
+    def residuals(log: Array) -> Array:
+        point, steepness = np.exp(log)
+        curve = retained(s, float(point), float(steepness), floor=floor, kept=kept)
+        return np.asarray(weight * (y - curve))
+
+    start = np.log([grid[at], _STEEP[steep]])
+    bounds = (np.log([grid[0], _STEEP[0]]), np.log([grid[-1], _STEEP[-1]]))
+    with np.errstate(over="ignore", under="ignore"):
+        found = optimize.least_squares(residuals, start, bounds=bounds, xtol=1e-10, ftol=1e-12)
+    point, steepness = np.exp(found.x)
+    return float(point), float(steepness), float(2 * found.cost)

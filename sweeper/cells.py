@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -259,6 +259,8 @@ class CellMaker:
         model, prune, quant = sections["model"], sections["prune"], sections["quant"]
         pruned = self._once(pruning, prune)
         quantized = self._once(_quantization, quant, model, pruned is not None)
+        if quantized and methods.method(quantized.method).prunes:
+            pruned = _pruned_by(quantized, pruned)
         return Cell(
             model=self._once(Frozen.of, model),
             pruning=pruned,
@@ -282,6 +284,16 @@ class CellMaker:
         if isinstance(made, NoCell):
             raise made
         return made
+
+
+def _pruned_by(quantized: Quantization, pruned: Pruning | None) -> Pruning:
+    """The pruning that a quantizer carries out itself: only how much is left to say."""
+    name = quantized.method
+    if pruned is None:
+        raise NoCell(f"quant.method={name} prunes and quantizes at once; without pruning use gptq")
+    if pruned.method != "sparsegpt":
+        raise NoCell(f"quant.method={name} prunes as sparsegpt does, not as {pruned.method}")
+    return replace(pruned, options=())
 
 
 def _quantization(quant: Section, model: Section, pruned: bool) -> Quantization | None:

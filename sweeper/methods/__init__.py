@@ -33,6 +33,7 @@ class Method(Protocol):
             the stage's identity.
         masks: what it can do with the zeros of a pruned model: "keep", "ignore" or both.
             With one of them alone, ``quant.mask`` means nothing to it.
+        prunes: whether it prunes; a quantizer that does has no prune stage before it.
     """
 
     stage: str
@@ -41,6 +42,7 @@ class Method(Protocol):
     packages: tuple[str, ...]
     calibrated: bool
     masks: tuple[str, ...]
+    prunes: bool
 
     def refusal(self, params: Params) -> BadInput | None:
         """Why the method cannot do this, or None. Pure, cheap, no heavy imports.
@@ -56,7 +58,10 @@ class ByModifiers(Method, Protocol):
     """A method that llm-compressor carries out."""
 
     def recipe(self, params: Params, model: Any) -> list[Any]:
-        """The llm-compressor modifiers that carry it out on ``model`` (a loaded LM)."""
+        """The llm-compressor modifiers that carry it out on ``model`` (a loaded LM).
+
+        A quantizer that prunes leaves on each matrix ``kept``, its mask [rows, columns].
+        """
         ...
 
 

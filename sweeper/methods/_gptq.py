@@ -153,15 +153,8 @@ class MaskedGPTQ(GPTQModifier):  # type: ignore[misc]  # llm-compressor is untyp
         found = [m.weight_observer.get_qparams() for m in modules]
         scale = torch.cat([f["scale"] for f in found]).to(dtype).float()
         zero = torch.cat([f["zero_point"] for f in found])
-        weight = torch.cat([w.float() for w in weights]).unsqueeze(0)
-        kept = self._kept(weight, hessian, args)
-        with block_routine(kept):
-            quantized, _, gave_up = _quantize_or_raise(
-                weight, hessian, scale, zero, args, self.block_size, self.dampening_frac
-            )
-        if gave_up.any():
-            raise NotPositiveDefinite
-        result = quantized[0]
+        weight = torch.cat([w.float() for w in weights])
+        result = self._solve(modules, weight, hessian, scale, zero)
         if not torch.isfinite(result).all() or not torch.isfinite(scale).all():
             raise FloatingPointError
         sizes = [w.shape[0] for w in weights]
@@ -171,6 +164,36 @@ class MaskedGPTQ(GPTQModifier):  # type: ignore[misc]  # llm-compressor is untyp
             update_offload_parameter(module, "weight_scale", s.to(module.weight.dtype))
             update_offload_parameter(module, "weight_zero_point", z.to(args.zp_dtype))
             self._codes[module] = (w / _wide(s, w) + _wide(z, w)).round_().to(torch.int8)
+
+    def _solve(
+        self,
+        modules: list[torch.nn.Module],
+        weight: torch.Tensor,
+        hessian: torch.Tensor,
+        scale: torch.Tensor,
+        zero: torch.Tensor,
+    ) -> torch.Tensor:
+        """The weight on its grid.
+
+        Args:
+            modules: the matrices that are stacked in ``weight``.
+            weight: [rows, columns], float32; overwritten.
+            hessian: [columns, columns]; overwritten.
+            scale: [rows, groups], float32.
+            zero: [rows, groups], the zero points.
+
+        Raises:
+            NotPositiveDefinite: the Hessian cannot be inverted.
+        """
+        args: Any = modules[0].quantization_scheme.weights
+        weight = weight.unsqueeze(0)
+        with block_routine(self._kept(weight, hessian, args)):
+            quantized, _, gave_up = _quantize_or_raise(
+                weight, hessian, scale, zero, args, self.block_size, self.dampening_frac
+            )
+        if gave_up.any():
+            raise NotPositiveDefinite
+        return quantized[0]
 
     def on_finalize(self, state: State, **kwargs: Any) -> bool:
         """Puts the exact weights in place: (code - zero point) * scale, in float32."""

@@ -7,6 +7,8 @@ that a row cannot fill stays dense, and a Hessian that cannot be inverted is an 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -16,6 +18,9 @@ from pydantic import PrivateAttr
 
 from sweeper.methods._failures import Failures
 from sweeper.methods._hessian import Hessians, inverse_factor
+
+# (a column [rows], its index) -> the column on its grid
+Rounding = Callable[[torch.Tensor, int], torch.Tensor]
 
 
 def block_of(block_size: int, m: int) -> int:
@@ -31,6 +36,8 @@ def sparsify(
     nm: tuple[int, int] | None,
     block_size: int,
     matrices: list[int],
+    kept: torch.Tensor | None = None,
+    rounded: Rounding | None = None,
 ) -> torch.Tensor:
     """Prunes rows that share a Hessian and updates what remains.
 
@@ -41,6 +48,9 @@ def sparsify(
         nm: prune N of every M neighbours in a row.
         block_size: columns per lazy update; a multiple of M.
         matrices: rows of each matrix stacked in ``weight``; thresholds are per matrix.
+        kept: boolean [rows, columns], filled in: what was not pruned.
+        rounded: quantizes a column; what remains is then rounded as it is passed, and the
+            columns after it make up for both errors at once (SparseGPT, section 3.5).
 
     Returns:
         The pruned weight. Columns beyond the last complete group of M stay dense.
@@ -55,10 +65,17 @@ def sparsify(
             mask = _least_salient(work, block.diagonal(), sparsity, matrices)
         else:
             mask = torch.zeros_like(work, dtype=torch.bool)
-        errors = _prune_block(work, block, mask, nm)
+        at_column = None if rounded is None else partial(_shifted, rounded, start)
+        errors = _prune_block(work, block, mask, nm, at_column)
+        if kept is not None:
+            kept[:, start:stop] = ~mask.t()
         weight[:, start:stop] = work.t()
         weight[:, stop:] -= errors.t().contiguous().matmul(factor[start:stop, stop:])
     return weight
+
+
+def _shifted(rounded: Rounding, start: int, column: torch.Tensor, index: int) -> torch.Tensor:
+    return rounded(column, start + index)
 
 
 def _saliency(work: torch.Tensor, diagonal: torch.Tensor) -> torch.Tensor:
@@ -78,7 +95,11 @@ def _least_salient(
 
 
 def _prune_block(
-    work: torch.Tensor, block: torch.Tensor, mask: torch.Tensor, nm: tuple[int, int] | None
+    work: torch.Tensor,
+    block: torch.Tensor,
+    mask: torch.Tensor,
+    nm: tuple[int, int] | None,
+    rounded: Rounding | None,
 ) -> torch.Tensor:
     """The column loop of one block; ``work`` and ``mask`` are filled in, the errors returned."""
     width, diagonal = work.shape[0], block.diagonal()
@@ -89,7 +110,8 @@ def _prune_block(
             least = _saliency(work[group], diagonal[group]).topk(nm[0], dim=0, largest=False)
             mask[group].scatter_(0, least.indices, True)
         column, error = work[i], errors[i]
-        pruned = column.masked_fill(mask[i], 0.0)
+        remaining = column if rounded is None else rounded(column, i)
+        pruned = remaining.masked_fill(mask[i], 0.0)
         torch.sub(column, pruned, out=error).div_(diagonal[i])
         column.copy_(pruned)
         if i + 1 < width:

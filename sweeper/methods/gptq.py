@@ -21,6 +21,7 @@ class GPTQ:
     packages = ("llmcompressor", "compressed-tensors")
     calibrated = True
     masks = ("keep", "ignore")
+    prunes = False
 
     def refusal(self, params: Params) -> BadInput | None:
         """See `sweeper.methods.Method`."""

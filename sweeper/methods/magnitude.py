@@ -19,6 +19,7 @@ class MagnitudePruning:
     packages = ("llmcompressor",)
     calibrated = False
     masks = ()
+    prunes = True
 
     def refusal(self, params: Params) -> BadInput | None:
         """See `sweeper.methods.Method`."""

@@ -19,6 +19,7 @@ class NormalFloat4:
     packages = ("bitsandbytes", "transformers")
     calibrated = False
     masks = ("keep",)
+    prunes = False
 
     def refusal(self, params: Params) -> BadInput | None:
         """See `sweeper.methods.Method`."""

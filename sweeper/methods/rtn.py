@@ -20,6 +20,7 @@ class RoundToNearest:
     packages = ("llmcompressor", "compressed-tensors")
     calibrated = False
     masks = ("keep",)
+    prunes = False
 
     def refusal(self, params: Params) -> BadInput | None:
         """See `sweeper.methods.Method`."""

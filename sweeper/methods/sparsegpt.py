@@ -19,6 +19,7 @@ class SparseGPT:
     packages = ("llmcompressor",)
     calibrated = True
     masks = ()
+    prunes = True
 
     def refusal(self, params: Params) -> BadInput | None:
         """See `sweeper.methods.Method`."""

@@ -19,6 +19,7 @@ class WandaPruning:
     packages = ("llmcompressor",)
     calibrated = True
     masks = ()
+    prunes = True
 
     def refusal(self, params: Params) -> BadInput | None:
         """See `sweeper.methods.Method`."""

@@ -13,6 +13,8 @@ from sweeper.stages import Job
 def run(job: Job) -> dict[str, Any]:
     """Quantizes the model and writes ``checkpoint/``, in the format of its method's library.
 
+    A method that prunes too has its mask written to ``mask/mask.safetensors``.
+
     Raises:
         StageFailure: a Hessian cannot be inverted, weights are not finite, or a layer was
             left out.
@@ -22,7 +24,7 @@ def run(job: Job) -> dict[str, Any]:
 
 def _modified(job: Job) -> dict[str, Any]:
     """By llm-compressor, into a pack-quantized checkpoint."""
-    from sweeper.stages import checkpoint
+    from sweeper.stages import checkpoint, masks
     from sweeper.stages.compress import compressed, tokens
 
     source, out = job.checkpoint("model"), job.out / "checkpoint"
@@ -30,7 +32,10 @@ def _modified(job: Job) -> dict[str, Any]:
         layers = checkpoint.linears(model)
         _require_none(n for n, m in layers.items() if not hasattr(m, "quantization_scheme"))
         checkpoint.require_finite(model, "Raise quant.dampening or calibrate with more text.")
+        kept = {n: m.kept for n, m in layers.items() if hasattr(m, "kept")}
         checkpoint.save_packed(model, source, out, dtype=job.params["save_dtype"])
+    if kept:
+        masks.save(kept, job.out / "mask")
     return {"layers": len(layers), "calibration_tokens": tokens(samples)}
 
 

@@ -200,6 +200,43 @@ def test_rounding_to_nearest_keeps_zeros_on_every_grid(
     assert found["containment"]["min"] == 1.0
 
 
+JOINT = {"method": "joint", "sparsity": 0.25, "pattern": "unstructured", "mask": "keep"}
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("pattern", ["unstructured", "2:8", "1:3"])
+def test_the_joint_pass_is_what_its_label_says(workshop: Any, pattern: str, bits: int) -> None:
+    sparsity = 1 / 3 if pattern == "1:3" else 0.25
+    amount = {"sparsity": sparsity, "pattern": pattern}
+    out = workshop.quantize(**(JOINT | amount), bits=bits)
+    found = workshop.measure(out, **amount, bits=bits, mask="keep")
+    assert found["containment"] == {"min": 1.0, "mean": 1.0}
+    assert found["zeros"] > found["achieved_sparsity"]
+    assert found["achieved_sparsity"] == pytest.approx(sparsity, abs=4e-3)
+    kept = masks.load(out / "mask")
+    with Files(out / "checkpoint") as files:
+        matrices = list(files.matrices())
+    assert all(m.zero[~kept[m.name]].all() for m in matrices)
+    assert any(m.zero[kept[m.name]].any() for m in matrices) or bits == 8
+
+
+def test_the_joint_pass_twice_is_the_same_and_reloads(workshop: Any) -> None:
+    one, two = (workshop.quantize(fresh=True, **JOINT) for _ in range(2))
+    for file in ("checkpoint/model.safetensors", "mask/mask.safetensors"):
+        assert (one / file).read_bytes() == (two / file).read_bytes()
+    assert torch.isfinite(logits(one / "checkpoint")).all()
+
+
+def test_an_uninvertible_hessian_fails_the_joint_pass(workshop: Any) -> None:
+    with pytest.raises(
+        StageFailure, match=r"inverted.*layers\.0\.mlp\.down_proj.*quant\.dampening"
+    ):
+        workshop.quantize(
+            fresh=True, **JOINT, dampening=1e-12,
+            calibration={"samples": 1, "length": 16, "seed": 0},
+        )  # fmt: skip
+
+
 STORED = [
     pytest.param(RTN, 4 + 16 / 64, 0.06, id="rtn"),
     # a scale of 32 bit for 64 weights, or for each of the 640 rows of a layer; NF4 has a

@@ -69,6 +69,7 @@ def cell(prune=(), quant=(), **others):
          "magnitude 2:8 + RTN 3bit", Fraction(55, 64)),
         ({"sparsity": 25}, {"bits": 4, "method": "nf4"}, "25% + NF4", Fraction(13, 16)),
         ({}, {"bits": 8, "method": "llm_int8"}, "LLM.int8", Fraction(1, 2)),
+        ({"sparsity": 25}, {"bits": 4, "method": "joint"}, "25% + joint 4bit", Fraction(13, 16)),
     ],
 )  # fmt: skip
 def test_labels_and_rates(prune, quant, label, tcr):
@@ -188,6 +189,8 @@ def test_values_that_do_not_exist_are_named_with_those_that_do(prune, quant, mes
 @pytest.mark.parametrize(
     ("prune", "quant"),
     [({"method": "none", "sparsity": 25}, {}), ({}, {"method": "none", "bits": 4}),
+     ({}, {"method": "joint", "bits": 4}),
+     ({"sparsity": 25, "method": "wanda"}, {"method": "joint", "bits": 4}),
      ({"pattern": "2:8", "sparsity": 0}, {}), ({"pattern": "2:8", "sparsity": 50}, {})],
 )  # fmt: skip
 def test_combinations_that_are_no_cell(prune, quant):

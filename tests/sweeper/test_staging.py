@@ -168,6 +168,22 @@ def test_the_stage_of_a_method_without_calibration_does_not_depend_on_it(plan):
     assert "calibration" not in only(free, "prune").sources
 
 
+def test_what_prunes_and_quantizes_at_once_is_one_stage(plan):
+    made = plan("quant=joint", "quant.bits=4,3", "prune.sparsity=0,25", "prune.block_size=64,128")
+    assert [cell.label for cell in made.cells] == ["25% + joint 4bit", "25% + joint 3bit"]
+    assert {d.reason.split(";")[0] for d in made.dropped} == {
+        "quant.method=joint prunes and quantizes at once"
+    }
+    kinds = [stage.kind for stage in made.stages.values()]
+    assert "prune" not in kinds
+    params = next(s for s in made.stages.values() if s.kind == "quantize").params
+    assert (params["sparsity"], params["pattern"], params["bits"]) == (0.25, "unstructured", 4)
+    measured = next(s for s in made.stages.values() if s.kind == "measure")
+    assert (measured.params["sparsity"], measured.params["mask"]) == (0.25, "keep")
+    assert set(measured.parents) == {"model"}
+    assert measured.label == "25% + joint 4bit"
+
+
 @pytest.mark.parametrize(("method", "bits"), [("nf4", 4), ("llm_int8", 8)])
 def test_a_missing_extra_is_refused_with_the_command_that_installs_it(
     plan, monkeypatch, method, bits

@@ -1,0 +1,76 @@
+"""Pruning and quantization in one optimal-brain-surgeon pass, as llm-compressor's modifier.
+
+SparseGPT's column loop (Frantar and Alistarh, ICML 2023, section 3.5) with the weights that
+remain rounded as the loop passes them: the error of pruning and the error of rounding reach
+the later columns together, and the mask of a block is chosen on weights that already make
+up for the rounding before it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from compressed_tensors.quantization.utils import calculate_range
+
+from sweeper.methods._gptq import MaskedGPTQ
+from sweeper.methods._hessian import inverse_factor
+from sweeper.methods._sparsegpt import Rounding, block_of, sparsify
+
+
+class JointOBS(MaskedGPTQ):
+    """Prunes and quantizes each matrix from its dense weights; leaves the mask on the module.
+
+    The attribute ``kept`` of every treated matrix is a boolean [rows, columns], since zeros
+    alone do not tell a pruned weight from one that was rounded to zero.
+    """
+
+    sparsity: float
+    pattern: tuple[int, int] | None
+
+    def _solve(
+        self,
+        modules: list[torch.nn.Module],
+        weight: torch.Tensor,
+        hessian: torch.Tensor,
+        scale: torch.Tensor,
+        zero: torch.Tensor,
+    ) -> torch.Tensor:
+        args: Any = modules[0].quantization_scheme.weights
+        rows = [m.weight.shape[0] for m in modules]
+        factor, dead = inverse_factor(hessian, float(self.dampening_frac or 0.0))
+        weight[:, dead] = 0
+        kept = torch.ones_like(weight, dtype=torch.bool)
+        found = sparsify(
+            weight,
+            factor,
+            sparsity=self.sparsity,
+            nm=self.pattern,
+            block_size=block_of(self.block_size, self.pattern[1] if self.pattern else 1),
+            matrices=rows,
+            kept=kept,
+            rounded=by_column(scale, zero, args, weight.shape[1]),
+        )
+        for module, mask in zip(modules, kept.split(rows), strict=True):
+            module.kept = mask
+        return found
+
+
+def by_column(scale: torch.Tensor, zero: torch.Tensor, args: Any, columns: int) -> Rounding:
+    """Rounds a column to the grid of its group.
+
+    Args:
+        scale: [rows, groups], float32.
+        zero: [rows, groups], the zero points.
+        args: llm-compressor's, for the range of codes.
+        columns: of the whole matrix.
+    """
+    size = columns // scale.shape[1]
+    low, high = (float(v) for v in calculate_range(args, "cpu"))
+    scales, zeros = scale.t().contiguous(), zero.t().float().contiguous()
+
+    def rounded(column: torch.Tensor, index: int) -> torch.Tensor:
+        s, z = scales[index // size], zeros[index // size]
+        return ((column / s + z).clamp_(low, high).round_() - z) * s
+
+    return rounded

@@ -1,0 +1,57 @@
+"""``quant.method: joint`` - pruning and quantization in one pass over the dense weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sweeper.errors import BadInput
+from sweeper.methods import Params, _check
+
+BITS = (2, 3, 4, 8)
+IGNORED = ["re:.*lm_head"]
+
+
+class JointOBS:
+    """SparseGPT's joint form; columns in their own order, which N:M groups need."""
+
+    stage = "quantize"
+    label = "joint {bits}bit"
+    options = ("group_size", "symmetric", "block_size", "dampening")
+    packages = ("llmcompressor", "compressed-tensors")
+    calibrated = True
+    masks = ("keep",)
+    prunes = True
+
+    def refusal(self, params: Params) -> BadInput | None:
+        """See `sweeper.methods.Method`; ``params`` have the sparsity and the pattern too."""
+        return (
+            _check.refuse_bits("joint", params, BITS)
+            or _check.refuse_pattern(params)
+            or _check.refuse_group(params)
+            or _check.refuse_block("quant", params)
+            or _check.refuse_dampening("quant", params)
+        )
+
+    def recipe(self, params: Params, model: Any) -> list[Any]:
+        """See `sweeper.methods.ByModifiers`."""
+        from compressed_tensors.quantization import QuantizationScheme
+
+        from sweeper.methods._joint import JointOBS as Modifier
+        from sweeper.methods._uniform import weight_grid
+
+        linear = QuantizationScheme(targets=["Linear"], weights=weight_grid(params))
+        return [
+            Modifier(
+                config_groups={"linear": linear},
+                ignore=IGNORED,
+                actorder=None,
+                block_size=params["block_size"],
+                dampening_frac=params["dampening"],
+                save_dtype=params["save_dtype"],
+                sparsity=params["sparsity"],
+                pattern=_check.nm(params["pattern"]),
+            )
+        ]
+
+
+METHOD = JointOBS()

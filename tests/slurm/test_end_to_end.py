@@ -33,9 +33,8 @@ def results(home: Path) -> dict[str, Any]:
     found = {}
     for path in sorted((home / "store").glob("*/*/result.json")):
         result = json.loads(path.read_text())
-        for clock in ("seconds", "documents_per_s"):
-            result.pop(clock, None)
-        found[f"{path.parent.parent.name}/{path.parent.name}"] = result
+        told = {k: v for k, v in result.items() if k != "seconds" and not k.endswith("_per_s")}
+        found[f"{path.parent.parent.name}/{path.parent.name}"] = told
     return found
 
 

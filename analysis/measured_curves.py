@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.metrics import DENSE_BITS, Estimate
+from analysis.metrics import DENSE_BITS, Array, Estimate
 from analysis.panel import Panel
 from analysis.phases import said, transition_table
 from analysis.tables import Column, Table
@@ -79,12 +79,15 @@ def tolerances(panel: Panel, by: str) -> list[tuple[str, str, list[int], list[fl
     for name, axis, rows, rates in series(panel):
         if len(set(rates)) < max(len(rates), FEWEST):
             continue
-        stderr = sr.stderr[rows]
-        weights = stderr if np.isfinite(stderr).all() and (stderr > 0).all() else None
-        one = fit(rates, sr.value[rows], weights)
+        one = fit(rates, sr.value[rows], weights(sr.stderr[rows]))
         if one is not None:
             found.append((name, axis, rows, rates, one))
     return found
+
+
+def weights(stderr: Array) -> Array | None:
+    """Standard errors as weights of a fit, if every point has one."""
+    return stderr if np.isfinite(stderr).all() and (stderr > 0).all() else None
 
 
 def tolerance_table(panels: Sequence[Panel]) -> Table:

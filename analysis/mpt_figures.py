@@ -41,7 +41,12 @@ def curves_figure(table: str) -> Figure:
 
 def log_scale(axes: Any) -> None:
     """Perplexity on a log axis, with plain numbers: ours are drawn without mathematics."""
+    from matplotlib.ticker import LogLocator
+
     axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    if high < 300 * low:  # few decades: powers of ten alone would leave the axis bare
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axes.yaxis.set_minor_formatter(lambda *_: "")
 

@@ -18,8 +18,10 @@ from markupsafe import Markup
 
 from analysis import render
 from analysis.compare import Definition, Verdict, srcr_verdicts, verdicts
+from analysis.curve_figures import curve_figures
 from analysis.drawing import Figure
 from analysis.figures import all_figures
+from analysis.measured_curves import perplexity_table, tolerance_table
 from analysis.panel import NO_BASELINE, Panel, panels
 from analysis.per_task import per_task_table
 from analysis.results import Results
@@ -75,7 +77,7 @@ def write_report(
     """
     groups = panels(results)
     tables = [*all_tables(groups, results.cells), *_significance(groups)]
-    figures = all_figures(groups)
+    figures = [*all_figures(groups), *curve_figures(groups)]
     files: dict[str, bytes] = {}
     files |= contents(tables, figures)
     files["data/cells.csv"] = results.cells.to_csv(index=False, lineterminator="\n").encode()
@@ -89,8 +91,9 @@ def write_report(
 
 
 def _significance(groups: Sequence[Panel]) -> list[Table]:
-    """Tables that need documents or several calibration seeds; absent where there are none."""
-    found = [per_task_table(groups), methods_table(groups, "sr2"), methods_table(groups, "sr1")]
+    """Tables that need documents, seeds or whole curves; absent where there are none."""
+    found = [per_task_table(groups), methods_table(groups, "sr2"), methods_table(groups, "sr1"),
+             tolerance_table(groups), perplexity_table(groups)]  # fmt: skip
     return [table for table in found if len(table.rows)]
 
 

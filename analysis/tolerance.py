@@ -92,13 +92,9 @@ def fit(
     """
     if not 0 <= floor < kept < 1:
         raise ValueError(f"0 <= floor < kept < 1 is needed, not {floor} and {kept}")
-    x, y = np.asarray(s, dtype=float), np.asarray(value, dtype=float)
-    error = np.ones(len(x)) if stderr is None else np.asarray(stderr, dtype=float)
-    good = (x > 0) & np.isfinite(y) & np.isfinite(error) & (error > 0)
-    if good.sum() < FEWEST:
+    x, y, weight = _points(s, value, stderr)
+    if len(x) < FEWEST:
         return None
-    x, y, weight = x[good], y[good], 1 / error[good]
-    weight = weight / weight.mean()
     grid = np.geomspace(x.min() / 3, x.max() * 1.5, _GRID)
     point, steepness, least = _best(grid, x, y, weight, floor, kept)
     free = len(x) - 2
@@ -112,6 +108,43 @@ def fit(
         open_high=bool(high >= grid[-1] or high > x.max()), floor=floor, kept=kept, rss=least,
         steepness=steepness, n=len(x),
     )  # fmt: skip
+
+
+def band(
+    one: Tolerance,
+    s: ArrayLike,
+    value: ArrayLike,
+    stderr: ArrayLike | None,
+    at: ArrayLike,
+) -> tuple[Array, Array]:
+    """The 95 % band of a fitted curve: all curves that an F test of both parameters allows.
+
+    Args:
+        one: the fit of (s, value, stderr).
+        s: (n,) rates of the points.
+        value: (n,) retentions.
+        stderr: (n,) their standard errors, as they were given to `fit`.
+        at: (m,) where the band is wanted.
+    """
+    x, y, weight = _points(s, value, stderr)
+    grid = np.geomspace(x.min() / 3, x.max() * 1.5, _GRID)
+    rss = _profile(grid, x, y, weight, one.floor, one.kept)
+    free = one.n - 2
+    allowed = np.argwhere(rss <= one.rss * (1 + 2 * stats.f.ppf(LEVEL, 2, free) / free))
+    pairs = [(one.point, one.steepness), *((grid[i], _STEEP[k]) for i, k in allowed)]
+    with np.errstate(over="ignore", under="ignore"):
+        curves = np.array([retained(at, point, steep, floor=one.floor, kept=one.kept)
+                           for point, steep in pairs])  # fmt: skip
+    return curves.min(axis=0), curves.max(axis=0)
+
+
+def _points(s: ArrayLike, value: ArrayLike, stderr: ArrayLike | None) -> tuple[Array, Array, Array]:
+    """The usable points and their weights, 1 on average."""
+    x, y = np.asarray(s, dtype=float), np.asarray(value, dtype=float)
+    error = np.ones(len(x)) if stderr is None else np.asarray(stderr, dtype=float)
+    good = (x > 0) & np.isfinite(y) & np.isfinite(error) & (error > 0)
+    weight = 1 / error[good]
+    return x[good], y[good], weight / weight.mean() if good.any() else weight
 
 
 def _profile(grid: Array, s: Array, y: Array, weight: Array, floor: float, kept: float) -> Array:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.curve_figures import curve_figures
 from analysis.measured_curves import (
     perplexity_curves,
     perplexity_table,
@@ -18,7 +19,7 @@ from analysis.measured_curves import (
 from analysis.panel import panels
 from analysis.render import to_markdown
 from analysis.results import Results
-from analysis.tolerance import fit, retained
+from analysis.tolerance import band, fit, retained
 
 S = np.arange(1, 9) / 10
 
@@ -111,3 +112,14 @@ def test_a_sweep_without_curves_has_none(make) -> None:
     (panel,) = panels(make())
     assert perplexity_curves([panel]) == []
     assert tolerance_table([panel]).rows.empty
+
+
+def test_the_band_holds_its_curve_and_figures_are_drawn() -> None:
+    rng = np.random.default_rng(32)
+    y = retained(S, 0.45, 4.0) + rng.normal(0, 0.01, len(S))
+    low, high = band(fit(S, y), S, y, None, [0.3, 0.6])
+    truth = retained([0.3, 0.6], 0.45, 4.0)
+    assert ((low <= truth) & (truth <= high)).all()
+    assert ((high - low) < 0.2).all()
+    drawn = list(curve_figures(panels(sweep())))
+    assert [f.name for f in drawn] == ["curves_over_sparsity_m", "curves_over_bits_m"]

@@ -16,6 +16,8 @@ from analysis.jsq import (
     rows,
     size,
 )
+from analysis.jsq_figures import rate_figure
+from analysis.other_papers import PAPERS, tables
 from analysis.render import to_markdown
 
 
@@ -75,3 +77,11 @@ def test_points_lie_at_their_rate() -> None:
     assert one["sr2"] == pytest.approx(437.93 / 450.84, abs=1e-6)
     assert one["ppl_ratio"] == pytest.approx(9.42 / 11.04)
     assert len(accounting_table().rows) == 78
+
+
+def test_points_are_drawn_and_the_papers_are_listed() -> None:
+    assert rate_figure().name == "jsq_over_rate_LLaMA-7B"
+    names = [t.name for paper in PAPERS for t in tables(paper)]
+    assert len(names) == len(set(names)) == 16
+    assert {f"mpt_table_{n}" for n in range(1, 11)} < set(names)
+    assert {"mpt_transitions", "mpt_front_9", "mpt_front_10", "mpt_misprints"} < set(names)

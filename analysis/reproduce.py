@@ -13,11 +13,12 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis import laborde, render
+from analysis import families, laborde, render
 from analysis.audit import audit_table
 from analysis.beside import beside_table, versions
 from analysis.compare import Definition
 from analysis.drawing import Figure
+from analysis.families import Family, contest_table, family_figures
 from analysis.fronts import front_figures
 from analysis.laborde_claims import claims_table
 from analysis.laborde_figures import NUMBERS, Side, figure
@@ -32,7 +33,7 @@ PAGE = "index.html"
 TABLES = tuple(f"table{n}" for n in laborde.NUMBERS.values())
 FIGURES = tuple(f"fig{n}" for n in NUMBERS)
 DEFINITIONS: tuple[Definition, ...] = ("sr2", "sr1")
-ITEMS = ("claims", *TABLES, *FIGURES, "sizes", "both", "audit")
+ITEMS = ("claims", *TABLES, *FIGURES, "sizes", "families", "both", "audit")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +106,23 @@ def _items(read: Sequence[_Read], names: Sequence[str]) -> Iterator[Item]:
         if name == "sizes":
             drawings = [drawn for one in read for drawn in front_figures(one.panels)]
             yield Item(name=name, tables=tuple(_tables(name, read)), figures=tuple(drawings))
+        elif name == "families":
+            known = _families(read)
+            yield Item(name=name, tables=(contest_table(known),) if known else (),
+                       figures=tuple(family_figures(known)))  # fmt: skip
         elif name in FIGURES:
             drawn = figure(int(name.removeprefix("fig")), sides)
             yield Item(name=name, figures=(drawn,) if drawn else ())
         else:
             yield Item(name=name, tables=tuple(_tables(name, read)))
+
+
+def _families(read: Sequence[_Read]) -> list[Family]:
+    """Models of one family: the published ones of MPT, and those of a sweep with several."""
+    found = [families.measured(one.panels, one.source.name) for one in read
+             if not one.source.published]  # fmt: skip
+    known = families.published() if any(one.source.published for one in read) else []
+    return [*(family for family in found if family is not None), *known]
 
 
 def _tables(name: str, read: Sequence[_Read]) -> Iterator[Table]:

@@ -48,7 +48,7 @@ def test_the_page_loads_nothing_and_has_no_double_ids(made) -> None:
     ids = re.findall(r' id="([^"]+)"', page)
     assert len(ids) == len(set(ids))
     assert len(page) < 1_000_000
-    assert page.count("<svg role") == 10
+    assert page.count("<svg role") == 13  # 8 of the paper, 2 fronts, 3 families
 
 
 def test_again_is_the_same(made, paper, tmp_path) -> None:

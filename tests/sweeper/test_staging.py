@@ -107,6 +107,29 @@ def test_every_configuration_of_the_paper(plan):
     assert not made.dropped
 
 
+@needs_bitsandbytes
+def test_every_method_in_one_table(plan):
+    made = plan("experiment=methods")
+    assert len(made.cells) == 20
+    assert not made.dropped
+    used = {cell.cell.pruning.method for cell in made.cells if cell.cell.pruning}
+    used |= {cell.cell.quantization.method for cell in made.cells if cell.cell.quantization}
+    assert used == {*methods.names("prune"), *methods.names("quantize")}
+    assert all(cell.cell.tcr >= 0.5 for cell in made.cells if cell.label != "dense")
+
+
+def test_joint_and_sequential_cells_come_in_equal_rates(plan):
+    made = plan("experiment=joint_vs_sequential")
+    assert len(made.cells) == 1 + 3 * 11
+    assert not made.dropped
+    rates = {round(cell.cell.tcr, 6) for cell in made.cells if cell.label != "dense"}
+    assert rates == {0.75, 0.8125, 0.875}
+    for rate in rates:
+        same = [cell.cell.quantization.method for cell in made.cells if cell.cell.tcr == rate]
+        assert same.count("joint") >= 3
+        assert same.count("gptq") >= 6
+
+
 MEANING = [
     "prune.sparsity=50", "prune.pattern=2:8", "prune.block_size=64", "prune.dampening=0.1",
     "calibration.seed=1", "calibration.samples=5", "calibration.length=16",

@@ -33,7 +33,7 @@ CELL_REQUIRED = (
     "mask", "calibration_seed", "status", "reason",
 )  # fmt: skip
 SCORE_TEXT = ("cell", "task", "metric", "version")
-SCORE_NUMBERS = ("value", "stderr", "n", "chance")
+SCORE_NUMBERS = ("value", "stderr", "n", "chance", "unextracted")
 SCORE_FLAGS = ("higher_is_better", "primary", "collapsed")
 SCORE_REQUIRED = ("cell", "task", "metric", "value", "stderr", "higher_is_better", "primary")
 
@@ -57,8 +57,9 @@ class Results:
             group_size (quantized weights per scale), bytes, linear_weights, total_weights,
             macs, collapsed, seconds, device.
         scores: one row per cell, task and metric: value and stderr (same unit), n
-            (documents), higher_is_better, chance, primary, version, collapsed. Accuracies
-            are fractions of 1: a score of 0 or of all n documents is read as a count.
+            (documents), higher_is_better, chance, primary, version, collapsed, unextracted
+            (generated answers in which nothing was found to score). Accuracies are fractions
+            of 1: a score of 0 or of all n documents is read as a count.
         documents: scores of single documents by (cell, task), read when they are asked
             for; where two cells share documents they are compared pair by pair.
 

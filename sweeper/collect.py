@@ -294,6 +294,7 @@ def _score_rows(cell: str, task: str, result: Json) -> Iterator[Row]:
             "primary": primary,
             "version": str(result.get("version", "")),
             "collapsed": bool(result.get("collapsed")),
+            "unextracted": result.get("unextracted") if primary else None,
         }
 
 

@@ -1,0 +1,70 @@
+"""Which cell to take when only so many bytes fit, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.compare import Definition, compare
+from analysis.intervals import normal
+from analysis.panel import Panel
+from analysis.tables import Column, Table
+from analysis.wording import NAMES, labels, values
+
+
+def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
+    """Per model the best cell of every budget: a row wherever another budget changes it.
+
+    A budget admits every cell whose checkpoint is no larger; the sizes are those of the
+    files. The set that cannot be told from the best comes from all pairs of what fits.
+    """
+    rows = [row for panel in panels for row in _choices(panel, by)]
+    columns = (
+        Column(key="model", title="Model"),
+        Column(key="budget", title="If this much fits, MB", form="megabytes", digits=1),
+        Column(key="label", title="Take"),
+        Column(key="bytes", title="Its size, MB", form="megabytes", digits=1),
+        Column(key="sr", title=NAMES[by], form="estimate"),
+        Column(key="low", title="95 % from", form="number"),
+        Column(key="high", title="to", form="number"),
+        Column(key="sure", title="How sure"),
+        Column(key="instead", title="Cannot be told from it"),
+    )
+    notes = ("A budget admits every cell whose files are no larger, whatever its nominal rate; a "
+             "row stands until the next. Holm's correction over all pairs of what fits; for these "
+             "checkpoints.",)  # fmt: skip
+    return Table(name=f"choice_{by}", caption=f"What to take for a budget, by {NAMES[by]}",
+                 columns=columns, rows=pd.DataFrame(rows), notes=notes,
+                 definition=by)  # fmt: skip
+
+
+def _choices(panel: Panel, by: Definition) -> list[dict[str, object]]:
+    size = panel.cells["bytes"].to_numpy(float)
+    estimate, names = values(panel, by), labels(panel)
+    usable = np.flatnonzero(np.isfinite(size) & np.isfinite(estimate.value))
+    rows: list[dict[str, object]] = []
+    for budget in sorted(set(size[usable])):
+        fitting = [int(row) for row in usable if size[row] <= budget]
+        verdict = compare(panel, fitting, by, nominal=False)
+        if not verdict.ranked:
+            continue
+        best = verdict.ranked[0]
+        tied = [names[row] for row in verdict.best if row != best]
+        ends = normal(float(estimate.value[best]), float(estimate.stderr[best]))
+        row = {
+            "model": panel.model, "cell": panel.cells["cell"].iat[best], "budget": budget,
+            "label": names[best], "bytes": size[best], "sr": estimate.value[best],
+            "sr_stderr": estimate.stderr[best], "low": ends.low, "high": ends.high,
+            "sure": _sure(len(fitting), len(tied)), "instead": ", ".join(tied),
+        }  # fmt: skip
+        same = rows and (rows[-1]["cell"], rows[-1]["instead"]) == (row["cell"], row["instead"])
+        rows += [] if same else [row]
+    return rows
+
+
+def _sure(fitting: int, tied: int) -> str:
+    if fitting == 1:
+        return "the only one that fits"
+    return "decided" if not tied else f"undecided among {tied + 1} of {fitting}"

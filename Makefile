@@ -21,7 +21,7 @@ ifeq ($(FROM_$(SOURCE)),)
 $(error SOURCE=$(SOURCE); valid: published, measured, both)
 endif
 
-.PHONY: help install demo test lint mlflow docs bench clean reproduce measured $(PAPER)
+.PHONY: help install demo test test-slurm lint mlflow docs bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,10 +39,12 @@ $(VENV)/.installed: pyproject.toml
 
 demo: install ## prune, quantize and score a 135M model: seven cells, about ten minutes
 	$(BIN)/isorate run experiment=demo
-	@echo "Report: $(ISORATE_HOME)/sweeps/demo/report/index.html   Runs: make mlflow"
 
 test: install ## the tests (10 minutes on 2 cores, nothing is downloaded)
 	$(BIN)/python -m pytest
+
+test-slurm: install ## the SLURM launcher on a real cluster of this machine (root, Debian; about 8 minutes)
+	ISORATE_TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
 
 lint: install ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .

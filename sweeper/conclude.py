@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper import collect, provenance, show
+from sweeper import collect, provenance, show, underway
 from sweeper.actions import Request
 from sweeper.collect import CellOutcome
 from sweeper.errors import IsorateError
@@ -24,10 +25,11 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
         ended: stages whose attempts ended for reasons outside the cell -> why.
 
     Returns:
-        The exit status: 0 if all of these cells are done, else 1.
+        The exit status: 0 if all of these cells are done or in a cluster's hands, else 1.
     """
     record = request.sweep.load()
     outcomes = collect.collect(record, request.store)
+    outcomes = underway.overlaid(outcomes, underway.jobs(request.sweep.path))
     asked = [outcome for outcome in outcomes if outcome.key in keys]
     scored = any(outcome.scores for outcome in outcomes)
     files, verdicts = report(request, outcomes) if scored else ({}, [])
@@ -43,7 +45,8 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
         },
         _text(asked, ended, verdicts, files, tracked),
     )
-    return 0 if all(outcome.status == "done" for outcome in asked) else 1
+    fine = ("done", "queued", "running")
+    return 0 if all(outcome.status in fine for outcome in asked) else 1
 
 
 def report(request: Request, outcomes: Sequence[CellOutcome]) -> tuple[dict[str, Path], list[str]]:
@@ -132,8 +135,8 @@ def states(outcomes: Sequence[CellOutcome], running: Mapping[str, str] | None = 
     rows = [
         (o.cell["model"], o.cell["label"], *state) for o, state in zip(outcomes, found, strict=True)
     ]
-    count = {s: sum(f[0] == s for f in found) for s in ("done", "running", "failed", "missing")}
-    total = ", ".join(f"{n} {state}" for state, n in count.items() if n)
+    count = Counter(state for state, _ in found)
+    total = ", ".join(f"{number} {state}" for state, number in count.items())
     return f"{show.table(['model', 'cell', 'state', 'why'], rows)}\n\n{total}"
 
 

@@ -53,8 +53,14 @@ class Sweep:
         """Tables, figures and the HTML page."""
         return self.path / "report"
 
-    def record(self, plan: Plan, overrides: Sequence[str]) -> None:
-        """Write the plan down, once; recording the same plan again changes nothing."""
+    def record(self, plan: Plan, overrides: Sequence[str], checkpoints: str) -> None:
+        """Write the plan down, once; recording the same plan again changes nothing.
+
+        Args:
+            plan: the plan.
+            overrides: what was typed, for people.
+            checkpoints: the policy, for whoever finishes the sweep elsewhere.
+        """
         meaning = plan_json(plan)
         target = self.path / f"plan-{key_of(meaning)}.json"
         if not target.exists():
@@ -62,6 +68,7 @@ class Sweep:
                 "name": self.name,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
                 "overrides": list(overrides),
+                "checkpoints": checkpoints,
             }
             _write_whole(target, head | meaning)
 

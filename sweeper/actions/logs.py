@@ -13,17 +13,23 @@ from sweeper.errors import BadInput, one_of
 def perform(request: Request) -> int:
     """Print the logs of the cell that `cell` names, stage by stage."""
     outcome = cell(request)
-    logs: list[tuple[str, Path]] = [
-        (stage.name, request.sweep.logs / f"{stage.kind}-{stage.key}.log")
+    found = {
+        _title(stage.name, path): path.read_text(errors="replace")
         for stage in outcome.stages
-    ]
-    found = {name: path.read_text(errors="replace") for name, path in logs if path.is_file()}
+        for path in sorted(request.sweep.logs.glob(f"{stage.kind}-{stage.key}*.log"))
+    }
     text = "\n".join(f"==> {name} <==\n{content}" for name, content in found.items())
     request.answer(
         {"cell": outcome.cell["label"], "logs": found},
         text or f"no stage of {outcome.cell['label']} has printed anything yet",
     )
     return 0
+
+
+def _title(stage: str, path: Path) -> str:
+    """The stage; with the attempt where a cluster's job has a log of its own."""
+    attempt = path.stem.partition(".")[2]
+    return f"{stage}, job {attempt}" if attempt else stage
 
 
 def cell(request: Request) -> CellOutcome:

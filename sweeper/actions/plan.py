@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from sweeper import show
 from sweeper.actions import Request
 from sweeper.cost import Cost
 from sweeper.plan import Plan
-from sweeper.sweep import cell_json
+from sweeper.sweep import cell_json, nested, plan_json
 
 _SHOWN = 12
 
@@ -28,6 +29,7 @@ def perform(request: Request) -> int:
 
 def document(request: Request, plan: Plan, spent: Cost) -> dict[str, Any]:
     """The plan as JSON."""
+    jobs = _jobs(request)
     return {
         "name": request.sweep.name,
         "home": str(request.home),
@@ -49,6 +51,7 @@ def document(request: Request, plan: Plan, spent: Cost) -> dict[str, Any]:
             "workers": spent.workers,
             "device": spent.device,
         },
+        "jobs": asdict(jobs) if jobs else None,
     }
 
 
@@ -105,6 +108,7 @@ def _stages(request: Request, plan: Plan, spent: Cost) -> str:
     kinds = ", ".join(f"{count} {kind}" for kind, count in _kinds(plan).items())
     saved = plan.unshared - len(plan.stages)
     done = len(plan.stages) - len(spent.pending)
+    jobs = _jobs(request)
     return "\n".join(
         [
             f"Stages: {len(plan.stages)} ({kinds}); sharing saves {saved}; {done} are done",
@@ -113,5 +117,15 @@ def _stages(request: Request, plan: Plan, spent: Cost) -> str:
             f"{spent.device} (estimates: {spent.sources()})",
             f"Disk:   {show.size(spent.peak_bytes)} of checkpoints at the peak "
             f"(checkpoints={request.config.checkpoints})",
+            *([jobs.text()] if jobs else []),
         ]
     )
+
+
+def _jobs(request: Request) -> Any | None:
+    """Jobs, arrays and GPU hours, from a launcher that submits to a cluster."""
+    shape = getattr(request.launcher, "shape", None)
+    if shape is None:
+        return None
+    specs = nested(plan_json(request.plan)["stages"])
+    return shape(list(specs.values()), request.store, request.cost.estimates)

@@ -14,8 +14,8 @@ def perform(request: Request) -> int:
     request.store.check()
     plan, spent, sweep = request.plan, request.cost, request.sweep
     request.store.check(spent.peak_bytes if spent.pending else 0)
-    sweep.record(plan, request.arguments)
-    specs = _specs(request)
+    sweep.record(plan, request.arguments, request.config.checkpoints)
+    specs = specs_of(request)
     drop = checkpoints.Dropper(
         request.store, request.home, list(specs.values()), request.config.checkpoints
     )
@@ -32,7 +32,7 @@ def perform(request: Request) -> int:
     return conclude.conclude(request, keys={cell.key for cell in plan.cells}, ended=ended)
 
 
-def _specs(request: Request) -> dict[str, dict[str, Any]]:
+def specs_of(request: Request) -> dict[str, dict[str, Any]]:
     """The plan's stages as the launcher takes them, with their estimates."""
     specs = nested(plan_json(request.plan)["stages"])
     for key, estimate in request.cost.estimates.items():

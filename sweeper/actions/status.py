@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from sweeper import collect, conclude
+from sweeper import collect, conclude, underway
 from sweeper.actions import Request
 
 _EVERY_S = 5.0
@@ -13,16 +13,20 @@ _EVERY_S = 5.0
 def perform(request: Request) -> int:
     """Print the state of every cell; 0 if all are done, else 1."""
     while True:
+        table = underway.jobs(request.sweep.path)
         outcomes = collect.collect(request.sweep.load(), request.store)
+        outcomes = underway.overlaid(outcomes, table)
         running = request.store.running()
         document = {
             "name": request.sweep.name,
             "cells": [conclude.cell_state(outcome, running) for outcome in outcomes],
+            "cluster": underway.document(table),
         }
         if request.config.watch and not request.as_json:
             print("\033[2J\033[H", end="")
-        request.answer(document, conclude.states(outcomes, running))
-        finished = all(outcome.status != "missing" for outcome in outcomes)
+        text = f"{conclude.states(outcomes, running)}\n{underway.footer(table)}"
+        request.answer(document, text)
+        finished = all(outcome.status in ("done", "failed") for outcome in outcomes)
         if finished or not request.config.watch:
             return 0 if all(outcome.status == "done" for outcome in outcomes) else 1
         time.sleep(_EVERY_S)

@@ -269,10 +269,11 @@ def test_a_value_that_no_cell_can_use_is_a_mistake(plan):
 def test_a_plan_survives_the_disk(plan, tmp_path):
     made = plan("prune.sparsity=0,25", "quant.bits=16,4")
     sweep = Sweep(tmp_path, "s")
-    sweep.record(made, ["a=1"])
-    sweep.record(made, ["a=1"])
+    sweep.record(made, ["a=1"], "drop")
+    sweep.record(made, ["a=1"], "drop")
     assert len(list(sweep.path.glob("plan-*.json"))) == 1
     loaded = sweep.load()
+    assert loaded["checkpoints"] == "drop"
     assert json.loads(json.dumps(plan_json(made)["cells"])) == loaded["cells"]
     assert set(loaded["stages"]) == set(made.stages)
     spec = loaded["stages"][made.cells[-1].stages["quantize"].key]
@@ -281,8 +282,8 @@ def test_a_plan_survives_the_disk(plan, tmp_path):
 
 def test_another_grid_under_the_same_name_adds_cells(plan, tmp_path):
     sweep = Sweep(tmp_path, "s")
-    sweep.record(plan("quant.bits=16,4"), [])
-    sweep.record(plan("quant.bits=4,3"), [])
+    sweep.record(plan("quant.bits=16,4"), [], "drop")
+    sweep.record(plan("quant.bits=4,3"), [], "keep")
     assert {cell["label"] for cell in sweep.load()["cells"]} == {"dense", "4bit", "3bit"}
 
 

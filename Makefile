@@ -21,7 +21,7 @@ ifeq ($(FROM_$(SOURCE)),)
 $(error SOURCE=$(SOURCE); valid: published, measured, both)
 endif
 
-.PHONY: help install demo test test-slurm lint mlflow docs bench clean
+.PHONY: help install demo test test-slurm lint mlflow docs bench clean reproduce measured $(PAPER)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis import families, laborde, render
+from analysis import families, laborde, other_papers, render
 from analysis.audit import audit_table
 from analysis.beside import beside_table, versions
 from analysis.compare import Definition
@@ -33,7 +33,7 @@ PAGE = "index.html"
 TABLES = tuple(f"table{n}" for n in laborde.NUMBERS.values())
 FIGURES = tuple(f"fig{n}" for n in NUMBERS)
 DEFINITIONS: tuple[Definition, ...] = ("sr2", "sr1")
-ITEMS = ("claims", *TABLES, *FIGURES, "sizes", "families", "both", "audit")
+ITEMS = ("claims", *TABLES, *FIGURES, "sizes", "families", "both", "audit", *other_papers.PAPERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def items(sources: Sequence[Source], only: str | None = None) -> list[Item]:
 
 
 _NEEDS = {"both": "it needs a measured sweep and the published numbers",
-          "audit": "it is about the published numbers"}  # fmt: skip
+          **dict.fromkeys(("audit", *other_papers.PAPERS), "it is about published numbers")}  # fmt: skip
 
 
 def _read(source: Source) -> _Read:
@@ -110,6 +110,10 @@ def _items(read: Sequence[_Read], names: Sequence[str]) -> Iterator[Item]:
             known = _families(read)
             yield Item(name=name, tables=(contest_table(known),) if known else (),
                        figures=tuple(family_figures(known)))  # fmt: skip
+        elif name in other_papers.PAPERS:
+            if any(one.source.published for one in read):
+                yield Item(name=name, tables=other_papers.tables(name),
+                           figures=other_papers.figures(name))  # fmt: skip
         elif name in FIGURES:
             drawn = figure(int(name.removeprefix("fig")), sides)
             yield Item(name=name, figures=(drawn,) if drawn else ())

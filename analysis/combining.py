@@ -48,6 +48,6 @@ def _refuse_baselines(named: Mapping[str, Results]) -> None:
             if key != cell:
                 raise BadResults(
                     f"the sweeps {other} and {name} have different dense baselines of {model} "
-                    f"({key} and {cell}); report them one by one, or measure both with the same "
-                    "model files and revision"
+                    f"({key} and {cell}): other files, revision or tasks. Report them one by "
+                    "one, or score both alike"
                 )

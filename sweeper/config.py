@@ -143,7 +143,8 @@ class Config:
     home: str = key("outputs", "directory of store, sweeps and MLflow; $ISORATE_HOME")
     checkpoints: str = key("drop", "keep, pruned or drop: what stays once its last reader is done")
     watch: bool = key(False, "`status` refreshes in place until interrupted")
-    cell: str | None = key(None, "`logs`, `export`: the label of one cell")
+    cell: str | None = key(None, "`logs`, `export`, `import`: the label of one cell")
+    path: str | None = key(None, "`import`: what was given to lm_eval as --output_path")
     to: str | None = key(None, "`export`: the directory to write")
     source: str = key(
         "store", "`report`, `reproduce`: where results are read from: store, mlflow or published"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweeper import collect, provenance
+from sweeper import collect, imported, provenance
 from sweeper.collect import CellOutcome
 from sweeper.errors import BadInput, IsorateError, one_of
 from sweeper.sweep import Sweep
@@ -78,7 +78,11 @@ def _outcomes(request: Request, name: str) -> Sequence[CellOutcome]:
         from sweeper import tracking_read
 
         return tracking_read.outcomes(name, home=request.home, uri=request.config.tracking.uri)
-    return collect.collect(Sweep(request.home, name).load(), request.store)
+    sweep = Sweep(request.home, name)
+    brought = imported.outcomes(sweep)
+    if brought and not sweep.planned:
+        return brought
+    return imported.joined(collect.collect(sweep.load(), request.store), brought)
 
 
 def _together(found: dict[str, Sequence[CellOutcome]]) -> Results:

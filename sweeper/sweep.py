@@ -53,6 +53,11 @@ class Sweep:
         """Tables, figures and the HTML page."""
         return self.path / "report"
 
+    @property
+    def planned(self) -> bool:
+        """Whether a plan was recorded under this name."""
+        return any(self.path.glob("plan-*.json"))
+
     def record(self, plan: Plan, overrides: Sequence[str], checkpoints: str) -> None:
         """Write the plan down, once; recording the same plan again changes nothing.
 

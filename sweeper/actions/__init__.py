@@ -32,6 +32,7 @@ VERBS: Mapping[str, str] = {
     "status": "every cell: done, running, failed (with the reason) or missing",
     "report": "tables, figures and verdicts from what is done",
     "reproduce": "the tables and figures of arXiv:2505.07289; source=published needs no run",
+    "import": "scores that lm-eval wrote elsewhere become a cell: cell='25% + 4bit' path=DIR",
     "sync": "replay the store into MLflow; changes nothing the second time",
     "retry": "forget the failures of a sweep and run it again",
     "logs": "what the stages of one cell printed: cell='25% + 4bit'",

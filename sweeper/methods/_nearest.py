@@ -9,6 +9,7 @@ from compressed_tensors.quantization.utils import calculate_range
 from compressed_tensors.utils import update_offload_parameter
 from llmcompressor.core import Event, State
 from llmcompressor.modifiers.quantization import QuantizationModifier
+from pydantic import PrivateAttr
 
 
 class Nearest(QuantizationModifier):  # type: ignore[misc]  # llm-compressor is untyped
@@ -20,6 +21,8 @@ class Nearest(QuantizationModifier):  # type: ignore[misc]  # llm-compressor is 
 
     save_dtype: str = "bfloat16"
 
+    _codes: dict[torch.nn.Module, torch.Tensor] = PrivateAttr(default_factory=dict)
+
     def on_sequential_epoch_end(
         self, state: State, event: Event, modules: list[torch.nn.Module], **kwargs: Any
     ) -> None:
@@ -30,19 +33,29 @@ class Nearest(QuantizationModifier):  # type: ignore[misc]  # llm-compressor is 
             if scheme is not None:
                 self._round(module, scheme.weights)
 
+    def on_finalize(self, state: State, **kwargs: Any) -> bool:
+        """Puts the exact weights in place: at 8 bit, bfloat16 ones would miss codes by one."""
+        for module, codes in self._codes.items():
+            exact = values(codes.float(), module.weight_scale.float(), module.weight_zero_point)
+            module.weight = torch.nn.Parameter(exact, requires_grad=False)
+        self._codes = {}
+        return True
+
     def _round(self, module: Any, args: Any) -> None:
-        scale = module.weight_scale.to(getattr(torch, self.save_dtype)).float()
-        update_offload_parameter(module, "weight_scale", scale.to(module.weight_scale.dtype))
+        dtype = getattr(torch, self.save_dtype)
+        scale, zero = module.weight_scale.to(dtype).float(), module.weight_zero_point
         with torch.no_grad():
-            weight = nearest(module.weight.float(), scale, module.weight_zero_point, args)
-        # float32: at 8 bit, packing from bfloat16 weights would miss codes by one
-        module.weight = torch.nn.Parameter(weight, requires_grad=False)
+            codes = nearest(module.weight.float(), scale, zero, args)
+            served = values(codes, scale, zero).to(dtype)
+            update_offload_parameter(module, "weight_scale", scale.to(module.weight_scale.dtype))
+            update_offload_parameter(module, "weight", served.to(module.weight.dtype))
+        self._codes[module] = codes.to(torch.int8)
 
 
 def nearest(
     weight: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor, args: Any
 ) -> torch.Tensor:
-    """(code - z) s with code = clamp(round(w / s) + z); the published uniform quantizer.
+    """Codes of the published uniform quantizer: clamp(round(w / s) + z).
 
     Args:
         weight: [rows, columns], float32.
@@ -51,9 +64,18 @@ def nearest(
         args: llm-compressor's, for the range of codes.
 
     Returns:
-        [rows, columns], float32.
+        [rows, columns], whole numbers in float32.
     """
-    size = weight.shape[1] // scale.shape[1]
-    s, z = (per.float().repeat_interleave(size, dim=1) for per in (scale, zero_point))
     low, high = (float(v) for v in calculate_range(args, "cpu"))
-    return (torch.clamp(torch.round(weight / s) + z, low, high) - z) * s
+    codes = torch.round(weight / _wide(scale, weight)) + _wide(zero_point, weight)
+    return torch.clamp(codes, low, high)
+
+
+def values(codes: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor) -> torch.Tensor:
+    """What codes stand for, (code - z) s; arguments as in `nearest`."""
+    return (codes - _wide(zero_point, codes)) * _wide(scale, codes)
+
+
+def _wide(per_group: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """[rows, groups] -> [rows, columns], one value per weight, float32."""
+    return per_group.float().repeat_interleave(weight.shape[1] // per_group.shape[1], dim=1)

@@ -7,7 +7,7 @@ import torch
 
 from sweeper.methods._gptq import block_routine
 from sweeper.methods._hessian import inverse_factor
-from sweeper.methods._nearest import nearest
+from sweeper.methods._nearest import nearest, values
 from sweeper.methods._saliency import least, least_of_groups, least_of_rows
 from sweeper.methods._sparsegpt import block_of, sparsify
 
@@ -57,5 +57,6 @@ def test_gptq_then_rounding_to_nearest(bits: int, symmetric: bool, seed: int) ->
     args = arguments(num_bits=bits, symmetric=symmetric)
     with block_routine(None):
         compensated = quantize(weight, hessian(inputs), args)
-    rounded = nearest(weight, *grid(weight, args), args)
+    scale, zero = grid(weight, args)
+    rounded = values(nearest(weight, scale, zero, args), scale, zero)
     assert error(compensated, weight, inputs) < error(rounded, weight, inputs)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from compressed_tensors.quantization import QuantizationArgs
 
-from sweeper.methods._nearest import nearest
+from sweeper.methods._nearest import nearest, values
 from sweeper.methods.rtn import METHOD
 
 from .layers import layer
@@ -38,7 +38,8 @@ def reference(weight: np.ndarray, bits: int, group: int, symmetric: bool) -> np.
 
 
 def rounded(weight: torch.Tensor, args: QuantizationArgs) -> torch.Tensor:
-    return nearest(weight, *grid(weight, args), args)
+    scale, zero = grid(weight, args)
+    return values(nearest(weight, scale, zero, args), scale, zero)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])

@@ -24,11 +24,13 @@ needs_bitsandbytes = pytest.mark.skipif(
     find_spec("bitsandbytes") is None, reason="needs pip install 'isorate[bitsandbytes]'"
 )
 RTN = {"method": "rtn", "bits": 4}
+AWQ = {"method": "awq", "bits": 4}
 NF4 = {"method": "nf4", "bits": 4, "double_quant": False}
 NF4_TWICE = NF4 | {"double_quant": True}
 INT8 = {"method": "llm_int8", "bits": 8, "outlier_threshold": 6.0}
 QUANTIZERS = [
     pytest.param(RTN, id="rtn"),
+    pytest.param(AWQ, id="awq"),
     pytest.param(NF4, id="nf4", marks=needs_bitsandbytes),
     pytest.param(NF4_TWICE, id="nf4-double", marks=needs_bitsandbytes),
     pytest.param(INT8, id="llm_int8", marks=needs_bitsandbytes),
@@ -154,12 +156,11 @@ def test_reload_is_the_model_that_was_in_memory(workshop: Any, params: Mapping[s
         checkpoint.save_as_it_is(model, workshop.dense, out)
     else:
         with compress.compressed(job) as (packed, _):
-            weights = {n: m.weight.bfloat16() for n, m in checkpoint.linears(packed).items()}
+            weights = {n: w.detach().bfloat16() for n, w in packed.named_parameters()}
             checkpoint.save_packed(packed, workshop.dense, out, dtype="bfloat16")
         model = checkpoint.load(workshop.dense, dtype="bfloat16")
-        with torch.no_grad():
-            for name, module in checkpoint.linears(model).items():
-                module.weight.copy_(weights[name])
+        # scales and zero points are in the weights already
+        assert not model.load_state_dict(weights, strict=False).missing_keys[1:]
     with torch.no_grad():
         expected = model(torch.arange(2, 42).reshape(1, -1)).logits
     found = logits(out)
@@ -259,6 +260,32 @@ def test_bits_and_bytes_are_counted_on_the_files(
     assert found["total_weights"] == 98_304 + 384 * 64 + 5 * 64
     with pytest.raises(StageFailure, match="weights are not stored with 3 bits"):
         workshop.measure(out, bits=3)
+
+
+def test_awq_needs_a_mapping(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the trap: without one, llm-compressor rounds to nearest under the name of AWQ
+    from sweeper.methods import _awq
+
+    monkeypatch.setattr(_awq.AWQScaling, "_set_resolved_mappings", lambda *_: None)
+    with pytest.raises(StageFailure, match=r"scaled nothing before any layer.*quant=gptq"):
+        workshop.quantize(fresh=True, **AWQ)
+
+
+def test_awq_refuses_outputs_that_are_not_finite(
+    workshop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sweeper.methods import _awq
+
+    nan = [torch.full((1, 2), float("nan"))]
+    monkeypatch.setattr(_awq.AWQScaling, "_run_samples", lambda *_: nan)
+    with pytest.raises(StageFailure, match=r"after model\.layers\.0.* are not finite"):
+        workshop.quantize(fresh=True, **AWQ)
+
+
+@pytest.mark.parametrize("params", [AWQ, RTN])
+def test_bfloat16_forwards_work_for_quantizers(workshop: Any, params: Mapping[str, Any]) -> None:
+    out = workshop.quantize(compute_dtype="bfloat16", **params)
+    assert workshop.measure(out)["layers"] == 14
 
 
 @needs_bitsandbytes

@@ -69,6 +69,7 @@ def cell(prune=(), quant=(), **others):
          "magnitude 2:8 + RTN 3bit", Fraction(55, 64)),
         ({"sparsity": 25}, {"bits": 4, "method": "nf4"}, "25% + NF4", Fraction(13, 16)),
         ({}, {"bits": 8, "method": "llm_int8"}, "LLM.int8", Fraction(1, 2)),
+        ({}, {"bits": 3, "method": "awq"}, "AWQ 3bit", Fraction(13, 16)),
         ({"sparsity": 25}, {"bits": 4, "method": "joint"}, "25% + joint 4bit", Fraction(13, 16)),
     ],
 )  # fmt: skip
@@ -174,7 +175,7 @@ def test_three_of_two_is_probably_two_of_three():
         (
             {},
             {"method": "magic", "bits": 4},
-            "quant.method=magic: valid: none, gptq, ",
+            "quant.method=magic: valid: none, awq, gptq, ",
         ),
         ({}, {"bits": 0}, "quant.bits=0"),
         ({}, {"bits": 4, "mask": "maybe"}, "quant.mask=maybe: valid: keep, ignore"),

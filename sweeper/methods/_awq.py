@@ -1,0 +1,86 @@
+"""AWQ's scaling as llm-compressor's modifier: on any device, and never skipped in silence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from compressed_tensors.utils import update_offload_parameter
+from llmcompressor.core import Event, State
+from llmcompressor.modifiers.transform.awq import AWQModifier
+from llmcompressor.pipelines.cache import IntermediatesCache
+from pydantic import PrivateAttr
+
+from sweeper.errors import StageFailure
+
+_SHOWN = 10
+
+
+class AWQScaling(AWQModifier):  # type: ignore[misc]  # llm-compressor is untyped
+    """Scales salient input channels up before they are rounded, and the layer before down.
+
+    llm-compressor pins its cache in memory, which fails without a GPU, and leaves layers
+    as they are when it knows no mapping or meets values that are not finite: those then
+    are rounded to nearest, under another name. Here that fails.
+    """
+
+    save_dtype: str = "bfloat16"
+
+    _smoothed: set[str] = PrivateAttr(default_factory=set)
+
+    def _setup_activation_cache_hooks(self) -> None:
+        super()._setup_activation_cache_hooks()
+        if not torch.cuda.is_available():
+            for parent in self._parent_args_cache:
+                self._parent_args_cache[parent] = _Unpinned(None, self.offload_device)
+
+    def on_sequential_epoch_end(self, state: State, event: Event, **kwargs: Any) -> None:
+        """Searches and applies the scales of a decoder layer.
+
+        Raises:
+            StageFailure: an output was not finite.
+        """
+        waiting, known = set(self._smooth_activation_stats), len(self._error_metrics)
+        super().on_sequential_epoch_end(state, event, **kwargs)
+        done = {metric["layer_name"] for metric in self._error_metrics[known:]}
+        if waiting - done:
+            raise StageFailure(
+                f"the outputs after {_listed(waiting - done)} are not finite. Compute with a "
+                "wider range: model.compute_dtype=float32 or bfloat16."
+            )
+        for mapping in self._resolved_mappings:
+            if mapping.smooth_name in done and mapping.smooth_layer.weight.ndim == 1:
+                _round(mapping.smooth_layer, getattr(torch, self.save_dtype))
+        self._smoothed |= done
+
+    def on_calibration_end(self, state: State, event: Event, **kwargs: Any) -> None:
+        """Checks that every decoder layer was scaled.
+
+        Raises:
+            StageFailure: some were not, or there is nothing that could be scaled.
+        """
+        super().on_calibration_end(state, event, **kwargs)
+        missing = {m.smooth_name for m in self._resolved_mappings} - self._smoothed
+        if missing or not self._resolved_mappings:
+            raise StageFailure(
+                f"awq scaled nothing before {_listed(missing) or 'any layer'}: llm-compressor "
+                "knows no mapping for this architecture. Use quant=gptq or quant=rtn."
+            )
+
+
+class _Unpinned(IntermediatesCache):  # type: ignore[misc]  # llm-compressor is untyped
+    """A cache of arguments that stays in ordinary memory: pinning needs a GPU."""
+
+    def pin_memory(self, batch_index: int, input_names: list[str] | None = None) -> None:
+        """Nothing to do."""
+
+
+def _round(norm: Any, dtype: torch.dtype) -> None:
+    """Later layers are calibrated on the norm that is saved."""
+    update_offload_parameter(norm, "weight", norm.weight.to(dtype).to(norm.weight.dtype))
+
+
+def _listed(names: set[str]) -> str:
+    shown = sorted(names)
+    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
+    return ", ".join(shown[:_SHOWN]) + more

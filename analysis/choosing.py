@@ -9,13 +9,16 @@ import pandas as pd
 
 from analysis.compare import Definition, compare
 from analysis.intervals import normal
+from analysis.metrics import Array
 from analysis.panel import Panel
 from analysis.tables import Column, Table
 from analysis.wording import NAMES, labels, values
 
+MOST_COMPARED = 60
+
 
 def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
-    """Per model the best cell of every budget: a row wherever another budget changes it.
+    """Per model the best cell of every budget: a row wherever a better one begins to fit.
 
     A budget admits every cell whose checkpoint is no larger; the sizes are those of the
     files. The set that cannot be told from the best comes from all pairs of what fits.
@@ -33,8 +36,8 @@ def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
         Column(key="instead", title="Cannot be told from it"),
     )
     notes = ("A budget admits every cell whose files are no larger, whatever its nominal rate; a "
-             "row stands until the next. Holm's correction over all pairs of what fits; for these "
-             "checkpoints.",)  # fmt: skip
+             "row stands until the next. Holm's correction over all pairs of what fits (of more "
+             f"than {MOST_COMPARED} cells, of the best); for these checkpoints.",)  # fmt: skip
     return Table(name=f"choice_{by}", caption=f"What to take for a budget, by {NAMES[by]}",
                  columns=columns, rows=pd.DataFrame(rows), notes=notes,
                  definition=by)  # fmt: skip
@@ -45,23 +48,30 @@ def _choices(panel: Panel, by: Definition) -> list[dict[str, object]]:
     estimate, names = values(panel, by), labels(panel)
     usable = np.flatnonzero(np.isfinite(size) & np.isfinite(estimate.value))
     rows: list[dict[str, object]] = []
-    for budget in sorted(set(size[usable])):
-        fitting = [int(row) for row in usable if size[row] <= budget]
+    for budget in _steps(size[usable], estimate.value[usable]):
+        every = [int(row) for row in usable if size[row] <= budget]
+        fitting = sorted(every, key=lambda row: -estimate.value[row])[:MOST_COMPARED]
         verdict = compare(panel, fitting, by, nominal=False)
-        if not verdict.ranked:
-            continue
         best = verdict.ranked[0]
         tied = [names[row] for row in verdict.best if row != best]
         ends = normal(float(estimate.value[best]), float(estimate.stderr[best]))
-        row = {
+        rows.append({
             "model": panel.model, "cell": panel.cells["cell"].iat[best], "budget": budget,
             "label": names[best], "bytes": size[best], "sr": estimate.value[best],
             "sr_stderr": estimate.stderr[best], "low": ends.low, "high": ends.high,
-            "sure": _sure(len(fitting), len(tied)), "instead": ", ".join(tied),
-        }  # fmt: skip
-        same = rows and (rows[-1]["cell"], rows[-1]["instead"]) == (row["cell"], row["instead"])
-        rows += [] if same else [row]
+            "sure": _sure(len(every), len(tied)), "instead": ", ".join(tied),
+        })  # fmt: skip
     return rows
+
+
+def _steps(size: Array, value: Array) -> list[float]:
+    """The budgets at which a better cell begins to fit."""
+    steps, best = [], -np.inf
+    for budget in sorted(set(size.tolist())):
+        now = float(value[size <= budget].max())
+        steps += [budget] if now > best else []
+        best = max(best, now)
+    return steps
 
 
 def _sure(fitting: int, tied: int) -> str:

@@ -37,6 +37,7 @@ class Panel:
         n: (C, T) documents.
         gap: (C, T) why a score cannot be compared with the baseline's; "" if it can.
         remark: (C, T) what to know of a comparison that stands; "" if nothing.
+        unextracted: (C, T) generated answers in which nothing was found to score.
         levels: (T,) what guessing scores, nan where it is unknown or means nothing.
         chance: (T,) why the task's baseline says nothing; "" if it does.
         baseline: the row of the dense cell; None when there is none with scores.
@@ -53,6 +54,7 @@ class Panel:
     n: Array
     gap: NDArray[np.object_]
     remark: NDArray[np.object_]
+    unextracted: Array
     levels: Array
     chance: tuple[str, ...]
     baseline: int | None
@@ -186,6 +188,7 @@ def _panel(model: str, cells: pd.DataFrame, primary: pd.DataFrame, documents: Do
         n=grid.spread("n", np.nan).astype(float),
         gap=_gaps(grid, value, baseline),
         remark=_remarks(cells, value.shape, baseline),
+        unextracted=grid.spread("unextracted", np.nan).astype(float),
         levels=grid.spread("chance", np.nan).astype(float)[anchor, np.arange(len(tasks))],
         chance=("",) * len(tasks),
         baseline=baseline,

@@ -17,15 +17,19 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis import render
+from analysis.answers import answers_table, heat_maps
+from analysis.choosing import choice_table
 from analysis.compare import Definition, Verdict, srcr_verdicts, verdicts
 from analysis.curve_figures import curve_figures
 from analysis.drawing import Figure
 from analysis.figures import all_figures
 from analysis.measured_curves import perplexity_table, tolerance_table
+from analysis.next_steps import next_table
 from analysis.panel import NO_BASELINE, Panel, panels
 from analysis.per_task import per_task_table
 from analysis.results import Results
 from analysis.seeds import Contrast, contrasts, methods_table, sentence
+from analysis.sensitivity import exponent_table, ranking_table
 from analysis.summary import retention_table
 from analysis.tables import Table, all_tables, chance_notes
 from analysis.wording import conclusion, labels, sentences
@@ -77,7 +81,7 @@ def write_report(
     """
     groups = panels(results)
     tables = [*all_tables(groups, results.cells), *_significance(groups)]
-    figures = [*all_figures(groups), *curve_figures(groups)]
+    figures = [*all_figures(groups), *curve_figures(groups), *heat_maps(groups)]
     files: dict[str, bytes] = {}
     files |= contents(tables, figures)
     files["data/cells.csv"] = results.cells.to_csv(index=False, lineterminator="\n").encode()
@@ -91,8 +95,11 @@ def write_report(
 
 
 def _significance(groups: Sequence[Panel]) -> list[Table]:
-    """Tables that need documents, seeds or whole curves; absent where there are none."""
-    found = [per_task_table(groups), methods_table(groups, "sr2"), methods_table(groups, "sr1"),
+    """Tables that need sizes, documents, seeds or whole curves; absent where there are none."""
+    found = [choice_table(groups, "sr2"), choice_table(groups, "sr1"),
+             per_task_table(groups), answers_table(groups),
+             methods_table(groups, "sr2"), methods_table(groups, "sr1"),
+             ranking_table(groups), exponent_table(groups), next_table(groups),
              tolerance_table(groups), perplexity_table(groups)]  # fmt: skip
     return [table for table in found if len(table.rows)]
 

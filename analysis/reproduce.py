@@ -91,8 +91,10 @@ def items(sources: Sequence[Source], only: str | None = None) -> list[Item]:
     return made
 
 
-_NEEDS = {"both": "it needs a measured sweep and the published numbers",
-          **dict.fromkeys(("audit", *other_papers.PAPERS), "it is about published numbers")}  # fmt: skip
+_NEEDS = {
+    "both": "it needs a measured sweep and the published numbers",
+    **dict.fromkeys(("audit", *other_papers.PAPERS), "it is about published numbers"),
+}
 
 
 def _read(source: Source) -> _Read:

@@ -21,8 +21,13 @@ MOST_NAMES = 12
 
 
 def front_figures(panels: Sequence[Panel], by: Definition = "sr2") -> Iterator[Figure]:
-    """One figure per model: the same cells against three sizes, each with its front."""
+    """One figure per model: the same cells against three sizes, each with its front.
+
+    Models whose weights are not counted have no sizes and no figure.
+    """
     for panel in panels:
+        if panel.cells["linear_weights"].isna().all():
+            continue
         table = sizes(panel).assign(name=labels(panel))
         shown = table[np.isfinite(table[by])]
         if len(shown) > 1:

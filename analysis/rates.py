@@ -187,9 +187,23 @@ def _with_fronts(panel: Panel, by: Definition) -> pd.DataFrame:
     return table
 
 
-def equal_size_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
+def size_tables(panels: Sequence[Panel]) -> list[Table]:
+    """What a report says of real sizes: by Sr2, without the rates that its other tables have.
+
+    Empty when nothing is known of the models' weights.
+    """
+    real = [rate for rate in RATES if not rate.exact]
+    if all(panel.cells["linear_weights"].isna().all() for panel in panels):
+        return []
+    found = (equal_size_table(panels, rates=real), sizes_table(panels))
+    return [table for table in found if len(table.rows)]
+
+
+def equal_size_table(
+    panels: Sequence[Panel], by: Definition = "sr2", rates: Sequence[Rate] = RATES
+) -> Table:
     """Groups at equal rate under each accounting, each with the set that may be best."""
-    rows = [row for panel in panels for rate in RATES for row in _grouped(panel, rate, by)]
+    rows = [row for panel in panels for row in _grouped(panel, rates, by)]
     columns = (
         Column(key="model", title="Model"), Column(key="rate", title="Equal by"),
         Column(key="size", title="Size, % of dense", form="percent", digits=2),
@@ -211,19 +225,21 @@ def equal_size_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
 _EQUAL = ["model", "rate", "group", "size", "cell", "label", "sr", "sr_stderr", "z", "verdict"]
 
 
-def _grouped(panel: Panel, rate: Rate, by: Definition) -> Iterator[dict[str, object]]:
+def _grouped(panel: Panel, rates: Sequence[Rate], by: Definition) -> Iterator[dict[str, object]]:
     table, names = sizes(panel), labels(panel)
-    share = table[f"share_{rate.key}"].to_numpy(float)
-    for number, rows in enumerate(groups(share, rate)):
-        verdict = compare(panel, rows, by, nominal=rate.exact)
-        z = {pair.second: pair.z for pair in verdict.pairs}
-        for row in verdict.ranked:
-            yield {
-                "model": panel.model, "rate": rate.title, "group": number, "size": share[row],
-                "cell": panel.cells["cell"].iat[row], "label": names[row],
-                "sr": table[by].iat[row], "sr_stderr": table[f"{by}_stderr"].iat[row],
-                "z": z.get(row, np.nan), "verdict": _standing(verdict.best, verdict.ranked, row),
-            }  # fmt: skip
+    for rate in rates:
+        share = table[f"share_{rate.key}"].to_numpy(float)
+        for number, rows in enumerate(groups(share, rate)):
+            verdict = compare(panel, rows, by, nominal=rate.exact)
+            z = {pair.second: pair.z for pair in verdict.pairs}
+            for row in verdict.ranked:
+                yield {
+                    "model": panel.model, "rate": rate.title, "group": number,
+                    "size": share[row], "cell": panel.cells["cell"].iat[row], "label": names[row],
+                    "sr": table[by].iat[row], "sr_stderr": table[f"{by}_stderr"].iat[row],
+                    "z": z.get(row, np.nan),
+                    "verdict": _standing(verdict.best, verdict.ranked, row),
+                }  # fmt: skip
 
 
 def _standing(best: Sequence[int], ranked: Sequence[int], row: int) -> str:

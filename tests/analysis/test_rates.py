@@ -18,6 +18,7 @@ from analysis.rates import (
     equal_size_table,
     front,
     groups,
+    size_tables,
     sizes,
     sizes_table,
 )
@@ -186,6 +187,14 @@ def test_a_sweep_that_was_not_measured_has_gaps(make) -> None:
     assert sizes(panel)["share_served"].isna().all()
     rows = equal_size_table([panel]).rows
     assert set(rows["rate"]) == {"TCr"}
+    assert size_tables([panel]) == []
+    assert list(front_figures([panel])) == []
+
+
+def test_a_report_has_the_real_sizes(both) -> None:
+    equal, every = size_tables(both)
+    assert set(equal.rows["rate"]) == {rate.title for rate in RATES[2:]}
+    assert len(every.rows) == 48
 
 
 def test_nothing_to_group_is_no_error(make) -> None:

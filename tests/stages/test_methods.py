@@ -201,6 +201,21 @@ def test_rounding_to_nearest_keeps_zeros_on_every_grid(
     assert found["containment"]["min"] == 1.0
 
 
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_each_code_is_the_nearest_on_the_grid_that_is_saved(workshop: Any, bits: int) -> None:
+    # the trap: packed from bfloat16 weights, some 8-bit codes are one off
+    out = workshop.quantize(method="rtn", bits=bits)
+    dense, stored = load_file(workshop.dense / "model.safetensors"), saved(out)
+    limit = 2 ** (bits - 1)
+    with Files(out / "checkpoint") as files:
+        for matrix in files.matrices():
+            weight = dense[f"{matrix.name}.weight"].float()
+            scale = stored[f"{matrix.name}.weight_scale"].float()
+            scale = scale.repeat_interleave(weight.shape[1] // scale.shape[1], dim=1)
+            expected = (weight / scale).round().clamp(-limit, limit - 1)
+            assert torch.equal(matrix.symbols.float(), expected), matrix.name
+
+
 JOINT = {"method": "joint", "sparsity": 0.25, "pattern": "unstructured", "mask": "keep"}
 
 

@@ -21,7 +21,7 @@ ifeq ($(FROM_$(SOURCE)),)
 $(error SOURCE=$(SOURCE); valid: published, measured, both)
 endif
 
-.PHONY: help install demo test test-slurm lint mlflow docs bench clean reproduce measured $(PAPER)
+.PHONY: help install demo test test-slow test-slurm lint mlflow docs bench clean reproduce measured $(PAPER)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ demo: install ## prune, quantize and score a 135M model: seven cells, about ten 
 
 test: install ## the tests (10 minutes on 2 cores, nothing is downloaded)
 	$(BIN)/python -m pytest
+
+test-slow: install ## the tests that take more than a few seconds each
+	$(BIN)/python -m pytest -m slow
 
 test-slurm: install ## the SLURM launcher on a real cluster of this machine (root, Debian; about 8 minutes)
 	ISORATE_TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm

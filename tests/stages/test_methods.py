@@ -201,10 +201,13 @@ def test_rounding_to_nearest_keeps_zeros_on_every_grid(
     assert found["containment"]["min"] == 1.0
 
 
+@pytest.mark.parametrize("compute", ["float32", "bfloat16"])
 @pytest.mark.parametrize("bits", [2, 4, 8])
-def test_each_code_is_the_nearest_on_the_grid_that_is_saved(workshop: Any, bits: int) -> None:
+def test_each_code_is_the_nearest_on_the_grid_that_is_saved(
+    workshop: Any, bits: int, compute: str
+) -> None:
     # the trap: packed from bfloat16 weights, some 8-bit codes are one off
-    out = workshop.quantize(method="rtn", bits=bits)
+    out = workshop.quantize(method="rtn", bits=bits, compute_dtype=compute)
     dense, stored = load_file(workshop.dense / "model.safetensors"), saved(out)
     limit = 2 ** (bits - 1)
     with Files(out / "checkpoint") as files:

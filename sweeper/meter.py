@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 import resource
 import socket
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -43,6 +44,7 @@ class Meter:
             "host": socket.gethostname(),
             "machine": platform.machine(),
             "versions": dict(versions()),
+            **({"commit": commit()} if commit() else {}),
         }
 
 
@@ -56,6 +58,20 @@ def versions() -> tuple[tuple[str, str], ...]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return tuple(found)
+
+
+@cache
+def commit() -> str:
+    """The commit of the checkout that this code runs from, "-dirty" if changed; "" if none."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return ""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):  # no git here, or a disk that hangs
+        return ""
+    return done.stdout.strip()
 
 
 def peak_rss_bytes() -> int:

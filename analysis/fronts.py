@@ -18,15 +18,16 @@ from analysis.wording import NAMES, labels
 SHOWN = (("share_tcr", "1 - TCr"), ("share_served", "Size as served"),
          ("share_best_mask", "Size with the best mask"))  # fmt: skip
 MOST_NAMES = 12
+MOST_CELLS = 300
 
 
 def front_figures(panels: Sequence[Panel], by: Definition = "sr2") -> Iterator[Figure]:
     """One figure per model: the same cells against three sizes, each with its front.
 
-    Models whose weights are not counted have no sizes and no figure.
+    Models whose weights are not counted, or with more than MOST_CELLS cells, have none.
     """
     for panel in panels:
-        if panel.cells["linear_weights"].isna().all():
+        if panel.cells["linear_weights"].isna().all() or len(panel.cells) > MOST_CELLS:
             continue
         table = sizes(panel).assign(name=labels(panel))
         shown = table[np.isfinite(table[by])]

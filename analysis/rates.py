@@ -32,6 +32,8 @@ from analysis.wording import NAMES, labels
 TOLERANCE = 0.01
 """Sizes this close (relative) count as equal."""
 
+MOST_GROUPED = 300
+
 RateName = Literal["tcr", "whole_tcr", "served", "bitmask", "best_mask", "entropy"]
 
 
@@ -190,13 +192,15 @@ def _with_fronts(panel: Panel, by: Definition) -> pd.DataFrame:
 def size_tables(panels: Sequence[Panel]) -> list[Table]:
     """What a report says of real sizes: by Sr2, without the rates that its other tables have.
 
-    Empty when nothing is known of the models' weights.
+    Empty when nothing is known of the models' weights; groups of equal size are left out where
+    there are more cells than MOST_GROUPED (`isorate reproduce only=sizes` has them all).
     """
     real = [rate for rate in RATES if not rate.exact]
+    cells = sum(len(panel.cells) for panel in panels)
     if all(panel.cells["linear_weights"].isna().all() for panel in panels):
         return []
-    found = (equal_size_table(panels, rates=real), sizes_table(panels))
-    return [table for table in found if len(table.rows)]
+    grouped = [equal_size_table(panels, rates=real)] if cells <= MOST_GROUPED else []
+    return [table for table in (*grouped, sizes_table(panels)) if len(table.rows)]
 
 
 def equal_size_table(

@@ -23,10 +23,12 @@ from analysis.compare import Definition, Verdict, srcr_verdicts, verdicts
 from analysis.curve_figures import curve_figures
 from analysis.drawing import Figure
 from analysis.figures import all_figures
+from analysis.fronts import front_figures
 from analysis.measured_curves import perplexity_table, tolerance_table
 from analysis.next_steps import next_table
 from analysis.panel import NO_BASELINE, Panel, panels
 from analysis.per_task import per_task_table
+from analysis.rates import size_tables
 from analysis.results import Results
 from analysis.seeds import Contrast, contrasts, methods_table, sentence
 from analysis.sensitivity import exponent_table, ranking_table
@@ -80,8 +82,9 @@ def write_report(
         The path of every file by its name relative to `out`; the page is "report.html".
     """
     groups = panels(results)
-    tables = [*all_tables(groups, results.cells), *_significance(groups)]
-    figures = [*all_figures(groups), *curve_figures(groups), *heat_maps(groups)]
+    tables = [*all_tables(groups, results.cells), *size_tables(groups), *_significance(groups)]
+    figures = [*all_figures(groups), *curve_figures(groups), *heat_maps(groups),
+               *front_figures(groups)]  # fmt: skip
     files: dict[str, bytes] = {}
     files |= contents(tables, figures)
     files["data/cells.csv"] = results.cells.to_csv(index=False, lineterminator="\n").encode()

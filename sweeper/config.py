@@ -158,9 +158,6 @@ class Config:
     )
     cells: list[dict[str, Any]] = key(list, "cells listed outright, each a map of keys to values")
     grids: list[dict[str, Any]] = key(list, "a union of grids, each a map of keys to swept values")
-    later: list[dict[str, str]] = key(
-        list, "cells of a source that no method here can do yet: listed by plan, never run"
-    )
     model: ModelConfig = field(default_factory=ModelConfig)
     prune: PruneConfig = field(default_factory=PruneConfig)
     quant: QuantConfig = field(default_factory=QuantConfig)

@@ -133,14 +133,12 @@ class Plan:
         stages: key -> stage, parents before children.
         dropped: combinations that are no cells.
         merged: combinations that equal an earlier one.
-        later: cells of a source that no method here can do yet.
     """
 
     cells: tuple[PlannedCell, ...]
     stages: Mapping[str, Stage]
     dropped: tuple[Dropped, ...]
     merged: tuple[Dropped, ...]
-    later: tuple[Mapping[str, str], ...]
 
     @property
     def unshared(self) -> int:

@@ -24,7 +24,7 @@ def plan(config: DictConfig, loader: ConfigLoaderImpl, arguments: Sequence[str])
         BadInput: see `staging.build`; also an override of a key that a block sets.
     """
     grid = Grid(loader, config)
-    return staging.build(_blocks(config, grid, arguments), _maps(config.later))
+    return staging.build(_blocks(config, grid, arguments))
 
 
 def _blocks(

@@ -13,16 +13,12 @@ from sweeper.plan import Dropped, Plan, PlannedCell, Stage, lineage
 from sweeper.stager import Refused, Stager
 
 
-def build(
-    blocks: Iterable[tuple[Iterable[Combination], bool]],
-    later: Iterable[Mapping[str, str]] = (),
-) -> Plan:
+def build(blocks: Iterable[tuple[Iterable[Combination], bool]]) -> Plan:
     """The plan of all combinations.
 
     Args:
         blocks: (combinations, strict); in a strict block (cells listed outright, a single
             combination) what is no cell is bad input instead of being dropped.
-        later: cells of a source that no method here can do yet; passed through.
 
     Raises:
         BadInput: a value that is never valid, or no cell at all is left.
@@ -58,7 +54,6 @@ def build(
         stages=_reachable(planned.values(), stager.stages),
         dropped=tuple(dropped),
         merged=tuple(merged),
-        later=tuple(later),
     )
 
 

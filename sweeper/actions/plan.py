@@ -36,7 +36,6 @@ def document(request: Request, plan: Plan, spent: Cost) -> dict[str, Any]:
         "cells": [cell_json(cell) for cell in plan.cells],
         "dropped": [_reason(item) for item in plan.dropped],
         "merged": [_reason(item) for item in plan.merged],
-        "not_available": [dict(item) for item in plan.later],
         "stages": {
             "by_kind": dict(_kinds(plan)),
             "total": len(plan.stages),
@@ -84,7 +83,6 @@ def text(request: Request, plan: Plan, spent: Cost) -> str:
             cells,
             _left_out("Dropped", plan.dropped),
             _left_out("Merged", plan.merged),
-            _later(plan),
             _stages(request, plan, spent),
         )
         if part
@@ -97,11 +95,6 @@ def _left_out(title: str, items: Any) -> str:
     if len(reasons) > _SHOWN:
         lines.append(f"         and {len(reasons) - _SHOWN} more reasons (output=json has all)")
     return "\n".join([f"{title}: {len(items)} combinations", *lines]) if items else ""
-
-
-def _later(plan: Plan) -> str:
-    lines = [f"  {item['label']}: needs {item['needs']}" for item in plan.later]
-    return "\n".join(["Not yet available:", *lines]) if lines else ""
 
 
 def _stages(request: Request, plan: Plan, spent: Cost) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -239,8 +240,14 @@ def _family(z: Array) -> tuple[Array, int]:
 
 def verdicts(panel: Panel, by: Definition = "sr2") -> list[Verdict]:
     """One verdict per TCr that at least two cells of the model share."""
+    return list(_verdicts(panel, by))
+
+
+@lru_cache(maxsize=8)  # tables, figures and sentences all ask; a panel never changes
+def _verdicts(panel: Panel, by: Definition) -> tuple[Verdict, ...]:
     groups = equal_tcr_groups(panel.cells)
-    return [compare(panel, rows, by, rate=rate) for rate, rows in groups.items() if len(rows) > 1]
+    return tuple(compare(panel, rows, by, rate=rate)
+                 for rate, rows in groups.items() if len(rows) > 1)  # fmt: skip
 
 
 def srcr_verdicts(panel: Panel) -> list[Verdict]:

@@ -17,6 +17,8 @@ from analysis.wording import NAMES
 
 AXES = {"sparsity": "Sparsity (%)", "bits": "Compression by bits, 1 − bits/16 (%)"}
 
+MOST_LINES = 8
+
 
 def curve_figures(panels: Sequence[Panel]) -> Iterator[Figure]:
     """One figure per model and axis that has curves: perplexities beside Sr2."""
@@ -26,10 +28,15 @@ def curve_figures(panels: Sequence[Panel]) -> Iterator[Figure]:
             curves = [c for _, kind, c in every if kind == axis]
             lines = [one for one in kept if one[1] == axis]
             if curves or lines:
-                yield _figure(panel, axis, curves, lines)
+                # Of very many lines the ones that hold out longest.
+                lines.sort(key=lambda line: -line[4].point)
+                yield _figure(panel, axis, curves[:MOST_LINES], lines[:MOST_LINES],
+                              max(len(curves), len(lines)))  # fmt: skip
 
 
-def _figure(panel: Panel, axis: str, curves: Sequence[Curve], lines: Sequence[Any]) -> Figure:
+def _figure(
+    panel: Panel, axis: str, curves: Sequence[Curve], lines: Sequence[Any], every: int
+) -> Figure:
     with canvas(7.2, 4.0, columns=2) as (drawing, (left, right)):
         drawing.suptitle(panel.model, fontsize=10)
         for i, data in enumerate(curves):
@@ -42,10 +49,11 @@ def _figure(panel: Panel, axis: str, curves: Sequence[Curve], lines: Sequence[An
         for axes, title in ((left, "Perplexity"), (right, f"{NAMES['sr2']} (dense = 1)")):
             axes.set(xlabel=AXES[axis], title=title)
             _legend(axes)
+        rest = f" Of {every} lines {MOST_LINES}." if every > MOST_LINES else ""
         caption = (f"Curves over {axis}, {panel.model}. Left: perplexity, the published form "
                    "(k2 = 0) with its 95 % band; star and bar are the transition and its interval. "
                    f"Right: the bounded retention curve with its 95 % band; star and bar are where "
-                   f"{100 * KEPT:g} % are kept.")  # fmt: skip
+                   f"{100 * KEPT:g} % are kept.{rest}")  # fmt: skip
         return finished(drawing, f"curves_over_{axis}", panel.model, caption)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,29 +18,37 @@ from analysis.transitions import Curve, curve
 from analysis.wording import NAMES
 
 FEWEST_PERPLEXITIES = 5
+Line = tuple[str, str, list[int], list[float]]
+"""Name, axis, rows of the panel, rates."""
+
 _OVER_SPARSITY = ["prune_method", "quant_method", "bits", "mask", "calibration_seed"]
 _OVER_BITS = ["quant_method", "prune_method", "sparsity", "pattern", "calibration_seed"]
 
 
-def series(panel: Panel) -> Iterator[tuple[str, str, list[int], list[float]]]:
+@lru_cache(maxsize=8)
+def series(panel: Panel) -> tuple[Line, ...]:
     """(name, axis, rows, rates) of each line of cells that differ in one rate alone.
 
     The axis is "sparsity" (unstructured only: patterns share sparsities) or "bits", where
     the rate is 1 - bits/16. Collapsed cells take part: a break is where cells collapse.
     """
+    return tuple(_series(panel))
+
+
+def _series(panel: Panel) -> Iterator[Line]:
     cells = panel.cells.assign(row=np.arange(len(panel.cells)))
     usable = cells[cells["status"] == "done"]
     pruned = usable[usable["pattern"] == "unstructured"]
     for _, part in pruned.groupby(_OVER_SPARSITY, sort=True, dropna=False):
         ordered = part.sort_values("sparsity")
-        one = ordered.to_dict("records")[0]
+        one = ordered.head(1).to_dict("records")[0]
         quantized = f" + {one['quant_method']} {one['bits']:g}bit" * (one["bits"] < DENSE_BITS)
         name = f"{one['prune_method']}{quantized}{_seed(one)}"
         yield name, "sparsity", list(ordered["row"]), list(ordered["sparsity"])
     quantized_cells = usable[usable["bits"] < DENSE_BITS]
     for _, part in quantized_cells.groupby(_OVER_BITS, sort=True, dropna=False):
         ordered = part.sort_values("bits", ascending=False)
-        one = ordered.to_dict("records")[0]
+        one = ordered.head(1).to_dict("records")[0]
         amount = one["pattern"] if ":" in one["pattern"] else f"{100 * one['sparsity']:.5g}%"
         pruning = f"{one['prune_method']} {amount} + " * bool(one["prune_method"])
         rates = list(1 - ordered["bits"] / DENSE_BITS)
@@ -72,6 +81,7 @@ def perplexity_table(panels: Sequence[Panel]) -> Table:
                             caption="Phase transitions of perplexity")  # fmt: skip
 
 
+@lru_cache(maxsize=16)
 def tolerances(panel: Panel, by: str) -> list[tuple[str, str, list[int], list[float], Tolerance]]:
     """(name, axis, rows, rates, fit) of every retention curve with enough points."""
     sr: Estimate = panel.sr1() if by == "sr1" else panel.sr2()

@@ -41,6 +41,7 @@ PAGE = "report.html"
 MOST_EVIDENCE = 6
 DEFINITIONS: tuple[Definition, Definition] = ("sr2", "sr1")
 MOST_SCORE_ROWS = 300
+DETAILS = ("scores", "tolerances", "transitions", "per_task", "answers", "next")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +162,8 @@ def html(
 
 
 def _fits(table: Table) -> bool:
-    """Whether a table goes on the page; the raw scores of a huge sweep stay in their file."""
-    return table.name != "scores" or len(table.rows) <= MOST_SCORE_ROWS
+    """Whether a table goes on the page; the details of a huge sweep stay in their files."""
+    return table.name not in DETAILS or len(table.rows) <= MOST_SCORE_ROWS
 
 
 def _findings(panel: Panel) -> ModelFindings:

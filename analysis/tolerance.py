@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from scipy import stats
 
 from analysis.metrics import Array
 
@@ -21,8 +21,9 @@ KEPT = 0.95
 """The retention that the point is asked for: 95 % of the dense model."""
 
 FEWEST = 4
-_STEEP = np.geomspace(0.2, 60.0, 90)  # k from a curve that falls at once to one like a step
-_GRID = 160
+_STEEP = np.geomspace(0.2, 60.0, 40)  # k from a curve that falls at once to one like a step
+_GRID = 90
+_ZOOMS = 7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,10 +100,14 @@ def fit(
     point, steepness, least = _best(grid, x, y, weight, floor, kept)
     free = len(x) - 2
     limit = least * (1 + stats.f.ppf(LEVEL, 1, free) / free)
-    inside = grid[_profile(grid, x, y, weight, floor, kept).min(axis=1) <= limit]
-    # Never narrower than the profile can see.
-    step = grid[1] / grid[0]
-    low, high = min(point / step, *inside, point), max(point * step, *inside, point)
+    fine = _around(grid, point)
+    errors = _profile(fine, x, y, weight, floor, kept, _near(steepness)).min(axis=1)
+    inside = np.flatnonzero(errors <= limit)
+    # Rounded outwards: the ends are the first points that the test refuses.
+    first = max(int(inside[0]) - 1, 0) if len(inside) else 0
+    last = min(int(inside[-1]) + 1, len(fine) - 1) if len(inside) else 0
+    nearby = point / 1.005, point * 1.005
+    low, high = (min(nearby[0], fine[first]), max(nearby[1], fine[last])) if len(inside) else nearby
     return Tolerance(
         point=point, low=float(low), high=float(high), open_low=bool(low <= grid[0]),
         open_high=bool(high >= grid[-1] or high > x.max()), floor=floor, kept=kept, rss=least,
@@ -128,10 +133,12 @@ def band(
     """
     x, y, weight = _points(s, value, stderr)
     grid = np.geomspace(x.min() / 3, x.max() * 1.5, _GRID)
-    rss = _profile(grid, x, y, weight, one.floor, one.kept)
+    steeps = _near(one.steepness)
+    grid = _around(grid, one.point)
+    rss = _profile(grid, x, y, weight, one.floor, one.kept, steeps)
     free = one.n - 2
     allowed = np.argwhere(rss <= one.rss * (1 + 2 * stats.f.ppf(LEVEL, 2, free) / free))
-    pairs = [(one.point, one.steepness), *((grid[i], _STEEP[k]) for i, k in allowed)]
+    pairs = [(one.point, one.steepness), *((grid[i], steeps[k]) for i, k in allowed)]
     with np.errstate(over="ignore", under="ignore"):
         curves = np.array([retained(at, point, steep, floor=one.floor, kept=one.kept)
                            for point, steep in pairs])  # fmt: skip
@@ -147,28 +154,42 @@ def _points(s: ArrayLike, value: ArrayLike, stderr: ArrayLike | None) -> tuple[A
     return x[good], y[good], weight / weight.mean() if good.any() else weight
 
 
-def _profile(grid: Array, s: Array, y: Array, weight: Array, floor: float, kept: float) -> Array:
+def _profile(
+    grid: Array,
+    s: Array,
+    y: Array,
+    weight: Array,
+    floor: float,
+    kept: float,
+    steep: Array = _STEEP,
+) -> Array:
     """(points, steepnesses) squared errors on a grid of both."""
     with np.errstate(over="ignore", under="ignore"):
-        curves = retained(s, grid[:, None, None], _STEEP[:, None], floor=floor, kept=kept)
+        curves = retained(s, grid[:, None, None], steep[:, None], floor=floor, kept=kept)
     return np.asarray((weight**2 * (y - curves) ** 2).sum(axis=-1))
+
+
+def _around(grid: Array, point: float) -> Array:
+    """The grid, finer around the best point: there the interval ends, if the data are good."""
+    return np.sort(np.concatenate([grid, np.geomspace(point / 1.5, point * 1.5, 2 * _GRID)]))
+
+
+def _near(steepness: float) -> Array:
+    """Steepnesses around the best one, fine enough that the profile is not rounded up."""
+    return np.asarray(np.geomspace(steepness / 4, steepness * 4, 120))
 
 
 def _best(
     grid: Array, s: Array, y: Array, weight: Array, floor: float, kept: float
 ) -> tuple[float, float, float]:
     """(s_q, k, squared errors) of least squares: the best of the grid, refined."""
-    rss = _profile(grid, s, y, weight, floor, kept)
-    at, steep = np.unravel_index(int(rss.argmin()), rss.shape)
-
-    def residuals(log: Array) -> Array:
-        point, steepness = np.exp(log)
-        curve = retained(s, float(point), float(steepness), floor=floor, kept=kept)
-        return np.asarray(weight * (y - curve))
-
-    start = np.log([grid[at], _STEEP[steep]])
-    bounds = (np.log([grid[0], _STEEP[0]]), np.log([grid[-1], _STEEP[-1]]))
-    with np.errstate(over="ignore", under="ignore"):
-        found = optimize.least_squares(residuals, start, bounds=bounds, xtol=1e-10, ftol=1e-12)
-    point, steepness = np.exp(found.x)
-    return float(point), float(steepness), float(2 * found.cost)
+    points, steeps = grid, _STEEP
+    for _ in range(_ZOOMS):
+        rss = _profile(points, s, y, weight, floor, kept, steeps)
+        at, steep = np.unravel_index(int(rss.argmin()), rss.shape)
+        point, steepness, least = points[at], steeps[steep], rss[at, steep]
+        # The errors are smooth in both: look again, and closer, around the best.
+        ratio = (points[1] / points[0]) ** 3, (steeps[1] / steeps[0]) ** 3
+        points = np.geomspace(point / ratio[0], point * ratio[0], 25)
+        steeps = np.geomspace(steepness / ratio[1], steepness * ratio[1], 25)
+    return float(point), float(steepness), float(least)

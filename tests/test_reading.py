@@ -6,9 +6,11 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from analysis.reproduce import FIGURES, TABLES
 from sweeper import collect, tracking, tracking_read, tracking_server
 from sweeper.errors import BadInput, IsorateError
 from tests import tracking_data as data
@@ -128,3 +130,32 @@ def test_what_cannot_be_read_is_refused(tmp_path, words, told) -> None:
     assert done.returncode == 2
     assert told in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# --- make ---
+
+
+def make(*words):
+    root = Path(__file__).parents[1]
+    command = ["make", "--dry-run", "PYTHON=true", *words]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+def test_make_knows_every_table_and_figure() -> None:
+    for name in (*TABLES, *FIGURES):
+        assert f"isorate reproduce source=published only={name}\n" in make(name).stdout
+    both = make("reproduce", "SOURCE=both", "MODEL=llama-3.1-8b", "LAUNCHER=slurm").stdout
+    first, last = both.index("isorate run"), both.index("isorate reproduce")
+    assert first < last
+    assert "hydra/launcher=slurm" in both[first:last]
+    assert "model=llama-3.1-8b" in both[first:last]
+    assert "source=store name=laborde2025 against=published" in both[last:]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
+def test_make_refuses_another_source_before_anything_runs() -> None:
+    refused = make("reproduce", "SOURCE=paper")
+    assert refused.returncode != 0
+    assert "valid: published, measured, both" in refused.stderr
+    assert "isorate" not in refused.stdout

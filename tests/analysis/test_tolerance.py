@@ -43,13 +43,14 @@ def test_a_known_curve_is_recovered() -> None:
     assert not floored.open_low
 
 
-def test_the_interval_covers() -> None:
+@pytest.mark.parametrize("noise", [0.005, 0.03])
+def test_the_interval_covers(noise) -> None:
     rng, hits = np.random.default_rng(31), []
-    for _ in range(60):
-        noisy = retained(S, 0.45, 4.0) + rng.normal(0, 0.02, len(S))
+    for _ in range(150):
+        noisy = retained(S, 0.45, 4.0) + rng.normal(0, noise, len(S))
         found = fit(S, noisy)
         hits.append(found.low <= 0.45 <= found.high)
-    assert np.mean(hits) > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 60)
+    assert np.mean(hits) > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 150)
 
 
 def test_what_the_data_do_not_close_is_open() -> None:

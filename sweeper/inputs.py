@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -147,14 +148,58 @@ def calibration(section: Frozen) -> tuple[dict[str, Any], str | None]:
 
 def _check_text(section: Frozen, path: Path) -> None:
     """Refuse what is certainly too little text: a token takes at least one byte."""
-    needed = section["samples"] * section["length"]
-    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    files = _texts(path)
     size = sum(p.stat().st_size for p in files)
-    if all(p.suffix != ".parquet" for p in files) and size < needed:
-        raise BadInput(
-            "calibration.samples",
-            section["samples"],
-            f"{section['samples']} samples of {section['length']} tokens need {needed} tokens, "
-            f"but {path.name} has only {size} bytes.",
-            "Take fewer or shorter samples, or more text.",
-        )
+    if all(p.suffix != ".parquet" for p in files) and size < section["samples"] * section["length"]:
+        raise _too_little(section, path, f"{size} bytes")
+
+
+def check_tokens(section: Frozen, found: Model) -> None:
+    """Refuse too little text by the model's own tokenizer, where that is on this machine.
+
+    Plain text only; rows of .jsonl and .parquet are counted by the stage that reads them.
+
+    Raises:
+        BadInput: fewer tokens than the samples need.
+    """
+    folder = Path(found.source)
+    if not folder.is_dir() and "id" in found.meaning:
+        folder = cached_snapshot(found.source, found.meaning["revision"]) or folder
+    path = identity.located(section["path"], "calibration.path") if section["path"] else None
+    if path is None or not (folder / "tokenizer.json").is_file():
+        return
+    files = [file for file in _texts(path) if file.suffix == ".txt"]
+    # A sample may begin with a token of the model's own.
+    needed = section["samples"] * (section["length"] - 1)
+    count = _tokens(tuple(files), folder / "tokenizer.json", needed) if files else needed
+    if count < needed:
+        raise _too_little(section, path, f"{count} tokens")
+
+
+@cache
+def _tokens(files: tuple[Path, ...], tokenizer: Path, enough: int) -> int:
+    """Number of tokens in the files; stops counting once there are ``enough``."""
+    from tokenizers import Tokenizer
+
+    encode, count = Tokenizer.from_file(str(tokenizer)).encode, 0
+    for file in files:
+        for line in file.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
+            count += len(encode(line, add_special_tokens=False).ids)
+            if count >= enough:
+                return count
+    return count
+
+
+def _texts(path: Path) -> list[Path]:
+    return [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+
+
+def _too_little(section: Frozen, path: Path, there: str) -> BadInput:
+    needed = section["samples"] * section["length"]
+    return BadInput(
+        "calibration.samples",
+        section["samples"],
+        f"{section['samples']} samples of {section['length']} tokens need {needed} tokens, "
+        f"but {path.name} has only {there}.",
+        "Take fewer or shorter samples, or more text.",
+    )

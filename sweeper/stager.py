@@ -185,7 +185,7 @@ class Stager:
         text, path, tokens = {}, None, _DATA_FREE_TOKENS
         if how.calibrated:
             assert calibration is not None
-            text["calibration"], path = self._once(inputs.calibration, calibration)
+            text["calibration"], path = self._once(self._text, calibration, section)
             tokens = calibration["samples"] * calibration["length"]
         return self._stage(
             kind=kind,
@@ -203,6 +203,11 @@ class Stager:
             work=float(model.shapes.linear_parameters) * tokens,
             bulk_bytes=bulk_bytes,
         )
+
+    def _text(self, calibration: Frozen, section: Frozen) -> tuple[dict[str, Any], str | None]:
+        found = inputs.calibration(calibration)
+        inputs.check_tokens(calibration, self._once(self._model, section))
+        return found
 
     def _measure(
         self,

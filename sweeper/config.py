@@ -154,7 +154,9 @@ class Config:
     )
     against: str | None = key(None, "`reproduce`: published puts the paper's numbers beside")
     only: str | None = key(
-        None, "`reproduce`: claims, table1 to table7, fig1 to fig8, sizes, families, both or audit"
+        None,
+        "`reproduce`: claims, table1 to table7, fig1 to fig8, sizes, families, both, audit, "
+        "mpt or jsq",
     )
     cells: list[dict[str, Any]] = key(list, "cells listed outright, each a map of keys to values")
     grids: list[dict[str, Any]] = key(list, "a union of grids, each a map of keys to swept values")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -196,3 +198,22 @@ def test_no_task_in_common(plan, tmp_path) -> None:
     path.write_text(json.dumps(content))
     with pytest.raises(BadInput, match="it has scores of other; this sweep is about demo_ag"):
         imported.add(Sweep(tmp_path, "s"), cell(plan, "dense"), lm_eval_output.read(folder))
+
+
+def test_the_verb_records_the_plan_so_that_reports_name_what_lacks(tmp_path) -> None:
+    model = tiny.make(tmp_path / "tiny")
+    home = f"home={tmp_path / 'home'}"
+    grid = ["model=custom", f"model.id={model}", "model.group_size=32", "quant.bits=16,4",
+            f"tasks.names=[{','.join(TASKS)}]", "name=paid", home]  # fmt: skip
+    path = f"path={written(tmp_path / 'out')}"
+    command = [sys.executable, "-m", "sweeper"]
+    done = subprocess.run([*command, "import", *grid, "cell=dense", path], capture_output=True,
+                          text=True, timeout=120)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Not imported: 4bit" in done.stdout
+    told = subprocess.run([*command, "report", "name=paid", home], capture_output=True, text=True,
+                          timeout=120)  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    cells = (tmp_path / "home/sweeps/paid/report/data/cells.csv").read_text()
+    assert "dense" in cells
+    assert "not done yet: quantize, measure" in cells

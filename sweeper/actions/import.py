@@ -18,6 +18,9 @@ def perform(request: Request) -> int:
     planned = _planned(request)
     output = lm_eval_output.read(Path(request.config.path).expanduser())
     record = imported.add(request.sweep, planned, output)
+    # With its plan on record the sweep's report names the cells that still lack.
+    about = [word for word in request.arguments if not _own(word)]
+    request.sweep.record(request.plan, about, request.config.checkpoints)
     done = {one["cell"]["key"] for one in imported.records(request.sweep)}
     open_cells = [one.label for one in request.plan.cells if one.key not in done]
     request.answer(
@@ -26,6 +29,11 @@ def perform(request: Request) -> int:
         _text(request.sweep.name, planned.label, record, open_cells),
     )  # fmt: skip
     return 0
+
+
+def _own(word: str) -> bool:
+    """Whether an override is about the import, not about the sweep."""
+    return word.partition("=")[0] in ("action", "cell", "path")
 
 
 def _planned(request: Request) -> PlannedCell:

@@ -79,7 +79,8 @@ def test_all_of_it_removes_what_an_earlier_call_left(paper, tmp_path) -> None:
 
 
 def test_both_sources_side_by_side(paper) -> None:
-    made = {item.name: item for item in items([sweep(), paper])}
+    names = ("table2", "both", "claims", "fig1", "audit")
+    made = {name: items([sweep(), paper], name)[0] for name in names}
     assert [t.name for t in made["table2"].tables] == ["table2_measured", "table2_published"]
     assert "(mine)" in made["table2"].tables[0].caption
     beside = made["both"].tables[0]

@@ -155,7 +155,7 @@ def test_tab_completion_with_and_without_a_verb(isorate, line, expected):
         (["nonsense=1"], ["nonsense", "valid:", "prune"]),
         (["quant.bits=4", "quant.group_size=48"], ["quant.group_size=48"]),
         (["quant.bits=4", "calibration.samples=100000"], ["calibration.samples", "bytes"]),
-        (["quant.bits=4", "calibration.samples=300"], ["calibration.samples", "has only", "tokens"]),
+        (["quant.bits=4", "calibration.samples=300"], ["calibration.samples", "only", "tokens"]),
         (["model.id=/nowhere"], ["model.id=/nowhere", "checkpoint directory"]),
         (["prune.sparsity=25", "prune=none"], ["prune.method=none"]),
         (["prune.pattern=2:8,1:4", "prune.sparsity=50"], ["no cell is left", "fixes the sparsity"]),

@@ -1,7 +1,8 @@
 """Sharing stages and keeping workers, against the obvious program: each cell alone.
 
     python benchmarks/sharing.py grid   the 45-cell grid of a small model, without evaluation
-    python benchmarks/sharing.py demo   the demo's cells, with evaluation (about 20 minutes)
+    python benchmarks/sharing.py demo   the demo's cells, with evaluation (about 15 minutes);
+                                        --limit 40 scores only so many documents of each task
 
 The obvious program is a plain multirun: every cell in a process of its own that loads, prunes,
 quantizes and scores, as many at a time as Isorate has workers. Both do the same stages with the
@@ -59,7 +60,7 @@ def small_model(folder: Path) -> list[str]:
 def demo_model(folder: Path) -> list[str]:
     """Overrides of the demo on the converted checkpoint, so that neither side converts it."""
     home = folder / "convert"
-    isorate("run", "experiment=demo", "tasks=none", f"home={home}", "checkpoints=keep",
+    isorate("run", "model=smollm2-135m", "tasks=none", f"home={home}", "checkpoints=keep",
             "tracking.enabled=false", "name=convert")  # fmt: skip
     (checkpoint,) = (home / "store" / "convert").glob("*/checkpoint")
     shutil.move(checkpoint, folder / "model")
@@ -165,13 +166,22 @@ def seconds(record: dict[str, Any], home: Path) -> tuple[float, float]:
     return alone, sum(took.values())
 
 
+def cpu_seconds(record: dict[str, Any], home: Path) -> float:
+    """CPU seconds of the distinct stages; the first of a worker holds its imports."""
+    store = Store(home)
+    manifests = [store.manifest(spec) for spec in record["stages"].values()]
+    return sum(float(manifest["cpu_seconds"]) for manifest in manifests if manifest)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["grid", "demo"], nargs="?", default="grid")
+    parser.add_argument("--limit", type=int, help="documents of each task; default: all")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
         overrides = (small_model if options.what == "grid" else demo_model)(folder)
+        overrides += [f"tasks.limit={options.limit}"] if options.limit else []
         home = folder / "home"
         mine = ours(overrides, home)
         record = Sweep(home, "bench").load()
@@ -180,12 +190,15 @@ def main() -> None:
         theirs = obvious(record, cells)
         checkpoints, scores = same(record, home, cells)
         alone, distinct = seconds(record, home)
+        work = cpu_seconds(record, home)
     ceiling = alone / distinct
     print(f"{platform.machine()}, {os.cpu_count()} cores, {WORKERS} processes at a time")
     print(f"cells: {len(record['cells'])}, stages: {len(record['stages'])}")
     print(f"isorate {mine:.1f} s, each cell alone {theirs:.1f} s: {theirs / mine:.2f} times faster")
     print(f"ceiling of sharing by the measured stage times: {ceiling:.2f}")
     print(f"reached: {theirs / mine / ceiling:.2f} of it (the starts saved included)")
+    times = mine / (work / WORKERS)
+    print(f"stages: {work:.0f} CPU s; {times:.2f} times the wall of {WORKERS} perfect workers")
     print(f"the same on both sides: {checkpoints} checkpoints, {scores} scores")
 
 

@@ -294,7 +294,7 @@ def test_too_many_restarts_end(slurm: FakeSlurm, rig: SlurmRig) -> None:
 
 def test_two_attempts_of_a_stage_at_once_are_harmless(slurm: FakeSlurm, rig: SlurmRig) -> None:
     """slurmd alone died: its orphan still works while the requeued job works too."""
-    stage = rig.make("p", sleep=1.0)
+    stage = rig.make("p", meet=2)
     rig.run([stage])
     job = next(iter(work_jobs(slurm)))
     code = "import cloudpickle, sys; cloudpickle.load(open(sys.argv[1], 'rb')).result()"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -28,4 +30,5 @@ def count(journal: str | Path | None, word: str) -> None:
         folder = Path(journal)
         folder.mkdir(parents=True, exist_ok=True)
         n = len(list(folder.iterdir()))
-        (folder / f"{word}.{n}.{hashlib.sha256(str((word, n)).encode()).hexdigest()[:4]}").touch()
+        # Two executions may count at the same moment: each leaves a file of its own.
+        (folder / f"{word}.{n}.{os.getpid()}-{secrets.token_hex(4)}").touch()

@@ -18,6 +18,7 @@ from tests.stubstages import count
 def run(job: Job) -> dict[str, Any]:
     p = job.params
     count(p.get("journal"), str(p.get("name", "make")))
+    _meet(p)
     job.progress(0.5, "half")
     bulk = job.out / "checkpoint"
     bulk.mkdir()
@@ -30,6 +31,14 @@ def run(job: Job) -> dict[str, Any]:
     time.sleep(p.get("sleep", 0.0))
     _misbehave(p, job)
     return {"name": p.get("name"), "bytes": len(seed) * 50, "pid": os.getpid()}
+
+
+def _meet(p: Any) -> None:
+    """Wait until ``meet`` executions have begun, so that they surely overlap."""
+    patience = time.monotonic() + 60
+    while "meet" in p and p["meet"] > len(list(Path(p["journal"]).iterdir())):
+        assert time.monotonic() < patience, "the others did not come"
+        time.sleep(0.01)
 
 
 def _misbehave(p: Any, job: Job) -> None:

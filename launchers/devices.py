@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import psutil
 
+from sweeper import hardware
+
 
 def gpus() -> list[str]:
-    """Ids of the NVIDIA GPUs that we may use, as CUDA_VISIBLE_DEVICES wants them."""
-    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    tool = shutil.which("nvidia-smi")
-    if tool is None or allowed in ("", "-1"):
-        return []
-    if allowed is not None:
-        return [part.strip() for part in allowed.split(",") if part.strip()]
-    listed = subprocess.run([tool, "-L"], capture_output=True, text=True, check=False)
-    count = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-    return [str(n) for n in range(count)] if listed.returncode == 0 else []
+    """Ids of the NVIDIA GPUs that we may use; none without their driver's own tool."""
+    return hardware.gpu_ids(os.environ) if shutil.which("nvidia-smi") else []
 
 
 def cores() -> int:

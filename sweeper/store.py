@@ -13,29 +13,18 @@ stage overlap, the first to rename wins and the other is discarded.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sweeper import contents, files, owner
-from sweeper.errors import BadInput, DamagedOutput, IsorateError
+from sweeper import contents, files, housekeeping, owner
+from sweeper.outputs import Outputs, Spec, signature
 
-Spec = Mapping[str, Any]
-"""A stage as JSON: kind, key, params, parents (role -> spec), library, format, sources."""
-
-_SILENT_S = 3600.0
+__all__ = ["Attempt", "Spec", "Store"]
 
 log = logging.getLogger(__name__)
-
-
-class Listing(NamedTuple):
-    """The keys of one kind of stage that have an output, and those that failed."""
-
-    done: frozenset[str]
-    failed: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,142 +36,8 @@ class Attempt:
     out: Path
 
 
-class Store:
-    """The store of one home."""
-
-    def __init__(self, home: Path) -> None:
-        """Cheap: nothing is read or written before it is asked."""
-        self.home = Path(home).resolve()
-        self.root = self.home / "store"
-        self.tmp = self.root / "tmp"
-        self._verified: dict[Path, object] = {}
-
-    # --- reading -----------------------------------------------------------------
-
-    def path(self, spec: Spec) -> Path:
-        """Where the output of a stage is, or would be."""
-        return self.root / str(spec["kind"]) / str(spec["key"])
-
-    def is_done(self, spec: Spec) -> bool:
-        """Whether the stage has been committed (its bulk may have been dropped since)."""
-        return (self.path(spec) / contents.NAME).is_file()
-
-    def manifest(self, spec: Spec) -> dict[str, Any] | None:
-        """The manifest of a committed stage, else None.
-
-        Raises:
-            DamagedOutput: it is no longer what was written.
-        """
-        try:
-            return contents.load(self.path(spec) / contents.NAME)
-        except FileNotFoundError:
-            return None
-
-    def result(self, spec: Spec) -> Any | None:
-        """The result of a committed stage, else None.
-
-        Raises:
-            DamagedOutput: its bytes are not those that were recorded.
-        """
-        found = self.manifest(spec)
-        if found is None:
-            return None
-        path = self.path(spec) / contents.RESULT
-        contents.check_file(path, found["files"][contents.RESULT])
-        return files.read_json(path)
-
-    def failure(self, spec: Spec) -> dict[str, Any] | None:
-        """Why the stage failed for good (error, message, traceback), else None."""
-        try:
-            found: dict[str, Any] = files.read_json(self._failed(spec) / "failure.json")
-        except FileNotFoundError:
-            return None
-        return None if self.is_done(spec) else found
-
-    def has_bulk(self, spec: Spec) -> bool:
-        """Whether a committed stage still has every bulk directory that it wrote."""
-        found = self.manifest(spec)
-        if found is None:
-            return False
-        return all((self.path(spec) / b).is_dir() for b in contents.bulk(found["files"]))
-
-    def listing(self, kind: str) -> Listing:
-        """All keys of a kind by state, from a single directory listing."""
-        try:
-            names = os.listdir(self.root / kind)
-        except FileNotFoundError:
-            names = []
-        done = frozenset(n for n in names if "." not in n)
-        failed = frozenset(n.removesuffix(".failed") for n in names if n.endswith(".failed"))
-        return Listing(done, failed - done)
-
-    def scan(self, kind: str) -> frozenset[str]:
-        """The keys of a kind that are done, from a single directory listing."""
-        return self.listing(kind).done
-
-    def running(self) -> dict[str, str]:
-        """Key of every stage that is at work now -> the host it runs on.
-
-        Elsewhere than on this host, an attempt counts for an hour after its last sign.
-        """
-        found = {}
-        for path in _entries(self.tmp):
-            key, *rest = path.name.split(".")
-            if len(rest) == 3 and not owner.is_dead(path, _SILENT_S):
-                found[key] = rest[0].rpartition("-")[0] or rest[0]
-        return found
-
-    # --- integrity ---------------------------------------------------------------
-
-    def verify(self, spec: Spec, *, full: bool = False) -> None:
-        """Compare an output with its manifest: all sizes, or with ``full`` all hashes.
-
-        Files that this process has hashed before and whose size and times are the same
-        since are not hashed again.
-
-        Raises:
-            DamagedOutput: naming the file.
-        """
-        out = self.path(spec)
-        found = self.manifest(spec)
-        if found is None:
-            raise DamagedOutput(f"{out} has no manifest")
-        signature = _signature(out)
-        full = full and self._verified.get(out) != signature
-        contents.check(out, found, full=full)
-        if full:
-            self._verified[out] = signature
-
-    def present(self, spec: Spec, *, bulk: bool = False, full: bool = False) -> bool:
-        """Whether the output is here and sound (with ``bulk``: undropped too).
-
-        A damaged output is moved aside and said in the log: to the caller it is absent.
-        """
-        out = self.path(spec)
-        if not out.is_dir():
-            return False
-        try:
-            self.verify(spec, full=full)
-            return self.has_bulk(spec) or not bulk
-        except DamagedOutput as damage:
-            if aside := self.set_aside(spec):
-                log.warning("damaged output: %s. Moved to %s; it is built again.", damage, aside)
-            return False
-
-    def set_aside(self, spec: Spec) -> Path | None:
-        """Rename an output to ``<key>.damaged.<n>``; None if it is gone already."""
-        out = self.path(spec)
-        self._verified.pop(out, None)
-        for n in range(1_000_000):
-            target = out.with_name(f"{out.name}.damaged.{n}")
-            if not target.exists():
-                with suppress(FileNotFoundError):
-                    out.rename(target)
-                    return target
-                return None
-        raise AssertionError("unreachable")
-
-    # --- writing -----------------------------------------------------------------
+class Store(Outputs):
+    """The store of one home: what is read (see `Outputs`), written and cleaned up."""
 
     @contextmanager
     def attempt(self, spec: Spec) -> Iterator[Attempt]:
@@ -219,7 +74,7 @@ class Store:
         files.flush_directory(out)
         target.parent.mkdir(parents=True, exist_ok=True)
         taken = self._place(out, target) or self._restore(attempt, written)
-        self._verified[target] = _signature(target)
+        self._verified[target] = signature(target)
         files.remove(self.root / "scratch" / spec["key"])
         return taken
 
@@ -289,9 +144,6 @@ class Store:
             directory, attempt.spec["kind"], attempt.spec["key"], name,
         )  # fmt: skip
 
-    def _failed(self, spec: Spec) -> Path:
-        return self.path(spec).with_name(f"{spec['key']}.failed")
-
     def _delete(self, path: Path) -> bool:
         """Rename aside, then delete: nobody sees a half-deleted directory."""
         aside = self.tmp / f"{path.name}.{owner.new_id()}"
@@ -311,64 +163,20 @@ class Store:
         Raises:
             BadInput: key "home".
         """
-        probe = self.tmp / f"probe.{owner.new_id()}"
-        try:
-            self.tmp.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"\0" * 65536)
-            free = os.statvfs(self.tmp)
-        except OSError as error:
-            raise BadInput(
-                "home", self.home, f"it cannot be written ({error.strerror}).",
-                "Name a directory on a disk with room that you may write: home=/path",
-            ) from error  # fmt: skip
-        finally:
-            with suppress(OSError):
-                probe.unlink()
-        if free.f_bavail * free.f_frsize < need_bytes:
-            raise BadInput(
-                "home", self.home,
-                f"{need_bytes / 1e9:.1f} GB are needed, "
-                f"{free.f_bavail * free.f_frsize / 1e9:.1f} GB are free.",
-                "Free some, or use checkpoints=drop, or name another directory: home=/path",
-            )  # fmt: skip
+        housekeeping.check_home(self.home, self.tmp, need_bytes)
 
-    def gc(self, *, older_than_s: float = 7 * 86400.0, damaged: bool = False) -> list[Path]:
-        """Delete what dead attempts left behind, and with ``damaged`` what was set aside.
+    def running(self) -> dict[str, str]:
+        """Key of every stage that is at work now -> the host it runs on."""
+        return housekeeping.at_work(self.tmp)
 
-        An attempt is dead if its process on this very host is gone, or if nothing below
-        its directory has changed for ``older_than_s``. Links are not followed.
-
-        Returns:
-            What was deleted.
-        """
-        found = [p for p in _entries(self.tmp) if owner.is_dead(p, older_than_s)]
-        kinds = [p for p in _entries(self.root) if p.name not in ("tmp", "scratch")]
-        done = {key for kind in kinds for key in self.scan(kind.name)}
-        found += [
-            p for p in _entries(self.root / "scratch")
-            if p.name in done or owner.age_s(p) > older_than_s
-        ]  # fmt: skip
-        if damaged:
-            found += [p for kind in kinds for p in _entries(kind) if ".damaged." in p.name]
+    def gc(
+        self, *, older_than_s: float = housekeeping.ABANDONED_S, damaged: bool = False
+    ) -> list[Path]:
+        """Delete what `housekeeping.leftovers` finds; returns what was deleted."""
+        found = housekeeping.leftovers(self.root, older_than_s, damaged=damaged)
         for path in found:
             files.remove(path)
         return found
-
-
-def _entries(directory: Path) -> list[Path]:
-    """What lies in a directory; nothing if it is absent or a link that leaves the home."""
-    if directory.is_symlink() or not directory.is_dir():
-        return []
-    return sorted(directory.iterdir())
-
-
-def _signature(out: Path) -> object:
-    try:
-        return tuple((n, s.st_size, s.st_mtime_ns, s.st_ino) for n, s in files.walk(out))
-    except FileNotFoundError as gone:
-        raise DamagedOutput(f"{gone.filename} disappeared while it was read") from gone
-    except IsorateError as link:
-        raise DamagedOutput(str(link)) from link
 
 
 def _describe(attempt: Attempt, written: contents.Listing, facts: Spec) -> dict[str, Any]:

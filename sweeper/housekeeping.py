@@ -1,0 +1,78 @@
+"""The home of a store: whether it can be written, who is at work in it, what dead ones left."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from sweeper import owner
+from sweeper.errors import BadInput
+
+SILENT_S = 3600.0
+ABANDONED_S = 7 * 86400.0
+
+
+def check_home(home: Path, tmp: Path, need_bytes: int = 0) -> None:
+    """Refuse a home that cannot be written, or with less than ``need_bytes`` free.
+
+    Raises:
+        BadInput: key "home".
+    """
+    probe = tmp / f"probe.{owner.new_id()}"
+    try:
+        tmp.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"\0" * 65536)
+        free = os.statvfs(tmp)
+    except OSError as error:
+        raise BadInput(
+            "home", home, f"it cannot be written ({error.strerror}).",
+            "Name a directory on a disk with room that you may write: home=/path",
+        ) from error  # fmt: skip
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+    if free.f_bavail * free.f_frsize < need_bytes:
+        raise BadInput(
+            "home", home,
+            f"{need_bytes / 1e9:.1f} GB are needed, "
+            f"{free.f_bavail * free.f_frsize / 1e9:.1f} GB are free.",
+            "Free some, or use checkpoints=drop, or name another directory: home=/path",
+        )  # fmt: skip
+
+
+def at_work(tmp: Path) -> dict[str, str]:
+    """Key of every stage that is at work now -> the host it runs on.
+
+    Elsewhere than on this host, an attempt counts for an hour after its last sign.
+    """
+    found = {}
+    for path in entries(tmp):
+        key, *rest = path.name.split(".")
+        if len(rest) == 3 and not owner.is_dead(path, SILENT_S):
+            found[key] = rest[0].rpartition("-")[0] or rest[0]
+    return found
+
+
+def leftovers(root: Path, older_than_s: float, *, damaged: bool) -> list[Path]:
+    """What dead attempts left below a store, and with ``damaged`` what was set aside.
+
+    An attempt is dead if its process on this very host is gone, or if nothing below its
+    directory has changed for ``older_than_s``. Links are not followed.
+    """
+    found = [p for p in entries(root / "tmp") if owner.is_dead(p, older_than_s)]
+    kinds = [p for p in entries(root) if p.name not in ("tmp", "scratch")]
+    done = {p.name for kind in kinds for p in entries(kind) if "." not in p.name}
+    found += [
+        p for p in entries(root / "scratch") if p.name in done or owner.age_s(p) > older_than_s
+    ]
+    if damaged:
+        found += [p for kind in kinds for p in entries(kind) if ".damaged." in p.name]
+    return found
+
+
+def entries(directory: Path) -> list[Path]:
+    """What lies in a directory; nothing if it is absent or a link that leaves the home."""
+    if directory.is_symlink() or not directory.is_dir():
+        return []
+    return sorted(directory.iterdir())

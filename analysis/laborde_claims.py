@@ -7,21 +7,17 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from analysis.answered import Row, alone, answer, averaged, table
 from analysis.claims import (
     MARGIN,
     Claim,
     Found,
     Missing,
-    Row,
     alike,
-    alone,
-    answer,
     around,
-    averaged,
     better,
     row_of,
     sr_of,
-    table,
     top_weighted,
 )
 from analysis.compare import Definition

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper import collect, provenance, show, underway
+from sweeper import collect, provenance, rows, show, underway
 from sweeper.actions import Request
 from sweeper.collect import CellOutcome
 from sweeper.errors import IsorateError
@@ -58,7 +58,7 @@ def report(request: Request, outcomes: Sequence[CellOutcome]) -> tuple[dict[str,
     from analysis.results import BadResults
 
     try:
-        results = collect.results(outcomes)
+        results = rows.results(outcomes)
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
     sweep = request.sweep

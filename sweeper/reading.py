@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweeper import collect, imported, provenance
+from sweeper import collect, imported, provenance, rows
 from sweeper.collect import CellOutcome
 from sweeper.errors import BadInput, IsorateError, one_of
 from sweeper.sweep import Sweep
@@ -90,6 +90,6 @@ def _together(found: dict[str, Sequence[CellOutcome]]) -> Results:
     from analysis.errors import BadResults
 
     try:
-        return together({name: collect.results(each) for name, each in found.items()})
+        return together({name: rows.results(each) for name, each in found.items()})
     except BadResults as refused:
         raise IsorateError(f"these results cannot be read: {refused}") from refused

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweeper import collect
+from sweeper import rows
 from sweeper.collect import CellOutcome
 from sweeper.tracking_run import path
 
@@ -39,7 +39,7 @@ def retained(outcomes: Sequence[CellOutcome]) -> dict[str, dict[str, float]]:
     if not any(outcome.scores for outcome in outcomes):
         return found
     try:
-        by_model = panels(collect.results(outcomes))
+        by_model = panels(rows.results(outcomes))
     except BadResults as refused:
         log.warning("MLflow gets the scores but no retention: %s", refused)
         return found

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from sweeper import collect
+from sweeper import collect, rows
 from tests import tracking_data as data
 
 
@@ -37,14 +37,14 @@ def test_every_planned_cell_has_an_outcome_even_when_nothing_ran(plan, store):
         "not done yet: prune, measure, evaluate capitals, evaluate cloze, evaluate perplexity"
     )
     assert not any(o.begun for o in outcomes)
-    assert not collect.score_rows(outcomes)
+    assert not rows.score_rows(outcomes)
 
 
 def test_a_cell_is_done_when_all_its_stages_are(plan, store):
     data.fill(store, plan)
     outcomes = collect.collect(plan, store)
     assert {(o.status, o.reason) for o in outcomes} == {("done", "")}
-    assert len(collect.score_rows(outcomes)) == len(data.GRID) * len(data.TASKS)
+    assert len(rows.score_rows(outcomes)) == len(data.GRID) * len(data.TASKS)
     del store.results[key_of(plan, "dense", "cloze")]
     assert outcome_of(plan, store, "dense").reason == "not done yet: evaluate cloze"
 
@@ -101,7 +101,7 @@ def test_a_damaged_output_is_absent_and_said(plan, store):
 
 def test_rows_are_what_the_analysis_takes(plan, store):
     data.fill(store, plan, cells=6)
-    results = collect.results(collect.collect(plan, store))
+    results = rows.results(collect.collect(plan, store))
     cells = results.cells.set_index("label")
     assert list(cells["status"].value_counts().loc[["done", "missing"]]) == [6, 2]
     joint = cells.loc["25% + 4bit"]
@@ -116,7 +116,7 @@ def test_rows_are_what_the_analysis_takes(plan, store):
 
 
 def test_no_scores_at_all_are_still_a_table(plan, store):
-    results = collect.results(collect.collect(plan, store))
+    results = rows.results(collect.collect(plan, store))
     assert len(results.cells) == len(data.GRID)
     assert results.scores.empty
 
@@ -146,8 +146,8 @@ def test_the_documents_of_an_evaluation_are_found_where_the_store_has_them(plan,
     data.fill(store, plan)
     key = key_of(plan, "dense", "cloze")
     store.path = lambda spec: tmp_path / spec["kind"] / spec["key"]
-    assert not collect.results(collect.collect(plan, store)).documents
+    assert not rows.results(collect.collect(plan, store)).documents
     store.manifests[key] = {**store.manifests[key], "files": {"documents.parquet": {}}}
-    found = collect.results(collect.collect(plan, store)).documents
+    found = rows.results(collect.collect(plan, store)).documents
     dense = next(cell["key"] for cell in plan["cells"] if cell["label"] == "dense")
     assert found.sources == {(dense, "cloze"): tmp_path / "evaluate" / key / "documents.parquet"}

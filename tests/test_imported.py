@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweeper import collect, imported, lm_eval_output, planning
+from sweeper import collect, imported, lm_eval_output, planning, rows
 from sweeper.errors import BadInput
 from sweeper.sweep import Sweep
 from tests import tiny
@@ -89,7 +89,7 @@ def test_scores_become_a_cell(plan, tmp_path) -> None:
     record = imported.add(sweep, cell(plan, "25% + 4bit"), output)
     assert sorted(record["scores"]) == ["demo_agreement", "demo_capitals"]
     assert record["ignored"] == ["other"]
-    results = collect.results(imported.outcomes(sweep))
+    results = rows.results(imported.outcomes(sweep))
     row = results.cells.iloc[0]
     assert (row["label"], row["status"], row["bits"]) == ("25% + 4bit", "done", 4)
     scores = results.scores.set_index(["task", "metric"])
@@ -103,7 +103,7 @@ def test_scores_become_a_cell(plan, tmp_path) -> None:
 def test_documents_come_with_them(plan, tmp_path) -> None:
     sweep = Sweep(tmp_path, "paid")
     imported.add(sweep, cell(plan, "dense"), lm_eval_output.read(written(tmp_path / "out")))
-    results = collect.results(imported.outcomes(sweep))
+    results = rows.results(imported.outcomes(sweep))
     key = results.cells["cell"].iloc[0]
     found = results.documents.scored(key, "demo_agreement", "acc")
     assert found is not None
@@ -115,7 +115,7 @@ def test_without_samples_only_the_scores(plan, tmp_path) -> None:
     sweep = Sweep(tmp_path, "paid")
     output = lm_eval_output.read(written(tmp_path / "out", samples=False))
     imported.add(sweep, cell(plan, "dense"), output)
-    assert not collect.results(imported.outcomes(sweep)).documents
+    assert not rows.results(imported.outcomes(sweep)).documents
 
 
 def test_a_task_that_lacks_leaves_the_cell_undone(plan, tmp_path) -> None:

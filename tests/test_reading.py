@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from analysis.reproduce import FIGURES, TABLES
-from sweeper import collect, tracking, tracking_read, tracking_server
+from sweeper import collect, rows, tracking, tracking_read, tracking_server
 from sweeper.errors import BadInput, IsorateError
 from tests import tracking_data as data
 
@@ -38,8 +38,8 @@ def logged(tmp_path_factory):
 
 def test_results_come_back_from_mlflow_as_they_are_in_the_store(logged) -> None:
     home, uri, plan, store = logged
-    kept = collect.results(collect.collect(plan, store))
-    read = collect.results(tracking_read.outcomes("demo", home=home, uri=uri))
+    kept = rows.results(collect.collect(plan, store))
+    read = rows.results(tracking_read.outcomes("demo", home=home, uri=uri))
     assert read.cells.to_csv() == kept.cells.to_csv()
     assert read.scores.to_csv() == kept.scores.to_csv()
     assert set(read.cells["status"]) == {"done", "failed", "missing"}

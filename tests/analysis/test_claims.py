@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from analysis import render
-from analysis.claims import Claim, Found, _tails, alone, answer, averaged, better, sr_of
+from analysis.answered import _tails, alone, answer, averaged
+from analysis.claims import Claim, Found, better, sr_of
 from analysis.delta import propagate
 from analysis.laborde import config, find
 from analysis.laborde_claims import claims_table, rows

@@ -83,6 +83,10 @@ class QuantConfig:
     )
     block_size: int = key(128, "columns per OBS block")
     dampening: float = key(0.01, "share of the mean Hessian diagonal added to it")
+    activation_bits: int = key(16, "bits per input of a matrix; 8: smoothquant")
+    smoothing: float = key(
+        0.5, "smoothquant: share of the inputs' outliers that moves to the weights, 0 to 1"
+    )
     double_quant: bool = key(False, "nf4: its scales are quantized to 8 bit")
     outlier_threshold: float = key(
         6.0, "llm_int8: inputs at least this large are multiplied in 16 bit; 0: none are"

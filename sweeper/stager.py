@@ -235,7 +235,9 @@ class Stager:
     ) -> Params:
         pruning, quant = compressed
         options = dict(quant.options) if quant else {}
+        inputs = {k: v for k, v in options.items() if k == "activation_bits"}
         return Params(
+            **inputs,
             model=self._once(self._model, model).meaning if model else {},
             sparsity=pruning.sparsity if pruning else 0.0,
             pattern=pruning.pattern if pruning else "unstructured",

@@ -48,7 +48,11 @@ class Nearest(QuantizationModifier):  # type: ignore[misc]  # llm-compressor is 
             codes = nearest(module.weight.float(), scale, zero, args)
             served = values(codes, scale, zero).to(dtype)
             update_offload_parameter(module, "weight_scale", scale.to(module.weight_scale.dtype))
-            update_offload_parameter(module, "weight", served.to(module.weight.dtype))
+            if module.weight.dtype == module.weight_scale.dtype:
+                update_offload_parameter(module, "weight", served.to(module.weight.dtype))
+            else:  # what came before left an exact product in a wider dtype
+                narrow = served.to(module.weight_scale.dtype)
+                module.weight = torch.nn.Parameter(narrow, requires_grad=False)
         self._codes[module] = codes.to(torch.int8)
 
 

@@ -1,4 +1,4 @@
-"""The uniform grid of a quantization stage, in llm-compressor's words."""
+"""The uniform grids of a quantization stage, in llm-compressor's words."""
 
 from __future__ import annotations
 
@@ -16,3 +16,8 @@ def weight_grid(params: Params) -> QuantizationArgs:
         strategy="group" if grouped else "channel",
         group_size=params["group_size"] if grouped else None,
     )
+
+
+def token_grid(bits: int) -> QuantizationArgs:
+    """Inputs of a matrix, symmetric, with a scale for each token that is found at run time."""
+    return QuantizationArgs(num_bits=bits, symmetric=True, strategy="token", dynamic=True)

@@ -39,10 +39,11 @@ def run(job: Job) -> dict[str, Any]:
     kept = masks.load(pruned / "mask") if pruned is not None and has_mask else None
     with Files(folder) as files:
         rows = [_row(m, job.params, kept) for m in files.matrices()]
-        others = files.other_sizes()
+        others, inputs = files.other_sizes(), files.activation_bits
     (job.out / "layers.json").write_text(json.dumps(rows, indent=1) + "\n")
     require_label(rows, job.params)
-    return summary(rows, others, job.params, _bytes(folder))
+    _require_inputs(inputs, job.params.get("activation_bits", 16))
+    return summary(rows, others, job.params, _bytes(folder)) | {"activation_bits": inputs}
 
 
 def _row(matrix: Matrix, params: Mapping[str, Any], kept: Mapping[str, Any] | None) -> Row:
@@ -150,6 +151,14 @@ def _require_bits(rows: list[Row], params: Mapping[str, Any]) -> None:
         f"weights are not stored with {params['bits']} bits",
         "Build this checkpoint again: its quantization was not applied or was another one.",
     )
+
+
+def _require_inputs(found: int, expected: int) -> None:
+    if found != expected:
+        raise StageFailure(
+            f"inputs of matrices are quantized to {found} bits, the label says {expected}. "
+            "Build this checkpoint again: its quantization was not applied or was another one."
+        )
 
 
 def _require_sparsity(rows: list[Row], params: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ class Files:
     Attributes:
         bits: bits of the packed codes, from the checkpoint's configuration; None if dense.
         symmetric: whether codes have no zero point.
+        activation_bits: bits of the inputs of quantized matrices; 16 if they stay as they are.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -42,6 +43,8 @@ class Files:
         weights = [group["weights"] for group in groups.values()]
         self.bits: int | None = weights[0]["num_bits"] if weights else None
         self.symmetric: bool = weights[0]["symmetric"] if weights else True
+        inputs = [found for group in groups.values() if (found := group.get("input_activations"))]
+        self.activation_bits: int = inputs[0]["num_bits"] if inputs else 16
 
     def __enter__(self) -> Files:
         """Return itself."""
@@ -58,7 +61,7 @@ class Files:
             if part == "weight_packed":
                 yield self._packed(name)
             elif part == "weight" and self._is_linear(tensor):
-                yield bitsandbytes.matrix(name, self._get) or self._dense(name)
+                yield bitsandbytes.matrix(name, self._get) or self._plain(name)
 
     def other_sizes(self) -> dict[str, int]:
         """Number of elements of every tensor that belongs to no linear layer."""
@@ -84,9 +87,30 @@ class Files:
         found: torch.Tensor | None = None if file is None else file.get_tensor(tensor)
         return found
 
-    def _dense(self, name: str) -> Matrix:
+    def _plain(self, name: str) -> Matrix:
+        """A matrix under its plain name: dense, or int-quantized, a byte for each code."""
         weight = self._get(f"{name}.weight")
         assert weight is not None
+        return self._dense(name, weight) if weight.is_floating_point() else self._int(name, weight)
+
+    def _int(self, name: str, codes: torch.Tensor) -> Matrix:
+        """A weight is its code times the scale of its row; there are no zero points."""
+        scale = self._get(f"{name}.weight_scale")
+        assert scale is not None
+        assert self.symmetric
+        return Matrix(
+            name=name,
+            symbols=codes,
+            zero=codes == 0,
+            finite=bool(torch.isfinite(scale).all()),
+            bits=8 * codes.element_size(),
+            group_size=-1,
+            scale_bytes=scale.nbytes,
+            zero_point_bytes=0,
+            stored_bytes=codes.nbytes + scale.nbytes,
+        )
+
+    def _dense(self, name: str, weight: torch.Tensor) -> Matrix:
         bits = 8 * weight.element_size()
         return Matrix(
             name=name,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 
@@ -25,3 +27,17 @@ def error(found: torch.Tensor, weight: torch.Tensor, inputs: torch.Tensor) -> fl
     """||X W'^T - X W^T||_F / ||X W^T||_F."""
     exact = inputs @ weight.t()
     return float((inputs @ found.t() - exact).norm() / exact.norm())
+
+
+def by_token(inputs: torch.Tensor, bits: int = 8) -> torch.Tensor:
+    """Inputs on the symmetric grid of their token: the published quantizer, for reference."""
+    limit = 2 ** (bits - 1)
+    scale = inputs.abs().amax(-1, keepdim=True) / (limit - 0.5)
+    return (inputs / scale).clamp(-limit, limit - 1).round() * scale
+
+
+def quantize_inputs(model: Any) -> None:
+    """From now on every linear layer but the head reads inputs that are quantized by token."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and "lm_head" not in name:
+            module.register_forward_pre_hook(lambda _module, args: (by_token(args[0]),))

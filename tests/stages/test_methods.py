@@ -17,6 +17,7 @@ from sweeper.errors import StageFailure
 from sweeper.methods import ByLoading, method
 from sweeper.stages import Job, checkpoint, compress, evaluate, masks, prune
 from sweeper.stages.weights import Files
+from tests.methods.layers import quantize_inputs
 
 from .conftest import PRUNE, QUANTIZE
 
@@ -28,14 +29,21 @@ AWQ = {"method": "awq", "bits": 4}
 NF4 = {"method": "nf4", "bits": 4, "double_quant": False}
 NF4_TWICE = NF4 | {"double_quant": True}
 INT8 = {"method": "llm_int8", "bits": 8, "outlier_threshold": 6.0}
+SMOOTH = {"method": "smoothquant", "bits": 8, "activation_bits": 8, "smoothing": 0.5}
 QUANTIZERS = [
     pytest.param(RTN, id="rtn"),
+    pytest.param(SMOOTH, id="smoothquant"),
     pytest.param(AWQ, id="awq"),
     pytest.param(NF4, id="nf4", marks=needs_bitsandbytes),
     pytest.param(NF4_TWICE, id="nf4-double", marks=needs_bitsandbytes),
     pytest.param(INT8, id="llm_int8", marks=needs_bitsandbytes),
 ]
 PRUNERS = ["magnitude", "wanda"]
+
+
+def label(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What `measure` is told of a quantizer."""
+    return {name: params[name] for name in ("bits", "activation_bits") if name in params}
 
 
 def saved(out: Path) -> dict[str, torch.Tensor]:
@@ -161,6 +169,8 @@ def test_reload_is_the_model_that_was_in_memory(workshop: Any, params: Mapping[s
         model = checkpoint.load(workshop.dense, dtype="bfloat16")
         # scales and zero points are in the weights already
         assert not model.load_state_dict(weights, strict=False).missing_keys[1:]
+        if "activation_bits" in params:
+            quantize_inputs(model)
     with torch.no_grad():
         expected = model(torch.arange(2, 42).reshape(1, -1)).logits
     found = logits(out)
@@ -184,7 +194,7 @@ def test_pruned_weights_stay_zero(workshop: Any, params: Mapping[str, Any], patt
     pruned = workshop.prune(pattern=pattern, sparsity=sparsity)
     out = workshop.quantize(pruned, mask="keep", **params)
     found = workshop.measure(
-        out, pruned, sparsity=sparsity, pattern=pattern, bits=params["bits"], mask="keep"
+        out, pruned, sparsity=sparsity, pattern=pattern, mask="keep", **label(params)
     )
     assert found["containment"] == {"min": 1.0, "mean": 1.0}
     assert found["zeros"] > found["achieved_sparsity"]  # small weights round to zero as well
@@ -258,6 +268,7 @@ def test_an_uninvertible_hessian_fails_the_joint_pass(workshop: Any) -> None:
 
 STORED = [
     pytest.param(RTN, 4 + 16 / 64, 0.06, id="rtn"),
+    pytest.param(SMOOTH, 8 + 16 * 640 / 49_152, 0.01, id="smoothquant"),
     # a scale of 32 bit for 64 weights, or for each of the 640 rows of a layer; NF4 has a
     # codebook and its description beside them, which only small matrices notice
     pytest.param(NF4, 4 + 32 / 64, 0.35, id="nf4", marks=needs_bitsandbytes),
@@ -270,7 +281,7 @@ def test_bits_and_bytes_are_counted_on_the_files(
     workshop: Any, params: Mapping[str, Any], bits: float, slack: float
 ) -> None:
     out = workshop.quantize(**params)
-    found = workshop.measure(out, bits=params["bits"])
+    found = workshop.measure(out, **label(params))
     size = (out / "checkpoint/model.safetensors").stat().st_size
     assert found["bytes"]["checkpoint"] == size
     assert bits <= found["bits_per_weight"]["stored"] <= bits + slack
@@ -300,10 +311,10 @@ def test_awq_refuses_outputs_that_are_not_finite(
         workshop.quantize(fresh=True, **AWQ)
 
 
-@pytest.mark.parametrize("params", [AWQ, RTN])
+@pytest.mark.parametrize("params", [AWQ, RTN, SMOOTH])
 def test_bfloat16_forwards_work_for_quantizers(workshop: Any, params: Mapping[str, Any]) -> None:
     out = workshop.quantize(compute_dtype="bfloat16", **params)
-    assert workshop.measure(out)["layers"] == 14
+    assert workshop.measure(out, **label(params))["layers"] == 14
 
 
 @needs_bitsandbytes

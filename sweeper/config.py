@@ -67,6 +67,29 @@ class PruneConfig:
     pattern: str = key("unstructured", "unstructured, or N:M (N of every M weights pruned)")
     block_size: int = key(128, "columns per OBS block; rounded to a multiple of M")
     dampening: float = key(0.01, "share of the mean Hessian diagonal added to it")
+    range_weight: float = key(
+        2.0, "jsq: lambda, what the range of an output weighs beside Wanda's score; 0 is Wanda"
+    )
+    strengths: list[float] = key(
+        lambda: [0.0, 4e-5, 5e-5, 6e-5, 7e-5],
+        "jsq: how strongly a decoder layer's inputs can be clamped; one alone is used everywhere, "
+        "several are searched; [0] edits nothing",
+    )
+    clamp: str = key(
+        "range", "jsq: a strength is a share of the inputs' range (as published) or a quantile"
+    )
+    search_steps: int = key(40, "jsq: vectors of strengths tried after the first")
+    search_samples: int | None = key(
+        None, "jsq: calibration samples that the search looks at, the first n; default: all"
+    )
+    search_bits: int = key(
+        8, "jsq: bits of weights and inputs while the search takes a loss; 16 is unquantized"
+    )
+    search_hot: float = key(
+        300.0, "jsq: first temperature, in thousandths of a nat of loss per token"
+    )
+    search_cold: float = key(10.0, "jsq: last temperature; between them it falls geometrically")
+    search_seed: int = key(0, "jsq: decides first vector, moves and acceptances")
 
 
 @dataclass

@@ -182,11 +182,13 @@ class Stager:
     ) -> Stage:
         how = methods.method(meaning["method"])
         read = self._reads(section, parent)
-        text, path, tokens = {}, None, _DATA_FREE_TOKENS
+        text, path, tokens = {}, None, float(_DATA_FREE_TOKENS)
         if how.calibrated:
             assert calibration is not None
             text["calibration"], path = self._once(self._text, calibration, section)
             tokens = calibration["samples"] * calibration["length"]
+            if isinstance(how, methods.BySearch):
+                tokens *= how.passes({**meaning, **text})
         return self._stage(
             kind=kind,
             params=Params(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sweeper.cells import Cell, CellMaker, NoCell
+from sweeper.cells import Cell, CellMaker, Frozen, NoCell
 from sweeper.errors import BadInput
 from sweeper.grid import Combination
 from sweeper.plan import Dropped, Plan, PlannedCell, Stage, lineage
@@ -123,9 +123,11 @@ def _distinct(planned: Iterable[PlannedCell]) -> tuple[PlannedCell, ...]:
 def _flat(cell: Cell) -> dict[str, Any]:
     """Everything that can tell two cells of one label apart, by dotted key."""
     sections = {"model": cell.model, "calibration": cell.calibration, "tasks": cell.tasks}
-    flat = {f"{s}.{k}": v for s, frozen in sections.items() if frozen for k, v in frozen.items}
+    flat = {
+        f"{s}.{k}": v for s, frozen in sections.items() if frozen for k, v in frozen.dict.items()
+    }
     for name, part in (("prune", cell.pruning), ("quant", cell.quantization)):
         if part:
             flat |= {f"{name}.method": part.method}
-            flat |= {f"{name}.{k}": v for k, v in part.options}
+            flat |= {f"{name}.{k}": v for k, v in Frozen(part.options).dict.items()}
     return flat

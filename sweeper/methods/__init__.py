@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from sweeper.errors import BadInput, one_of
 
 Params = Mapping[str, Any]
+Progress = Callable[..., None]
+"""Called with a fraction in [0, 1] and a short note."""
 
 
 class Method(Protocol):
@@ -62,6 +65,33 @@ class ByModifiers(Method, Protocol):
 
         A quantizer that prunes leaves on each matrix ``kept``, its mask [rows, columns].
         """
+        ...
+
+
+@runtime_checkable
+class BySearch(ByModifiers, Protocol):
+    """Modifiers whose settings are searched on the model before they are applied."""
+
+    def search(
+        self, params: Params, model: Any, samples: Any, workplace: Path, progress: Progress
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Looks for settings; the model is as it was afterwards.
+
+        Args:
+            params: of the stage.
+            model: the LM, where it is to be compressed.
+            samples: token ids, int64 [n, length], on the model's device.
+            workplace: a directory that outlives a killed attempt: the search goes on there.
+            progress: told how far the search is.
+
+        Returns:
+            What is added to ``params`` for `recipe`, and what is kept as a record of the
+            stage; both empty when there is nothing to search.
+        """
+        ...
+
+    def passes(self, params: Params) -> float:
+        """What the whole stage costs, in calibration passes over all samples; cheap."""
         ...
 
 

@@ -13,10 +13,11 @@ from llmcompressor.core import create_session
 from loguru import logger
 from torch.utils.data import DataLoader
 
-from sweeper.methods import ByModifiers, method
-from sweeper.stages import Job, calibration, checkpoint, held, layerwise
+from sweeper.files import write_json
+from sweeper.methods import ByModifiers, BySearch, Params, Progress, method
+from sweeper.stages import Job, calibration, chain, checkpoint, held, layerwise
 
-TOKENS_PER_BATCH = 2048  # bounds the activations held at once; does not depend on the machine
+RECORD = "search.json"
 _ADVISING = "llmcompressor.pipelines.registry"
 
 
@@ -47,8 +48,9 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
     how = method(params["method"])
     assert isinstance(how, ByModifiers)
     samples = _samples(job, tokenizer) if how.calibrated else None
-    recipe = how.recipe(params, model)
-    token = layerwise.progress.set(job.progress)
+    found, progress = _searched(job, how, model, samples)
+    recipe = how.recipe({**params, **found}, model)
+    token = layerwise.progress.set(progress)
     try:
         with _unchanged_environment(), create_session(), torch.random.fork_rng(devices=[]):
             oneshot(
@@ -61,6 +63,28 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
             yield model, samples
     finally:
         layerwise.progress.reset(token)
+
+
+def _searched(
+    job: Job, how: ByModifiers, model: Any, samples: torch.Tensor | None
+) -> tuple[Params, Progress]:
+    """What the method's search adds to its parameters, and the progress that is left."""
+    if not isinstance(how, BySearch):
+        return {}, job.progress
+    assert samples is not None
+    share = 1 - 1 / how.passes(job.params)
+
+    def searching(fraction: float, note: str = "") -> None:
+        job.progress(share * fraction, note)
+
+    def compressing(fraction: float, note: str = "") -> None:
+        job.progress(share + (1 - share) * fraction, note)
+
+    ids = samples.to(model.device)
+    found, record = how.search(job.params, model, ids, job.scratch, searching)
+    if record:
+        write_json(job.out / RECORD, record)
+    return found, compressing
 
 
 def tokens(samples: torch.Tensor | None) -> int:
@@ -88,6 +112,5 @@ def _unchanged_environment() -> Iterator[None]:
 
 
 def _batches(samples: torch.Tensor) -> DataLoader[dict[str, torch.Tensor]]:
-    size = max(1, TOKENS_PER_BATCH // samples.shape[1])
-    rows: Any = [{"input_ids": batch} for batch in samples.split(size)]
+    rows: Any = [{"input_ids": batch} for batch in chain.batches(samples)]
     return DataLoader(rows, batch_size=None, shuffle=False)

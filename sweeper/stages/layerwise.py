@@ -40,8 +40,8 @@ class LayerwisePipeline(CalibrationPipeline):  # type: ignore[misc]  # it is unt
         if dataloader is None:
             _walk_without_data(model)
             return
-        with _calibrating(model):
-            calls = _chain(model, next(iter(dataloader))["input_ids"])
+        with calibrating(model):
+            calls = chain(model, next(iter(dataloader))["input_ids"])
             if calls is not None:
                 _walk(model, calls, dataloader)
         if calls is None:
@@ -49,7 +49,8 @@ class LayerwisePipeline(CalibrationPipeline):  # type: ignore[misc]  # it is unt
 
 
 @contextlib.contextmanager
-def _calibrating(model: Any) -> Iterator[None]:
+def calibrating(model: Any) -> Iterator[None]:
+    """Inside, nothing is learned, cached or quantized by a forward pass."""
     with torch.no_grad(), disable_cache(model), eval_context(model), DisableQuantization(model):
         yield
 
@@ -63,7 +64,7 @@ def decoder_layers(model: Any) -> list[torch.nn.Module]:
 def _walk(model: Any, calls: list[Call], dataloader: Any) -> None:
     layers = decoder_layers(model)
     LifecycleCallbacks.calibration_start()
-    hidden = [_embed(model, layers[0], batch["input_ids"]) for batch in dataloader]
+    hidden = [embedded(model, layers[0], batch["input_ids"]) for batch in dataloader]
     for index, (layer, (args, kwargs)) in enumerate(zip(layers, calls, strict=True)):
         for states in hidden:
             layer(states, *args[1:], **kwargs)
@@ -71,7 +72,7 @@ def _walk(model: Any, calls: list[Call], dataloader: Any) -> None:
         if index + 1 < len(layers):
             with HooksMixin.disable_hooks():
                 for i, states in enumerate(hidden):
-                    hidden[i] = _first(layer(states, *args[1:], **kwargs))
+                    hidden[i] = states_of(layer(states, *args[1:], **kwargs))
         _report(index, len(layers))
     LifecycleCallbacks.calibration_end()
 
@@ -91,14 +92,14 @@ def _report(index: int, layers: int) -> None:
         report((index + 1) / layers, f"layer {index + 1}/{layers}")
 
 
-def _embed(model: Any, first: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
+def embedded(model: Any, first: torch.nn.Module, ids: torch.Tensor) -> torch.Tensor:
     """What the first decoder layer is given for ``ids``."""
     calls = _record(model, [first], ids, stop=True)[0]
     states: torch.Tensor = calls[0][0]
     return states
 
 
-def _chain(model: Any, ids: torch.Tensor) -> list[Call] | None:
+def chain(model: Any, ids: torch.Tensor) -> list[Call] | None:
     """The other arguments of every layer, or None unless they are the same for all samples.
 
     Two samples of one length are run through the whole model: each layer must take the
@@ -130,7 +131,7 @@ def _record(
 
     handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in layers]
     handles += [
-        layer.register_forward_hook(lambda _m, _a, out: outputs.append(_first(out)))
+        layer.register_forward_hook(lambda _m, _a, out: outputs.append(states_of(out)))
         for layer in layers
     ]
     try:
@@ -142,7 +143,8 @@ def _record(
     return (calls[0], None) if stop else (calls, outputs)
 
 
-def _first(output: Any) -> torch.Tensor:
+def states_of(output: Any) -> torch.Tensor:
+    """The hidden states in what a decoder layer returned."""
     found: torch.Tensor = output[0] if isinstance(output, tuple) else output
     return found
 

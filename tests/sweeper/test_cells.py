@@ -169,7 +169,7 @@ def test_three_of_two_is_probably_two_of_three():
         (
             {"method": "magic", "sparsity": 25},
             {},
-            "prune.method=magic: valid: none, magnitude, ",
+            "prune.method=magic: valid: none, jsq, magnitude, ",
         ),
         ({"method": "gptq", "sparsity": 25}, {}, "prune.method=gptq"),
         (

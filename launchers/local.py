@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
-
 from launchers import devices
 from launchers.base import Observer, Outcome, StageOutcome
+from launchers.plans_only import PlansOnly, ignore
 from launchers.pool import Pool
 from launchers.process import Command
 from launchers.schedule import Schedule, closure, missing
@@ -19,11 +15,7 @@ from sweeper.errors import BadInput
 from sweeper.store import Spec, Store
 
 
-def _ignore(_spec: Spec) -> None:
-    """Nobody waits for a finished stage."""
-
-
-class LocalLauncher(Launcher):
+class LocalLauncher(PlansOnly):
     """Carries out a plan with worker processes of this machine.
 
     Args:
@@ -33,6 +25,8 @@ class LocalLauncher(Launcher):
         memory_gib: memory that one CPU worker may need; caps their number if ``workers`` is None.
         stages: package with the modules of the stages.
     """
+
+    name = "local"
 
     def __init__(
         self,
@@ -51,20 +45,6 @@ class LocalLauncher(Launcher):
             raise BadInput("hydra.launcher.memory_gib", memory_gib, "valid: more than 0")
         self._workers, self._threads, self._retries = workers, threads, retries
         self._memory_gib, self._stages = memory_gib, stages
-
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        """Part of Hydra's contract; a plan brings all that is needed."""
-
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
-        """Refuse to run separate Hydra jobs: the stages that they share would run many times."""
-        raise BadInput(
-            "hydra/launcher", "local", "it carries out Isorate's plans only.",
-            "Use hydra/sweeper=isorate (the default), or hydra/launcher=basic for other sweepers.",
-        )  # fmt: skip
 
     def seats(self, stages: int) -> list[str | None]:
         """The device of each worker for a number of stages: a GPU id, or None for the CPU."""
@@ -91,7 +71,7 @@ class LocalLauncher(Launcher):
         *,
         observer: Observer,
         logs: Path,
-        on_done: Callable[[Spec], None] = _ignore,
+        on_done: Callable[[Spec], None] = ignore,
     ) -> Outcome:
         """Run what the store lacks of ``stages``; see `launchers.base.PlanLauncher`."""
         store.check()

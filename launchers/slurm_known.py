@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from launchers import slurm_records as records
 from launchers.slurm_commands import SlurmError
+from launchers.slurm_queue import cancel_ghosts, unanswered
 from launchers.slurm_state import JobTable, table
-from launchers.slurm_submit import cancel_ghosts, unanswered
 from sweeper.store import Store
 from sweeper.sweep import Sweep
 

@@ -4,86 +4,12 @@ from __future__ import annotations
 
 import getpass
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 
-from launchers.slurm_commands import SlurmError, patiently, run
+from launchers.slurm_commands import SlurmError, run
 from launchers.slurm_resources import Resources
+from launchers.slurm_site import NodeGroup
 from sweeper.errors import BadInput, one_of
-from sweeper.store import Spec
-
-_CLOCK = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
-
-
-@dataclass(frozen=True, kw_only=True)
-class NodeGroup:
-    """Equal nodes of one partition.
-
-    Attributes:
-        partition: its name.
-        default: whether it is the one that a job gets without asking.
-        up: whether it takes jobs.
-        limit_min: the partition's time limit in minutes; infinite if there is none.
-        cpus, memory_mb: of one node.
-        gpus: type -> count of one node ("" where the site names no type).
-        features: what ``constraint`` can name.
-        nodes: how many.
-    """
-
-    partition: str
-    default: bool
-    up: bool
-    limit_min: float
-    cpus: int
-    memory_mb: int
-    gpus: Mapping[str, int]
-    features: frozenset[str]
-    nodes: int
-
-
-def site(patience_s: float, say: Callable[[str], None]) -> list[NodeGroup]:
-    """The cluster's nodes, in one call of sinfo."""
-    command = ("sinfo", "-h", "-e", "-o", "%P|%a|%l|%c|%m|%G|%f|%D")
-    return parse(patiently(lambda: run(*command), patience_s, say))
-
-
-def parse(text: str) -> list[NodeGroup]:
-    """The output of sinfo."""
-    groups = []
-    for line in text.splitlines():
-        name, up, limit, cpus, memory, gres, features, nodes = line.split("|")
-        groups.append(NodeGroup(
-            partition=name.rstrip("*"), default=name.endswith("*"), up=up == "up",
-            limit_min=minutes(limit), cpus=int(cpus.rstrip("+")),
-            memory_mb=int(memory.rstrip("+")), gpus=_gpus(gres),
-            features=frozenset(features.split(",")), nodes=int(nodes),
-        ))  # fmt: skip
-    return groups
-
-
-def minutes(text: str) -> float:
-    """SLURM's time limits: "infinite", "30:00", "4:00:00", "1-12:00:00"."""
-    match = _CLOCK.fullmatch(text)
-    if match is None:
-        return float("inf")
-    parts = [int(part) for part in match["rest"].split(":")]
-    if match["days"]:
-        parts += [0] * (3 - len(parts))
-    seconds = 0
-    for part in parts:
-        seconds = 60 * seconds + part
-    return 1440.0 * int(match["days"] or 0) + seconds / 60
-
-
-def _gpus(gres: str) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for item in re.split(r",(?![^(]*\))", gres):
-        name, *rest = re.sub(r"\(.*", "", item).split(":")
-        if name == "gpu" and rest and rest[-1].isdigit():
-            kind = rest[0] if len(rest) > 1 else ""
-            found[kind] = found.get(kind, 0) + int(rest[-1])
-    return found
 
 
 def check(requests: Iterable[Resources], groups: Sequence[NodeGroup]) -> None:
@@ -176,6 +102,18 @@ def gpu_types(asked: Resources, groups: Sequence[NodeGroup]) -> list[str]:
     return sorted(kinds & {asked.gpu_type} if asked.gpu_type else kinds)
 
 
+def say_mixed(
+    requests: Iterable[Resources], groups: Sequence[NodeGroup], say: Callable[[str], None]
+) -> None:
+    """Say where jobs may end up on GPUs of several types."""
+    for kinds in sorted({tuple(gpu_types(one, groups)) for one in requests if one.gpus}):
+        if len(kinds) > 1:
+            say(
+                f"jobs may get GPUs of several types ({', '.join(kinds)}), and scores differ "
+                f"in the last digits: pin one with hydra.launcher.gpu_type={kinds[0]}"
+            )
+
+
 def check_account(requests: Iterable[Resources]) -> None:
     """Refuse an account or a quality of service that this user does not have.
 
@@ -197,43 +135,3 @@ def check_account(requests: Iterable[Resources]) -> None:
     ):
         for value in sorted(given - valid) if valid else ():
             raise BadInput(f"hydra.launcher.{key}", value, one_of(sorted(valid)) + ".")
-
-
-def check_offline(specs: Iterable[Spec]) -> None:
-    """Refuse inputs that a node without network would look for in vain.
-
-    Raises:
-        BadInput: a model or a data set is not on this machine.
-    """
-    seen: set[tuple[str, str]] = set()
-    for spec in specs:
-        for role, at in spec.get("sources", {}).items():
-            if (role, at) not in seen:
-                seen.add((role, at))
-                _check_source(role, str(at), spec)
-        calibration = spec.get("params", {}).get("calibration") or {}
-        if name := calibration.get("id"):
-            _check_cached("calibration.dataset", str(name), "datasets")
-
-
-def _check_source(role: str, at: str, spec: Spec) -> None:
-    path = Path(at).expanduser()
-    if path.exists():
-        return
-    if role != "model" or path.is_absolute():
-        raise BadInput(role, at, "no such file or directory.", "Was it moved since the plan?")
-    revision = spec.get("params", {}).get("model", {}).get("revision")
-    _check_cached("model.id", at, "models", revision)
-
-
-def _check_cached(key: str, name: str, kind: str, revision: str | None = None) -> None:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    folder = Path(HF_HUB_CACHE) / f"{kind}--{name.replace('/', '--')}" / "snapshots"
-    found = [path.name for path in folder.glob("*")] if folder.is_dir() else []
-    pinned = revision if revision and re.fullmatch(r"[0-9a-f]{40}", revision) else None
-    if not found or (pinned and pinned not in found):
-        raise BadInput(
-            key, name, "it is not on this machine, and the nodes are offline.",
-            "Run `isorate prefetch` with the same arguments where there is a network.",
-        )  # fmt: skip

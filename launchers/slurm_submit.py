@@ -11,6 +11,7 @@ from typing import Any
 from launchers import slurm_records as records
 from launchers.slurm_arrays import Array, dependency
 from launchers.slurm_commands import SlurmError, outside_of_jobs, patiently, run
+from launchers.slurm_queue import cancel_ghosts
 from launchers.slurm_records import Json
 from launchers.slurm_resources import Resources
 from launchers.slurm_units import Unit
@@ -122,15 +123,14 @@ class Submission:
     def _submitit(
         self, name: str, functions: Sequence[Callable[[], object]], asked: Resources, after: str
     ) -> list[str]:
-        from submitit import SlurmExecutor
         from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+        from launchers.slurm_executor import Executor
 
         logging.getLogger("submitit").setLevel(logging.WARNING)
         try:
             with outside_of_jobs():
-                executor = SlurmExecutor(
-                    self.folder, max_num_timeout=self.timeouts, python=asked.python
-                )
+                executor = Executor(self.folder, max_num_timeout=self.timeouts, python=asked.python)
                 executor.update_parameters(**asked.parameters(name, after, self.parallelism))
                 return [str(job.job_id) for job in executor.submit_array(functions)]
         except (FailedJobError, FailedSubmissionError) as refused:
@@ -145,23 +145,6 @@ class Submission:
             "round": self._round, "memory": dict(self.memory), "wanted": list(self.wanted),
         }  # fmt: skip
         records.write(self.sweep / "jobs" / f"{self.name}.json", record)
-
-
-def unanswered(submitted: Sequence[Json]) -> list[str]:
-    """Names of arrays whose submission was begun, and that have no job in the record."""
-    entries = [entry for record in submitted for entry in (*record["arrays"], record["round"])]
-    return [e["name"] for e in entries if e and not (e.get("jobs") or e.get("job"))]
-
-
-def cancel_ghosts(names: Sequence[str]) -> list[str]:
-    """Cancel jobs that SLURM has under these names (ours, unique) though we got no answer."""
-    if not names:
-        return []
-    listed = run("squeue", "--me", "-h", "-o", "%A", "--name", ",".join(names)).split()
-    ghosts = sorted(set(listed), key=int)
-    if ghosts:
-        run("scancel", *ghosts)
-    return ghosts
 
 
 def prepared(asked: Resources, *, threads: int, offline: bool) -> Resources:

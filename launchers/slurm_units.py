@@ -12,7 +12,7 @@ from sweeper.store import Spec
 
 PACKS = ("cell", "stage")
 
-_FULL = 0.8
+FULL = 0.8
 """A job is filled up to this share of its time limit by what its stages are expected to take."""
 
 
@@ -99,7 +99,7 @@ def _fitting(
     """The group whole, or one by one if it may not or does not fit into one job."""
     requests = [request(specs[key]) for key in group]
     seconds = sum(estimate(specs[key]) for key in group)
-    if may_share(requests) and seconds <= _FULL * max(one.seconds for one in requests):
+    if may_share(requests) and seconds <= FULL * max(one.seconds for one in requests):
         return [group]
     return [[key] for key in group]
 

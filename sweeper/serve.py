@@ -15,7 +15,6 @@ pays for imports and the last loaded model once. Whatever libraries print goes t
 from __future__ import annotations
 
 import argparse
-import atexit
 import ctypes
 import json
 import logging
@@ -32,6 +31,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sweeper import leaving
 from sweeper.endings import explain
 from sweeper.meter import peak_rss_bytes
 from sweeper.store import Store
@@ -52,7 +52,8 @@ log = logging.getLogger("sweeper.serve")  # also when it is __main__
 def main(arguments: list[str] | None = None) -> None:
     """Serve stages until there are no more."""
     options = _options(arguments)
-    atexit.register(_leave)
+    leaving.at_once()
+    leaving.with_status(1)
     limit_threads(options.threads)
     stop_cleanly()
     _die_with(options.parent)
@@ -62,23 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
     bench = Bench(find=partial(find_stage, package=options.stages), device=options.device)
     warm(options.warm, bench, requests)
     serve(requests, emit, Store(options.home), bench, logs=options.logs, threads=options.threads)
-    _Exit.status = 0
-
-
-class _Exit:
-    """The status to leave with."""
-
-    status = 1
-
-
-def _leave() -> None:
-    """Leave at once: taking torch and its company apart costs about 2 CPU seconds for nothing.
-
-    Registered before anything else is, so it runs after every other exit handler.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(_Exit.status)
+    leaving.with_status(0)
 
 
 def warm(kinds: list[str], bench: Bench, requests: Requests) -> None:
@@ -150,7 +135,7 @@ def stop_cleanly() -> None:
     def stop(number: int, _frame: object) -> None:
         for known in (signal.SIGTERM, signal.SIGINT):
             signal.signal(known, signal.SIG_IGN)
-        _Exit.status = 128 + number
+        leaving.with_status(128 + number)
         raise SystemExit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -31,7 +31,7 @@ def sbatch(state, arguments):
         if line.startswith("#SBATCH --"):
             name, _, value = line[len("#SBATCH --") :].partition("=")
             options[name] = value.strip("'\"") or True
-        if "submitit.core._submit" in line:
+        if "launchers.slurm_main" in line:
             folder = line.split()[-1].strip("'\"")
     if refusal := state["refuse"]:
         return fail(f"sbatch: error: Batch job submission failed: {refusal}")

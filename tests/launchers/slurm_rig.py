@@ -15,7 +15,8 @@ from sweeper.store import Spec, Store
 from sweeper.sweep import Sweep
 from tests.stubstages import spec
 
-SMALL = {"cpus_per_task": 1, "gpus_per_node": 0, "mem_gb": 0.3, "timeout_min": 5, "device": "cpu"}
+SMALL = {"cpus_per_task": 1, "gpus_per_node": 0, "mem_gb": 0.3, "timeout_min": 5, "device": "cpu",
+         "startup_s": 0.0}  # fmt: skip
 
 
 class Ear:

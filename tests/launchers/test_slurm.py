@@ -556,4 +556,4 @@ def test_a_job_does_not_inherit_the_job_that_submits_it(monkeypatch: Any) -> Non
 def test_threads_are_set_before_python_starts(slurm: FakeSlurm, rig: SlurmRig) -> None:
     rig.run([rig.make("p")], threads=3)
     script = next((rig.sweep.path / "jobs").glob("*/*.sh")).read_text()
-    assert script.index("export OMP_NUM_THREADS=3") < script.index("submitit.core._submit")
+    assert script.index("export OMP_NUM_THREADS=3") < script.index("launchers.slurm_main")

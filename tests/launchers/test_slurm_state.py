@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from launchers import slurm_sacct
-from launchers.slurm_preflight import minutes, parse
 from launchers.slurm_resources import gres_gpus
 from launchers.slurm_round import judge
 from launchers.slurm_sacct import Row
+from launchers.slurm_site import minutes, parse
 from launchers.slurm_state import JobState, classify, tail
 
 # Printed by sacct 22.05 (-n -P -D): steps below their job, a requeued job twice, a range of

@@ -1,0 +1,150 @@
+"""From what is to be done to jobs in SLURM's hands: packed, checked, submitted, recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from launchers import slurm_preflight as preflight
+from launchers import slurm_site
+from launchers.base import StageOutcome
+from launchers.schedule import closure
+from launchers.slurm_arrays import Array, arrays
+from launchers.slurm_job import StageJob
+from launchers.slurm_merge import merge
+from launchers.slurm_offline import check_offline
+from launchers.slurm_resources import ROUND, Resources, model_parameters
+from launchers.slurm_round import Round
+from launchers.slurm_settings import Settings
+from launchers.slurm_submit import Submission, largest_array, prepared
+from launchers.slurm_todo import Todo
+from launchers.slurm_units import Unit, pack
+from sweeper.store import Spec, Store
+from sweeper.sweep import Sweep
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dispatch:
+    """Submits for one launcher.
+
+    Attributes:
+        settings: its options.
+        config: how to make the launcher again, for those who read the record.
+    """
+
+    settings: Settings
+    config: Mapping[str, Any]
+
+    def submit(
+        self,
+        todo: Todo,
+        store: Store,
+        sweep: Sweep,
+        say: Say,
+        *,
+        number: int = 0,
+        memory: Mapping[str, float] | None = None,
+    ) -> None:
+        """Submit what is needed, and the round that waits for it; note the jobs in ``todo``.
+
+        Args:
+            todo: what is needed.
+            store: its store.
+            sweep: whose plan it is.
+            say: told what a person should know.
+            number: how many repair rounds came before.
+            memory: stage key -> factor on the memory it asks for.
+
+        Raises:
+            BadInput: the cluster cannot do it; nothing was submitted.
+            SlurmError: SLURM is away or refuses; what was submitted before stays.
+        """
+        own = self.settings
+        self.preflight([todo.specs[key] for key in todo.needed], store, say)
+        planned = self.arrays(todo, memory or {}, largest_array(own.patience_s, say))
+        submission = Submission(
+            sweep=sweep.path, launcher=self.config, number=number, memory=memory or {},
+            parallelism=own.array_parallelism, timeouts=own.max_num_timeout, wanted=todo.wanted,
+            patience_s=own.patience_s, say=say,
+        )  # fmt: skip
+        submission.arrays(planned, self._payload(sweep, submission.name), self._prepared)
+        last = Round(
+            home=str(sweep.home), sweep=sweep.name, submission=submission.name,
+            launcher=self.config, verbs=tuple(own.collect),
+        )  # fmt: skip
+        asked = self._prepared(own.requests.of_kind(ROUND))
+        submission.round(last, asked, set(todo.live.values()))
+        jobs = _jobs(planned, submission.jobs)
+        for key, job in jobs.items():
+            todo.outcomes[key] = StageOutcome(state="queued", reason=f"job {job}")
+        say(
+            f"submitted {len(jobs)} stages as {sum(map(len, submission.jobs))} jobs in "
+            f"{len(planned)} arrays; `isorate status name={sweep.name}` follows them"
+        )
+
+    def arrays(self, todo: Todo, memory: Mapping[str, float], largest: int) -> list[Array]:
+        """The arrays for what is needed; a pure function of its arguments.
+
+        Args:
+            todo: what is needed.
+            memory: stage key -> factor on the memory it asks for.
+            largest: most elements of an array.
+        """
+        own, sizes = self.settings, model_parameters(todo.specs)
+
+        def request(spec: Spec) -> Resources:
+            asked = own.requests.of(spec, sizes[spec["key"]])
+            return asked.with_memory(memory.get(spec["key"], 1.0))
+
+        units = pack(todo.specs, todo.needed, todo.live.keys(), request, by=own.pack)
+        if own.pack == "cell":
+            units = merge(units, slots=own.array_parallelism, startup_s=own.startup_s)
+        return arrays(units, todo.live, largest)
+
+    def preflight(self, stages: Sequence[Spec], store: Store, say: Say) -> None:
+        """Refuse what cannot run on this cluster.
+
+        Raises:
+            BadInput: an unknown partition, account or quality of service, more than any node
+                has, more time than the partition gives, an input that offline nodes would
+                lack, or too little room for the checkpoints.
+        """
+        own, sizes = self.settings, model_parameters(closure(stages))
+        asked = {own.requests.of(spec, sizes[spec["key"]]) for spec in stages}
+        asked.add(own.requests.of_kind(ROUND))
+        groups = slurm_site.site(own.patience_s, say)
+        preflight.check(asked, groups)
+        preflight.check_account(asked)
+        preflight.say_mixed(asked, groups, say)
+        if own.offline:
+            check_offline(stages)
+        store.check(round(sum(float(spec.get("bulk_bytes") or 0.0) for spec in stages)))
+
+    def _payload(self, sweep: Sweep, submission: str) -> Callable[[Unit], StageJob]:
+        own = self.settings
+
+        def payload(unit: Unit) -> StageJob:
+            return StageJob(
+                home=str(sweep.home), sweep=sweep.name, submission=submission, keys=unit.keys,
+                bulk=unit.bulk, device=own.device_of(unit.resources), stages=own.stages,
+                restarts=own.restarts,
+            )  # fmt: skip
+
+        return payload
+
+    def _prepared(self, asked: Resources) -> Resources:
+        threads = self.settings.threads_of(asked)
+        return prepared(asked, threads=threads, offline=self.settings.offline)
+
+
+def _jobs(planned: Sequence[Array], jobs: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Stage key -> id of its job."""
+    return {
+        key: job
+        for array, ids in zip(planned, jobs, strict=True)
+        for unit, job in zip(array.units, ids, strict=True)
+        for key in unit.keys
+    }

@@ -1,0 +1,47 @@
+"""Jobs of ours in SLURM's queue: those nobody answered for, and all of a sweep, to cancel them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from launchers import slurm_records as records
+from launchers.slurm_commands import run
+from launchers.slurm_records import Json
+
+
+def unanswered(submitted: Sequence[Json]) -> list[str]:
+    """Names of arrays whose submission was begun, and that have no job in the record."""
+    entries = [entry for record in submitted for entry in (*record["arrays"], record["round"])]
+    return [e["name"] for e in entries if e and not (e.get("jobs") or e.get("job"))]
+
+
+def cancel_ghosts(names: Sequence[str]) -> list[str]:
+    """Cancel jobs that SLURM has under these names (ours, unique) though we got no answer."""
+    if not names:
+        return []
+    listed = run("squeue", "--me", "-h", "-o", "%A", "--name", ",".join(names)).split()
+    ghosts = sorted(set(listed), key=int)
+    if ghosts:
+        run("scancel", *ghosts)
+    return ghosts
+
+
+def cancel(sweep: Path) -> list[str]:
+    """Cancel all that is queued or running of a sweep, its repair rounds included.
+
+    Returns:
+        The ids of the jobs.
+
+    Raises:
+        SlurmError: SLURM does not answer.
+    """
+    submitted = records.submissions(sweep)
+    ghosts = cancel_ghosts(unanswered(submitted))
+    known = {element.job for element in records.elements(sweep, submitted)}
+    known |= {record["round"]["job"] for record in submitted if record["round"].get("job")}
+    listed = run("squeue", "--me", "-h", "-r", "-o", "%i").split()
+    live = sorted(known.intersection(listed))
+    if live:
+        run("scancel", *live)
+    return [*ghosts, *live]

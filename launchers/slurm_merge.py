@@ -35,14 +35,13 @@ def merge(units: Sequence[Unit], *, slots: int, startup_s: float) -> list[Unit]:
     Returns:
         Jobs, parents before children: ``units`` themselves, or fewer that hold several.
     """
-    best, soonest = list(units), wall_seconds(units, slots, startup_s)
     slot = sum(unit.seconds for unit in units) / slots
     sizes = [*(slot * part for part in _SHARES), *(startup_s * part for part in _STARTS)]
-    for size in sizes if startup_s else ():
-        tried = _Merger(units, size).result()
-        if len(tried) < len(best) and (end := wall_seconds(tried, slots, startup_s)) < (
-            _GAIN * soonest
-        ):
+    best, soonest = list(units), wall_seconds(units, slots, startup_s)
+    for size in sorted(sizes) if startup_s else ():
+        tried = _Merger(units, size, slots).result()
+        end = wall_seconds(tried, slots, startup_s)
+        if end < _GAIN * soonest:
             best, soonest = tried, end
     return best
 
@@ -73,8 +72,8 @@ def wall_seconds(units: Sequence[Unit], slots: int, startup_s: float) -> float:
 class _Merger:
     """Subtrees of at most ``size`` seconds become one job, and small siblings share one."""
 
-    def __init__(self, units: Sequence[Unit], size: float) -> None:
-        self._units, self._size = units, size
+    def __init__(self, units: Sequence[Unit], size: float, slots: int) -> None:
+        self._units, self._size, self._slots = units, size, slots
         owner = {key: n for n, unit in enumerate(units) for key in unit.keys}
         self._children: dict[int, list[int]] = defaultdict(list)
         self._groups: dict[frozenset[object], list[int]] = defaultdict(list)
@@ -95,7 +94,7 @@ class _Merger:
     def _share(self, siblings: Sequence[int]) -> None:
         """Give jobs to units that wait for the same; each with its whole subtree if that fits."""
         whole = [tree for n in siblings if (tree := self._subtree(n))]
-        self._jobs += self._bins(whole)
+        self._jobs += self._bins(whole, least=min(self._slots, len(whole)))
 
     def _subtree(self, root: int) -> list[int]:
         """The units of a subtree that fits one job; else [], and all of it has jobs of its own."""
@@ -106,10 +105,10 @@ class _Merger:
         self._jobs += [[root], *self._bins([part for part in parts if part])]
         return []
 
-    def _bins(self, trees: Sequence[list[int]]) -> Iterator[list[int]]:
-        """Trees in as few jobs as hold them, the longest first into the emptiest."""
-        count = max(1, ceil(sum(map(self._seconds, trees)) / self._size)) if self._size else 0
-        bins: list[list[int]] = [[] for _ in range(count)]
+    def _bins(self, trees: Sequence[list[int]], least: int = 1) -> Iterator[list[int]]:
+        """Trees in as few jobs as hold them (but ``least``), the longest into the emptiest."""
+        full = ceil(sum(map(self._seconds, trees)) / self._size) if self._size else 0
+        bins: list[list[int]] = [[] for _ in range(max(full, least))]
         for tree in sorted(trees, key=self._seconds, reverse=True):
             into = min(bins, key=self._seconds, default=None)
             if into is None or not self._allowed(into + tree):

@@ -11,7 +11,7 @@
 #
 # STATE (or $SLURM_LAB) holds everything: config, keys, database, spool, logs, pids. `rm -rf` it after
 # `down` for a clean slate. Knobs: SLURM_LAB_NODES=4 _CPUS=8 _GPUS=2 (per node) _MEM_MB=8192 _PORT=16800
-# _MAX_ARRAY=1001 (elements of an array) _PREEMPT=preempt_send_user_signal (empty: no warning)
+# _A100=1 (nodes with that type, the others have a10) _MAX_ARRAY=1001 (elements of an array) _PREEMPT=preempt_send_user_signal (empty: no warning)
 set -euo pipefail
 
 die() { echo "cluster.sh: $*" >&2; exit 1; }
@@ -20,10 +20,12 @@ case "${1:-}" in /*|./*) S=$1; shift;; *) S=${SLURM_LAB:-/tmp/isorate-slurm};; e
 S=$(realpath -m "$S")   # keep it short: unix socket paths end at 107 characters
 NODES=${SLURM_LAB_NODES:-4} CPUS=${SLURM_LAB_CPUS:-8} GPUS=${SLURM_LAB_GPUS:-2}
 MEM=${SLURM_LAB_MEM_MB:-8192} PORT=${SLURM_LAB_PORT:-16800}
-MAX_ARRAY=${SLURM_LAB_MAX_ARRAY:-1001} PREEMPT=${SLURM_LAB_PREEMPT-preempt_send_user_signal}
+A100=${SLURM_LAB_A100:-$((NODES > 3))} MAX_ARRAY=${SLURM_LAB_MAX_ARRAY:-1001} PREEMPT=${SLURM_LAB_PREEMPT-preempt_send_user_signal}
 GRACE=$([ -n "$PREEMPT" ] && echo 5 || echo 0)
 export SLURM_CONF=$S/slurm.conf MYSQL_UNIX_PORT=$S/db.sock   # libmariadb reads the socket path from here
 nodes() { seq -f 'n%g' 1 "$NODES"; }
+# the last nodes of the cluster have another type of GPU than the first
+gpu_type() { [ "$1" -le $((NODES - A100)) ] && echo a10 || echo a100; }
 
 write_config() {
     local host g gres
@@ -86,11 +88,12 @@ AccountingStorageTRES=gres/gpu
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
-NodeName=n[1-$NODES] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((PORT + 11))-$((PORT + 10 + NODES))] CPUs=$CPUS RealMemory=$MEM Gres=gpu:a10:$GPUS State=UNKNOWN
+$(for ((g = 1; g <= NODES; g++)); do
+echo "NodeName=n$g NodeHostname=$host NodeAddr=127.0.0.1 Port=$((PORT + 10 + g)) CPUs=$CPUS RealMemory=$MEM Gres=gpu:$(gpu_type $g):$GPUS Feature=$(gpu_type $g) State=UNKNOWN"; done)
 PartitionName=gpu Nodes=ALL Default=YES PriorityTier=10 PreemptMode=OFF MaxTime=1-0 State=UP
 PartitionName=preempt Nodes=ALL PriorityTier=1 PreemptMode=REQUEUE GraceTime=$GRACE MaxTime=1-0 State=UP
 CONF
-    echo "NodeName=n[1-$NODES] Name=gpu Type=a10 $gres" >"$S/gres.conf"
+    for ((g = 1; g <= NODES; g++)); do echo "NodeName=n$g Name=gpu Type=$(gpu_type $g) $gres"; done >"$S/gres.conf"
     cat >"$S/slurmdbd.conf" <<CONF
 AuthType=auth/munge
 AuthInfo=socket=$S/munge/socket

@@ -44,6 +44,7 @@ def load(path: Path) -> dict[str, Any]:
         found: dict[str, Any] = files.read_json(path)
         recorded = found["seal"]
         intact = recorded == _digest({k: v for k, v in found.items() if k != "seal"})
+        intact = intact and all(map(_stays_inside, found["files"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         intact = False
     if not intact:
@@ -92,7 +93,7 @@ def check_file(path: Path, entry: Mapping[str, Any], *, hashed: bool = True) -> 
     """
     try:
         size = path.stat().st_size
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):  # a disk that stutters is no damage
         raise DamagedOutput(f"{path} is missing") from None
     if size != entry["size"]:
         raise DamagedOutput(f"{path} has {size} bytes, {entry['size']} were written")
@@ -120,6 +121,11 @@ def _compare_any(out: Path, variants: Sequence[Listing], *, full: bool) -> None:
 def _compare(out: Path, listed: Listing, *, hashed: set[str]) -> None:
     for name, entry in listed.items():
         check_file(out / name, entry, hashed=name in hashed)
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether a path in a manifest is one that `listing` could have written."""
+    return all(part not in ("", ".", "..") for part in name.split("/"))
 
 
 def _digest(manifest: Mapping[str, Any]) -> str:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from sweeper import owner
 from sweeper.errors import IsorateError
+
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
+"""How a rename fails if a directory with something in it is there already."""
 
 
 def sha256(path: Path) -> str:
@@ -72,6 +79,31 @@ def flush_tree(directory: Path) -> None:
 def flush_directory(directory: Path) -> None:
     """Force a directory's entries (a rename, say) to the disk."""
     _flush(directory)
+
+
+def look_again(directory: Path) -> None:
+    """Have a network file system ask its server what lies here.
+
+    An NFS client remembers for a while that a file was absent; opening the directory ends that.
+    """
+    with suppress(FileNotFoundError):
+        os.close(os.open(directory, os.O_RDONLY))
+
+
+def clock(directory: Path) -> float:
+    """What time it is for the file system itself, whose times are to be compared with it.
+
+    The clock of this host may have jumped, or differ from the server's.
+    """
+    probe = directory / f"clock.{owner.new_id()}"
+    try:
+        probe.touch()
+        return probe.stat().st_mtime
+    except OSError:  # a home that can only be read
+        return time.time()
+    finally:
+        with suppress(OSError):
+            probe.unlink()
 
 
 def _flush(path: Path) -> None:

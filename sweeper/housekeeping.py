@@ -6,7 +6,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from sweeper import owner
+from sweeper import files, owner
 from sweeper.errors import BadInput
 
 SILENT_S = 3600.0
@@ -19,6 +19,12 @@ def check_home(home: Path, tmp: Path, need_bytes: int = 0) -> None:
     Raises:
         BadInput: key "home".
     """
+    for path in (tmp.parent, tmp):
+        if path.is_symlink():
+            raise BadInput(
+                "home", home, f"{path} is a link; nothing outside of the home is ever touched.",
+                f"Name the real place: home={path.resolve().parent}",
+            )  # fmt: skip
     probe = tmp / f"probe.{owner.new_id()}"
     try:
         tmp.mkdir(parents=True, exist_ok=True)
@@ -60,11 +66,14 @@ def leftovers(root: Path, older_than_s: float, *, damaged: bool) -> list[Path]:
     An attempt is dead if its process on this very host is gone, or if nothing below its
     directory has changed for ``older_than_s``. Links are not followed.
     """
-    found = [p for p in entries(root / "tmp") if owner.is_dead(p, older_than_s)]
+    if root.is_symlink():
+        return []
+    now = files.clock(root / "tmp")
+    found = [p for p in entries(root / "tmp") if owner.is_dead(p, older_than_s, now)]
     kinds = [p for p in entries(root) if p.name not in ("tmp", "scratch")]
     done = {p.name for kind in kinds for p in entries(kind) if "." not in p.name}
     found += [
-        p for p in entries(root / "scratch") if p.name in done or owner.age_s(p) > older_than_s
+        p for p in entries(root / "scratch") if p.name in done or owner.age_s(p, now) > older_than_s
     ]
     if damaged:
         found += [p for kind in kinds for p in entries(kind) if ".damaged." in p.name]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -136,17 +136,25 @@ class Outputs:
                 log.warning("damaged output: %s. Moved to %s; it is built again.", damage, aside)
             return False
 
+    def look_again(self, spec: Spec) -> None:
+        """See what another host has committed a moment ago (see `files.look_again`)."""
+        files.look_again(self.path(spec).parent)
+
     def set_aside(self, spec: Spec) -> Path | None:
         """Rename an output to ``<key>.damaged.<n>``; None if it is gone already."""
         out = self.path(spec)
         self._verified.pop(out, None)
-        for n in range(1_000_000):
+        for n in count():
             target = out.with_name(f"{out.name}.damaged.{n}")
-            if not target.exists():
-                with suppress(FileNotFoundError):
-                    out.rename(target)
-                    return target
+            if target.exists():
+                continue
+            try:
+                return out.rename(target)
+            except FileNotFoundError:
                 return None
+            except OSError as error:
+                if error.errno not in files.OCCUPIED:  # else somebody took that very number
+                    raise
         raise AssertionError("unreachable")
 
 

@@ -32,19 +32,19 @@ def new_id() -> str:
     return f"{host()}.{os.getpid()}.{secrets.token_hex(4)}"
 
 
-def is_dead(path: Path, older_than_s: float) -> bool:
+def is_dead(path: Path, older_than_s: float, now: float | None = None) -> bool:
     """Whether nobody works in this directory: its process is gone, or it is too old.
 
-    The process can be asked only on its own host; elsewhere age decides.
+    The process can be asked only on its own host; elsewhere age decides (see `age_s`).
     """
     parts = path.name.split(".")
     if len(parts) >= 4 and parts[-3] == host() and parts[-2].isdigit():
         return not _is_running(int(parts[-2]))
-    return age_s(path) > older_than_s
+    return age_s(path, now) > older_than_s
 
 
-def age_s(path: Path) -> float:
-    """Seconds since anything in this directory changed."""
+def age_s(path: Path, now: float | None = None) -> float:
+    """Seconds since anything in this directory changed; ``now`` in seconds since the epoch."""
     newest = 0.0
     for root, _, names in os.walk(path):
         for entry in (Path(root), *(Path(root, name) for name in names)):
@@ -52,7 +52,7 @@ def age_s(path: Path) -> float:
                 newest = max(newest, entry.lstat().st_mtime)
             except FileNotFoundError:
                 continue
-    return time.time() - (newest or path.lstat().st_mtime)
+    return (time.time() if now is None else now) - (newest or path.lstat().st_mtime)
 
 
 def _is_running(pid: int) -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import contents, files, housekeeping, owner
+from sweeper.errors import IsorateError
 from sweeper.outputs import Outputs, Spec, signature
 
 __all__ = ["Attempt", "Spec", "Store"]
@@ -73,7 +74,10 @@ class Store(Outputs):
         files.write_json(out / contents.NAME, contents.seal(described))
         files.flush_directory(out)
         target.parent.mkdir(parents=True, exist_ok=True)
-        taken = self._place(out, target) or self._restore(attempt, written)
+        taken = self._place(out, target)
+        if not taken:
+            self.look_again(spec)
+            taken = self._restore(attempt, written)
         self._verified[target] = signature(target)
         files.remove(self.root / "scratch" / spec["key"])
         return taken
@@ -111,9 +115,10 @@ class Store(Outputs):
             return False
         try:
             out.rename(target)
-        except OSError:
-            # Another attempt came first. Anything else (no space, no permission) is real.
-            if target.exists():
+        except OSError as error:
+            # Another attempt came first, even if this host does not see it yet.
+            # Anything else (no space, no permission) is real.
+            if error.errno in files.OCCUPIED or target.exists():
                 return False
             raise
         files.flush_directory(target.parent)
@@ -145,7 +150,13 @@ class Store(Outputs):
         )  # fmt: skip
 
     def _delete(self, path: Path) -> bool:
-        """Rename aside, then delete: nobody sees a half-deleted directory."""
+        """Rename aside, then delete: nobody sees (or commits) a half-deleted directory.
+
+        Raises:
+            IsorateError: a link leads from the store to where this is.
+        """
+        if path.parent != path.parent.resolve():
+            raise IsorateError(f"{path} lies behind a link: it is not deleted")
         aside = self.tmp / f"{path.name}.{owner.new_id()}"
         self.tmp.mkdir(parents=True, exist_ok=True)
         try:
@@ -174,9 +185,7 @@ class Store(Outputs):
     ) -> list[Path]:
         """Delete what `housekeeping.leftovers` finds; returns what was deleted."""
         found = housekeeping.leftovers(self.root, older_than_s, damaged=damaged)
-        for path in found:
-            files.remove(path)
-        return found
+        return [path for path in found if self._delete(path)]
 
 
 def _describe(attempt: Attempt, written: contents.Listing, facts: Spec) -> dict[str, Any]:

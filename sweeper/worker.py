@@ -63,6 +63,7 @@ def run_stage(spec: Spec, store: Store, bench: Bench | None = None, *, bulk: boo
         Exception: whatever else ended the attempt; nothing of it stays visible.
     """
     bench = bench or Bench()
+    store.look_again(spec)
     if store.present(spec, bulk=bulk):
         return
     if known := store.failure(spec):
@@ -86,6 +87,7 @@ def run_stage(spec: Spec, store: Store, bench: Bench | None = None, *, bulk: boo
 
 def _input(parent: Spec, store: Store, bench: Bench) -> Path:
     """The output of a parent with all its bulk, every byte checked, built again if need be."""
+    store.look_again(parent)
     if not store.present(parent, bulk=True, full=True):
         log.warning("%s %s is not here (any more): building it first", *name(parent))
         try:

@@ -169,6 +169,7 @@ class Config:
     output: str = key("text", "text, or json: one JSON document on stdout and nothing else there")
     home: str = key("outputs", "directory of store, sweeps and MLflow; $ISORATE_HOME")
     checkpoints: str = key("drop", "keep, pruned or drop: what stays once its last reader is done")
+    yes: bool = key(False, "`gc` deletes what it otherwise only shows")
     watch: bool = key(False, "`status` refreshes in place until interrupted")
     cell: str | None = key(None, "`logs`, `export`, `import`: the label of one cell")
     path: str | None = key(None, "`import`: what was given to lm_eval as --output_path")

@@ -56,8 +56,8 @@ def _read(error: Exception, home: Path) -> tuple[str, bool]:
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         where = error.filename or home
         return (
-            f"no space left on the disk of {where}: free some (`isorate gc`, checkpoints=drop) "
-            "and run again; what is finished is kept"
+            f"no space left on the disk of {where}: free some (`isorate gc yes=true`, "
+            "checkpoints=drop) and run again; what is finished is kept"
         ), False
     # The network, a disk that stutters: passing troubles. The rest is a defect of a program.
     return f"{type(error).__name__}: {error}", isinstance(error, OSError)

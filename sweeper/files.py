@@ -68,6 +68,11 @@ def walk(directory: Path) -> Iterator[tuple[str, os.stat_result]]:
             raise IsorateError(f"{entry.path}: an output may hold plain files only, no links")
 
 
+def size(directory: Path) -> int:
+    """Bytes of all files below a directory; 0 if it is absent."""
+    return sum(s.st_size for _, s in walk(directory)) if directory.is_dir() else 0
+
+
 def flush_tree(directory: Path) -> None:
     """Force every file and directory below (and including) ``directory`` to the disk."""
     for root, _, names in os.walk(directory):

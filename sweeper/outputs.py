@@ -15,6 +15,8 @@ from sweeper.errors import DamagedOutput, IsorateError
 Spec = Mapping[str, Any]
 """A stage as JSON: kind, key, params, parents (role -> spec), library, format, sources."""
 
+_LOOKS = 10
+
 log = logging.getLogger(__name__)
 
 
@@ -160,9 +162,12 @@ class Outputs:
 
 def signature(out: Path) -> object:
     """What tells cheaply whether any file of an output was touched since."""
-    try:
-        return tuple((n, s.st_size, s.st_mtime_ns, s.st_ino) for n, s in files.walk(out))
-    except FileNotFoundError as gone:
-        raise DamagedOutput(f"{gone.filename} disappeared while it was read") from gone
-    except IsorateError as link:
-        raise DamagedOutput(str(link)) from link
+    for tries in count(1):
+        try:
+            return tuple((n, s.st_size, s.st_mtime_ns, s.st_ino) for n, s in files.walk(out))
+        except FileNotFoundError as gone:  # its bulk is being dropped, or all of it set aside
+            if tries == _LOOKS:
+                raise DamagedOutput(f"{gone.filename} disappeared while it was read") from gone
+        except IsorateError as link:
+            raise DamagedOutput(str(link)) from link
+    raise AssertionError("unreachable")

@@ -105,9 +105,15 @@ class Store(Outputs):
         freed = 0
         for directory in contents.bulk(found["files"]) if found else ():
             path = self.path(spec) / directory
-            size = sum(s.st_size for _, s in files.walk(path)) if path.is_dir() else 0
+            size = files.size(path)
             freed += size if self._delete(path) else 0
         return freed
+
+    def bulk_bytes(self, spec: Spec) -> int:
+        """The bytes that `drop_bulk` would free."""
+        found = self.manifest(spec)
+        directories = contents.bulk(found["files"]) if found else ()
+        return sum(files.size(self.path(spec) / directory) for directory in directories)
 
     def _place(self, out: Path, target: Path) -> bool:
         """Rename ``out`` to ``target`` unless something is there."""
@@ -180,11 +186,17 @@ class Store(Outputs):
         """Key of every stage that is at work now -> the host it runs on."""
         return housekeeping.at_work(self.tmp)
 
+    def leftovers(
+        self, *, older_than_s: float = housekeeping.ABANDONED_S, damaged: bool = False
+    ) -> list[Path]:
+        """What `gc` would delete; see `housekeeping.leftovers`."""
+        return housekeeping.leftovers(self.root, older_than_s, damaged=damaged)
+
     def gc(
         self, *, older_than_s: float = housekeeping.ABANDONED_S, damaged: bool = False
     ) -> list[Path]:
-        """Delete what `housekeeping.leftovers` finds; returns what was deleted."""
-        found = housekeeping.leftovers(self.root, older_than_s, damaged=damaged)
+        """Delete the `leftovers`; returns what was deleted."""
+        found = self.leftovers(older_than_s=older_than_s, damaged=damaged)
         return [path for path in found if self._delete(path)]
 
 

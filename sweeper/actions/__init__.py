@@ -37,7 +37,7 @@ VERBS: Mapping[str, str] = {
     "retry": "forget the failures of a sweep and run it again",
     "logs": "what the stages of one cell printed: cell='25% + 4bit'",
     "export": "a cell's checkpoint for transformers and vLLM: cell=4bit to=./exported",
-    "gc": "delete what dead attempts left and checkpoints nobody needs",
+    "gc": "show what dead attempts left and checkpoints nobody needs; yes=true deletes",
     "cancel": "stop what is queued or running of a sweep on a cluster; run goes on",
     "list": "the sweeps of this home",
 }

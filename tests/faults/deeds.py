@@ -25,6 +25,7 @@ QUANTIZE = spec(name="quantize", parents={"model": PRUNE})
 SCORE = spec("score", name="score", parents={"model": QUANTIZE})
 LATER = spec("score", name="later", parents={"model": PRUNE})
 FAULTY = spec(name="faulty", do="fail")
+CHAIN = (PRUNE, QUANTIZE, SCORE)
 STAGES = (PRUNE, QUANTIZE, SCORE, LATER, FAULTY)
 
 

@@ -30,8 +30,8 @@ from pathlib import Path
 from launchers.local import LocalLauncher
 from launchers.progress import Lines
 from sweeper.store import Store
-home, plan = map(Path, sys.argv[1:])
-launcher = LocalLauncher(workers=3, stages="tests.stubstages", retries=5)
+home, plan = map(Path, sys.argv[1:3])
+launcher = LocalLauncher(workers=int(sys.argv[3]), stages="tests.stubstages", retries=5)
 stages = pickle.loads(plan.read_bytes())
 outcome = launcher.carry_out(stages, Store(home), observer=Lines(), logs=home / "logs")
 sys.exit(0 if outcome.ok else 1)
@@ -88,7 +88,7 @@ def test_kills_at_random_moments(
     (tmp_path / "plan").write_bytes(pickle.dumps(stages))
 
     def start(home: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", FRONT_END, str(home), str(tmp_path / "plan")]
+        command = [sys.executable, "-c", FRONT_END, str(home), str(tmp_path / "plan"), "3"]
         return subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
 
     for _ in range(4):

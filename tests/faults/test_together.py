@@ -1,0 +1,81 @@
+"""Many at once on one store: each output once, nobody in another's way."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import tests
+from sweeper.store import Store
+from sweeper.worker import run_stage
+from tests.faults import tally
+from tests.faults.deeds import BENCH, PRUNE, QUANTIZE
+from tests.faults.test_kills import FRONT_END, outputs
+from tests.stubstages import spec
+
+
+@pytest.mark.faults
+def test_eight_front_ends_on_one_sweep(home: Path, tmp_path: Path) -> None:
+    journal = str(tmp_path / "journal")
+    prunes = [spec(name=f"p{n}", journal=journal, sleep=0.02) for n in range(4)]
+    scores = [
+        spec("score", name=f"s{n}", journal=journal, parents={"model": p})
+        for n in range(5)
+        for p in prunes
+    ]
+    stages = [*scores, *prunes]
+    (tmp_path / "plan").write_bytes(pickle.dumps(stages))
+    command = [sys.executable, "-c", FRONT_END, str(home), str(tmp_path / "plan"), "1"]
+    environment = os.environ | {"PYTHONPATH": str(Path(tests.__file__).parent.parent)}
+    front_ends = [
+        subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) for _ in range(8)
+    ]
+    assert [process.wait(240) for process in front_ends] == [0] * 8
+    store = Store(home)
+    assert set(outputs(store, stages)) == {stage["key"] for stage in stages}
+    assert list(store.tmp.iterdir()) == []
+    assert not [p for p in store.root.rglob("*") if "damaged" in p.name]
+    tally.survived("front ends on one sweep at once", 8)
+
+
+def test_a_checkpoint_that_is_dropped_while_it_is_verified_is_not_damaged(
+    home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two sweeps share a checkpoint: one drops it, the other is about to read it."""
+    run_stage(QUANTIZE, Store(home), BENCH)
+    stop = threading.Event()
+
+    def verify() -> None:
+        while not stop.is_set():
+            Store(home).present(PRUNE, bulk=True, full=True)
+
+    readers = [threading.Thread(target=verify) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    try:
+        for _ in range(25):
+            Store(home).drop_bulk(PRUNE)
+            run_stage(PRUNE, Store(home), BENCH, bulk=True)
+            tally.survived("a checkpoint dropped and rebuilt while it is read")
+    finally:
+        stop.set()
+        for reader in readers:
+            reader.join()
+    assert "damaged" not in caplog.text
+    assert not [p for p in (home / "store").rglob("*") if "damaged" in p.name]
+
+
+def test_two_sweeps_that_share_stages_make_them_once(home: Path, tmp_path: Path) -> None:
+    journal = str(tmp_path / "journal")
+    shared = spec(name="shared", journal=journal)
+    ends = [spec("score", name=f"own{n}", parents={"model": shared}) for n in range(2)]
+    for end in ends:
+        run_stage(end, Store(home), BENCH)
+    assert len(list(Path(journal).iterdir())) == 1
+    assert all(Store(home).is_done(stage) for stage in (shared, *ends))

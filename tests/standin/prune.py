@@ -1,0 +1,14 @@
+"""Stands in for `sweeper.stages.prune`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sweeper.stages import Job
+from tests import standin
+
+
+def run(job: Job) -> dict[str, Any]:
+    """A checkpoint and a mask."""
+    standin.write_checkpoint(job, "mask")
+    return {"seconds_per_layer": [0.0]}

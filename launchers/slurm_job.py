@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +16,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launchers import slurm_records as records
+from launchers.slurm_place import Journal, Place
 from sweeper.endings import explain
 from sweeper.errors import IsorateError
-from sweeper.meter import peak_rss_bytes
 from sweeper.store import Spec, Store
 from sweeper.sweep import Sweep
 from sweeper.worker import Bench, find_stage, name, run_stage
@@ -35,32 +32,6 @@ BLOCKED = "blocked"
 """The ending of a stage that could not begin."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where an attempt runs, as SLURM's environment tells."""
-
-    job: str
-    restart: int
-    node: str
-    partition: str
-    gpus: int
-
-    @classmethod
-    def here(cls) -> Place:
-        """This process's place."""
-        env = os.environ
-        array = env.get("SLURM_ARRAY_JOB_ID")
-        task = f"{array}_{env['SLURM_ARRAY_TASK_ID']}" if array else env["SLURM_JOB_ID"]
-        on_node = env.get("SLURM_GPUS_ON_NODE", "0")
-        return cls(
-            job=task,
-            restart=int(env.get("SLURM_RESTART_COUNT", "0")),
-            node=env.get("SLURMD_NODENAME", socket.gethostname()),
-            partition=env.get("SLURM_JOB_PARTITION", ""),
-            gpus=int(on_node) if on_node.isdigit() else 0,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +98,7 @@ class StageJob:
         """How a stage ended that could not begin: what it needs ended like ``above``."""
         message = f"a stage that it needs did not come about: {above['message']}"
         ending = {"event": BLOCKED, "error": BLOCKED, "message": message, "again": above["again"]}
-        _Journal(spec, sweep, place, self.submission).end(ending)
+        Journal(spec, sweep, place, self.submission).end(ending)
         return ending
 
     def _attempt(self, spec: Spec, sweep: Sweep, place: Place) -> Json | None:
@@ -138,10 +109,10 @@ class StageJob:
         bulk = spec["key"] in self.bulk
         if store.present(spec, bulk=bulk):
             return None
-        journal = _Journal(spec, sweep, place, self.submission)
+        journal = Journal(spec, sweep, place, self.submission)
         bench = Bench(
             find=partial(find_stage, package=self.stages), device=self.device,
-            facts={"slurm": journal.facts()},
+            facts=lambda: {"slurm": journal.facts()},
         )  # fmt: skip
         try:
             with _output_to(journal.log):
@@ -157,47 +128,6 @@ class StageJob:
             return ending
         journal.end(None)
         return None
-
-
-class _Journal:
-    """The file that describes one attempt: written when it begins, again when it ends."""
-
-    def __init__(self, spec: Spec, sweep: Sweep, place: Place, submission: str) -> None:
-        self._earlier = records.attempts(sweep.path, spec["key"])
-        self._path = records.attempt_file(sweep.path, spec["key"], place.job, place.restart)
-        self._began = time.monotonic()
-        self._gpus = place.gpus
-        self.log = sweep.logs / f"{spec['kind']}-{spec['key']}.{place.job}.{place.restart}.log"
-        self._what: Json = {
-            "key": spec["key"], "job": place.job, "restart": place.restart, "node": place.node,
-            "partition": place.partition, "gpus": place.gpus, "submission": submission,
-            "started": records.now(), "log": str(self.log),
-        }  # fmt: skip
-        records.write(self._path, self._what)
-
-    def facts(self) -> Json:
-        """What the manifest keeps: this attempt, and those before it."""
-        own = ("job", "restart", "node", "partition", "gpus", "submission")
-        return {
-            **{key: self._what[key] for key in own},
-            "earlier_attempts": [_brief(attempt) for attempt in self._earlier],
-        }
-
-    def end(self, ending: Json | None) -> None:
-        """Write how it went; None means that its stage is done."""
-        seconds = time.monotonic() - self._began
-        self._what |= {
-            "ended": records.now(), "seconds": round(seconds, 3),
-            "gpu_hours": round(self._gpus * seconds / 3600, 6),
-            "peak_rss_bytes": peak_rss_bytes(), "ending": ending,
-        }  # fmt: skip
-        records.write(self._path, self._what)
-
-
-def _brief(attempt: Json) -> Json:
-    kept = ("job", "restart", "node", "started", "ended", "seconds", "gpu_hours", "peak_rss_bytes")
-    brief = {key: attempt[key] for key in kept if key in attempt}
-    return brief | {"ending": (attempt.get("ending") or {}).get("error", "")}
 
 
 @contextmanager

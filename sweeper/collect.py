@@ -189,9 +189,19 @@ def _why(failure: Json | None) -> str:
 
 
 def devices(outcome: CellOutcome) -> str:
-    """Device types that its scores were computed on: "cpu", "cuda", "cpu+cuda" or ""."""
+    """Device types that its scores were computed on: "cpu", "NVIDIA A100-SXM4-80GB", or several.
+
+    Of a GPU that is its model, for scores differ between models: as its driver calls it, else
+    as the cluster does ("cuda a100").
+    """
     manifests = [s.manifest or {} for s in outcome.stages if s.kind == "evaluate"]
-    return "+".join(sorted({str(m["device"]) for m in manifests if m.get("device")}))
+    return "+".join(sorted({_device(m) for m in manifests} - {""}))
+
+
+def _device(manifest: Json) -> str:
+    named = str(manifest.get("device_name") or "")
+    typed = f"{manifest.get('device', '')} {(manifest.get('slurm') or {}).get('gpu_type', '')}"
+    return named or typed.strip() if manifest.get("device") != "cpu" else "cpu"
 
 
 def epoch(moment: float | str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from sweeper import accounting
 from sweeper.collect import CellOutcome
 
 if TYPE_CHECKING:
@@ -25,6 +26,11 @@ def of(request: Request, outcomes: Sequence[CellOutcome]) -> dict[str, Any]:
         "scored in": _joined({_scoring(c["tasks"]) for c in configs}),
         **_versions(outcomes),
     }
+    if used := accounting.totals(accounting.executions(request.sweep.path)):
+        found["cluster"] = (
+            f"{used['gpu_hours']:.2f} GPU hours, {used['hours']:.2f} hours of jobs in "
+            f"{used['executions']:.0f} executions"
+        )
     if notes:
         found["note"] = " ".join(sorted(notes))
     return found

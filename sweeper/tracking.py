@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sweeper import collect, tracking_run, tracking_runs, tracking_server, tracking_view
+from sweeper import accounting, collect, tracking_run, tracking_runs, tracking_server, tracking_view
 from sweeper.collect import CellOutcome, Json, Reads
 from sweeper.redact import redact
 from sweeper.retained import retained
@@ -111,7 +111,8 @@ def sync(
         tracker = _open(where, home, str(record["name"]))
         tracker.tag_experiment(tracking_view.TAG, tracking_view.columns(outcomes))
         view = tracking_view.link(where, tracker.experiment)
-        work.carry_out(tracker, *_wanted(record, outcomes, report))
+        jobs = accounting.executions(home / "sweeps" / str(record["name"]))
+        work.carry_out(tracker, *_wanted(record, outcomes, report, jobs))
         problem = "; ".join(f"{name}: {why}" for name, why in work.refused.items())
     except _trouble() as error:
         problem = _one_line(error)
@@ -137,13 +138,12 @@ def _open(uri: str, home: Path, name: str) -> Tracker:
 
 
 def _wanted(
-    record: Json, outcomes: Sequence[CellOutcome], report: Path | None
+    record: Json, outcomes: Sequence[CellOutcome], report: Path | None, jobs: Sequence[Json]
 ) -> tuple[Wanted, list[Wanted]]:
     """The parent run, and the run of every cell that has begun."""
     files = [path for path in sorted(report.rglob("*")) if path.is_file()] if report else []
-    sweep = tracking_run.sweep_run(
-        record, outcomes, {path.relative_to(report).as_posix(): path for path in files if report}
-    )
+    named = {path.relative_to(report).as_posix(): path for path in files if report}
+    sweep = tracking_run.sweep_run(record, outcomes, named, jobs)
     names, kept = tracking_run.names(outcomes), retained(outcomes)
     begun = [outcome for outcome in outcomes if outcome.begun]
     return sweep, [tracking_run.wanted(o, names[o.key], kept[o.key]) for o in begun]

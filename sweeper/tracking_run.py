@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sweeper import accounting
 from sweeper.collect import CellOutcome, Json, StageOutcome, devices, epoch
 
 CELL = "isorate.cell"
@@ -96,13 +97,19 @@ def wanted(outcome: CellOutcome, name: str, retained: Mapping[str, float]) -> Wa
     )
 
 
-def sweep_run(record: Json, outcomes: Sequence[CellOutcome], report: Mapping[str, Path]) -> Wanted:
+def sweep_run(
+    record: Json,
+    outcomes: Sequence[CellOutcome],
+    report: Mapping[str, Path],
+    jobs: Sequence[Json] = (),
+) -> Wanted:
     """The parent run of all cells: how far the sweep is, its plan and its report.
 
     Args:
         record: the recorded plan (or several merged).
         outcomes: its cells.
         report: path below ``report/`` -> file.
+        jobs: the executions of its jobs on a cluster, see `accounting.executions`.
     """
     count = Counter(outcome.status for outcome in outcomes)
     spans = [_times(s) for o in outcomes for s in o.stages if s.manifest]
@@ -111,11 +118,14 @@ def sweep_run(record: Json, outcomes: Sequence[CellOutcome], report: Mapping[str
     status = "missing" if count["missing"] else "failed" if failed else "done"
     plan = json.dumps(_flat(record), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     files: dict[str, str | Path] = {f"report/{path}": file for path, file in report.items()}
+    if jobs:
+        files["slurm.json"] = json.dumps(list(jobs), indent=1, sort_keys=True) + "\n"
+    used = {f"cluster/{name}": value for name, value in accounting.totals(jobs).items()}
     return Wanted(
         identity=(SWEEP, str(record["name"])),
         name=str(record["name"]),
         params={},
-        metrics={f"cells/{name}": float(count[name]) for name in STATUS},
+        metrics={f"cells/{name}": float(count[name]) for name in STATUS} | used,
         tags={k: v[:LONGEST_TAG] for k, v in {"isorate.status": status, **tags}.items()},
         artifacts={"plan.json": plan, **files},
         status=STATUS[status],
@@ -162,7 +172,8 @@ def _metrics(outcome: CellOutcome) -> dict[str, float]:
     for stage in outcome.stages:
         if stage.manifest and "seconds" in stage.manifest:
             found[path("seconds", stage.name)] = float(stage.manifest["seconds"])
-    return found
+    manifests = {stage.name: stage.manifest for stage in outcome.stages}
+    return found | {path(*parts): value for parts, value in accounting.metrics(manifests).items()}
 
 
 def _params(cell: Json) -> dict[str, str]:
@@ -189,6 +200,7 @@ def _tags(outcome: CellOutcome) -> dict[str, str]:
             str(s.manifest[fact]) for s in outcome.stages if s.manifest and s.manifest.get(fact)
         }
         tags[f"isorate.{fact}"] = ", ".join(sorted(values))
+    tags |= accounting.tags(stage.manifest for stage in outcome.stages)
     tags |= {f"version.{name}": text for name, text in _versions(outcome.stages).items()}
     return {_part(k): v[:LONGEST_TAG] for k, v in tags.items() if v}
 

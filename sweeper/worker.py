@@ -43,13 +43,13 @@ class Bench:
         find: kind of stage -> its run function.
         device: "cpu" or "cuda".
         progress: given to the stage, see `Job`.
-        facts: where this attempt runs (a SLURM job, say); kept in the manifest.
+        facts: asked when an attempt ends: where it ran (a SLURM job, say); kept in the manifest.
     """
 
     find: Callable[[str], Run] = field(default=find_stage)
     device: str = "cpu"
     progress: Callable[..., None] = _silent
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Callable[[], Mapping[str, Any]] = dict
 
 
 def run_stage(spec: Spec, store: Store, bench: Bench | None = None, *, bulk: bool = False) -> None:
@@ -80,9 +80,9 @@ def run_stage(spec: Spec, store: Store, bench: Bench | None = None, *, bulk: boo
         try:
             result = bench.find(spec["kind"])(job)
         except StageFailure as failure:
-            store.fail(attempt, {**bench.facts, **_failure(attempt, failure, meter)})
+            store.fail(attempt, {**bench.facts(), **_failure(attempt, failure, meter)})
             raise
-        store.commit(attempt, result, {**bench.facts, **meter.facts()})
+        store.commit(attempt, result, {**bench.facts(), **meter.facts()})
 
 
 def _input(parent: Spec, store: Store, bench: Bench) -> Path:

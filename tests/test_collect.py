@@ -151,3 +151,19 @@ def test_the_documents_of_an_evaluation_are_found_where_the_store_has_them(plan,
     found = rows.results(collect.collect(plan, store)).documents
     dense = next(cell["key"] for cell in plan["cells"] if cell["label"] == "dense")
     assert found.sources == {(dense, "cloze"): tmp_path / "evaluate" / key / "documents.parquet"}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "device"),
+    [
+        ({"device": "cpu", "slurm": {"gpu_type": "a10"}}, "cpu"),
+        ({"device": "cuda", "device_name": "NVIDIA A10", "slurm": {"gpu_type": "x"}}, "NVIDIA A10"),
+        ({"device": "cuda", "slurm": {"gpu_type": "a100"}}, "cuda a100"),
+        ({"device": "cuda"}, "cuda"),
+        ({}, ""),
+    ],
+)
+def test_the_model_of_a_gpu_is_its_device_type(manifest, device):
+    stage = collect.StageOutcome(kind="evaluate", key="e", task="t", manifest=manifest)
+    outcome = collect.CellOutcome(cell={"key": "c"}, status="done", reason="", stages=(stage,))
+    assert collect.devices(outcome) == device

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from launchers import slurm_records as records
+from sweeper.errors import BadInput
 from tests.slurm.conftest import Cluster, Rig
 
 
@@ -46,15 +47,43 @@ def test_a_grid_in_arrays_above_the_sites_limit(rig: Rig) -> None:
     assert all(job["max_rss_bytes"] > 0 for job in done["accounting"])
 
 
-def test_gpus_are_asked_for_and_accounted(rig: Rig) -> None:
-    stage = rig.make("p", sleep=3.0)
-    rig.run([stage], gpus_per_node=1, gpu_type="a10")
-    rig.wait([stage])
+def test_gpus_are_asked_for_pinned_and_accounted(rig: Rig) -> None:
+    pinned = {kind: rig.make(kind, sleep=2.0) for kind in ("a10", "a100")}
+    for kind, stage in pinned.items():
+        rig.run([stage], gpus_per_node=1, gpu_type=kind, device="cuda")
+    assert not any("several types" in message for message in rig.ear.said)
+    free = rig.make("free", env=["CUDA_VISIBLE_DEVICES"])
+    rig.run([free], gpus_per_node=2)
+    assert any("several types (a10, a100)" in message for message in rig.ear.said)
+    rig.wait([*pinned.values(), free])
     rig.until(lambda: rig.table().gpu_hours > 2.0 / 3600)
+    used = {name: _used(rig, stage) for name, stage in {**pinned, "free": free}.items()}
+    assert {kind: used[kind]["gpu_type"] for kind in pinned} == {"a10": "a10", "a100": "a100"}
+    assert used["a100"]["node"] == "n4"
+    assert used["free"]["gpu_type"] in pinned
+    assert used["free"]["gpus"] == 2
+    assert rig.store.result(free)["env"] == {"CUDA_VISIBLE_DEVICES": "0,1"}
+    for slurm in used.values():
+        assert slurm["gpu_hours"] == pytest.approx(
+            slurm["gpus"] * slurm["seconds"] / 3600, abs=1e-5
+        )
+
+
+def _used(rig: Rig, stage: Any) -> Any:
     manifest = rig.store.manifest(stage)
     assert manifest is not None
-    assert manifest["slurm"]["gpus"] == 1
-    assert manifest["slurm"]["node"].startswith("n")
+    return manifest["slurm"]
+
+
+def test_nodes_without_network(rig: Rig) -> None:
+    stage = rig.make("p", env=["HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"])
+    absent = rig.make("q", sources={"model": "nobody/no-such-model"})
+    with pytest.raises(BadInput, match="nobody/no-such-model"):
+        rig.run([stage, absent], offline=True)
+    assert not records.submissions(rig.sweep.path)
+    rig.run([stage], offline=True)
+    rig.wait([stage])
+    assert set(rig.store.result(stage)["env"].values()) == {"1"}
 
 
 def test_a_second_run_while_the_first_is_running(rig: Rig, cluster: Cluster) -> None:

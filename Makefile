@@ -76,8 +76,8 @@ mlflow: install ## open MLflow's UI on the runs of this home (127.0.0.1:5000)
 docs: install ## write docs/configuration.md from the schema
 	$(BIN)/python -m sweeper.reference > docs/configuration.md
 
-bench: install ## measure planning, tracking, sharing and the demo (about half an hour)
-	for name in planning mlflow_sync sharing demo; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+bench: install ## measure planning, the report, tracking, sharing and the demo (about half an hour)
+	for name in planning report mlflow_sync sharing demo; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 clean: ## delete caches; the environment and every result stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist

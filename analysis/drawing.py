@@ -37,7 +37,6 @@ class Figure:
         caption: what it shows and what it leaves out.
         svg: the drawing, deterministic.
         pdf: the same for a paper, text as text.
-        png: the same at 160 dots per inch.
         definition: the definition of Sr that it is drawn for, if for one.
     """
 
@@ -46,7 +45,6 @@ class Figure:
     caption: str
     svg: bytes
     pdf: bytes
-    png: bytes
     definition: Definition | None = None
 
 
@@ -79,15 +77,18 @@ def settle(drawing: Any) -> None:
 def finished(drawing: Any, name: str, model: str, caption: str,
               definition: Definition | None = None) -> Figure:  # fmt: skip
     """Save a drawing in all formats, without dates or program names."""
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     settle(drawing)
-    svg, pdf, png = io.BytesIO(), io.BytesIO(), io.BytesIO()
-    drawing.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    # Each canvas draws once; `savefig` would draw everything twice, to lay out what is settled.
+    drawing.dpi = 72
+    svg, pdf = io.BytesIO(), io.BytesIO()
+    FigureCanvasSVG(drawing).print_svg(svg, metadata={"Date": None, "Creator": None})
     nobody = {"CreationDate": None, "Creator": None, "Producer": None}
-    drawing.savefig(pdf, format="pdf", metadata=nobody)
-    drawing.savefig(png, format="png", dpi=160, metadata={"Software": None},
-                    pil_kwargs={"compress_level": 4})  # fmt: skip
+    FigureCanvasPdf(drawing).print_pdf(pdf, metadata=nobody)
     return Figure(name=f"{name}_{slug(model)}", model=model, caption=caption, svg=svg.getvalue(),
-                  pdf=pdf.getvalue(), png=png.getvalue(), definition=definition)  # fmt: skip
+                  pdf=pdf.getvalue(), definition=definition)  # fmt: skip
 
 
 def points(axes: Any, rows: pd.DataFrame, x: str, y: str, colour: str, marker: str, label: str,

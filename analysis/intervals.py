@@ -30,8 +30,13 @@ class Interval:
 
 def normal(value: float, stderr: float, *, df: float = np.inf) -> Interval:
     """Value -+ t stderr, with `df` degrees of freedom behind the standard error."""
-    half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * stderr
+    half = _t(df) * stderr
     return Interval(low=value - half, high=value + half)
+
+
+@lru_cache(maxsize=4096)  # a report asks for the same one thousands of times
+def _t(df: float) -> float:
+    return float(stats.t.ppf((1 + LEVEL) / 2, df))
 
 
 def sr_covariance(panel: Panel, rows: Rows, by: str) -> Array:

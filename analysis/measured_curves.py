@@ -21,8 +21,10 @@ FEWEST_PERPLEXITIES = 5
 Line = tuple[str, str, list[int], list[float]]
 """Name, axis, rows of the panel, rates."""
 
+_Cell = Mapping[Hashable, Any]
 _OVER_SPARSITY = ["prune_method", "quant_method", "bits", "mask", "calibration_seed"]
 _OVER_BITS = ["quant_method", "prune_method", "sparsity", "pattern", "calibration_seed"]
+_USED = list(dict.fromkeys([*_OVER_SPARSITY, *_OVER_BITS, "status"]))
 
 
 @lru_cache(maxsize=8)
@@ -36,26 +38,38 @@ def series(panel: Panel) -> tuple[Line, ...]:
 
 
 def _series(panel: Panel) -> Iterator[Line]:
-    cells = panel.cells.assign(row=np.arange(len(panel.cells)))
-    usable = cells[cells["status"] == "done"]
-    pruned = usable[usable["pattern"] == "unstructured"]
-    for _, part in pruned.groupby(_OVER_SPARSITY, sort=True, dropna=False):
-        ordered = part.sort_values("sparsity")
-        one = ordered.head(1).to_dict("records")[0]
+    usable = [
+        {**cell, "row": row}
+        for row, cell in enumerate(panel.cells[_USED].to_dict("records"))
+        if cell["status"] == "done"
+    ]
+    for part in _alike([c for c in usable if c["pattern"] == "unstructured"], _OVER_SPARSITY):
+        ordered = sorted(part, key=lambda cell: float(cell["sparsity"]))
+        one = ordered[0]
         quantized = f" + {one['quant_method']} {one['bits']:g}bit" * (one["bits"] < DENSE_BITS)
         name = f"{one['prune_method']}{quantized}{_seed(one)}"
-        yield name, "sparsity", list(ordered["row"]), list(ordered["sparsity"])
-    quantized_cells = usable[usable["bits"] < DENSE_BITS]
-    for _, part in quantized_cells.groupby(_OVER_BITS, sort=True, dropna=False):
-        ordered = part.sort_values("bits", ascending=False)
-        one = ordered.head(1).to_dict("records")[0]
+        yield name, "sparsity", [c["row"] for c in ordered], [c["sparsity"] for c in ordered]
+    for part in _alike([c for c in usable if c["bits"] < DENSE_BITS], _OVER_BITS):
+        ordered = sorted(part, key=lambda cell: -float(cell["bits"]))
+        one = ordered[0]
         amount = one["pattern"] if ":" in one["pattern"] else f"{100 * one['sparsity']:.5g}%"
         pruning = f"{one['prune_method']} {amount} + " * bool(one["prune_method"])
-        rates = list(1 - ordered["bits"] / DENSE_BITS)
-        yield f"{pruning}{one['quant_method']}{_seed(one)}", "bits", list(ordered["row"]), rates
+        rates = [1 - c["bits"] / DENSE_BITS for c in ordered]
+        name = f"{pruning}{one['quant_method']}{_seed(one)}"
+        yield name, "bits", [c["row"] for c in ordered], rates
 
 
-def _seed(cell: Mapping[Hashable, Any]) -> str:
+def _alike(cells: Sequence[_Cell], names: Sequence[str]) -> list[list[_Cell]]:
+    """The cells in groups that agree in what is named, in the order of that."""
+    groups: dict[tuple[Any, ...], list[_Cell]] = {}
+    for cell in cells:
+        # No seed is a value of its own here: nan would differ from itself.
+        key = tuple((v != v, "" if v != v else v) for v in (cell[name] for name in names))
+        groups.setdefault(key, []).append(cell)
+    return [groups[key] for key in sorted(groups)]
+
+
+def _seed(cell: _Cell) -> str:
     seed = cell["calibration_seed"]
     return f" (seed {seed:g})" if seed == seed and seed else ""
 

@@ -6,20 +6,35 @@ an element of an array, and so the one place that decides what is a gap.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.aligned import NO_BASELINE, Grid, anchor, dense_row, gaps, honest_stderr, remarks
 from analysis.documents import Documents
-from analysis.metrics import Array, Estimate, Rows, retention, sr1, sr2, wilson_stderr
+from analysis.metrics import Array, Estimate, Rows, retention, sr1, sr2
 from analysis.paired import Sample, sample
-from analysis.results import Results, is_dense
+from analysis.results import Results
 
-NO_BASELINE = "no dense baseline"
 CHANCE_STDERRS = 2.0
+
+
+def _kept(compute: Callable[[Panel], Estimate]) -> Callable[[Panel], Estimate]:
+    """Computed once for a panel, which never changes; tables and figures all ask."""
+    name = f"_{compute.__name__}"
+
+    @wraps(compute)
+    def found(panel: Panel) -> Estimate:
+        if name not in panel.__dict__:
+            panel.__dict__[name] = compute(panel)
+        kept: Estimate = panel.__dict__[name]
+        return kept
+
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -121,6 +136,7 @@ class Panel:
         """(C, T) the scores, nan where they cannot be compared with the baseline's."""
         return np.where(self.gap == "", self.value, np.nan)
 
+    @_kept
     def retentions(self) -> Estimate:
         """(C, T) R_t, eq. 10."""
         variance, shared = self._spread
@@ -130,12 +146,14 @@ class Panel:
             higher_is_better=self.higher, same=self.same, covariance=shared,
         )  # fmt: skip
 
+    @_kept
     def sr1(self) -> Estimate:
         """(C,) eq. 11 over all counted tasks, perplexities among them as P_o/P_c."""
         each = self.retentions()
         kept = self.counted
         return sr1(Estimate(value=each.value[:, kept], stderr=each.stderr[:, kept]))
 
+    @_kept
     def sr2(self) -> Estimate:
         """(C,) eq. 12 over the counted tasks where higher is better."""
         kept = self.counted & self.higher
@@ -172,113 +190,30 @@ def _panel(model: str, cells: pd.DataFrame, primary: pd.DataFrame, documents: Do
     cells = cells.reset_index(drop=True)
     scores = primary[primary["cell"].isin(cells["cell"])]
     tasks = tuple(sorted(scores["task"].unique(), key=lambda t: (t.casefold(), t)))
-    grid = _Grid(cells, scores, tasks)
-    baseline = _baseline(cells, grid)
-    anchor = _anchor(grid, baseline)
-    higher = grid.spread("higher_is_better", False)[anchor, np.arange(len(tasks))].astype(bool)
+    grid = Grid(cells, scores, tasks)
+    baseline = dense_row(cells, grid)
+    read_by = anchor(grid, baseline)
+    higher = grid.spread("higher_is_better", False)[read_by, np.arange(len(tasks))].astype(bool)
     value = grid.spread("value", np.nan).astype(float)
     panel = Panel(
         model=model,
         cells=cells,
         tasks=tasks,
-        metrics=tuple(grid.spread("metric", "")[anchor, np.arange(len(tasks))]),
+        metrics=tuple(grid.spread("metric", "")[read_by, np.arange(len(tasks))]),
         higher=higher,
         value=value,
-        stderr=_honest_stderr(grid, value, higher),
+        stderr=honest_stderr(grid, value, higher),
         n=grid.spread("n", np.nan).astype(float),
-        gap=_gaps(grid, value, baseline),
-        remark=_remarks(cells, value.shape, baseline),
+        gap=gaps(grid, value, baseline),
+        remark=remarks(cells, value.shape, baseline),
         unextracted=grid.spread("unextracted", np.nan).astype(float),
-        levels=grid.spread("chance", np.nan).astype(float)[anchor, np.arange(len(tasks))],
+        levels=grid.spread("chance", np.nan).astype(float)[read_by, np.arange(len(tasks))],
         chance=("",) * len(tasks),
         baseline=baseline,
         documents=documents,
     )
     object.__setattr__(panel, "chance", _chance(panel, panel.levels))
     return panel
-
-
-class _Grid:
-    """Places one column of the score table at (cell, task)."""
-
-    def __init__(self, cells: pd.DataFrame, scores: pd.DataFrame, tasks: tuple[str, ...]) -> None:
-        row = {cell: i for i, cell in enumerate(cells["cell"])}
-        column = {task: j for j, task in enumerate(tasks)}
-        self.cells, self.scores, self.shape = cells, scores, (len(row), len(column))
-        self.rows = scores["cell"].map(row).to_numpy(dtype=int)
-        self.columns = scores["task"].map(column).to_numpy(dtype=int)
-        self.present = np.zeros(self.shape, dtype=bool)
-        self.present[self.rows, self.columns] = True
-
-    def spread(self, name: str, absent: object) -> NDArray[np.object_]:
-        array = np.full(self.shape, absent, dtype=object)
-        array[self.rows, self.columns] = self.scores[name].to_numpy(dtype=object)
-        return array
-
-
-def _baseline(cells: pd.DataFrame, grid: _Grid) -> int | None:
-    usable = is_dense(cells).to_numpy() & (cells["status"] == "done").to_numpy()
-    rows = np.flatnonzero(usable & grid.present.any(axis=1))
-    return int(rows[0]) if len(rows) else None
-
-
-def _anchor(grid: _Grid, baseline: int | None) -> NDArray[np.int_]:
-    """(T,) the row whose metric a task is read by: the baseline's, or the first that has it."""
-    first = np.asarray(grid.present.argmax(axis=0), dtype=np.int_)
-    if baseline is None:
-        return first
-    return np.where(grid.present[baseline], np.int_(baseline), first)
-
-
-def _honest_stderr(grid: _Grid, value: Array, higher: NDArray[np.bool_]) -> Array:
-    stderr = grid.spread("stderr", np.nan).astype(float)
-    n = grid.spread("n", np.nan).astype(float)
-    # 0 of n has a binomial standard error of 0, as if it were known for certain.
-    certain = higher & (stderr == 0) & ((value == 0) | (value == 1)) & (n > 0)
-    stderr[certain] = wilson_stderr(value[certain], n[certain])
-    return stderr
-
-
-def _gaps(grid: _Grid, value: Array, baseline: int | None) -> NDArray[np.object_]:
-    gap = np.full(grid.shape, "", dtype=object)
-
-    def mark(where: NDArray[np.bool_], why: str | NDArray[np.object_]) -> None:
-        where = np.broadcast_to(where, grid.shape) & (gap == "")
-        gap[where] = np.broadcast_to(np.asarray(why, dtype=object), grid.shape)[where]
-
-    cells = grid.cells
-    status, reason = cells["status"].to_numpy(object), cells["reason"].to_numpy(object)
-    whole = np.array([f"{s}: {r}" if r else s for s, r in zip(status, reason, strict=True)], object)
-    mark((status != "done")[:, None], whole[:, None])
-    mark(~grid.present, "not scored")
-    mark(~np.isfinite(value), "the score is not a finite number")
-    if baseline is None:
-        mark(np.array(True), NO_BASELINE)
-        return gap
-    dense = value[baseline]
-    mark(~grid.present[baseline], "the baseline has no score")
-    mark(~np.isfinite(dense), "the baseline's score is not a finite number")
-    for column, word in (("metric", "metric"), ("version", "task version")):
-        mine = grid.spread(column, "")
-        theirs = np.broadcast_to(mine[baseline], grid.shape)
-        # Only the odd ones are spelled out: a thousand cells have ten thousand scores.
-        for row, task in zip(*np.nonzero((mine != theirs) & (gap == "")), strict=True):
-            said = (mine[row, task] or "?", theirs[row, task] or "?")
-            gap[row, task] = f"{word} {said[0]} against the baseline's {said[1]}"
-    mark(dense == 0, "the baseline is 0")
-    mark(dense < 0, "the baseline is below 0")
-    return gap
-
-
-def _remarks(
-    cells: pd.DataFrame, shape: tuple[int, ...], baseline: int | None
-) -> NDArray[np.object_]:
-    remark = np.full(shape, "", dtype=object)
-    device = cells["device"].to_numpy(object)
-    if baseline is not None and device[baseline]:
-        for row in np.flatnonzero((device != device[baseline]) & (device != "")):
-            remark[row] = f"scored on {device[row]}, the baseline on {device[baseline]}"
-    return remark
 
 
 def _chance(panel: Panel, levels: Array) -> tuple[str, ...]:

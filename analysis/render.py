@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import numpy as np
 
@@ -10,12 +11,12 @@ from analysis.tables import Column, Table
 from analysis.wording import plus_minus
 
 GAP = "–"
-_LATEX = {
+_LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "±": r"$\pm$", "–": "--", "†": r"\dag{}", "°": r"$^{\circ}$", "×": r"$\times$",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-}  # fmt: skip
+})  # fmt: skip
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
 
 Row = dict[str, object]
@@ -66,6 +67,12 @@ def _trimmed(value: float, digits: int) -> str:
     return shown.rstrip("0").rstrip(".") if "." in shown else shown
 
 
+@lru_cache(maxsize=64)
+def printed(table: Table) -> tuple[tuple[str, ...], ...]:
+    """All cells as they are read, row by row; the page, Markdown and LaTeX print the same."""
+    return tuple(tuple(text(c, row) for c in table.columns) for row in records(table))
+
+
 def to_csv(table: Table) -> str:
     """All data of the rows at full precision, for other programs."""
     return table.rows.to_csv(index=False, lineterminator="\n")
@@ -75,7 +82,7 @@ def to_markdown(table: Table) -> str:
     """A pipe table with its caption and notes."""
     head = [_markdown(column.title) for column in table.columns]
     align = ["---" if column.form == "text" else "---:" for column in table.columns]
-    lines = [[_markdown(text(c, row)) for c in table.columns] for row in records(table)]
+    lines = [[_markdown(cell) for cell in row] for row in printed(table)]
     body = [f"| {' | '.join(line)} |" for line in (head, align, *lines)]
     notes = [f"\n{_markdown(note)}" for note in table.notes]
     return "\n".join([f"**{_markdown(table.caption)}**\n", *body, *notes, ""])
@@ -85,7 +92,7 @@ def to_latex(table: Table) -> str:
     r"""A table float in the style of booktabs; needs \usepackage{booktabs} and nothing else."""
     form = "".join("l" if column.form == "text" else "r" for column in table.columns)
     head = " & ".join(latex(column.title) for column in table.columns)
-    body = [" & ".join(latex(text(c, row)) for c in table.columns) for row in records(table)]
+    body = [" & ".join(map(latex, row)) for row in printed(table)]
     notes = [rf"\par\footnotesize {latex(note)}" for note in table.notes]
     lines = [
         r"\begin{table}", r"\centering", rf"\caption{{{latex(table.caption)}}}",
@@ -99,7 +106,7 @@ def to_latex(table: Table) -> str:
 
 def latex(plain: str) -> str:
     """Plain text with everything that LaTeX would read as a command made harmless."""
-    return "".join(_LATEX.get(character, character) for character in plain.replace("\n", " "))
+    return plain.replace("\n", " ").translate(_LATEX)
 
 
 def _markdown(plain: str) -> str:

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from analysis import render
+from analysis.aligned import NO_BASELINE
 from analysis.answers import answers_table, heat_maps
 from analysis.choosing import choice_table
 from analysis.compare import Definition, Verdict, srcr_verdicts, verdicts
@@ -24,9 +25,10 @@ from analysis.curve_figures import curve_figures
 from analysis.drawing import Figure
 from analysis.figures import all_figures
 from analysis.fronts import front_figures
+from analysis.html_table import body
 from analysis.measured_curves import perplexity_table, tolerance_table
 from analysis.next_steps import next_table
-from analysis.panel import NO_BASELINE, Panel, panels
+from analysis.panel import Panel, panels
 from analysis.per_task import per_task_table
 from analysis.rates import size_tables
 from analysis.results import Results
@@ -41,7 +43,8 @@ PAGE = "report.html"
 MOST_EVIDENCE = 6
 DEFINITIONS: tuple[Definition, Definition] = ("sr2", "sr1")
 MOST_SCORE_ROWS = 300
-DETAILS = ("scores", "tolerances", "transitions", "per_task", "answers", "next")
+DETAILS = ("scores", "sizes_sr2", "tolerances", "transitions", "per_task", "answers", "next",
+           "methods_sr1", "methods_sr2")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,7 @@ class ModelFindings:
 def write_report(
     results: Results, out: Path, *, title: str, provenance: Mapping[str, object]
 ) -> dict[str, Path]:
-    """Write the page, the tables (CSV, Markdown, LaTeX), the figures (SVG, PDF, PNG) and the data.
+    """Write the page, the tables (CSV, Markdown, LaTeX), the figures (SVG, PDF) and the data.
 
     Each file is replaced in one step and the page comes last, so a reader never meets half
     a file. Files of an earlier report that this one does not have are removed; nothing else
@@ -109,7 +112,7 @@ def _significance(groups: Sequence[Panel]) -> list[Table]:
 
 
 def contents(tables: Sequence[Table], figures: Sequence[Figure]) -> dict[str, bytes]:
-    """The files of tables (CSV, Markdown, LaTeX) and figures (SVG, PDF, PNG) by their name."""
+    """The files of tables (CSV, Markdown, LaTeX) and figures (SVG, PDF) by their name."""
     files: dict[str, bytes] = {}
     for table in tables:
         files[f"tables/{table.name}.csv"] = render.to_csv(table).encode()
@@ -118,7 +121,6 @@ def contents(tables: Sequence[Table], figures: Sequence[Figure]) -> dict[str, by
     for figure in figures:
         files[f"figures/{figure.name}.svg"] = figure.svg
         files[f"figures/{figure.name}.pdf"] = figure.pdf
-        files[f"figures/{figure.name}.png"] = figure.png
     return files
 
 
@@ -144,7 +146,7 @@ def html(
         models=[panel.model for panel in groups],
         findings=[_findings(panel) for panel in groups],
         tables=[
-            (table, render.records(table) if _fits(table) else [])
+            (table, body(table, by_model=len(groups) > 1) if _fits(table) else "")
             for table in tables
             if len(table.rows)
         ],
@@ -157,7 +159,6 @@ def html(
             for panel in groups
         },
         provenance=flat(provenance),
-        shown=render.text,
     )
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from analysis import families, laborde, other_papers, render
+from analysis import families, laborde, other_papers
 from analysis.audit import audit_table
 from analysis.beside import beside_table, versions
 from analysis.compare import Definition
 from analysis.drawing import Figure
 from analysis.families import Family, contest_table, family_figures
 from analysis.fronts import front_figures
+from analysis.html_table import body
 from analysis.laborde_claims import claims_table
 from analysis.laborde_figures import NUMBERS, Side, figure
 from analysis.panel import Panel, panels
@@ -210,10 +211,9 @@ def _page(made: Sequence[Item], title: str, provenance: Mapping[str, object]) ->
     return environment.get_template("reproduction.html.j2").render(
         title=title,
         items=[
-            (item.name, [(table, render.records(table)) for table in item.tables],
+            (item.name, [(table, body(table)) for table in item.tables],
              [(one, inline(one, drawn.index(one))) for one in item.figures])
             for item in made
         ],
         provenance=flat(provenance),
-        shown=render.text,
     )  # fmt: skip

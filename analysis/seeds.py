@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -89,8 +90,9 @@ def methods(panel: Panel, rows: Sequence[int]) -> list[Method]:
     """The methods among some rows of a panel, in the order of their first cell."""
     found: dict[tuple[object, ...], dict[float, int]] = {}
     seeds = panel.cells["calibration_seed"].to_numpy(dtype=float)
+    columns = [panel.cells[name].to_numpy(dtype=object) for name in _METHOD]
     for row in rows:
-        key = tuple(panel.cells[name].iat[row] for name in _METHOD)
+        key = tuple(column[row] for column in columns)
         found.setdefault(key, {})[float(seeds[row])] = row
     return [Method(label=str(key[-1]), rows=cells) for key, cells in found.items()]
 
@@ -129,6 +131,7 @@ def _shared(panel: Panel, rows: Sequence[int], over: Array) -> float:
     return float(np.trace(over) / k)
 
 
+@lru_cache(maxsize=8)  # the verdicts and the table ask; a panel never changes
 def contrasts(panel: Panel, by: Definition = "sr2") -> dict[Fraction, list[Contrast]]:
     """Per TCr every pair of methods with three seeds in common, Holm-corrected per TCr."""
     found: dict[Fraction, list[Contrast]] = {}

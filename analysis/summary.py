@@ -6,6 +6,7 @@ Two plain tables at full precision; rounding is left to whoever prints them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -73,6 +74,7 @@ def summarise(panels: Sequence[Panel]) -> pd.DataFrame:
     )  # fmt: skip
 
 
+@lru_cache(maxsize=8)  # tables and figures all ask; a panel never changes
 def _summary(panel: Panel) -> pd.DataFrame:
     cells = panel.cells
     exact = [tcr(p, q) for p, q in zip(cells["sparsity"], cells["bits"], strict=True)]

@@ -9,6 +9,7 @@ parameter of the fit and has an interval of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -63,9 +64,12 @@ def retained(
     s: ArrayLike, point: ArrayLike, steepness: ArrayLike, *, floor: float = 0.0, kept: float = KEPT
 ) -> Array:
     """R(s) = c + (1 - c) ((q - c) / (1 - c))^((s / s_q)^k): 1 at 0, q at s_q, never below c."""
-    base = (kept - floor) / (1 - floor)
+    base = np.log((kept - floor) / (1 - floor))
     at = np.asarray(s, dtype=float) / np.asarray(point, dtype=float)
-    return np.asarray(floor + (1 - floor) * base ** (at ** np.asarray(steepness, dtype=float)))
+    # Exponentials of logarithms: powers take several times as long, and there are millions.
+    with np.errstate(divide="ignore", over="ignore", under="ignore"):
+        reached = np.exp(np.asarray(steepness, dtype=float) * np.log(at))
+        return np.asarray(floor + (1 - floor) * np.exp(base * reached))
 
 
 def fit(
@@ -99,7 +103,7 @@ def fit(
     grid = np.geomspace(x.min() / 3, x.max() * 1.5, _GRID)
     point, steepness, least = _best(grid, x, y, weight, floor, kept)
     free = len(x) - 2
-    limit = least * (1 + stats.f.ppf(LEVEL, 1, free) / free)
+    limit = least * (1 + _f(1, free) / free)
     fine = _around(grid, point)
     errors = _lowest(_profile(fine, x, y, weight, floor, kept, _near(steepness)))
     inside = np.flatnonzero(errors <= limit)
@@ -137,12 +141,17 @@ def band(
     grid = _around(grid, one.point)
     rss = _profile(grid, x, y, weight, one.floor, one.kept, steeps)
     free = one.n - 2
-    allowed = np.argwhere(rss <= one.rss * (1 + 2 * stats.f.ppf(LEVEL, 2, free) / free))
+    allowed = np.argwhere(rss <= one.rss * (1 + 2 * _f(2, free) / free))
     pairs = [(one.point, one.steepness), *((grid[i], steeps[k]) for i, k in allowed)]
-    with np.errstate(over="ignore", under="ignore"):
-        curves = np.array([retained(at, point, steep, floor=one.floor, kept=one.kept)
-                           for point, steep in pairs])  # fmt: skip
+    points, steepnesses = (np.array(each)[:, None] for each in zip(*pairs, strict=True))
+    curves = retained(np.asarray(at)[None, :], points, steepnesses, floor=one.floor, kept=one.kept)
     return curves.min(axis=0), curves.max(axis=0)
+
+
+@lru_cache(maxsize=256)
+def _f(first: int, second: int) -> float:
+    """Quantile of F at `LEVEL`."""
+    return float(stats.f.ppf(LEVEL, first, second))
 
 
 def _points(s: ArrayLike, value: ArrayLike, stderr: ArrayLike | None) -> tuple[Array, Array, Array]:
@@ -164,8 +173,7 @@ def _profile(
     steep: Array = _STEEP,
 ) -> Array:
     """(points, steepnesses) squared errors on a grid of both."""
-    with np.errstate(over="ignore", under="ignore"):
-        curves = retained(s, grid[:, None, None], steep[:, None], floor=floor, kept=kept)
+    curves = retained(s, grid[:, None, None], steep[:, None], floor=floor, kept=kept)
     return np.asarray((weight**2 * (y - curves) ** 2).sum(axis=-1))
 
 

@@ -62,7 +62,7 @@ def test_all_files_are_there(written) -> None:
     for table in ("cells", "scores", "tcr", "equal_tcr_sr1", "equal_tcr_sr2"):
         assert {f"tables/{table}.{kind}" for kind in ("csv", "md", "tex")} <= set(written)
     for figure in ("retention_over_tcr_sr2", "retention_per_cell", "srcr_single", "srcr_joint"):
-        for kind in ("svg", "png"):
+        for kind in ("svg", "pdf"):
             assert written[f"figures/{figure}_LLaMA-3.1-8B.{kind}"].stat().st_size > 2000
     assert json.loads(written["report.json"].read_text())["files"] == sorted(written)
     assert not list(written["report.html"].parent.rglob("*.tmp"))

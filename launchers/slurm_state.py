@@ -148,7 +148,7 @@ def _kinds(store: Store) -> list[str]:
         names = os.listdir(store.root)
     except FileNotFoundError:
         names = []
-    return sorted({*names, *KINDS} - {"tmp", "scratch"})
+    return sorted({*names, *KINDS} - {"tmp", "scratch", "kin"})
 
 
 def _failure(store: Store, key: str) -> str:

@@ -141,7 +141,9 @@ class TasksConfig:
 
     names: list[str] = key(list, "lm-eval tasks or groups, or the project's own")
     path: str | None = key(None, "folder with lm-eval task files; isorate:// means shipped")
-    backend: str = key("hf", "which of lm-eval's backends scores; valid: hf")
+    backend: str = key(
+        "hf", "which of lm-eval's backends scores: hf, or vllm for generated answers on GPUs"
+    )
     dtype: str = key("bfloat16", "float32, bfloat16 or float16: in which the model is scored")
     batch_size: int = key(16, "pinned, since it shifts scores slightly")
     limit: int | None = key(None, "score only the first n documents of the seeded order")
@@ -149,7 +151,20 @@ class TasksConfig:
     apply_chat_template: bool = key(False, "wrap prompts in the model's chat template")
     max_gen_toks: int | None = key(None, "overrides the task's own limit of generated tokens")
     order_seed: int = key(1234, "the order of documents, the same for every cell")
-    block: int = key(64, "documents per resumable block")
+    block: int = key(64, "documents per block; batches are formed within a block")
+    parts: int = key(
+        1, "jobs that share the documents of a task, block by block; the scores are the same"
+    )
+    shared_context: bool = key(
+        True, "compute the context that the choices of a question share once; false: lm-eval's way"
+    )
+    add_bos_token: bool | None = key(None, "whether prompts begin with it; null: as the tokenizer")
+    keep_text: bool = key(True, "keep generated answers with the scores of their documents")
+    stop_collapsed: bool = key(
+        False, "ask a model no further whose first block shows that it is none any more"
+    )
+    max_model_len: int = key(4096, "vllm: tokens of prompt and answer together")
+    gpu_memory_utilization: float = key(0.9, "vllm: share of the GPU's memory that it takes")
 
 
 @dataclass

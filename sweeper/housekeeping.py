@@ -70,7 +70,7 @@ def leftovers(root: Path, older_than_s: float, *, damaged: bool) -> list[Path]:
         return []
     now = files.clock(root / "tmp")
     found = [p for p in entries(root / "tmp") if owner.is_dead(p, older_than_s, now)]
-    kinds = [p for p in entries(root) if p.name not in ("tmp", "scratch")]
+    kinds = [p for p in entries(root) if p.name not in ("tmp", "scratch", "kin")]
     done = {p.name for kind in kinds for p in entries(kind) if "." not in p.name}
     found += [
         p for p in entries(root / "scratch") if p.name in done or owner.age_s(p, now) > older_than_s

@@ -36,6 +36,7 @@ class Stage:
         label: for people; not part of the identity.
         work: how much there is to do, in parameters times tokens; for estimates only.
         bulk_bytes: about how large its checkpoint will be; for estimates only.
+        family: hash of what it means but for its share of the documents; "" if it has none.
     """
 
     kind: str
@@ -46,6 +47,7 @@ class Stage:
     label: str
     work: float
     bulk_bytes: float = 0.0
+    family: str = ""
 
     @cached_property
     def key(self) -> str:
@@ -68,6 +70,7 @@ class Stage:
             "label": self.label,
             "work": self.work,
             "bulk_bytes": self.bulk_bytes,
+            **({"family": self.family} if self.family else {}),
         }
 
 

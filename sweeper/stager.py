@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from sweeper import inputs, methods, tasks
+from sweeper import evaluations, inputs, methods, tasks
 from sweeper.cells import Cell, Frozen, Pruning, Quantization
 from sweeper.errors import BadInput
 from sweeper.identity import cache_directory, library, located
@@ -249,56 +249,32 @@ class Stager:
             mask=quant.mask if quant else "none",
         )
 
-    def _leaves(self, section: Frozen) -> list[tasks.LeafTask]:
-        _check_tasks(section)
-        folder = self._once(self._folder, section)
-        return tasks.resolve(section["names"], folder, cache_dir=cache_directory())
-
-    def _folder(self, section: Frozen) -> Path | None:
-        return located(section["path"], "tasks.path") if section["path"] else None
-
     def _evaluations(
         self, model: Frozen, section: Frozen, parent: Stage | None, label: str
     ) -> dict[str, Stage]:
         read = self._reads(model, parent)
-        parameters = self._once(self._model, model).shapes.parameters
         folder = self._once(self._folder, section)
-        where = {"tasks": str(folder)} if folder else {}
+        reads = evaluations.Reads(
+            parents=read["parents"],
+            sources=read["sources"] | ({"tasks": str(folder)} if folder else {}),
+            parameters=float(self._once(self._model, model).shapes.parameters),
+            label=label,
+        )
+        asked = self._once(self._asked, section, None if read["parents"] else model)
         return {
-            leaf.name: self._stage(
-                kind="evaluate",
-                params=params,
-                parents=read["parents"],
-                library=library(("lm-eval", "transformers")),
-                sources=read["sources"] | where,
-                label=label,
-                work=float(parameters) * (leaf.documents or 1000),
-            )
-            for leaf, params in self._once(
-                self._scored, section, None if read["parents"] else model
-            )
+            each.leaf.name: evaluations.stage(each, reads, add=self._stage) for each in asked
         }
 
-    def _scored(self, section: Frozen, model: Frozen | None) -> list[tuple[tasks.LeafTask, Params]]:
-        """The leaf tasks, each with what its evaluation means; the same for all checkpoints."""
-        names = (
-            *("backend", "dtype", "batch_size", "limit", "num_fewshot", "apply_chat_template"),
-            *("max_gen_toks", "order_seed", "block"),
-        )
-        how = {name: section[name] for name in names}
+    def _asked(self, section: Frozen, model: Frozen | None) -> list[evaluations.Asked]:
+        """What the evaluation of each leaf task means; the same for all checkpoints."""
+        evaluations.check(section)
+        folder = self._once(self._folder, section)
+        leaves = tasks.resolve(section["names"], folder, cache_dir=cache_directory())
         meaning = self._once(self._model, model).meaning if model else {}
-        return [
-            (leaf, Params(**how, task=leaf.name, task_sha256=leaf.sha256, model=meaning))
-            for leaf in self._once(self._leaves, section)
-        ]
+        return [evaluations.asked(leaf, section, meaning) for leaf in leaves]
 
-
-def _check_tasks(section: Frozen) -> None:
-    inputs.check_choice("tasks.backend", section["backend"], ("hf",))
-    inputs.check_choice("tasks.dtype", section["dtype"], inputs.DTYPES)
-    for name in ("batch_size", "limit", "block", "max_gen_toks"):
-        if section[name] is not None and section[name] < 1:
-            raise BadInput(f"tasks.{name}", section[name], "at least 1 is needed.")
+    def _folder(self, section: Frozen) -> Path | None:
+        return located(section["path"], "tasks.path") if section["path"] else None
 
 
 def _thawed(options: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,6 +5,7 @@
     <home>/store/<kind>/<key>.damaged.<n>/  an output that had changed, moved aside
     <home>/store/tmp/<key>.<host>.<pid>.<random>/   one attempt at work
     <home>/store/scratch/<key>/             what a killed attempt leaves to its successor
+    <home>/store/kin/<family>/<key>         empty: this stage did the same work on other documents
 
 An attempt works in ``tmp`` and becomes visible by one rename. If two attempts of a
 stage overlap, the first to rename wins and the other is discarded.
@@ -57,6 +58,21 @@ class Store(Outputs):
         path.mkdir(parents=True, exist_ok=True)
         return path
 
+    def kin(self, spec: Spec) -> list[Path]:
+        """Sound outputs of the other stages of its family, in the order of their keys.
+
+        A stage says its family itself (``spec["family"]``): the hash of what it means but
+        for the share of the documents. Names that lead nowhere are passed over.
+        """
+        if not spec.get("family"):
+            return []
+        names = [path.name for path in housekeeping.entries(self._family(spec))]
+        others: list[Spec] = [{**spec, "key": name} for name in names if name != spec["key"]]
+        return [self.path(other) for other in others if self.present(other, full=True)]
+
+    def _family(self, spec: Spec) -> Path:
+        return self.root / "kin" / str(spec["family"])
+
     def commit(self, attempt: Attempt, result: Any, facts: Mapping[str, Any]) -> bool:
         """Make an attempt's output the stage's output.
 
@@ -79,6 +95,9 @@ class Store(Outputs):
             self.look_again(spec)
             taken = self._restore(attempt, written)
         self._verified[target] = signature(target)
+        if spec.get("family"):
+            self._family(spec).mkdir(parents=True, exist_ok=True)
+            (self._family(spec) / str(spec["key"])).touch()
         files.remove(self.root / "scratch" / spec["key"])
         return taken
 

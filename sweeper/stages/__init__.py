@@ -10,7 +10,7 @@ be dropped once nobody needs it; a file directly in ``job.out`` is a record and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,8 @@ class Job:
         out: an empty directory of this attempt, on the store's file system.
         scratch: a directory that outlives a killed attempt of this very stage (for
             resuming inside a stage); removed after the commit.
+        kin: outputs of committed stages of the same family: the same work on other documents,
+            which need not be done again.
         device: "cpu" or "cuda".
         progress: call with a fraction in [0, 1] and a short note ("layer 3/30").
     """
@@ -43,6 +45,7 @@ class Job:
     scratch: Path
     inputs: Mapping[str, Path] = field(default_factory=dict)
     sources: Mapping[str, Path] = field(default_factory=dict)
+    kin: Sequence[Path] = ()
     device: str = "cpu"
     progress: Callable[..., None] = _silent
 

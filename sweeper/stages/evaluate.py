@@ -1,98 +1,194 @@
-"""Scores one checkpoint on one lm-eval task."""
+"""Scores one checkpoint on one lm-eval task, or answers one part of its documents."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import logging
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
-import torch
-
-from sweeper.errors import StageFailure, one_of
+from sweeper import files
 from sweeper.stages import Job
+from sweeper.stages import lm_eval_backends as backends
 from sweeper.stages import lm_eval_model as models
+from sweeper.stages import lm_eval_records as records
 from sweeper.stages import lm_eval_run as runs
 from sweeper.stages import lm_eval_scores as scoring
+from sweeper.stages import lm_eval_task as tasks
+from sweeper.stages.lm_eval_records import Record
 
-BACKENDS = ("hf",)
 PACKAGES = ("lm_eval", "transformers", "torch", "datasets", "compressed-tensors")
+_KEPT = ("device", "checkpoint_sha256", "versions")  # what adopted answers must agree in
+log = logging.getLogger(__name__)
 
 
 def run(job: Job) -> dict[str, Any]:
     """Works the task off in blocks and returns its scores.
 
+    Documents that another evaluation of the same family has answered (the same checkpoint
+    and task in the same way, under a smaller limit or as a part) are taken over, not asked
+    again. A part, ``params["part"] = [i, k]``, answers every k-th block from the i-th on; it
+    has no scores of its own, the whole makes them once, from all records.
+
     Writes ``documents.parquet``: one row per document with its place in the seeded order
-    (``position``, ``block``), hashes of document, prompt and target, ``prediction``,
-    ``tokens`` and a column per metric (a perplexity has two: ``<metric>.sum``, the
-    log-likelihood in nats, and ``<metric>.weight``, the words or bytes).
+    (``position``, ``block``), hashes of document, prompt and target, ``prediction``, whether
+    it was ``extracted``, ``text``, ``likelihoods`` (nats, per request), how it is ``broken``,
+    ``tokens``, ``seconds`` and a column per metric (a perplexity has two: ``<metric>.sum``,
+    the log-likelihood in nats, and ``<metric>.weight``, the words or bytes).
 
     Raises:
         StageFailure: the task does not exist or cannot be run on this backend.
     """
-    params = job.params
-    if params["backend"] not in BACKENDS:
-        raise StageFailure(f"tasks.backend={params['backend']}: {one_of(BACKENDS)}")
-    if job.device == "cpu":
-        torch.set_num_threads(1)  # the number of threads changes the last digits
-    checkpoint = job.checkpoint("model")
-    task = runs.load_task(params["task"], job.sources.get("tasks"), checkpoint)
-    runs.configure(task, params)
-    model, tokenizer = models.load(checkpoint, dtype=params["dtype"], device=job.device)
-    lm = models.CountingLM(model, tokenizer, batch_size=params["batch_size"])
-    requests = runs.build_requests(task, lm, chat=params["apply_chat_template"])
-    blocks = runs.run_blocks(
-        lm,
-        requests,
-        runs.document_order(len(requests), params["order_seed"], params["limit"]),
-        size=params["block"],
-        identity=f"{models.fingerprint(checkpoint)}/{job.device}",
-        scratch=job.scratch,
-        progress=job.progress,
-    )
-    scores = scoring.score(task, requests, blocks)
-    table = pyarrow.Table.from_pylist(scores.rows)
-    pyarrow.parquet.write_table(table, job.out / "documents.parquet")
-    reason = scoring.collapse(task, scores, blocks, model.config.vocab_size)
-    documents = [row["doc_id"] for row in scores.rows]
-    return {
-        **_scores(task, scores, scoring.chance(task, requests, documents)),
-        **_speed(blocks),
-        "collapsed": reason is not None,
-        "collapsed_reason": reason,
-        "device": job.device,
-        "dtype": params["dtype"],
-        "softmax_dtype": models.SOFTMAX_DTYPE,
-        "backend": params["backend"],
-        "batch_size": params["batch_size"],
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-    }
+    return _Evaluation(job).result()
 
 
-def _scores(task: Any, scores: scoring.Scores, chance: float | None) -> dict[str, Any]:
-    """What was scored, and how."""
-    metrics = scoring.summarize(task, scores)
-    return {
-        "task": task.config.task,
-        "version": task.VERSION,
-        "task_hash": scores.task_hash,
-        "num_fewshot": task.get_config("num_fewshot"),
-        "primary": scoring.primary(task, list(metrics)),
-        "metrics": metrics,
-        "chance": chance,
-        "n_docs": len(scores.rows),
-        "unextracted": scores.unextracted,
-    }
+class _Evaluation:
+    """One attempt; the model is loaded only if there is something to ask."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, self.params = job, dict(job.params)
+        self.checkpoint = job.checkpoint("model")
+        chat = None
+        if self.params["apply_chat_template"]:
+            chat = tasks.Chat(
+                apply=self.lm.apply_chat_template,
+                tokenizer_name=self.lm.tokenizer_name,
+                tokenizer_sha256=self.lm.tokenizer_sha256,
+            )
+        source = job.sources.get("tasks")
+        self.prepared = tasks.prepare(self.params, source, self.checkpoint, chat)
+
+    @cached_property
+    def lm(self) -> Any:
+        return backends.load(self.checkpoint, self.job.device, self.params)
+
+    @cached_property
+    def setting(self) -> dict[str, Any]:
+        """What every answer of this attempt was made with."""
+        names = (*PACKAGES, *backends.packages(self.params["backend"]))
+        return {
+            "device": self.job.device,
+            "checkpoint_sha256": models.checkpoint_sha256(self.checkpoint),
+            "versions": {name: importlib.metadata.version(name) for name in names},
+        }
+
+    def result(self) -> dict[str, Any]:
+        known, stopped = self._adopted()
+        fresh = [] if stopped else self._asked({record["doc_id"] for record in known})
+        found = sorted([*known, *fresh], key=lambda record: record["doc_id"])
+        records.save(found, self.job.out)
+        reason = self._collapse(found)
+        wanted = sum(map(len, self._blocks(frozenset()).values()))
+        return {
+            **self._scores(found),
+            **_speed(found),
+            **self.setting,
+            "n_docs": len(found),
+            "adopted": len(known),
+            "collapsed": reason is not None,
+            "collapsed_reason": reason,
+            "stopped": len(found) < wanted,
+            "documents_wanted": wanted,
+            "softmax_dtype": models.SOFTMAX_DTYPE,
+            **{name: self.params[name] for name in ("dtype", "backend", "batch_size")},
+            "shared_context": self.lm.shared if fresh else self.params["shared_context"],
+        }
+
+    def _blocks(self, without: frozenset[int] | set[int]) -> dict[int, list[int]]:
+        """Block number -> the documents of this stage's share that are not known yet."""
+        order = self.prepared.order[: self.params["limit"]]
+        first, step = self.params["part"] or (0, 1)
+        size = self.params["block"]
+        starts = range(first * size, len(order), step * size)
+        blocks = {
+            start // size: [d for d in order[start : start + size] if d not in without]
+            for start in starts
+        }
+        return {number: documents for number, documents in blocks.items() if documents}
+
+    def _adopted(self) -> tuple[list[Record], bool]:
+        """Records of this share that the family has, and whether it gave the model up."""
+        wanted = {d for documents in self._blocks(frozenset()).values() for d in documents}
+        found: dict[int, Record] = {}
+        stopped = False
+        for directory in self.job.kin:
+            theirs = files.read_json(directory / "result.json")
+            if any(theirs[name] != self.setting[name] for name in _KEPT):
+                continue
+            stopped = stopped or (theirs["stopped"] and self.params["stop_collapsed"])
+            for record in records.load(directory):
+                if record["doc_id"] in wanted and self._same(record):
+                    found.setdefault(record["doc_id"], record)
+        return list(found.values()), stopped
+
+    def _same(self, record: Record) -> bool:
+        """Whether a record is of the very document and prompt that would be asked here."""
+        own = records.identity(self.prepared.task, self.prepared.requests, record["doc_id"])
+        return all(record[name] == value for name, value in own.items())
+
+    def _asked(self, known: set[int]) -> list[Record]:
+        blocks = self._blocks(known)
+        if not blocks:
+            return []
+        checked = False
+
+        def enough(found: dict[int, runs.Answered]) -> bool:
+            """Whether the first documents show that nothing is to be expected of the model."""
+            nonlocal checked
+            if checked or not self.params["stop_collapsed"]:
+                return False
+            checked = len(found) >= scoring.FEWEST_TO_JUDGE
+            return checked and self._collapse(self._written(found)) is not None
+
+        answered = runs.ask(
+            self.lm,
+            self.prepared,
+            blocks,
+            identity=repr(sorted(self.setting.items())),
+            scratch=self.job.scratch,
+            progress=self.job.progress,
+            enough=enough,
+        )
+        return self._written(answered)
+
+    def _written(self, answered: dict[int, runs.Answered]) -> list[Record]:
+        return records.written(self.prepared, answered, keep_text=self.params["keep_text"])
+
+    def _collapse(self, found: Sequence[Record]) -> str | None:
+        kind = self.prepared.task.OUTPUT_TYPE
+        return scoring.collapse(found, kind, models.vocabulary(self.checkpoint))
+
+    def _scores(self, found: Sequence[Record]) -> dict[str, Any]:
+        """What was scored, and how; a part scores nothing."""
+        task = self.prepared.task
+        named = {
+            "task": task.config.task,
+            "version": task.VERSION,
+            "num_fewshot": task.get_config("num_fewshot"),
+        }
+        if self.params["part"] is not None:
+            return named
+        metrics = scoring.summarize(task, found)
+        documents = [record["doc_id"] for record in found]
+        return {
+            **named,
+            "task_hash": scoring.task_hash(found, task),
+            "primary": scoring.primary(task, list(metrics)),
+            "metrics": metrics,
+            "chance": scoring.chance(task, self.prepared.requests, documents),
+            "unextracted": scoring.unextracted(found),
+        }
 
 
-def _speed(blocks: list[runs.Block]) -> dict[str, Any]:
-    """Throughput over all blocks, those of earlier attempts included."""
-    seconds = sum(block.seconds for block in blocks)
-    tokens = sum(sum(block.tokens) for block in blocks)
-    documents = sum(len(block.documents) for block in blocks)
+def _speed(found: Sequence[Record]) -> dict[str, Any]:
+    """Throughput over all documents, those that earlier attempts answered included."""
+    seconds = sum(record["seconds"] for record in found)
+    tokens = sum(record["tokens"] for record in found)
     return {
         "seconds": seconds,
         "tokens": tokens,
-        "tokens_per_s": tokens / seconds,
-        "documents_per_s": documents / seconds,
+        "tokens_per_s": tokens / seconds if seconds else None,
+        "documents_per_s": len(found) / seconds if seconds else None,
     }

@@ -1,212 +1,222 @@
-"""Asks a model every request of a task, block by block, so that a killed run loses one block.
+"""Asks a model the requests of documents: fixed blocks of documents, in each fixed batches.
 
-The documents of a task are worked off in one seeded order that is the same for every
-model, so the first n of it are the same paired sample everywhere. All prompts are
-built first and in the order of the data set, as lm-eval does it: few-shot examples are
-drawn from one stream of random numbers, and would differ if they were drawn per block.
+Batches are formed within a block and in one way only, so whatever is asked again after a
+kill, in another job or under a larger limit is asked in the same company. Each answered
+batch is written down at once.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy
 import torch
 from lm_eval.api.instance import Instance
-from lm_eval.api.task import Task
-from lm_eval.tasks import TaskManager
 
-from sweeper import task_index
-from sweeper.errors import StageFailure
-from sweeper.stages.lm_eval_model import CountingLM
+from sweeper.stages.journal import Journal
+from sweeper.stages.lm_eval_task import SEED, Prepared
+from sweeper.stages.pace import Pace
+from sweeper.stages.shared_context import Row
 
-SEED = 1234  # lm-eval's own default, for few-shot examples and sampling
-Requests = dict[int, list[Instance]]  # document id -> its requests
+
+class LM(Protocol):
+    """What is asked of a backend; lm-eval's own model classes have the rest."""
+
+    shared: bool
+    tokenizer_sha256: str
+    request_tokens: list[int]
+
+    @property
+    def requests_at_once(self) -> int:
+        """Generations per call."""
+        ...
+
+    @property
+    def windows_at_once(self) -> int:
+        """Running texts per call."""
+        ...
+
+    @property
+    def batch_size(self) -> Any:
+        """Rows per call."""
+        ...
+
+    def encode(self, instances: Sequence[Any]) -> list[Any]:
+        """(context, continuation) tokens of log-likelihood requests."""
+        ...
+
+    def likelihoods(self, rows: Sequence[Row]) -> list[list[Any]]:
+        """Per row, per continuation, (log-likelihood, whether it is greedy)."""
+        ...
+
+    def tok_encode(self, string: str) -> list[int]:
+        """Tokens of a text."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
-class Block:
-    """The answers to a block of documents, as they are kept on disk.
+class Answered:
+    """What a model answered to one document.
 
     Attributes:
-        identity: what the answers depend on beside the stage itself.
-        responses: per document, per request, per repeat: what the model answered.
-        tokens: per document, the tokens of its requests and generated answers.
-        seconds: wall clock the model took.
+        block: the block that it was asked in.
+        responses: per request, per repeat.
+        tokens: read and written.
+        seconds: its share of the time that the model took for its batch.
     """
 
-    identity: str
-    documents: list[int]
-    responses: list[list[list[Any]]]
-    tokens: list[int]
+    block: int
+    responses: list[list[Any]]
+    tokens: int
     seconds: float
 
 
-def load_task(name: str, directory: Path | None, checkpoint: Path) -> Task:
-    """The task called ``name``, from ``directory`` or else lm-eval's own, without its slow index.
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Requests that go to the model in one call.
 
-    Raises:
-        StageFailure: there is no such task, or it needs what this stage cannot do.
+    Attributes:
+        asked: (document, number of its request) in the order of the rows' continuations.
+        rows: what is computed, for log-likelihoods; empty where lm-eval takes the requests.
     """
-    where = [str(directory)] if directory else []
-    metadata: dict[str, Any] = {"pretrained": str(checkpoint)}  # as lm-eval's command line
-    manager = TaskManager(include_defaults=False, include_path=where, metadata=metadata)
-    known: str | Path | None = name if name in manager.task_index else task_index.path_of(name)
-    if known is None:
-        raise StageFailure(f"no lm-eval task is called {name}; check tasks.names")
-    tasks = manager.load([str(known)])["tasks"]
-    if list(tasks) != [name]:
-        raise StageFailure(f"{name} is a group of lm-eval tasks; an evaluation scores one task")
-    task: Task = tasks[name]
-    if getattr(task, "UNSAFE_CODE", False):
-        raise StageFailure(f"{name} runs code that the model wrote, which is never done here")
-    if getattr(task, "MULTIMODAL", False):
-        raise StageFailure(f"{name} needs images or sound; choose a text task")
-    return task
+
+    asked: list[tuple[int, int]]
+    rows: list[Row] = field(default_factory=list)
 
 
-def configure(task: Task, params: Mapping[str, Any]) -> None:
-    """Shots, seed and length of answers, by the same rules as lm-eval's `simple_evaluate`."""
-    shots, own = params["num_fewshot"], task.get_config("num_fewshot")
-    if shots is not None and own != 0:  # a task that says 0 means it
-        task.set_config("num_fewshot", shots)
-    elif own is None:
-        task.set_config("num_fewshot", 0)
-    task.set_fewshot_seed(SEED)
-    if params["max_gen_toks"] is not None and task.OUTPUT_TYPE == "generate_until":
-        limit = {"max_gen_toks": params["max_gen_toks"]}
-        task.set_config("generation_kwargs", limit, update=True)
-
-
-def build_requests(task: Task, lm: CountingLM, *, chat: bool) -> Requests:
-    """The requests of all documents of the task."""
-    task.build_all_requests(
-        apply_chat_template=chat,
-        fewshot_as_multiturn=True,
-        chat_template=lm.apply_chat_template if chat else None,
-        tokenizer_name=lm.tokenizer_name if chat else "",
-    )
-    requests: Requests = {}
-    for instance in task.instances:
-        requests.setdefault(instance.doc_id, []).append(instance)
-    for group in requests.values():
-        group.sort(key=lambda instance: instance.idx)
-    return requests
-
-
-def document_order(count: int, seed: int, limit: int | None) -> list[int]:
-    """The first ``limit`` of ``count`` documents, in an order that only ``seed`` decides."""
-
-    def place(document: int) -> bytes:
-        return hashlib.sha256(f"{seed}/{document}".encode()).digest()
-
-    return sorted(range(count), key=place)[:limit]
-
-
-def run_blocks(
-    lm: CountingLM,
-    requests: Requests,
-    order: Sequence[int],
+def ask(
+    lm: LM,
+    prepared: Prepared,
+    blocks: dict[int, list[int]],
     *,
-    size: int,
     identity: str,
     scratch: Path,
     progress: Callable[..., None],
-) -> list[Block]:
-    """All documents of ``order`` in blocks of ``size``; blocks found in ``scratch`` are reused."""
-    blocks = []
-    starts = range(0, len(order), size)
-    for number, start in enumerate(starts):
-        documents = list(order[start : start + size])
-        prompts = [[instance.arguments for instance in requests[d]] for d in documents]
-        asked = json.dumps([identity, documents, prompts], default=str)
-        expected = hashlib.sha256(asked.encode()).hexdigest()
-        path = scratch / f"block-{number:05d}.json"
-        block = _read(path, expected)
-        if block is None:
-            block = _ask(lm, requests, documents, expected)
-            _write(path, block)
-        blocks.append(block)
-        progress((number + 1) / len(starts), f"block {number + 1}/{len(starts)}")
-    return blocks
+    enough: Callable[[dict[int, Answered]], bool],
+) -> dict[int, Answered]:
+    """Document -> what was answered, for all documents of ``blocks`` (number -> documents).
+
+    Args:
+        lm: the model.
+        prepared: the task.
+        blocks: what to ask; ended early as soon as ``enough`` says so after a block.
+        identity: what the answers depend on beside the requests.
+        scratch: where batches are written down.
+        progress: called after every batch with a fraction and a note.
+        enough: whether to stop, given all that was answered so far.
+    """
+    found: dict[int, Answered] = {}
+    count = {d: len(prepared.requests[d]) for documents in blocks.values() for d in documents}
+    pace = Pace(documents=len(count), requests=sum(count.values()), progress=progress)
+    for number, documents in blocks.items():
+        batches = list(_batches(lm, prepared, documents))
+        prompts = [[i.arguments for i in prepared.requests[d]] for d in documents]
+        shape = [batch.asked for batch in batches]
+        asked = json.dumps([identity, documents, prompts, shape], default=str)
+        journal = Journal(
+            scratch / f"block-{number:05d}.jsonl", hashlib.sha256(asked.encode()).hexdigest()
+        )
+        replies: dict[tuple[int, int], Any] = {}
+        for at, batch in enumerate(batches):
+            known = journal.get(at)
+            fresh = known is None
+            if known is None:
+                known = _timed(lm, prepared, batch)
+                journal.add(at, known)
+            pace.answered(len(known), sum(tokens for _, tokens, _ in known), fresh=fresh)
+            replies.update(zip(batch.asked, known, strict=True))
+        for document in documents:
+            own = [replies[document, i] for i in range(count[document])]
+            found[document] = _answered(number, own)
+        if enough(found):
+            break
+    return found
 
 
-def _read(path: Path, identity: str) -> Block | None:
-    """A block that an earlier attempt finished, unless it is damaged or answers something else."""
-    try:
-        block = Block(**json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, ValueError, TypeError):  # a lost power supply can leave it empty
-        return None
-    return block if block.identity == identity else None
+def _answered(block: int, replies: Sequence[Any]) -> Answered:
+    responses, tokens, seconds = zip(*replies, strict=True)
+    return Answered(
+        block=block, responses=list(responses), tokens=sum(tokens), seconds=sum(seconds)
+    )
 
 
-def _write(path: Path, block: Block) -> None:
-    """Whole or not at all; Python's JSON keeps NaN and infinity, which the scores need."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(block)), encoding="utf-8")
-    os.replace(partial, path)
+def _batches(lm: LM, prepared: Prepared, documents: Sequence[int]) -> Iterator[Batch]:
+    """The requests of a block, longest first, as many at once as the backend takes."""
+    kind = prepared.requests[documents[0]][0].request_type
+    keys = [(d, i) for d in documents for i in range(len(prepared.requests[d]))]
+    if kind == "loglikelihood":
+        rows = sorted(_rows(lm, prepared, documents), key=lambda r: -len(r[1].tokens))
+        for some in _chunks(rows, int(lm.batch_size)):
+            yield Batch(asked=[k for keys, _ in some for k in keys], rows=[row for _, row in some])
+        return
+    at_once = lm.windows_at_once if kind == "loglikelihood_rolling" else lm.requests_at_once
+    texts = {(d, i): prepared.requests[d][i].arguments[0] for d, i in keys}
+    for some in _chunks(sorted(keys, key=lambda key: -len(texts[key])), at_once):
+        yield Batch(asked=some)
 
 
-def _ask(lm: CountingLM, requests: Requests, documents: list[int], identity: str) -> Block:
-    """Puts the requests of a block to the model."""
+def _rows(
+    lm: LM, prepared: Prepared, documents: Sequence[int]
+) -> Iterator[tuple[list[tuple[int, int]], Row]]:
+    """Requests of a document whose contexts have the same tokens become one row."""
+    for document in documents:
+        key = (lm.tokenizer_sha256, document)
+        if key not in prepared.encoded:
+            prepared.encoded[key] = lm.encode(prepared.requests[document])
+        groups: dict[Any, list[int]] = {}
+        for number, (context, _) in enumerate(prepared.encoded[key]):
+            groups.setdefault(context if lm.shared else number, []).append(number)
+        for numbers in groups.values():
+            pairs = [prepared.encoded[key][n] for n in numbers]
+            row = Row(context=pairs[0][0], continuations=tuple(rest for _, rest in pairs))
+            yield [(document, n) for n in numbers], row
+
+
+def _chunks(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
+
+
+def _timed(lm: LM, prepared: Prepared, batch: Batch) -> list[list[Any]]:
+    """Per request of the batch: responses (one per repeat), tokens, seconds."""
     began = time.perf_counter()
     random.seed(SEED)
     numpy.random.seed(SEED)
     torch.manual_seed(SEED)
-    flat = [instance for document in documents for instance in requests[document]]
-    answers = _answers(lm, flat)
-    tokens = _tokens(lm, flat, answers)
-    responses, spent, at = [], [], 0
-    for document in documents:
-        end = at + len(requests[document])
-        responses.append(answers[at:end])
-        spent.append(sum(tokens[at:end]))
-        at = end
-    return Block(
-        identity=identity,
-        documents=documents,
-        responses=responses,
-        tokens=spent,
-        seconds=time.perf_counter() - began,
-    )
+    if batch.rows:
+        flat = [answer for row in lm.likelihoods(batch.rows) for answer in row]
+        answers = [[list(answer)] for answer in flat]
+        tokens = [len(row.context) + len(c) for row in batch.rows for c in row.continuations]
+    else:
+        instances = [prepared.requests[d][i] for d, i in batch.asked]
+        answers, tokens = _answers(lm, instances)
+    share = (time.perf_counter() - began) / len(batch.asked)
+    return [[a, t, share] for a, t in zip(answers, tokens, strict=True)]
 
 
-def _answers(lm: CountingLM, instances: Sequence[Instance]) -> list[list[Any]]:
-    """Per request its responses, one for each of its repeats."""
+def _answers(lm: LM, instances: Sequence[Instance]) -> tuple[list[list[Any]], list[int]]:
+    """Per request its responses, one for each of its repeats, and tokens read and written."""
     kind = instances[0].request_type
-    repeated = [instance for instance in instances for _ in range(instance.repeats or 1)]
+    repeats = [instance.repeats or 1 for instance in instances]
+    repeated = [i for i, count in zip(instances, repeats, strict=True) for _ in range(count)]
     lm.request_tokens.clear()
     try:
-        found = list(getattr(lm, kind)(repeated, disable_tqdm=True))
+        found = iter(getattr(lm, kind)(repeated, disable_tqdm=True))
     except RuntimeError as error:
         # Sampling from NaN is the one way in which a broken model stops lm-eval.
         if kind != "generate_until" or "probability tensor contains" not in str(error):
             raise
-        found = [""] * len(repeated)
-    answers, at = [], 0
-    for instance in instances:
-        repeats = instance.repeats or 1
-        answers.append(found[at : at + repeats])
-        at += repeats
-    return answers
-
-
-def _tokens(
-    lm: CountingLM, instances: Sequence[Instance], answers: Sequence[Sequence[Any]]
-) -> list[int]:
-    """Tokens read and written per request; contexts that lm-eval shares count every time."""
-    kind = instances[0].request_type
-    if kind == "loglikelihood":
-        return list(lm.request_tokens)
-    texts = [[instance.arguments[0]] for instance in instances]
+        found = iter([""] * len(repeated))
+    answers = [[next(found) for _ in range(count)] for count in repeats]
+    tokens = [len(lm.tok_encode(instance.arguments[0])) for instance in instances]
     if kind == "generate_until":
-        texts = [[*text, *map(str, found)] for text, found in zip(texts, answers, strict=True)]
-    return [sum(len(lm.tok_encode(text)) for text in group) for group in texts]
+        written = [sum(len(lm.tok_encode(str(a))) for a in group) for group in answers]
+        tokens = [read + more for read, more in zip(tokens, written, strict=True)]
+    return answers, tokens

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,3 +73,129 @@ class Workshop:
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     return Workshop(tmp_path_factory.mktemp("workshop"))
+
+
+LOADER = """
+import json, pathlib, datasets
+def load(**_):
+    rows = json.loads((pathlib.Path(__file__).parent / "rows.json").read_text())
+    splits = {"test": rows[:23], "train": rows[23:]}
+    return {name: datasets.Dataset.from_list(part) for name, part in splits.items()}
+"""
+COMMON = """
+task: {name}
+custom_dataset: !function loader.load
+test_split: test
+doc_to_text: start
+metadata: {{version: 2.0}}
+"""
+# Few-shot examples come from lm-eval's one random stream, so they depend on the order of calls.
+TASKS = {
+    "tiny_choice": """
+output_type: multiple_choice
+doc_to_choice: choices
+doc_to_target: answer
+training_split: train
+fewshot_split: train
+num_fewshot: 2
+metric_list:
+  - {metric: acc, aggregation: mean, higher_is_better: true}
+  - {metric: acc_norm, aggregation: mean, higher_is_better: true}
+""",
+    "tiny_ending": """
+output_type: loglikelihood
+doc_to_target: end
+metric_list:
+  - {metric: perplexity, aggregation: perplexity, higher_is_better: false}
+  - {metric: acc, aggregation: mean, higher_is_better: true}
+""",
+    "tiny_text": """
+output_type: loglikelihood_rolling
+doc_to_target: text
+metric_list:
+  - {metric: word_perplexity, aggregation: weighted_perplexity, higher_is_better: false}
+  - {metric: bits_per_byte, aggregation: bits_per_byte, higher_is_better: false}
+""",
+    "tiny_answer": """
+output_type: generate_until
+doc_to_target: end
+generation_kwargs: {until: ["."], max_gen_toks: 6, do_sample: false}
+filter_list:
+  - name: strict
+    filter:
+      - {function: regex, regex_pattern: "(zzz)"}
+      - {function: take_first}
+  - name: loose
+    filter:
+      - {function: take_first}
+metric_list:
+  - {metric: exact_match, aggregation: mean, higher_is_better: true}
+""",
+}
+PARAMS: dict[str, Any] = {
+    "model": {},
+    "task": "tiny_choice",
+    "task_sha256": "",
+    "backend": "hf",
+    "dtype": "float32",
+    "batch_size": 4,
+    "limit": None,
+    "num_fewshot": None,
+    "apply_chat_template": False,
+    "order_seed": 1234,
+    "block": 5,
+    "max_gen_toks": None,
+    "part": None,
+    "shared_context": False,
+    "add_bos_token": None,
+    "keep_text": True,
+    "stop_collapsed": False,
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama, no better than chance but with likelihoods that differ."""
+    return tiny.make(tmp_path_factory.mktemp("model") / "checkpoint")
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Task files of every output type over 23 documents."""
+    folder = tmp_path_factory.mktemp("tasks")
+    rows = [
+        {
+            "start": " ".join(sentence.split()[:-1]),
+            "end": " " + sentence.split()[-1],
+            "choices": [sentence.split()[-1], tiny.NOUNS[i % 5], tiny.VERBS[i % 7]],
+            "answer": i % 3,
+            "text": " ".join(tiny.sentences(2 + i % 5, seed=i)),
+        }
+        for i, sentence in enumerate(tiny.sentences(31, seed=5))
+    ]
+    (folder / "rows.json").write_text(json.dumps(rows))
+    (folder / "loader.py").write_text(LOADER)
+    for name, body in TASKS.items():
+        (folder / f"{name}.yaml").write_text(COMMON.format(name=name) + body)
+    return folder
+
+
+@pytest.fixture
+def make_job(checkpoint: Path, tasks: Path, tmp_path: Path) -> Callable[..., Job]:
+    """A job in fresh directories; keyword arguments are parameters."""
+
+    def build(model: Path = checkpoint, *, progress: Any = None, **params: Any) -> Job:
+        out = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
+        out.mkdir()
+        scratch = tmp_path / "scratch"
+        scratch.mkdir(exist_ok=True)
+        more = {"progress": progress} if progress else {}
+        return Job(
+            params={**PARAMS, **params},
+            out=out,
+            scratch=scratch,
+            sources={"model": model, "tasks": tasks},
+            **more,
+        )
+
+    return build

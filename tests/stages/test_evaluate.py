@@ -20,129 +20,10 @@ from sweeper.errors import StageFailure
 from sweeper.stages import Job, evaluate, held
 from sweeper.stages import lm_eval_model as models
 from sweeper.stages import lm_eval_run as runs
+from sweeper.stages import lm_eval_task as task_of
 from sweeper.stages import lm_eval_scores as scoring
 from tests import tiny
-
-LOADER = """
-import json, pathlib, datasets
-def load(**_):
-    rows = json.loads((pathlib.Path(__file__).parent / "rows.json").read_text())
-    splits = {"test": rows[:23], "train": rows[23:]}
-    return {name: datasets.Dataset.from_list(part) for name, part in splits.items()}
-"""
-COMMON = """
-task: {name}
-custom_dataset: !function loader.load
-test_split: test
-doc_to_text: start
-metadata: {{version: 2.0}}
-"""
-# Few-shot examples come from lm-eval's one random stream, so they depend on the order of calls.
-TASKS = {
-    "tiny_choice": """
-output_type: multiple_choice
-doc_to_choice: choices
-doc_to_target: answer
-training_split: train
-fewshot_split: train
-num_fewshot: 2
-metric_list:
-  - {metric: acc, aggregation: mean, higher_is_better: true}
-  - {metric: acc_norm, aggregation: mean, higher_is_better: true}
-""",
-    "tiny_ending": """
-output_type: loglikelihood
-doc_to_target: end
-metric_list:
-  - {metric: perplexity, aggregation: perplexity, higher_is_better: false}
-  - {metric: acc, aggregation: mean, higher_is_better: true}
-""",
-    "tiny_text": """
-output_type: loglikelihood_rolling
-doc_to_target: text
-metric_list:
-  - {metric: word_perplexity, aggregation: weighted_perplexity, higher_is_better: false}
-  - {metric: bits_per_byte, aggregation: bits_per_byte, higher_is_better: false}
-""",
-    "tiny_answer": """
-output_type: generate_until
-doc_to_target: end
-generation_kwargs: {until: ["."], max_gen_toks: 6, do_sample: false}
-filter_list:
-  - name: strict
-    filter:
-      - {function: regex, regex_pattern: "(zzz)"}
-      - {function: take_first}
-  - name: loose
-    filter:
-      - {function: take_first}
-metric_list:
-  - {metric: exact_match, aggregation: mean, higher_is_better: true}
-""",
-}
-PARAMS: dict[str, Any] = {
-    "model": {},
-    "task": "tiny_choice",
-    "task_sha256": "",
-    "backend": "hf",
-    "dtype": "float32",
-    "batch_size": 4,
-    "limit": None,
-    "num_fewshot": None,
-    "apply_chat_template": False,
-    "order_seed": 1234,
-    "block": 5,
-    "max_gen_toks": None,
-}
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny Llama, no better than chance but with likelihoods that differ."""
-    return tiny.make(tmp_path_factory.mktemp("model") / "checkpoint")
-
-
-@pytest.fixture(scope="module")
-def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Task files of every output type over 23 documents."""
-    folder = tmp_path_factory.mktemp("tasks")
-    rows = [
-        {
-            "start": " ".join(sentence.split()[:-1]),
-            "end": " " + sentence.split()[-1],
-            "choices": [sentence.split()[-1], tiny.NOUNS[i % 5], tiny.VERBS[i % 7]],
-            "answer": i % 3,
-            "text": " ".join(tiny.sentences(2 + i % 5, seed=i)),
-        }
-        for i, sentence in enumerate(tiny.sentences(31, seed=5))
-    ]
-    (folder / "rows.json").write_text(json.dumps(rows))
-    (folder / "loader.py").write_text(LOADER)
-    for name, body in TASKS.items():
-        (folder / f"{name}.yaml").write_text(COMMON.format(name=name) + body)
-    return folder
-
-
-@pytest.fixture
-def make_job(checkpoint: Path, tasks: Path, tmp_path: Path) -> Callable[..., Job]:
-    """A job in fresh directories; keyword arguments are parameters."""
-
-    def build(model: Path = checkpoint, *, progress: Any = None, **params: Any) -> Job:
-        out = tmp_path / f"out-{len(list(tmp_path.iterdir()))}"
-        out.mkdir()
-        scratch = tmp_path / "scratch"
-        scratch.mkdir(exist_ok=True)
-        more = {"progress": progress} if progress else {}
-        return Job(
-            params={**PARAMS, **params},
-            out=out,
-            scratch=scratch,
-            sources={"model": model, "tasks": tasks},
-            **more,
-        )
-
-    return build
-
+from tests.stages.conftest import TASKS
 
 def unsplit(checkpoint: Path, tasks: Path, name: str) -> dict[str, Any]:
     """The same task in one go, by lm-eval's own front door."""
@@ -195,37 +76,6 @@ def test_scores_equal_an_unsplit_run_of_lm_eval(
     assert sorted(table.position) == list(range(23))
 
 
-def test_a_killed_run_resumes_with_what_it_had(
-    make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(fraction: float, note: str = "") -> None:
-        if fraction > 0.5:
-            raise KeyboardInterrupt
-
-    whole = evaluate.run(make_job(task="tiny_text", order_seed=7))
-    for file in make_job().scratch.iterdir():
-        file.unlink()
-    with pytest.raises(KeyboardInterrupt):
-        evaluate.run(make_job(task="tiny_text", order_seed=7, progress=stop))
-    (make_job().scratch / "block-00001.json").write_text("")
-    asked: list[list[int]] = []
-    ask = runs._ask
-    monkeypatch.setattr(runs, "_ask", lambda *args: asked.append(args[2]) or ask(*args))
-    resumed = evaluate.run(make_job(task="tiny_text", order_seed=7))
-    # of five blocks, three were there, and one of these was damaged
-    assert [len(block) for block in asked] == [5, 5, 3]
-    assert resumed["metrics"] == whole["metrics"]
-
-
-def test_answers_of_another_checkpoint_are_never_reused(
-    make_job: Callable[..., Job], tmp_path: Path
-) -> None:
-    first, second = (tiny.make(tmp_path / f"model{i}", seed=i) for i in (1, 2))
-    one = evaluate.run(make_job(first, task="tiny_text"))
-    two = evaluate.run(make_job(second, task="tiny_text"))  # same scratch directory
-    assert one["metrics"] != two["metrics"]
-
-
 def test_a_limit_is_a_prefix_of_the_whole(make_job: Callable[..., Job]) -> None:
     jobs = make_job(), make_job(limit=10)  # whole blocks, so even the batches are the same
     whole, part = (evaluate.run(job) for job in jobs)
@@ -236,12 +86,18 @@ def test_a_limit_is_a_prefix_of_the_whole(make_job: Callable[..., Job]) -> None:
     assert whole["n_docs"] == 23
 
 
-@given(count=st.integers(1, 300), seed=st.integers(0, 9), limit=st.integers(1, 300))
-def test_the_order_is_a_seeded_permutation(count: int, seed: int, limit: int) -> None:
-    order = runs.document_order(count, seed, None)
-    assert sorted(order) == list(range(count))
-    assert runs.document_order(count, seed, limit) == order[:limit]
-    assert count < 20 or order != runs.document_order(count, seed + 1, None)
+@given(groups=st.lists(st.sampled_from("abc"), min_size=1, max_size=200), seed=st.integers(0, 9))
+def test_every_prefix_of_the_order_holds_its_share_of_each_stratum(
+    groups: list[str], seed: int
+) -> None:
+    order = task_of.document_order(groups, seed)
+    assert sorted(order) == list(range(len(groups)))
+    assert len(groups) < 20 or order != task_of.document_order(groups, seed + 1)
+    for length in range(1, len(groups) + 1):
+        for group in set(groups):
+            expected = length * groups.count(group) / len(groups)
+            found = sum(groups[document] == group for document in order[:length])
+            assert abs(found - expected) <= 2  # three strata: each may lag or lead by about one
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -344,7 +200,7 @@ def test_packed_weights_are_unpacked_once_and_exactly(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "packed", save_compressed=True)
     tiny.tokenizer(tmp_path / "packed")
     stock = AutoModelForCausalLM.from_pretrained(tmp_path / "packed", dtype=torch.bfloat16).eval()
-    ours, _ = models.load(tmp_path / "packed", dtype="bfloat16", device="cpu")
+    ours, *_ = models.load(tmp_path / "packed", dtype="bfloat16", device="cpu")
     names = {name for name, _ in ours.named_parameters()}
     assert not any("packed" in name for name in names)
     assert "model.layers.0.mlp.up_proj.weight" in names
@@ -379,14 +235,16 @@ def test_what_cannot_be_evaluated_fails_with_a_reason(
     monkeypatch.setattr(task_index, "path_of", lambda name: None)
     with pytest.raises(StageFailure, match=r"no lm-eval task is called nosuch"):
         evaluate.run(make_job(task="nosuch"))
-    with pytest.raises(StageFailure, match=r"valid: hf"):
+    with pytest.raises(StageFailure, match=r"needs a GPU"):
         evaluate.run(make_job(backend="vllm"))
+    with pytest.raises(StageFailure, match=r"valid: hf, vllm"):
+        evaluate.run(make_job(backend="nosuch"))
 
 
 def test_a_stock_task_is_loaded_by_its_file(
     tasks: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(task_index, "path_of", lambda name: tasks / f"{name}.yaml")
-    task = runs.load_task("tiny_text", None, checkpoint)
+    task = task_of.load_task("tiny_text", None, checkpoint)
     assert task.config.task == "tiny_text"
     assert len(task.eval_docs) == 23

@@ -1,0 +1,140 @@
+"""The stages that score one checkpoint: one a task, or several parts and what joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from sweeper import inputs
+from sweeper.cells import Frozen
+from sweeper.errors import BadInput
+from sweeper.identity import digest, library
+from sweeper.plan import FORMAT, Params, Stage
+from sweeper.tasks import LeafTask
+
+BACKENDS = ("hf", "vllm")
+_LIBRARY = ("lm-eval", "transformers")
+# What an answer to one document depends on ...
+_MEANING = (
+    "backend", "dtype", "batch_size", "num_fewshot", "apply_chat_template", "add_bos_token",
+    "max_gen_toks", "order_seed", "block", "shared_context", "keep_text",
+)  # fmt: skip
+# ... also on vLLM, where memory decides what is scheduled together ...
+_MEANING_VLLM = ("max_model_len", "gpu_memory_utilization")
+# ... and which documents are asked.
+_SHARE = ("limit", "stop_collapsed")
+_DOCUMENTS = 1000  # of a task that does not say how many it has; for estimates only
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What the evaluation of a task means, whatever the checkpoint.
+
+    Attributes:
+        leaf: the task.
+        whole: the parameters of the stage that scores it.
+        parts: those of the stages that share the work; none if one stage does it all.
+        family: hash of the parameters but for the share of the documents.
+    """
+
+    leaf: LeafTask
+    whole: Params
+    parts: tuple[Params, ...]
+    family: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reads:
+    """The checkpoint that is scored: its stage or where it is, its size, what people call it."""
+
+    parents: Mapping[str, Stage]
+    sources: Mapping[str, str]
+    parameters: float
+    label: str
+
+
+def check(section: Frozen) -> None:
+    """Refuse what no evaluation can do.
+
+    Raises:
+        BadInput: naming the key.
+    """
+    inputs.check_choice("tasks.backend", section["backend"], BACKENDS)
+    inputs.check_choice("tasks.dtype", section["dtype"], inputs.DTYPES)
+    for name in ("batch_size", "limit", "block", "max_gen_toks", "parts", "max_model_len"):
+        if section[name] is not None and section[name] < 1:
+            raise BadInput(f"tasks.{name}", section[name], "at least 1 is needed.")
+    share = section["gpu_memory_utilization"]
+    if not 0 < share <= 1:
+        raise BadInput("tasks.gpu_memory_utilization", share, "a share above 0, at most 1.")
+    if section["backend"] == "vllm" and find_spec("vllm") is None:
+        raise BadInput(
+            "tasks.backend", "vllm", "vLLM is not installed here.",
+            'Install it: pip install "isorate[vllm]", or use tasks.backend=hf.',
+        )  # fmt: skip
+
+
+def asked(leaf: LeafTask, section: Frozen, model: Mapping[str, Any]) -> Asked:
+    """What scoring one task means.
+
+    Raises:
+        BadInput: the backend cannot score it.
+    """
+    if section["backend"] == "vllm" and leaf.output_type not in ("generate_until", None):
+        raise BadInput(
+            "tasks.backend", "vllm",
+            f"{leaf.name} compares log-likelihoods; vllm scores generated answers only.",
+            "Use tasks.backend=hf for it, in a sweep of its own.",
+        )  # fmt: skip
+    names = _MEANING + (_MEANING_VLLM if section["backend"] == "vllm" else ())
+    answer = {
+        **{name: section[name] for name in names},
+        "task": leaf.name, "task_sha256": leaf.sha256, "model": model,
+    }  # fmt: skip
+    share = {name: section[name] for name in _SHARE}
+    parts = min(section["parts"], _blocks(leaf, section))
+    divided = [[i, parts] for i in range(parts)] if parts > 1 else []
+    return Asked(
+        leaf=leaf,
+        whole=Params(**answer, **share, part=None),
+        parts=tuple(Params(**answer, **share, part=part) for part in divided),
+        family=Params(answer).digest,
+    )
+
+
+def _blocks(leaf: LeafTask, section: Frozen) -> int:
+    """The most blocks that the documents can fill, as far as that is known."""
+    known = [n for n in (leaf.documents, section["limit"]) if n is not None]
+    return -(-min(known) // section["block"]) if known else int(section["parts"])
+
+
+def stage(each: Asked, reads: Reads, *, add: Callable[..., Stage]) -> Stage:
+    """The stage that scores a task of a checkpoint; parts, if any, are its parents.
+
+    ``add`` makes a stage of the plan from its fields.
+    """
+    fields: dict[str, Any] = {
+        "kind": "evaluate",
+        "library": library(_LIBRARY),
+        "sources": reads.sources,
+        "label": reads.label,
+        "family": _family(each, reads),
+    }
+    limit = each.whole["limit"]
+    known = [n for n in (each.leaf.documents, limit) if n is not None]
+    work = reads.parameters * min(known, default=_DOCUMENTS)
+    share = work / max(1, len(each.parts))
+    parts = {
+        f"part {i}": add(**fields, params=params, parents=reads.parents, work=share)
+        for i, params in enumerate(each.parts)
+    }
+    work = 0.0 if parts else work
+    return add(**fields, params=each.whole, parents={**reads.parents, **parts}, work=work)
+
+
+def _family(each: Asked, reads: Reads) -> str:
+    parents = sorted(f"{role}={parent.key}" for role, parent in reads.parents.items())
+    versions = sorted(f"{name}={version}" for name, version in library(_LIBRARY).items())
+    return digest("\n".join((each.family, *parents, *versions, str(FORMAT))))

@@ -234,8 +234,10 @@ def observer(title: str = "", cells: Mapping[str, Iterable[str]] | None = None) 
 
 def stage_name(spec: Spec) -> str:
     """A stage as people call it: "25% + 4bit: evaluate cloze"."""
-    task = spec.get("params", {}).get("task")
-    what = f"{spec['kind']} {task}" if task else str(spec["kind"])
+    params = spec.get("params", {})
+    what = " ".join(filter(None, (str(spec["kind"]), params.get("task"))))
+    if part := params.get("part"):
+        what += f", part {part[0] + 1} of {part[1]}"
     return f"{spec.get('label') or spec['key']}: {what}"
 
 

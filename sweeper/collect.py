@@ -46,7 +46,8 @@ class StageOutcome:
     """One stage of a cell as the store knows it.
 
     Attributes:
-        task: the task of an evaluation, else "".
+        task: the task that an evaluation scores, else "".
+        part: what it answers of a task, where it is one of the parts of an evaluation.
         result, manifest, failure: the store's answers.
         damage: what is wrong with its output, which then counts as absent.
         documents: where its scores of single documents are, if it wrote any.
@@ -55,6 +56,7 @@ class StageOutcome:
     kind: str
     key: str
     task: str = ""
+    part: str = ""
     result: Json | None = None
     manifest: Json | None = None
     failure: Json | None = None
@@ -64,7 +66,7 @@ class StageOutcome:
     @property
     def name(self) -> str:
         """What a person calls it: "quantize", "evaluate cloze"."""
-        return f"{self.kind} {self.task}".rstrip()
+        return f"{self.kind} {self.task or self.part}".rstrip()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +170,12 @@ def _lineage(spec: Spec) -> Iterator[Spec]:
 
 def _read(spec: Spec, store: Reads) -> StageOutcome:
     task = str(spec["params"]["task"]) if spec["kind"] == "evaluate" else ""
-    known = StageOutcome(kind=spec["kind"], key=spec["key"], task=task)
+    part = spec["params"].get("part")
+    known = StageOutcome(
+        kind=spec["kind"], key=spec["key"],
+        task="" if part else task,
+        part=f"{task}, part {part[0] + 1} of {part[1]}" if part else "",
+    )  # fmt: skip
     try:
         result = store.result(spec)
         manifest = store.manifest(spec) if result is not None else None

@@ -261,9 +261,7 @@ class Stager:
             label=label,
         )
         asked = self._once(self._asked, section, None if read["parents"] else model)
-        return {
-            each.leaf.name: evaluations.stage(each, reads, add=self._stage) for each in asked
-        }
+        return {each.leaf.name: evaluations.stage(each, reads, add=self._stage) for each in asked}
 
     def _asked(self, section: Frozen, model: Frozen | None) -> list[evaluations.Asked]:
         """What the evaluation of each leaf task means; the same for all checkpoints."""

@@ -75,7 +75,8 @@ def run_stage(spec: Spec, store: Store, bench: Bench | None = None, *, bulk: boo
         meter = Meter(bench.device)
         job = Job(
             params=spec["params"], inputs=inputs, sources=resolved, out=attempt.out,
-            scratch=store.scratch(spec), kin=store.kin(spec), device=bench.device, progress=bench.progress,
+            scratch=store.scratch(spec), kin=store.kin(spec), device=bench.device,
+            progress=bench.progress,
         )  # fmt: skip
         try:
             result = bench.find(spec["kind"])(job)

@@ -6,7 +6,6 @@ import importlib.metadata
 import logging
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from sweeper import files

@@ -20,7 +20,7 @@ def load(checkpoint: Path, device: str, params: Mapping[str, Any]) -> Any:
         StageFailure: there is no such backend.
     """
     if params["backend"] not in _LOAD:
-        raise StageFailure(f"tasks.backend={params['backend']}: {one_of(_LOAD)}")
+        raise StageFailure(f"tasks.backend={params['backend']}: {one_of(list(_LOAD))}")
     return _LOAD[params["backend"]](checkpoint, device, params)
 
 

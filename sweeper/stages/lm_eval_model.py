@@ -148,7 +148,8 @@ class ScoringLM(HFLM):  # type: ignore[misc]  # lm-eval is not typed
         self._encoded = []
         try:
             self.loglikelihood(instances, disable_tqdm=True)
-            return self._encoded
+            encoded: list[Encoded] = self._encoded
+            return encoded
         finally:
             self._encoded = None
 
@@ -162,7 +163,7 @@ class ScoringLM(HFLM):  # type: ignore[misc]  # lm-eval is not typed
 
     def _fits(self, row: Row) -> bool:
         longest = max(len(c) for c in row.continuations)
-        return len(row.context) + longest <= self.max_length + 1
+        return len(row.context) + longest <= int(self.max_length) + 1
 
     def _plainly(self, pairs: Sequence[Any], override_bs: int | None = None) -> list[Answer]:
         found: list[Answer] = super()._loglikelihood_tokens(

@@ -162,8 +162,10 @@ def strata(task: Task, requests: Requests) -> list[str]:
 
 
 def document_order(groups: Sequence[str], seed: int) -> list[int]:
-    """All documents in an order that ``seed`` alone decides: shuffled within their strata, and
-    the strata interleaved in proportion, so that every prefix has its share of each.
+    """All documents in an order that ``seed`` alone decides.
+
+    They are shuffled within their strata, and the strata interleaved in proportion, so that
+    every prefix has its share of each.
     """
 
     def drawn(document: int) -> bytes:

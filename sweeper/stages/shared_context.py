@@ -71,25 +71,30 @@ def fits(model: Any) -> bool:
     if windows or getattr(config, "sliding_window", None) or getattr(model, "_is_stateful", False):
         return False
     context, continuations = _PROBE
-    tree = _logits(model, [Row(context=context, continuations=continuations)])[0]
-    alone = [
-        _logits(model, [Row(context=context, continuations=(c,))])[0] for c in continuations
-    ]
+    with torch.inference_mode():
+        tree = _logits(model, [Row(context=context, continuations=continuations)])[0]
+        each = [Row(context=context, continuations=(c,)) for c in continuations]
+        alone = [_logits(model, [row])[0] for row in each]
     expected = torch.cat([alone[0][:1], *(one[1:] for one in alone)]).float()
     difference = (tree.float() - expected).abs().max()
     return bool(difference < 0.1 * expected.std())  # rounding is far below, a wrong mask above
 
 
-@torch.inference_mode()
 def likelihoods(model: Any, rows: Sequence[Row]) -> list[list[Answer]]:
     """Per row, per continuation, its answer; one forward pass for all rows.
 
     Log-likelihoods are sums of float32 terms, whatever the model computes in.
     """
-    logits = _logits(model, rows)
+    with torch.inference_mode():
+        logits = _logits(model, rows)
+        return _read_off(logits, rows)
+
+
+def _read_off(logits: Tensor, rows: Sequence[Row]) -> list[list[Answer]]:
     kept = logits.shape[1]
     flat = logits.reshape(-1, logits.shape[-1])
-    where, targets = [], []
+    where: list[int] = []
+    targets: list[int] = []
     for number, row in enumerate(rows):
         first = number * kept + kept - len(row.tokens)
         for places, continuation in zip(row.predictors(), row.continuations, strict=True):
@@ -122,7 +127,6 @@ def _scored(flat: Tensor, where: list[int], targets: list[int]) -> tuple[Tensor,
     return scored.cpu(), (torch.cat(likeliest)[inverse] == wanted).cpu()
 
 
-@torch.inference_mode()
 def _logits(model: Any, rows: Sequence[Row]) -> Tensor:
     """(rows, kept, vocabulary): of the last ``kept`` tokens of the left-padded rows."""
     length = max(len(row.tokens) for row in rows)
@@ -144,8 +148,10 @@ def _logits(model: Any, rows: Sequence[Row]) -> Tensor:
 
 
 def _mask(branches: Tensor, dtype: torch.dtype) -> Tensor | None:
-    """Who sees whom: None where the model's own causal mask says it, (rows, length) where only
-    padding has to be hidden, else (rows, 1, length, length), added to the attention scores.
+    """Who sees whom.
+
+    None where the model's own causal mask says it, (rows, length) where only padding has to be
+    hidden, else (rows, 1, length, length), added to the attention scores.
     """
     if not (branches > 0).any() or (branches.amax(-1) <= 1).all():
         return None if (branches >= 0).all() else (branches >= 0).long()

@@ -19,11 +19,11 @@ from sweeper import task_index
 from sweeper.errors import StageFailure
 from sweeper.stages import Job, evaluate, held
 from sweeper.stages import lm_eval_model as models
-from sweeper.stages import lm_eval_run as runs
-from sweeper.stages import lm_eval_task as task_of
 from sweeper.stages import lm_eval_scores as scoring
+from sweeper.stages import lm_eval_task as task_of
 from tests import tiny
 from tests.stages.conftest import TASKS
+
 
 def unsplit(checkpoint: Path, tasks: Path, name: str) -> dict[str, Any]:
     """The same task in one go, by lm-eval's own front door."""

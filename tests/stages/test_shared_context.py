@@ -1,0 +1,129 @@
+"""Choices that share a context: the same answers as lm-eval's own way, with less work."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
+
+from sweeper.stages import Job, evaluate, shared_context
+from sweeper.stages import lm_eval_model as models
+from sweeper.stages.shared_context import Row
+
+TOKENS = st.lists(st.integers(2, 383), min_size=1, max_size=12).map(tuple)
+ROWS = st.lists(
+    st.builds(
+        lambda context, continuations: Row(context=context, continuations=tuple(continuations)),
+        TOKENS,
+        st.lists(TOKENS, min_size=1, max_size=4),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@pytest.fixture(scope="module")
+def model(checkpoint: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
+
+
+def one_by_one(model: Any, row: Row) -> list[tuple[float, bool]]:
+    """The definition: every continuation behind its context, alone."""
+    found = []
+    for continuation in row.continuations:
+        tokens = torch.tensor([[*row.context, *continuation]])
+        with torch.no_grad():
+            logits = model(tokens[:, :-1]).logits[0, len(row.context) - 1 :].double()
+        scores = logits.log_softmax(-1)
+        wanted = torch.tensor(continuation)
+        greedy = bool((logits.argmax(-1) == wanted).all())
+        found.append((float(scores[range(len(wanted)), wanted].sum()), greedy))
+    return found
+
+
+@given(rows=ROWS)
+@settings(max_examples=60, deadline=None)
+def test_a_batch_of_trees_answers_as_each_continuation_alone(model: Any, rows: list[Row]) -> None:
+    for row, answers in zip(rows, shared_context.likelihoods(model, rows), strict=True):
+        for (found, greedy), (expected, same) in zip(answers, one_by_one(model, row), strict=True):
+            assert found == pytest.approx(expected, abs=1e-5)
+            assert greedy == same
+
+
+def test_what_greedy_decoding_says_is_known(model: Any) -> None:
+    context = torch.tensor([[5, 6, 7]])
+    with torch.no_grad():
+        said = model.generate(context, max_new_tokens=3, do_sample=False, eos_token_id=None)
+    best = tuple(said[0, 3:].tolist())
+    row = Row(context=(5, 6, 7), continuations=(best, (*best[:2], best[2] ^ 1)))
+    assert [greedy for _, greedy in shared_context.likelihoods(model, [row])[0]] == [True, False]
+
+
+def test_a_model_that_ignores_the_mask_is_asked_in_the_plain_way(model: Any) -> None:
+    class Deaf(torch.nn.Module):
+        """Sees every branch."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.config, self.device, self.dtype = model.config, model.device, model.dtype
+
+        def forward(self, attention_mask: Any = None, **how: Any) -> Any:
+            return model(**how)
+
+    assert shared_context.fits(model)
+    assert not shared_context.fits(Deaf())
+
+
+def test_windows_of_attention_and_broken_models_are_asked_in_the_plain_way(model: Any) -> None:
+    model.config.sliding_window = 4
+    assert not shared_context.fits(model)
+    model.config.sliding_window = None
+    weight = model.model.norm.weight.data
+    kept = weight.clone()
+    weight.fill_(math.nan)
+    assert not shared_context.fits(model)
+    weight.copy_(kept)
+    assert shared_context.fits(model)
+
+
+@pytest.mark.parametrize("name", ["tiny_choice", "tiny_ending", "tiny_text"])
+def test_it_scores_as_the_plain_way(name: str, make_job: Callable[..., Job]) -> None:
+    jobs = [make_job(task=name, shared_context=shared) for shared in (False, True)]
+    plain, shared = (evaluate.run(job) for job in jobs)
+    assert [plain["shared_context"], shared["shared_context"]] == [False, True]
+    tables = [pandas.read_parquet(job.out / "documents.parquet") for job in jobs]
+    assert list(tables[0].prediction) == list(tables[1].prediction)
+    assert list(tables[0].tokens) == list(tables[1].tokens)
+    for one, other in zip(tables[0].likelihoods, tables[1].likelihoods, strict=True):
+        assert other == pytest.approx(one, rel=1e-6, abs=1e-5)
+    for metric, found in plain["metrics"].items():
+        assert shared["metrics"][metric]["value"] == pytest.approx(found["value"], rel=1e-6)
+
+
+def test_a_question_too_long_for_the_model_is_cut_as_lm_eval_cuts_it(checkpoint: Path) -> None:
+    params = {"dtype": "float32", "batch_size": 4, "add_bos_token": None}
+    lms = [models.lm(checkpoint, "cpu", {**params, "shared_context": s}) for s in (False, True)]
+    rows = [
+        Row(context=tuple(range(2, 300)) * 2, continuations=((5, 6), (7,))),
+        Row(context=(8, 9), continuations=((10,), (11, 12))),
+    ]
+    plain, shared = (lm.likelihoods(rows) for lm in lms)
+    for one, other in zip(plain, shared, strict=True):
+        assert [a for a, _ in other] == pytest.approx([a for a, _ in one], abs=1e-5)
+
+
+def test_the_head_is_computed_only_where_a_token_is_scored(model: Any) -> None:
+    widths: list[int] = []
+    hook = model.lm_head.register_forward_hook(lambda *a: widths.append(a[2].shape[1]))
+    row = Row(context=tuple(range(2, 52)), continuations=((60, 61), (62,), (63, 64, 65)))
+    shared_context.likelihoods(model, [row])
+    hook.remove()
+    assert widths == [4]  # behind the context, and inside the first and third continuation

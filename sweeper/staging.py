@@ -47,6 +47,7 @@ def build(blocks: Iterable[tuple[Iterable[Combination], bool]]) -> Plan:
                     raise _not_a_cell(combination, str(reason)) from None
                 dropped.append(Dropped(overrides=combination.overrides, reason=str(reason)))
     _check_refusals(refusals, planned)
+    _check_backends(planned)
     if not planned:
         raise _no_cells(dropped)
     return Plan(
@@ -74,6 +75,22 @@ def _check_refusals(refusals: Iterable[BadInput], planned: Mapping[Cell, Planned
     for refusal in refusals:
         if (refusal.key, str(refusal.value)) not in used:
             raise refusal
+
+
+def _check_backends(cells: Iterable[Cell]) -> None:
+    """Two backends give other numbers for the same model: no ratio may hold both."""
+    used: dict[str, set[str]] = {}
+    for cell in cells:
+        if cell.tasks["names"]:
+            used.setdefault(cell.model["name"], set()).add(cell.tasks["backend"])
+    for model, backends in used.items():
+        if len(backends) > 1:
+            raise BadInput(
+                "tasks.backend", ",".join(sorted(backends)),
+                f"the cells of {model} are compared with one another, and two backends give two "
+                "scores for one model.",
+                "Use one backend in a sweep; another one in a sweep of another name.",
+            )  # fmt: skip
 
 
 def _used(cell: Cell) -> Iterable[tuple[str, str]]:

@@ -167,3 +167,17 @@ def test_the_model_of_a_gpu_is_its_device_type(manifest, device):
     stage = collect.StageOutcome(kind="evaluate", key="e", task="t", manifest=manifest)
     outcome = collect.CellOutcome(cell={"key": "c"}, status="done", reason="", stages=(stage,))
     assert collect.devices(outcome) == device
+
+
+def test_a_part_of_an_evaluation_is_waited_for_but_scores_nothing(plan, store):
+    data.fill(store, plan)
+    whole = plan["stages"][key_of(plan, "dense", "cloze")]
+    part = {**whole, "key": "part", "params": {**whole["params"], "part": [0, 2]}}
+    whole["parents"] = {**whole["parents"], "part 0": part}
+    store.results["part"] = {"task": "cloze"}
+    outcome = outcome_of(plan, store, "dense")
+    assert [s.name for s in outcome.stages].count("evaluate cloze, part 1 of 2") == 1
+    assert outcome.scores["cloze"] == store.results[whole["key"]]
+    del store.results["part"]
+    store.failures["part"] = {"message": "no such task"}
+    assert outcome_of(plan, store, "dense").reason == "evaluate cloze, part 1 of 2: no such task"

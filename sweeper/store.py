@@ -89,15 +89,15 @@ class Store(Outputs):
         files.flush_tree(out)
         files.write_json(out / contents.NAME, contents.seal(described))
         files.flush_directory(out)
+        if spec.get("family"):
+            self._family(spec).mkdir(parents=True, exist_ok=True)
+            (self._family(spec) / str(spec["key"])).touch()
         target.parent.mkdir(parents=True, exist_ok=True)
         taken = self._place(out, target)
         if not taken:
             self.look_again(spec)
             taken = self._restore(attempt, written)
         self._verified[target] = signature(target)
-        if spec.get("family"):
-            self._family(spec).mkdir(parents=True, exist_ok=True)
-            (self._family(spec) / str(spec["key"])).touch()
         files.remove(self.root / "scratch" / spec["key"])
         return taken
 

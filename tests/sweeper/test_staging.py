@@ -109,7 +109,7 @@ def test_every_configuration_of_the_paper(plan):
 @needs_bitsandbytes
 def test_every_method_in_one_table(plan):
     made = plan("experiment=methods")
-    assert len(made.cells) == 22
+    assert len(made.cells) == 23
     assert not made.dropped
     used = {cell.cell.pruning.method for cell in made.cells if cell.cell.pruning}
     used |= {cell.cell.quantization.method for cell in made.cells if cell.cell.quantization}

@@ -15,6 +15,7 @@ from typing import Any
 
 from sweeper import methods
 from sweeper.errors import BadInput, one_of
+from sweeper.methods._profiles import PROFILE_KEYS, profile_options
 
 Section = Mapping[str, Any]
 
@@ -44,8 +45,10 @@ class Pruning:
 
     @property
     def label(self) -> str:
-        """'25%', '2:8', 'wanda 25%'."""
+        """'25%', '2:8', 'wanda 25%', '50% (owl)'."""
         amount = percent(self.sparsity) if self.pattern == UNSTRUCTURED else self.pattern
+        profile = dict(self.options).get("profile")
+        amount += f" ({profile})" if profile else ""
         return methods.method(self.method).label.format(amount=amount)
 
 
@@ -210,8 +213,16 @@ def pruning(section: Section) -> Pruning | None:
         method=section["method"],
         sparsity=sparsity,
         pattern=pattern,
-        options=_options(section, found),
+        options=_pruning_options(section, found),
     )
+
+
+def _pruning_options(section: Section, method: methods.Method) -> tuple[tuple[str, Any], ...]:
+    options = {k: v for k, v in _options(section, method) if k != "profile"}
+    profile = {k: _freeze(v) for k, v in profile_options(section).items()}
+    if profile and "profile" not in method.options:
+        raise NoCell(f"prune.method={section['method']} has the same sparsity everywhere")
+    return tuple(sorted({**options, **profile}.items()))
 
 
 def quantization(section: Section, pruned: bool) -> Quantization | None:
@@ -293,7 +304,7 @@ def _pruned_by(quantized: Quantization, pruned: Pruning | None) -> Pruning:
         raise NoCell(f"quant.method={name} prunes and quantizes at once; without pruning use gptq")
     if pruned.method != "sparsegpt":
         raise NoCell(f"quant.method={name} prunes as sparsegpt does, not as {pruned.method}")
-    return replace(pruned, options=())
+    return replace(pruned, options=tuple(o for o in pruned.options if o[0] in PROFILE_KEYS))
 
 
 def _quantization(quant: Section, model: Section, pruned: bool) -> Quantization | None:

@@ -65,6 +65,13 @@ class PruneConfig:
         None, "percent of the linear weights set to zero: 0, or 1 to below 100; N:M derives it"
     )
     pattern: str = key("unstructured", "unstructured, or N:M (N of every M weights pruned)")
+    profile: str = key(
+        "uniform", "sparsity of layers: uniform, or owl (layers with outliers stay denser)"
+    )
+    owl_lambda: float = key(
+        0.08, "owl: the densest and the sparsest layer are twice this share apart (0.08: 16 %)"
+    )
+    owl_m: float = key(5.0, "owl: a weight's score is an outlier above this many times the mean")
     block_size: int = key(128, "columns per OBS block; rounded to a multiple of M")
     dampening: float = key(0.01, "share of the mean Hessian diagonal added to it")
     range_weight: float = key(

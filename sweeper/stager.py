@@ -149,7 +149,15 @@ class Stager:
     def _checked_quantization(
         self, quant: Quantization, section: Frozen, pruning: Pruning | None
     ) -> dict[str, Any]:
-        amount = {"sparsity": pruning.sparsity, "pattern": pruning.pattern} if pruning else {}
+        amount = (
+            {
+                "sparsity": pruning.sparsity,
+                "pattern": pruning.pattern,
+                **_thawed(pruning.options),
+            }
+            if pruning
+            else {}
+        )
         return self._checked(
             {
                 **amount,

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from compressed_tensors.quantization import ActivationOrdering, QuantizationArgs
@@ -24,8 +24,8 @@ from llmcompressor.modifiers.gptq.gptq_quantize import quantize_weight
 from llmcompressor.modifiers.gptq.helpers import column_scale_window
 from pydantic import PrivateAttr
 
-from sweeper.methods._failures import Failures
-from sweeper.methods._hessian import Hessians, NotPositiveDefinite
+from sweeper.methods._hessian import NotPositiveDefinite
+from sweeper.methods._on_hessians import OnHessians, stacked
 
 # (in use, kept) of the running call. llm-compressor looks its block routine up in a
 # registry of backends, which is the official way in; outside of a call ours declines.
@@ -111,7 +111,7 @@ def _columns(block: torch.Tensor) -> torch.Tensor:
     return block.permute(2, 0, 1).contiguous()
 
 
-class MaskedGPTQ(GPTQModifier):  # type: ignore[misc]  # llm-compressor is untyped
+class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compressor is untyped
     """llm-compressor's GPTQ that keeps zeros when told to, and never falls back in silence.
 
     Scales are rounded to ``save_dtype`` before they are used, so errors are compensated
@@ -120,44 +120,22 @@ class MaskedGPTQ(GPTQModifier):  # type: ignore[misc]  # llm-compressor is untyp
     from bfloat16 weights would miss codes by one.
     """
 
+    knob: ClassVar[str] = "quant.dampening"
     keep_zeros: bool = False
-    save_dtype: str = "bfloat16"
 
-    _sums: Hessians = PrivateAttr(default_factory=Hessians)
     _codes: dict[torch.nn.Module, torch.Tensor] = PrivateAttr(default_factory=dict)
 
-    def calibrate_module(
-        self, module: torch.nn.Module, args: tuple[torch.Tensor, ...], _output: torch.Tensor
-    ) -> None:
-        """Forward hook: adds the inputs of a matrix to its Hessian."""
-        self._sums.add(module, args[0])
-
-    def compress_modules(self) -> None:
-        """Quantizes every matrix that was calibrated since the last call.
-
-        Raises:
-            StageFailure: a Hessian that cannot be inverted, or weights that blew up.
-        """
-        failures = Failures(knob="quant.dampening", value=self.dampening_frac)
-        for modules, hessian in self._sums.take():
-            names = [self._module_names[m] for m in modules]
-            with torch.no_grad(), failures.of(names):
-                self._quantize(modules, hessian)
-        failures.raise_if_any()
-
-    def _quantize(self, modules: list[torch.nn.Module], hessian: torch.Tensor) -> None:
+    def treat(self, modules: list[Any], hessian: torch.Tensor) -> None:
         """Quantizes matrices that share a Hessian as one matrix with more rows."""
         dtype = getattr(torch, self.save_dtype)
-        weights: list[Any] = [m.weight for m in modules]
         args = modules[0].quantization_scheme.weights
         found = [m.weight_observer.get_qparams() for m in modules]
         scale = torch.cat([f["scale"] for f in found]).to(dtype).float()
         zero = torch.cat([f["zero_point"] for f in found])
-        weight = torch.cat([w.float() for w in weights])
+        weight, sizes = stacked(modules)
         result = self._solve(modules, weight, hessian, scale, zero)
         if not torch.isfinite(result).all() or not torch.isfinite(scale).all():
             raise FloatingPointError
-        sizes = [w.shape[0] for w in weights]
         parts = zip(result.split(sizes), scale.split(sizes), zero.split(sizes), strict=True)
         for module, (w, s, z) in zip(modules, parts, strict=True):
             update_offload_parameter(module, "weight", w.to(dtype).to(module.weight.dtype))
@@ -167,7 +145,7 @@ class MaskedGPTQ(GPTQModifier):  # type: ignore[misc]  # llm-compressor is untyp
 
     def _solve(
         self,
-        modules: list[torch.nn.Module],
+        modules: list[Any],
         weight: torch.Tensor,
         hessian: torch.Tensor,
         scale: torch.Tensor,
@@ -185,7 +163,7 @@ class MaskedGPTQ(GPTQModifier):  # type: ignore[misc]  # llm-compressor is untyp
         Raises:
             NotPositiveDefinite: the Hessian cannot be inverted.
         """
-        args: Any = modules[0].quantization_scheme.weights
+        args = modules[0].quantization_scheme.weights
         weight = weight.unsqueeze(0)
         with block_routine(self._kept(weight, hessian, args)):
             quantized, _, gave_up = _quantize_or_raise(

@@ -25,18 +25,18 @@ class JointOBS(MaskedGPTQ):
     alone do not tell a pruned weight from one that was rounded to zero.
     """
 
-    sparsity: float
+    sparsities: dict[str, float]
     pattern: tuple[int, int] | None
 
     def _solve(
         self,
-        modules: list[torch.nn.Module],
+        modules: list[Any],
         weight: torch.Tensor,
         hessian: torch.Tensor,
         scale: torch.Tensor,
         zero: torch.Tensor,
     ) -> torch.Tensor:
-        args: Any = modules[0].quantization_scheme.weights
+        args = modules[0].quantization_scheme.weights
         rows = [m.weight.shape[0] for m in modules]
         factor, dead = inverse_factor(hessian, float(self.dampening_frac or 0.0))
         weight[:, dead] = 0
@@ -44,7 +44,7 @@ class JointOBS(MaskedGPTQ):
         found = sparsify(
             weight,
             factor,
-            sparsity=self.sparsity,
+            sparsity=[self.sparsities[self._module_names[m]] for m in modules],
             nm=self.pattern,
             block_size=block_of(self.block_size, self.pattern[1] if self.pattern else 1),
             matrices=rows,

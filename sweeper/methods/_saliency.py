@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from compressed_tensors.utils import update_offload_parameter
 from llmcompressor.core import Event, State
-from llmcompressor.modifiers.pruning.sparsegpt.sgpt_base import SparsityModifierBase
 from pydantic import PrivateAttr
 
 from sweeper.errors import StageFailure
+from sweeper.methods._pruner import Profiled
 
 NM = tuple[int, int]
 
@@ -67,7 +67,7 @@ def least(score: torch.Tensor, sparsity: float) -> torch.Tensor:
     return mask.reshape(score.shape)
 
 
-class ScorePruning(SparsityModifierBase):  # type: ignore[misc]  # it is untyped
+class ScorePruning(Profiled):
     """Prunes each matrix by `score` when its decoder layer is done.
 
     ``sparsity`` and ``mask_structure`` are llm-compressor's. Weights are rounded to

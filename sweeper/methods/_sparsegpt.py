@@ -7,17 +7,17 @@ that a row cannot fill stays dense, and a Hessian that cannot be inverted is an 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from compressed_tensors.utils import update_offload_parameter
 from llmcompressor.modifiers.pruning import SparseGPTModifier
-from pydantic import PrivateAttr
 
-from sweeper.methods._failures import Failures
-from sweeper.methods._hessian import Hessians, inverse_factor
+from sweeper.methods._hessian import inverse_factor
+from sweeper.methods._on_hessians import OnHessians, stacked
+from sweeper.methods._pruner import Profiled
 
 # (a column [rows], its index) -> the column on its grid
 Rounding = Callable[[torch.Tensor, int], torch.Tensor]
@@ -32,7 +32,7 @@ def sparsify(
     weight: torch.Tensor,
     factor: torch.Tensor,
     *,
-    sparsity: float,
+    sparsity: float | Sequence[float],
     nm: tuple[int, int] | None,
     block_size: int,
     matrices: list[int],
@@ -44,7 +44,8 @@ def sparsify(
     Args:
         weight: [rows, columns], float32; overwritten.
         factor: [columns, columns], upper Cholesky factor of the inverse Hessian.
-        sparsity: share to prune of each matrix in each block; ignored with ``nm``.
+        sparsity: share to prune of each matrix in each block, for all or one for each;
+            ignored with ``nm``.
         nm: prune N of every M neighbours in a row.
         block_size: columns per lazy update; a multiple of M.
         matrices: rows of each matrix stacked in ``weight``; thresholds are per matrix.
@@ -56,13 +57,14 @@ def sparsify(
         The pruned weight. Columns beyond the last complete group of M stay dense.
     """
     columns = weight.shape[1]
+    shares = [sparsity] * len(matrices) if isinstance(sparsity, float) else sparsity
     for start in range(0, columns, block_size):
         stop = min(start + block_size, columns)
         # one row per column: what the loop touches together lies together
         work = weight[:, start:stop].t().contiguous()
         block = factor[start:stop, start:stop]
         if nm is None:
-            mask = _least_salient(work, block.diagonal(), sparsity, matrices)
+            mask = _least_salient(work, block.diagonal(), shares, matrices)
         else:
             mask = torch.zeros_like(work, dtype=torch.bool)
         at_column = None if rounded is None else partial(_shifted, rounded, start)
@@ -84,12 +86,16 @@ def _saliency(work: torch.Tensor, diagonal: torch.Tensor) -> torch.Tensor:
 
 
 def _least_salient(
-    work: torch.Tensor, diagonal: torch.Tensor, sparsity: float, matrices: list[int]
+    work: torch.Tensor, diagonal: torch.Tensor, shares: Sequence[float], matrices: list[int]
 ) -> torch.Tensor:
     """Mask [columns, rows] of the weights to prune, matrix by matrix."""
     masks = []
-    for part in _saliency(work, diagonal).split(matrices, dim=1):
-        threshold = part.flatten().kthvalue(int(part.numel() * sparsity) + 1).values
+    parts = _saliency(work, diagonal).split(matrices, dim=1)
+    for part, share in zip(parts, shares, strict=True):
+        if share == 0:
+            masks.append(torch.zeros_like(part, dtype=torch.bool))
+            continue
+        threshold = part.flatten().kthvalue(int(part.numel() * share) + 1).values
         masks.append(part <= threshold)
     return torch.cat(masks, dim=1)
 
@@ -120,51 +126,29 @@ def _prune_block(
     return errors
 
 
-class ExactSparseGPT(SparseGPTModifier):  # type: ignore[misc]  # it is untyped
+class ExactSparseGPT(OnHessians, Profiled, SparseGPTModifier):  # type: ignore[misc]  # untyped
     """llm-compressor's SparseGPT with the routine above.
 
     Weights are rounded to ``save_dtype`` as soon as a layer is done, so that the layers
     after it are calibrated on what is saved.
     """
 
-    save_dtype: str = "bfloat16"
+    knob: ClassVar[str] = "prune.dampening"
 
-    _sums: Hessians = PrivateAttr(default_factory=Hessians)
-
-    def calibrate_module(
-        self, module: torch.nn.Module, args: tuple[torch.Tensor, ...], _output: torch.Tensor
-    ) -> None:
-        """Forward hook: adds the inputs of a matrix to its Hessian."""
-        self._sums.add(module, args[0])
-
-    def compress_modules(self) -> None:
-        """Prunes every matrix that was calibrated since the last call.
-
-        Raises:
-            StageFailure: a Hessian that cannot be inverted, or weights that blew up.
-        """
-        failures = Failures(knob="prune.dampening", value=self.dampening_frac)
-        for modules, hessian in self._sums.take():
-            # llm-compressor appends a dot
-            names = [self._module_names[m].rstrip(".") for m in modules]
-            with torch.no_grad(), failures.of(names):
-                self._prune(modules, hessian)
-        failures.raise_if_any()
-
-    def _prune(self, modules: list[torch.nn.Module], hessian: torch.Tensor) -> None:
+    def treat(self, modules: list[Any], hessian: torch.Tensor) -> None:
+        """Prunes matrices that share a Hessian as one matrix with more rows."""
         factor, dead = inverse_factor(hessian, float(self.dampening_frac or 0.0))
-        parts: list[Any] = [m.weight for m in modules]
-        weight = torch.cat([p.float() for p in parts])
+        weight, rows = stacked(modules)
         weight[:, dead] = 0
         pruned = sparsify(
             weight,
             factor,
-            sparsity=self._module_sparsities[modules[0]],
+            sparsity=[self._module_sparsities[m] for m in modules],
             nm=(self._prune_n, self._prune_m) if self._prune_n else None,
             block_size=self.block_size,
-            matrices=[p.shape[0] for p in parts],
+            matrices=rows,
         ).to(getattr(torch, self.save_dtype))
         if not torch.isfinite(pruned).all():
             raise FloatingPointError
-        for module, part in zip(modules, pruned.split([p.shape[0] for p in parts]), strict=True):
+        for module, part in zip(modules, pruned.split(rows), strict=True):
             update_offload_parameter(module, "weight", part.to(module.weight.dtype))

@@ -6,6 +6,7 @@ from typing import Any
 
 from sweeper.errors import BadInput
 from sweeper.methods import Params, _check
+from sweeper.methods._profiles import refuse_profile
 
 BITS = (2, 3, 4, 8)
 IGNORED = ["re:.*lm_head"]
@@ -27,6 +28,7 @@ class JointOBS:
         return (
             _check.refuse_bits("joint", params, BITS)
             or _check.refuse_pattern(params)
+            or refuse_profile(params)
             or _check.refuse_group(params)
             or _check.refuse_block("quant", params)
             or _check.refuse_dampening("quant", params)
@@ -48,7 +50,7 @@ class JointOBS:
                 block_size=params["block_size"],
                 dampening_frac=params["dampening"],
                 save_dtype=params["save_dtype"],
-                sparsity=params["sparsity"],
+                sparsities=params["sparsities"],
                 pattern=_check.nm(params["pattern"]),
             )
         ]

@@ -6,6 +6,7 @@ from typing import Any
 
 from sweeper.errors import BadInput
 from sweeper.methods import Params, _check
+from sweeper.methods._profiles import refuse_profile
 
 IGNORED = ["re:.*lm_head"]
 
@@ -15,7 +16,7 @@ class SparseGPT:
 
     stage = "prune"
     label = "{amount}"
-    options = ("block_size", "dampening")
+    options = ("block_size", "dampening", "profile")
     packages = ("llmcompressor",)
     calibrated = True
     masks = ()
@@ -25,6 +26,7 @@ class SparseGPT:
         """See `sweeper.methods.Method`."""
         return (
             _check.refuse_pattern(params)
+            or refuse_profile(params)
             or _check.refuse_block("prune", params)
             or _check.refuse_dampening("prune", params)
         )
@@ -37,6 +39,7 @@ class SparseGPT:
         return [
             ExactSparseGPT(
                 sparsity=params["sparsity"],
+                sparsities=params["sparsities"],
                 mask_structure=f"{n}:{m}",
                 block_size=block_of(params["block_size"], m or 1),
                 dampening_frac=params["dampening"],

@@ -14,7 +14,7 @@ from loguru import logger
 from torch.utils.data import DataLoader
 
 from sweeper.files import write_json
-from sweeper.methods import ByModifiers, BySearch, Params, Progress, method
+from sweeper.methods import ByModifiers, BySearch, Params, Progress, _profiles, method
 from sweeper.stages import Job, calibration, chain, checkpoint, held, layerwise
 
 RECORD = "search.json"
@@ -49,7 +49,7 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
     assert isinstance(how, ByModifiers)
     samples = _samples(job, tokenizer) if how.calibrated else None
     found, progress = _searched(job, how, model, samples)
-    recipe = how.recipe({**params, **found}, model)
+    recipe = how.recipe({**params, **_profiled(params, model, samples), **found}, model)
     token = layerwise.progress.set(progress)
     try:
         with _unchanged_environment(), create_session(), torch.random.fork_rng(devices=[]):
@@ -85,6 +85,15 @@ def _searched(
     if record:
         write_json(job.out / RECORD, record)
     return found, compressing
+
+
+def _profiled(params: Params, model: Any, samples: torch.Tensor | None) -> Params:
+    """What the share of each matrix adds to the parameters of a method that prunes."""
+    if "sparsity" not in params:
+        return {}
+    batches = None if samples is None else chain.batches(samples)
+    shares = _profiles.sparsities(params, model, checkpoint.linears(model), batches)
+    return {"sparsities": shares}
 
 
 def tokens(samples: torch.Tensor | None) -> int:

@@ -104,8 +104,12 @@ def test_through_a_saved_checkpoint_as_through_one_joint_recipe(
     tokenizer = checkpoint.tokenizer(workshop.dense)
     samples = calibration.samples(CALIBRATION, tokenizer, workshop.text)
     assert layerwise.NAME
+    sparsities = dict.fromkeys(checkpoint.linears(model), PRUNE["sparsity"])
     with create_session():
-        for method, params in ((SPARSEGPT, PRUNE), (GPTQ, QUANTIZE | {"mask": "keep"})):
+        for method, params in (
+            (SPARSEGPT, PRUNE | {"sparsities": sparsities}),
+            (GPTQ, QUANTIZE | {"mask": "keep"}),
+        ):
             oneshot(
                 model=model,
                 recipe=method.recipe(params, model),

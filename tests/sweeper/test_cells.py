@@ -20,6 +20,9 @@ PRUNE = {
     "pattern": "unstructured",
     "block_size": 128,
     "dampening": 0.01,
+    "profile": "uniform",
+    "owl_lambda": 0.08,
+    "owl_m": 5.0,
 }
 QUANT = {
     "method": "gptq",
@@ -57,6 +60,9 @@ def cell(prune=(), quant=(), **others):
         ({}, {}, "dense", Fraction(0)),
         ({"sparsity": 25}, {}, "25%", Fraction(1, 4)),
         ({"sparsity": 33.333}, {}, "33.333%", Fraction(1, 3)),
+        ({"sparsity": 50, "profile": "owl"}, {}, "50% (owl)", Fraction(1, 2)),
+        ({"sparsity": 50, "profile": "owl"}, {"method": "joint", "bits": 4},
+         "50% (owl) + joint 4bit", Fraction(7, 8)),
         ({"sparsity": 66.667}, {}, "66.667%", Fraction(2, 3)),
         ({"pattern": "2:8"}, {}, "2:8", Fraction(1, 4)),
         ({}, {"bits": 4}, "4bit", Fraction(3, 4)),
@@ -110,7 +116,13 @@ def test_what_means_the_same_is_the_same_cell():
     assert cell({"pattern": "2:8"}) == cell({"pattern": "2:8", "sparsity": 25})
     assert cell(quant={"bits": 4}) == cell(quant={"bits": 4, "group_size": 64})
     assert cell(quant={"bits": 4, "mask": "keep"}) == cell(quant={"bits": 4, "mask": "ignore"})
+    assert cell({"sparsity": 50}) == cell({"sparsity": 50, "owl_m": 7.0})  # uniform
     assert cell() == cell(calibration=CALIBRATION | {"seed": 7})  # nothing looks at it
+
+
+def test_a_profile_that_does_not_exist_is_refused():
+    with pytest.raises(BadInput, match=r"prune\.profile=owls: valid: uniform, owl"):
+        cell({"sparsity": 25, "profile": "owls"})
 
 
 def test_what_a_method_does_not_look_at_makes_no_other_cell():
@@ -130,6 +142,8 @@ def test_what_differs_is_another_cell():
         cell({"sparsity": 25}),
         cell({"pattern": "2:8"}),
         cell({"pattern": "1:4"}),
+        cell({"sparsity": 50, "profile": "owl"}),
+        cell({"sparsity": 50, "profile": "owl", "owl_m": 7.0}),
         cell(quant={"bits": 4}),
         cell(quant={"bits": 4, "actorder": "none"}),
         cell(quant={"bits": 4, "group_size": 32}),

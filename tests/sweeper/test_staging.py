@@ -109,7 +109,7 @@ def test_every_configuration_of_the_paper(plan):
 @needs_bitsandbytes
 def test_every_method_in_one_table(plan):
     made = plan("experiment=methods")
-    assert len(made.cells) == 23
+    assert len(made.cells) == 25
     assert not made.dropped
     used = {cell.cell.pruning.method for cell in made.cells if cell.cell.pruning}
     used |= {cell.cell.quantization.method for cell in made.cells if cell.cell.quantization}
@@ -131,6 +131,7 @@ def test_joint_and_sequential_cells_come_in_equal_rates(plan):
 
 MEANING = [
     "prune.sparsity=50", "prune.pattern=2:8", "prune.block_size=64", "prune.dampening=0.1",
+    "prune.profile=owl",
     "calibration.seed=1", "calibration.samples=5", "calibration.length=16",
     "model.compute_dtype=bfloat16", "model.save_dtype=float32",
 ]  # fmt: skip
@@ -146,7 +147,14 @@ def test_what_means_something_changes_the_key(plan, override):
 
 
 @pytest.mark.parametrize(
-    "override", ["quant.mask=ignore", "quant.actorder=none", "tasks.batch_size=4", "home=/tmp/x"]
+    "override",
+    [
+        "prune.owl_m=7",
+        "quant.mask=ignore",
+        "quant.actorder=none",
+        "tasks.batch_size=4",
+        "home=/tmp/x",
+    ],
 )
 def test_what_means_nothing_to_a_stage_leaves_its_key(plan, override):
     assert only(plan("prune.sparsity=25"), "prune").key == (

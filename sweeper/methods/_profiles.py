@@ -1,0 +1,92 @@
+"""How sparse each matrix becomes, so that all together have the sparsity of the label.
+
+``prune.profile`` names a profile. Whatever it is, a pruner is handed one mapping, name of a
+matrix -> share of its weights to prune, as ``params["sparsities"]``, and honours it. A new
+profile is one function here and one name in `PROFILES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sweeper.errors import BadInput, one_of
+from sweeper.methods import Params
+
+UNIFORM = "uniform"
+PROFILES: Mapping[str, tuple[str, ...]] = {UNIFORM: (), "owl": ("owl_lambda", "owl_m")}
+"""Profile -> the configuration keys below ``prune`` that mean something to it."""
+
+PROFILE_KEYS = {"profile", *(key for keys in PROFILES.values() for key in keys)}
+
+
+def profile_options(section: Mapping[str, Any]) -> dict[str, Any]:
+    """What the ``prune`` section of the configuration says of the profile; nothing if uniform.
+
+    Raises:
+        BadInput: there is no such profile.
+    """
+    profile = section["profile"]
+    if profile not in PROFILES:
+        raise BadInput("prune.profile", profile, f"{one_of(list(PROFILES))}.")
+    if profile == UNIFORM:
+        return {}
+    return {"profile": profile, **{key: section[key] for key in PROFILES[profile]}}
+
+
+def refuse_profile(params: Params, *, calibrated: bool = True) -> BadInput | None:
+    """A profile that this pruner, pattern and sparsity leave room for.
+
+    Args:
+        params: of the stage; without ``profile`` it is uniform.
+        calibrated: whether the pruner looks at inputs.
+    """
+    profile = params.get("profile", UNIFORM)
+    if profile == UNIFORM:
+        return None
+    if params["pattern"] != "unstructured":
+        return BadInput(
+            "prune.profile",
+            profile,
+            f"{params['pattern']} has the same sparsity in every matrix.",
+            "valid with N:M: uniform.",
+        )
+    return _refuse_owl(params, calibrated)
+
+
+def _refuse_owl(params: Params, calibrated: bool) -> BadInput | None:
+    if not calibrated:
+        return BadInput(
+            "prune.profile",
+            "owl",
+            f"{params['method']} looks at no inputs, and OWL needs them.",
+            "Use prune=wanda or prune=sparsegpt, or prune.profile=uniform.",
+        )
+    if params["owl_m"] <= 0:
+        return BadInput("prune.owl_m", params["owl_m"], "valid: above 0.", "5 is usual.")
+    sparsity, reach = params["sparsity"], params["owl_lambda"]
+    room = min(sparsity, 1 - sparsity) / 2
+    if 0 <= reach < room:
+        return None
+    return BadInput(
+        "prune.owl_lambda",
+        reach,
+        f"valid at this sparsity: 0 (uniform) to below {room:g}: no layer may be pruned to less "
+        "than nothing or to more than all, and layers differ by up to twice this share.",
+    )
+
+
+def sparsities(params: Params, model: Any, matrices: Mapping[str, Any], batches: Any) -> Params:
+    """Name of a matrix -> share of its weights to prune.
+
+    Args:
+        params: of the stage.
+        model: the dense model.
+        matrices: its linear layers to prune, by name.
+        batches: calibration samples, each [samples, length]; None without calibration.
+    """
+    if params.get("profile", UNIFORM) == UNIFORM:
+        return dict.fromkeys(matrices, float(params["sparsity"]))
+    from sweeper.methods import _owl
+
+    return _owl.sparsities(params, model, matrices, batches)

@@ -72,7 +72,7 @@ class Quantization:
     @property
     def label(self) -> str:
         """'4bit', 'RTN 4bit', 'NF4'."""
-        return methods.method(self.method).label.format(bits=self.bits)
+        return methods.method(self.method).label.format(bits=self.bits, **dict(self.options))
 
 
 @dataclass(frozen=True, eq=False)

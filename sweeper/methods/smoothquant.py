@@ -1,4 +1,4 @@
-"""``quant.method: smoothquant`` - 8-bit weights and 8-bit inputs, outliers moved to the weights."""
+"""``quant.method: smoothquant`` - weights and inputs of few bits, outliers moved to the weights."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any
 from sweeper.errors import BadInput, one_of
 from sweeper.methods import Params, _check
 
-BITS = (8,)
-ACTIVATION_BITS = (8,)
+BITS = (6, 8)
+ACTIVATION_BITS = (6, 8)
 IGNORED = ["re:.*lm_head"]
 # what reads the first norm of a layer, in the architectures that llm-compressor has mappings for
 _READERS = ("q_proj", "q_a_proj", "qkv_proj", "query_key_value")
 
 
 class SmoothQuant:
-    """SmoothQuant (Xiao et al., ICML 2023), W8A8: scale per row, scale per token at run time."""
+    """SmoothQuant (Xiao et al., ICML 2023): scales per row and, at run time, per token."""
 
     stage = "quantize"
-    label = "SmoothQuant W{bits}A8"
+    label = "SmoothQuant W{bits}A{activation_bits}"
     options = ("activation_bits", "smoothing")
     packages = ("llmcompressor", "compressed-tensors")
     calibrated = True

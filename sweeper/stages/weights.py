@@ -94,16 +94,22 @@ class Files:
         return self._dense(name, weight) if weight.is_floating_point() else self._int(name, weight)
 
     def _int(self, name: str, codes: torch.Tensor) -> Matrix:
-        """A weight is its code times the scale of its row; there are no zero points."""
+        """A weight is its code times the scale of its row; there are no zero points.
+
+        Codes of fewer than 8 bits are kept in bytes too: they count as what they are called
+        only where they fit.
+        """
         scale = self._get(f"{name}.weight_scale")
         assert scale is not None
         assert self.symmetric
+        bits, top = self.bits or 8, int(codes.max())
+        fits = -(2 ** (bits - 1)) <= int(codes.min()) and top < 2 ** (bits - 1)
         return Matrix(
             name=name,
             symbols=codes,
             zero=codes == 0,
             finite=bool(torch.isfinite(scale).all()),
-            bits=8 * codes.element_size(),
+            bits=bits if fits else 8 * codes.element_size(),
             group_size=-1,
             scale_bytes=scale.nbytes,
             zero_point_bytes=0,

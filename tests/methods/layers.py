@@ -36,8 +36,8 @@ def by_token(inputs: torch.Tensor, bits: int = 8) -> torch.Tensor:
     return (inputs / scale).clamp(-limit, limit - 1).round() * scale
 
 
-def quantize_inputs(model: Any) -> None:
+def quantize_inputs(model: Any, bits: int = 8) -> None:
     """From now on every linear layer but the head reads inputs that are quantized by token."""
     for name, module in model.named_modules():
         if isinstance(module, torch.nn.Linear) and "lm_head" not in name:
-            module.register_forward_pre_hook(lambda _module, args: (by_token(args[0]),))
+            module.register_forward_pre_hook(lambda _module, args: (by_token(args[0], bits),))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from sweeper.errors import StageFailure
 from sweeper.methods import _smoothquant
@@ -232,9 +232,9 @@ def test_a_model_that_cannot_be_smoothed_fails(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"bits": 4}, "quant.bits=4: smoothquant, valid: 8."),
+        ({"bits": 4}, "quant.bits=4: smoothquant, valid: 6, 8."),
         ({"activation_bits": 16}, "quant.activation_bits=16: smoothquant quantizes inputs too, "
-         "valid: 8. For 16-bit inputs use quant=gptq, awq or rtn."),
+         "valid: 6, 8. For 16-bit inputs use quant=gptq, awq or rtn."),
         ({"smoothing": 1.5}, "quant.smoothing=1.5: valid: 0 (all difficulty stays"),
         ({"shapes": {"transformer.h.0.attn.c_attn": (64, 192)}},
          "quant.method=smoothquant: no matrix of this model is called q_proj"),
@@ -245,3 +245,22 @@ def test_refusals(change: dict[str, Any], message: str) -> None:
     assert METHOD.refusal(params) is None
     assert METHOD.refusal(PARAMS) is None
     assert message in str(METHOD.refusal(params | change))
+
+
+def test_codes_of_six_bits_lie_in_bytes_and_must_fit(folder: Path, tmp_path: Path) -> None:
+    six = PARAMS | {"bits": 6, "activation_bits": 6}
+    sources = {"model": folder / "dense", "calibration": folder / "text.txt"}
+    quantize.run(Job(params=six, out=tmp_path, scratch=tmp_path, sources=sources))
+    label = LABEL | {"bits": 6, "activation_bits": 6}
+    out = tmp_path / "measured"
+    out.mkdir()
+    job = Job(params=label, out=out, scratch=out, inputs={"model": tmp_path})
+    assert measure.run(job)["bits_per_weight"]["stored"] > 8
+    file = tmp_path / "checkpoint" / "model.safetensors"
+    tensors = load_file(file)
+    codes = tensors["model.layers.0.mlp.up_proj.weight"]
+    assert int(codes.abs().max()) <= 32
+    codes[0, 0] = 33
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(StageFailure, match=r"not stored with 6 bits in model\.layers\.0\.mlp\.up"):
+        measure.run(job)

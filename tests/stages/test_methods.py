@@ -30,9 +30,11 @@ NF4 = {"method": "nf4", "bits": 4, "double_quant": False}
 NF4_TWICE = NF4 | {"double_quant": True}
 INT8 = {"method": "llm_int8", "bits": 8, "outlier_threshold": 6.0}
 SMOOTH = {"method": "smoothquant", "bits": 8, "activation_bits": 8, "smoothing": 0.5}
+SMOOTH6 = SMOOTH | {"bits": 6, "activation_bits": 6}
 QUANTIZERS = [
     pytest.param(RTN, id="rtn"),
     pytest.param(SMOOTH, id="smoothquant"),
+    pytest.param(SMOOTH6, id="smoothquant-6"),
     pytest.param(AWQ, id="awq"),
     pytest.param(NF4, id="nf4", marks=needs_bitsandbytes),
     pytest.param(NF4_TWICE, id="nf4-double", marks=needs_bitsandbytes),
@@ -170,7 +172,7 @@ def test_reload_is_the_model_that_was_in_memory(workshop: Any, params: Mapping[s
         # scales and zero points are in the weights already
         assert not model.load_state_dict(weights, strict=False).missing_keys[1:]
         if "activation_bits" in params:
-            quantize_inputs(model)
+            quantize_inputs(model, params["activation_bits"])
     with torch.no_grad():
         expected = model(torch.arange(2, 42).reshape(1, -1)).logits
     found = logits(out)
@@ -269,6 +271,8 @@ def test_an_uninvertible_hessian_fails_the_joint_pass(workshop: Any) -> None:
 STORED = [
     pytest.param(RTN, 4 + 16 / 64, 0.06, id="rtn"),
     pytest.param(SMOOTH, 8 + 16 * 640 / 49_152, 0.01, id="smoothquant"),
+    # codes of 6 bits lie in bytes
+    pytest.param(SMOOTH6, 8 + 16 * 640 / 49_152, 0.01, id="smoothquant-6"),
     # a scale of 32 bit for 64 weights, or for each of the 640 rows of a layer; NF4 has a
     # codebook and its description beside them, which only small matrices notice
     pytest.param(NF4, 4 + 32 / 64, 0.35, id="nf4", marks=needs_bitsandbytes),

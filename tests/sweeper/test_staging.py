@@ -344,3 +344,20 @@ def test_specs_embed_their_parents(plan):
     specs = nested(plan_json(made)["stages"])
     measure = next(s for s in specs.values() if s["kind"] == "measure")
     assert measure["parents"]["pruned"] is measure["parents"]["model"]["parents"]["model"]
+
+
+def test_jsq_beside_its_rivals_at_equal_operations(plan):
+    made = plan("experiment=jsq2024")
+    assert len(made.cells) == 22
+    kinds = [stage.kind for stage in made.stages.values()]
+    # JSQ with SmoothQuant and with GPTQ share the search
+    assert (kinds.count("prune"), kinds.count("quantize")) == (19, 19)
+    assert len({cell.label for cell in made.cells}) == 22
+
+
+def test_a_search_is_counted_as_many_passes(plan):
+    one, many = (
+        only(plan("prune=jsq", "prune.sparsity=50", f"prune.strengths={strengths}"), "prune")
+        for strengths in ("[0]", "[0,0.1]")
+    )
+    assert many.work > 10 * one.work

@@ -346,8 +346,11 @@ def test_specs_embed_their_parents(plan):
     assert measure["parents"]["pruned"] is measure["parents"]["model"]["parents"]["model"]
 
 
-def test_jsq_beside_its_rivals_at_equal_operations(plan):
-    made = plan("experiment=jsq2024")
+def test_jsq_beside_its_rivals_at_equal_operations(own):
+    # its cells set the number of samples
+    arguments = [o for o in own if not o.startswith("calibration.samples")]
+    with composed(["experiment=jsq2024"]) as (config, loader):
+        made = planning.plan(config, loader, ["experiment=jsq2024", *arguments])
     assert len(made.cells) == 22
     kinds = [stage.kind for stage in made.stages.values()]
     # JSQ with SmoothQuant and with GPTQ share the search

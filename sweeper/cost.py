@@ -7,15 +7,13 @@ which. The disk is found by playing the plan through with the given number of wo
 
 from __future__ import annotations
 
-import heapq
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Protocol
 
-from sweeper.checkpoints import is_kept
-from sweeper.plan import Plan, Stage
+from sweeper.plan import Plan
+from sweeper.played import play
 
 _ASSUMED_RATE = {
     # Work units (parameters x tokens, parameters x documents, parameters) per second: one
@@ -86,13 +84,15 @@ def cost(plan: Plan, store: Measured, *, device: str, workers: int, keep: str) -
     done = {key for kind in _ASSUMED_RATE[device] for key in store.scan(kind)}
     pending = frozenset(key for key in plan.stages if key not in done)
     estimates = _estimates(plan, store, pending, device)
-    wall, peak = _play(plan, pending, estimates, workers, keep)
+    todo = [stage for stage in plan.stages.values() if stage.key in pending]
+    seconds = {stage.key: estimates[stage.key].seconds for stage in todo}
+    wall, peak = play(todo, seconds, workers, keep)
     return Cost(
         workers=workers,
         device=device,
         estimates=estimates,
         pending=pending,
-        seconds=sum(estimates[key].seconds for key in pending),
+        seconds=sum(seconds.values()),
         wall_seconds=wall,
         peak_bytes=round(peak),
     )
@@ -119,120 +119,3 @@ def _estimates(
         else:
             found[key] = Estimate(stage.work / _ASSUMED_RATE[device][stage.kind], "assumed")
     return found
-
-
-def longest_chains(stages: Iterable[Stage], seconds: Mapping[str, float]) -> dict[str, float]:
-    """Stage key -> seconds of the longest chain of work that begins with it."""
-    ordered = list(stages)
-    chain = {stage.key: seconds[stage.key] for stage in ordered}
-    for stage in reversed(ordered):
-        for parent in stage.parents.values():
-            if parent.key in chain:
-                through = seconds[parent.key] + chain[stage.key]
-                chain[parent.key] = max(chain[parent.key], through)
-    return chain
-
-
-def _play(
-    plan: Plan,
-    pending: frozenset[str],
-    estimates: Mapping[str, Estimate],
-    workers: int,
-    keep: str,
-) -> tuple[float, float]:
-    """(wall seconds, peak bytes of bulk) of carrying out the pending stages."""
-    todo = [stage for stage in plan.stages.values() if stage.key in pending]
-    seconds = {stage.key: estimates[stage.key].seconds for stage in todo}
-    readers = _readers(todo)
-    waiting = Counter(reader for key in readers if key in pending for reader in readers[key])
-    disk = _Disk(keep)
-    ready = _Ready(todo, seconds, workers)
-    for stage in todo:
-        if not waiting[stage.key]:
-            ready.add(stage.key)
-    running: list[tuple[float, str]] = []
-    now = 0.0
-    while ready or running:
-        while ready and len(running) < workers:
-            key = ready.take()
-            disk.write(plan.stages[key])
-            heapq.heappush(running, (now + seconds[key], key))
-        now, key = heapq.heappop(running)
-        for child in readers.get(key, ()):
-            waiting[child] -= 1
-            if not waiting[child]:
-                ready.add(child)
-        disk.finished(plan.stages[key], readers)
-    return now, disk.peak
-
-
-class _Ready:
-    """Stages that could start, in the order in which the local launcher takes them.
-
-    The longest chain first, unless it can wait without making the whole longer: then the
-    deepest stage, so that one tree of checkpoints is finished before the next is begun.
-    """
-
-    def __init__(self, todo: Sequence[Stage], seconds: Mapping[str, float], workers: int) -> None:
-        self._seconds, self._workers = seconds, workers
-        self._chain = longest_chains(todo, seconds)
-        self._depth: dict[str, int] = {}
-        for stage in todo:
-            above = [self._depth.get(p.key, -1) for p in stage.parents.values()]
-            self._depth[stage.key] = 1 + max(above, default=-1)
-        self._unstarted = sum(seconds.values())
-        self._longest: list[tuple[float, str]] = []
-        self._deepest: list[tuple[int, float, str]] = []
-        self._open: set[str] = set()
-
-    def __bool__(self) -> bool:
-        return bool(self._open)
-
-    def add(self, key: str) -> None:
-        self._open.add(key)
-        heapq.heappush(self._longest, (-self._chain[key], key))
-        heapq.heappush(self._deepest, (-self._depth[key], -self._chain[key], key))
-
-    def take(self) -> str:
-        while self._longest[0][1] not in self._open:
-            heapq.heappop(self._longest)
-        while self._deepest[0][2] not in self._open:
-            heapq.heappop(self._deepest)
-        longest, deepest = self._longest[0][1], self._deepest[0][2]
-        can_wait = self._seconds[deepest] + self._chain[longest] <= self._unstarted / self._workers
-        chosen = deepest if can_wait else longest
-        self._open.remove(chosen)
-        self._unstarted -= self._seconds[chosen]
-        return chosen
-
-
-def _readers(stages: Sequence[Stage]) -> dict[str, list[str]]:
-    """Stage key -> keys of the stages that read its output."""
-    found: dict[str, list[str]] = {}
-    for stage in stages:
-        for parent in dict.fromkeys(p.key for p in stage.parents.values()):
-            found.setdefault(parent, []).append(stage.key)
-    return found
-
-
-class _Disk:
-    """Bytes of checkpoints on disk while a plan is played through."""
-
-    def __init__(self, keep: str) -> None:
-        self._keep = keep
-        self._alive: dict[str, float] = {}
-        self._read: dict[str, int] = {}
-        self._bytes = 0.0
-        self.peak = 0.0
-
-    def write(self, stage: Stage) -> None:
-        self._alive[stage.key] = stage.bulk_bytes
-        self._bytes += stage.bulk_bytes
-        self.peak = max(self.peak, self._bytes)
-
-    def finished(self, stage: Stage, readers: Mapping[str, list[str]]) -> None:
-        for parent in {p.key: p for p in stage.parents.values()}.values():
-            self._read[parent.key] = self._read.get(parent.key, 0) + 1
-            last = self._read[parent.key] == len(readers.get(parent.key, ()))
-            if last and not is_kept(parent.kind, self._keep):
-                self._bytes -= self._alive.pop(parent.key, 0.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from sweeper.cells import Cell
@@ -21,6 +21,11 @@ class Params(dict[str, Any]):
     def digest(self) -> str:
         """Hash of the canonical JSON."""
         return key_of(self)
+
+
+@cache
+def _library_lines(library: tuple[tuple[str, str], ...]) -> list[str]:
+    return sorted(f"{name}={version}" for name, version in library)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,8 +57,8 @@ class Stage:
     @cached_property
     def key(self) -> str:
         """Hash of what the stage means, never of where or how fast it runs."""
-        parents = sorted(f"{role}={stage.key}" for role, stage in self.parents.items())
-        library = sorted(f"{name}={version}" for name, version in self.library.items())
+        parents = sorted([f"{role}={stage.key}" for role, stage in self.parents.items()])
+        library = _library_lines(tuple(self.library.items()))
         meaning = (self.kind, self.params.digest, *parents, *library, str(FORMAT))
         return digest("\n".join(meaning))
 

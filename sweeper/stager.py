@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -195,8 +196,8 @@ class Stager:
             assert calibration is not None
             text["calibration"], path = self._once(self._text, calibration, section)
             tokens = calibration["samples"] * calibration["length"]
-            if isinstance(how, methods.BySearch):
-                tokens *= how.passes({**meaning, **text})
+            if searching := _searching(meaning["method"]):
+                tokens *= searching.passes({**meaning, **text})
         return self._stage(
             kind=kind,
             params=Params(
@@ -281,6 +282,13 @@ class Stager:
 
     def _folder(self, section: Frozen) -> Path | None:
         return located(section["path"], "tasks.path") if section["path"] else None
+
+
+@cache
+def _searching(name: str) -> methods.BySearch | None:
+    """The method if it searches; to ask a protocol of each of 10,000 cells costs seconds."""
+    how = methods.method(name)
+    return how if isinstance(how, methods.BySearch) else None
 
 
 def _thawed(options: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sweeper.cells import Cell, CellMaker, Frozen, NoCell
+from sweeper.cells import Cell, CellMaker, Frozen, NoCell, Pruning, Quantization
 from sweeper.errors import BadInput
 from sweeper.grid import Combination
 from sweeper.plan import Dropped, Plan, PlannedCell, Stage, lineage
@@ -69,8 +69,10 @@ def _not_a_cell(combination: Combination, reason: str) -> BadInput:
     return BadInput("cell", asked, f"this is no cell: {reason}.")
 
 
-def _check_refusals(refusals: Iterable[BadInput], planned: Mapping[Cell, PlannedCell]) -> None:
+def _check_refusals(refusals: Sequence[BadInput], planned: Mapping[Cell, PlannedCell]) -> None:
     """A value that no cell of the whole grid can use is a mistake, not a gap of the grid."""
+    if not refusals:
+        return
     used = {pair for cell in planned for pair in _used(cell)}
     for refusal in refusals:
         if (refusal.key, str(refusal.value)) not in used:
@@ -124,10 +126,7 @@ def _distinct(planned: Iterable[PlannedCell]) -> tuple[PlannedCell, ...]:
     renamed: dict[int, PlannedCell] = {}
     for group in groups.values():
         if len(group) > 1:
-            flat = [_flat(item.cell) for item in group]
-            keys = [k for k in flat[0] if len({str(f.get(k)) for f in flat}) > 1]
-            for item, values in zip(group, flat, strict=True):
-                suffix = ", ".join(f"{k.split('.')[-1]}={values.get(k)}" for k in keys)
+            for item, suffix in zip(group, _differences(group), strict=True):
                 renamed[id(item)] = PlannedCell(
                     cell=item.cell,
                     label=f"{item.label} [{suffix}]",
@@ -137,14 +136,31 @@ def _distinct(planned: Iterable[PlannedCell]) -> tuple[PlannedCell, ...]:
     return tuple(renamed.get(id(item), item) for item in cells)
 
 
-def _flat(cell: Cell) -> dict[str, Any]:
-    """Everything that can tell two cells of one label apart, by dotted key."""
-    sections = {"model": cell.model, "calibration": cell.calibration, "tasks": cell.tasks}
-    flat = {
-        f"{s}.{k}": v for s, frozen in sections.items() if frozen for k, v in frozen.dict.items()
+def _differences(group: Sequence[PlannedCell]) -> list[str]:
+    """What tells each of some cells from the others: "seed=1, group_size=64"."""
+    columns = [
+        _column([getattr(item.cell, name) for item in group])
+        for name in ("model", "calibration", "tasks", "pruning", "quantization")
+    ]
+    return [", ".join(filter(None, row)) for row in zip(*columns, strict=True)]
+
+
+def _column(parts: Sequence[Any]) -> list[str]:
+    """The same of one part of the cells; most of them share few parts, which are read once."""
+    flat = {id(part): _flat(part) for part in parts}
+    first, others = flat[id(parts[0])], list(flat.values())
+    keys = [k for k in first if len({str(other.get(k)) for other in others}) > 1]
+    words = {
+        number: ", ".join(f"{key}={values.get(key)}" for key in keys)
+        for number, values in flat.items()
     }
-    for name, part in (("prune", cell.pruning), ("quant", cell.quantization)):
-        if part:
-            flat |= {f"{name}.method": part.method}
-            flat |= {f"{name}.{k}": v for k, v in Frozen(part.options).dict.items()}
-    return flat
+    return [words[id(part)] for part in parts]
+
+
+def _flat(part: Frozen | Pruning | Quantization | None) -> dict[str, Any]:
+    """Everything that can tell a part of two cells of one label apart."""
+    if part is None:
+        return {}
+    if isinstance(part, Frozen):
+        return dict(part.dict)
+    return {"method": part.method, **Frozen(part.options).dict}

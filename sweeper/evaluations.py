@@ -76,8 +76,16 @@ def check(section: Frozen) -> None:
         )  # fmt: skip
 
 
-def asked(leaf: LeafTask, section: Frozen, model: Mapping[str, Any]) -> Asked:
+def asked(
+    leaf: LeafTask, section: Frozen, model: Mapping[str, Any], data: Mapping[str, str]
+) -> Asked:
     """What scoring one task means.
+
+    Args:
+        leaf: the task.
+        section: the `tasks` section.
+        model: what the model is, where no other stage says so.
+        data: hub id -> pinned commit of the task's data; empty if nothing is pinned.
 
     Raises:
         BadInput: the backend cannot score it.
@@ -92,6 +100,7 @@ def asked(leaf: LeafTask, section: Frozen, model: Mapping[str, Any]) -> Asked:
     answer = {
         **{name: section[name] for name in names},
         "task": leaf.name, "task_sha256": leaf.sha256, "model": model,
+        **({"data_revisions": dict(data)} if data else {}),
     }  # fmt: skip
     share = {name: section[name] for name in _SHARE}
     parts = min(section["parts"], _blocks(leaf, section))
@@ -115,10 +124,11 @@ def stage(each: Asked, reads: Reads, *, add: Callable[..., Stage]) -> Stage:
 
     ``add`` makes a stage of the plan from its fields.
     """
+    folder = each.leaf.folder
     fields: dict[str, Any] = {
         "kind": "evaluate",
         "library": library(_LIBRARY),
-        "sources": reads.sources,
+        "sources": {**reads.sources, **({"tasks": str(folder)} if folder else {})},
         "label": reads.label,
         "family": _family(each, reads),
     }

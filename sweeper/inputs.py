@@ -7,16 +7,16 @@ Nothing is fetched.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sweeper import identity, shapes
+from sweeper import hub_cache, identity, shapes
 from sweeper.cells import Frozen
 from sweeper.errors import BadInput, one_of
+from sweeper.pins import Pins
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -41,12 +41,16 @@ class Model:
     shapes: shapes.Shapes
 
 
-def model(section: Frozen) -> Model:
-    """Resolve the `model` section.
+class NotFetched(BadInput):
+    """A hub model of which nothing is on this machine, not even its dimensions."""
+
+
+def model(section: Frozen, pins: Pins) -> Model:
+    """Resolve the `model` section; a model of the hub at its pinned revision, if it has one.
 
     Raises:
-        BadInput: a path that is no checkpoint, a format that does not exist, or a hub
-            model whose dimensions are neither configured nor cached.
+        NotFetched: a hub model whose dimensions are neither configured nor cached.
+        BadInput: a path that is no checkpoint, or a format that does not exist.
     """
     given = section["id"]
     check_choice("model.format", section["format"], ("hf", "gguf"))
@@ -57,7 +61,7 @@ def model(section: Frozen) -> Model:
     path = Path(given).expanduser()
     if path.exists() or given.startswith((".", "/", "~")):
         return _directory(section, path.absolute())
-    return _hub(section, given)
+    return _hub(section, given, pins)
 
 
 def check_choice(key: str, value: str, valid: Sequence[str]) -> None:
@@ -89,10 +93,11 @@ def _directory(section: Frozen, path: Path) -> Model:
     return Model(meaning | _trust(section), str(path), False, found)
 
 
-def _hub(section: Frozen, given: str) -> Model:
-    snapshot = cached_snapshot(given, section["revision"])
+def _hub(section: Frozen, given: str, pins: Pins) -> Model:
+    pinned = pins.model(given, section["revision"])
+    snapshot = cached_snapshot(given, pinned or section["revision"])
     found = shapes.from_checkpoint(snapshot) if snapshot else None
-    revision = snapshot.name if snapshot else section["revision"]
+    revision = pinned or (snapshot.name if snapshot else section["revision"])
     meaning = {"id": given, "revision": revision} | _trust(section)
     return Model(meaning, given, False, found or _configured_shapes(section))
 
@@ -103,27 +108,22 @@ def _trust(section: Frozen) -> dict[str, Any]:
 
 def _configured_shapes(section: Frozen) -> shapes.Shapes:
     if section["architecture"] is None:
-        raise BadInput(
+        raise NotFetched(
             "model.id",
             section["id"],
             "neither a checkpoint directory nor a model in the local hub cache.",
-            "Give the path of a checkpoint, fetch the model, or set model.architecture.",
+            "Give the path of a checkpoint, run `isorate prefetch`, or set model.architecture.",
         )
     return shapes.from_architecture(section["architecture"])
 
 
 def cached_snapshot(hub_id: str, revision: str) -> Path | None:
     """Directory of a hub model in the local cache, found without the hub's library."""
-    home = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    cache = Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-    repository = cache / ("models--" + hub_id.replace("/", "--"))
-    named = repository / "refs" / revision
-    commit = named.read_text().strip() if named.is_file() else revision
-    snapshot = repository / "snapshots" / commit
-    return snapshot if (snapshot / "config.json").is_file() else None
+    snapshot = hub_cache.snapshot("models", hub_id, revision)
+    return snapshot if snapshot and (snapshot / "config.json").is_file() else None
 
 
-def calibration(section: Frozen) -> tuple[dict[str, Any], str | None]:
+def calibration(section: Frozen, pins: Pins) -> tuple[dict[str, Any], str | None]:
     """(what the calibration is, where it is): for a stage's identity, and a path if local.
 
     Raises:
@@ -143,6 +143,8 @@ def calibration(section: Frozen) -> tuple[dict[str, Any], str | None]:
         )
     names = ("subset", "data_files", "revision", "split")
     given = {name: section[name] for name in names if section[name] is not None}
+    if pinned := pins.dataset(section["dataset"], section["revision"]):
+        given["revision"] = pinned
     return meaning | {"id": section["dataset"]} | given, None
 
 

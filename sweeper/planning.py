@@ -11,10 +11,15 @@ from omegaconf import DictConfig, OmegaConf
 from sweeper import staging
 from sweeper.errors import BadInput
 from sweeper.grid import Combination, Grid, block_overrides
+from sweeper.pins import Pins
 from sweeper.plan import Plan
 
+_UNPINNED = Pins()
 
-def plan(config: DictConfig, loader: ConfigLoaderImpl, arguments: Sequence[str]) -> Plan:
+
+def plan(
+    config: DictConfig, loader: ConfigLoaderImpl, arguments: Sequence[str], pins: Pins = _UNPINNED
+) -> Plan:
     """The plan of everything that the configuration and the overrides name.
 
     Without ``cells`` and ``grids`` that is the product of the overrides; with them, each
@@ -24,7 +29,7 @@ def plan(config: DictConfig, loader: ConfigLoaderImpl, arguments: Sequence[str])
         BadInput: see `staging.build`; also an override of a key that a block sets.
     """
     grid = Grid(loader, config)
-    return staging.build(_blocks(config, grid, arguments))
+    return staging.build(_blocks(config, grid, arguments), pins)
 
 
 def _blocks(

@@ -11,6 +11,7 @@ from sweeper import evaluations, inputs, methods, tasks
 from sweeper.cells import Cell, Frozen, Pruning, Quantization
 from sweeper.errors import BadInput
 from sweeper.identity import cache_directory, library, located
+from sweeper.pins import Pins
 from sweeper.plan import Params, PlannedCell, Stage
 
 _CONVERT = ("transformers", "gguf")
@@ -30,7 +31,8 @@ class Refused(Exception):
 class Stager:
     """Derives stages from cells; what cells share is derived once."""
 
-    def __init__(self) -> None:
+    def __init__(self, pins: Pins) -> None:
+        self._pins = pins
         self.stages: dict[str, Stage] = {}
         self._made: dict[tuple[Any, ...], Any] = {}
 
@@ -85,7 +87,7 @@ class Stager:
         return self.stages.setdefault(stage.key, stage)
 
     def _model(self, section: Frozen) -> inputs.Model:
-        return inputs.model(section)
+        return inputs.model(section, self._pins)
 
     def _reads(self, section: Frozen, parent: Stage | None) -> dict[str, Any]:
         """How a stage refers to the checkpoint it reads: a parent, or the model as it is."""
@@ -216,7 +218,7 @@ class Stager:
         )
 
     def _text(self, calibration: Frozen, section: Frozen) -> tuple[dict[str, Any], str | None]:
-        found = inputs.calibration(calibration)
+        found = inputs.calibration(calibration, self._pins)
         inputs.check_tokens(calibration, self._once(self._model, section))
         return found
 
@@ -262,10 +264,9 @@ class Stager:
         self, model: Frozen, section: Frozen, parent: Stage | None, label: str
     ) -> dict[str, Stage]:
         read = self._reads(model, parent)
-        folder = self._once(self._folder, section)
         reads = evaluations.Reads(
             parents=read["parents"],
-            sources=read["sources"] | ({"tasks": str(folder)} if folder else {}),
+            sources=read["sources"],
             parameters=float(self._once(self._model, model).shapes.parameters),
             label=label,
         )
@@ -278,7 +279,10 @@ class Stager:
         folder = self._once(self._folder, section)
         leaves = tasks.resolve(section["names"], folder, cache_dir=cache_directory())
         meaning = self._once(self._model, model).meaning if model else {}
-        return [evaluations.asked(leaf, section, meaning) for leaf in leaves]
+        pinned = self._pins.tasks
+        return [
+            evaluations.asked(leaf, section, meaning, pinned.get(leaf.name, {})) for leaf in leaves
+        ]
 
     def _folder(self, section: Frozen) -> Path | None:
         return located(section["path"], "tasks.path") if section["path"] else None

@@ -9,21 +9,23 @@ from typing import Any
 from sweeper.cells import Cell, CellMaker, Frozen, NoCell, Pruning, Quantization
 from sweeper.errors import BadInput
 from sweeper.grid import Combination
+from sweeper.pins import Pins
 from sweeper.plan import Dropped, Plan, PlannedCell, Stage, lineage
 from sweeper.stager import Refused, Stager
 
 
-def build(blocks: Iterable[tuple[Iterable[Combination], bool]]) -> Plan:
+def build(blocks: Iterable[tuple[Iterable[Combination], bool]], pins: Pins) -> Plan:
     """The plan of all combinations.
 
     Args:
+        pins: the revisions that the sweep takes from the hub.
         blocks: (combinations, strict); in a strict block (cells listed outright, a single
             combination) what is no cell is bad input instead of being dropped.
 
     Raises:
         BadInput: a value that is never valid, or no cell at all is left.
     """
-    maker, stager = CellMaker(), Stager()
+    maker, stager = CellMaker(), Stager(pins)
     planned: dict[Cell, PlannedCell] = {}
     dropped: list[Dropped] = []
     merged: list[Dropped] = []

@@ -6,6 +6,7 @@ files are read once per version of lm-eval (5 CPU seconds) and the index is cach
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import importlib.util
 import json
@@ -17,7 +18,19 @@ from typing import Any
 
 import yaml
 
-FORMAT = 1
+FORMAT = 2
+# Not data sets but readers of files, which `datasets` takes in the same place.
+_FORMATS = (
+    "json",
+    "csv",
+    "text",
+    "parquet",
+    "arrow",
+    "pandas",
+    "xml",
+    "imagefolder",
+    "audiofolder",
+)
 Entry = dict[str, Any]
 Index = dict[str, Entry]
 
@@ -72,7 +85,8 @@ def scan(root: Path) -> Index:
     """All tasks, groups and tags below ``root``.
 
     Returns:
-        name -> {"kind": "task", "path": relative, "version": ..., "output_type": ...},
+        name -> {"kind": "task", "path": relative, "version": ..., "output_type": ...,
+        "data": what it reads from the hub or None, "metrics": [[name, direction], ...]},
         {"kind": "group", "members": [...], "overrides": bool} or {"kind": "tag", "members"}.
         The first file (by path) that defines a name counts.
     """
@@ -123,7 +137,33 @@ def _task(config: Mapping[str, Any], path: str) -> Entry:
         "path": path,
         "version": metadata.get("version") if isinstance(metadata, dict) else None,
         "output_type": config.get("output_type"),
+        "data": _data(config),
+        "metrics": _metrics(config),
     }
+
+
+def _data(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The data set of the hub that a task file names; None if it names none, or a local one."""
+    identifier, options = config.get("dataset_path"), config.get("dataset_kwargs") or {}
+    if "custom_dataset" in config or not isinstance(identifier, str) or identifier in _FORMATS:
+        return None
+    if identifier.startswith((".", "/", "~")):
+        return None
+    options = {
+        name: options[name] for name in ("data_files", "data_dir", "revision") if name in options
+    }
+    return {"id": identifier, "name": config.get("dataset_name"), **options}
+
+
+def _metrics(config: Mapping[str, Any]) -> list[list[Any]]:
+    """Each metric that a task lists, with whether higher is better (None: it does not say)."""
+    listed = config.get("metric_list")
+    entries = listed if isinstance(listed, list) else []
+    return [
+        [str(entry.get("metric")), entry.get("higher_is_better")]
+        for entry in entries
+        if isinstance(entry, dict)
+    ]
 
 
 def _group(config: Mapping[str, Any]) -> Entry:
@@ -153,6 +193,21 @@ def stock(cache_dir: Path) -> Index:
         partial.write_text(json.dumps(index), encoding="utf-8")
         os.replace(partial, path)
     return index
+
+
+@cache
+def directions() -> dict[str, bool]:
+    """lm-eval's own metrics: whether higher is better; read from its source, not imported."""
+    tree = ast.parse((directory().parent / "api" / "metrics.py").read_bytes())
+    found = {}
+    for function in tree.body:
+        for call in getattr(function, "decorator_list", []):
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "register_metric":
+                named = {word.arg: word.value for word in call.keywords}
+                metric, better = named.get("metric"), named.get("higher_is_better")
+                if isinstance(metric, ast.Constant) and isinstance(better, ast.Constant):
+                    found[str(metric.value)] = bool(better.value)
+    return found
 
 
 @cache

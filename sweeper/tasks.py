@@ -9,17 +9,19 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sweeper import task_index
+from sweeper import data, packages, task_index
 from sweeper.errors import BadInput
 from sweeper.task_index import Index
 
 KEY = "tasks.names"
+SHIPPED = Path(data.__file__).parent / "tasks"
+"""The project's own tasks, which can be named like lm-eval's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class LeafTask:
             "generate_until", or None for a task written in Python.
         chance: score of a guess as the task file states it, None if it does not.
         documents: number of documents where the data stands beside the task file.
-        own: whether it comes from the include path rather than from lm-eval.
+        folder: where its files are, None for one of lm-eval's own.
     """
 
     name: str
@@ -43,7 +45,22 @@ class LeafTask:
     output_type: str | None
     chance: float | None
     documents: int | None
-    own: bool
+    folder: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubData:
+    """The data set of the hub that a task file names.
+
+    Attributes:
+        id: its hub id.
+        revision: as the task names it.
+        options: "name", "data_files" and "data_dir" for `datasets.load_dataset`.
+    """
+
+    id: str
+    revision: str
+    options: Mapping[str, Any]
 
 
 def resolve(names: Sequence[str], include_path: Path | None, *, cache_dir: Path) -> list[LeafTask]:
@@ -57,21 +74,43 @@ def resolve(names: Sequence[str], include_path: Path | None, *, cache_dir: Path)
     Raises:
         BadInput: a name that is neither, or a group that changes its members.
     """
-    own = task_index.scan(include_path) if include_path else {}
-    lookup = _Lookup(own=own, include_path=include_path, cache_dir=cache_dir)
+    lookup = Lookup(include_path=include_path, cache_dir=cache_dir)
     leaves = dict.fromkeys(leaf for name in names for leaf in lookup.leaves(name))
     return [lookup.task(name) for name in leaves]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Lookup:
-    own: Index
+class Lookup:
+    """All tasks by name: the user's own, the project's, lm-eval's.
+
+    Attributes:
+        include_path: a folder of task files, or None.
+        cache_dir: where the index of lm-eval's own tasks is kept.
+    """
+
     include_path: Path | None
     cache_dir: Path
 
-    def find(self, name: str) -> task_index.Entry | None:
-        """Our own first: lm-eval's 14,000 names are read only when they are needed."""
-        return self.own.get(name) or self.stock.get(name)
+    def data(self, name: str) -> HubData | None:
+        """What a leaf task reads from the hub; None if its data is local, or only code knows."""
+        found = (self.find(name)[0] or {}).get("data")
+        if found is None:
+            return None
+        options = {key: found.get(key) for key in ("name", "data_files", "data_dir")}
+        return HubData(id=found["id"], revision=found.get("revision") or "main", options=options)
+
+    def find(self, name: str) -> tuple[task_index.Entry | None, Path | None]:
+        """The entry and its folder; lm-eval's 14,000 names are read only when they are needed."""
+        for folder, index in self.ours:
+            if name in index:
+                return index[name], folder
+        return self.stock.get(name), None
+
+    @cached_property
+    def ours(self) -> list[tuple[Path, Index]]:
+        """The folders that go before lm-eval: the user's, then the project's."""
+        folders = [self.include_path] if self.include_path else []
+        return [(folder, task_index.scan(folder)) for folder in dict.fromkeys([*folders, SHIPPED])]
 
     @cached_property
     def stock(self) -> Index:
@@ -79,9 +118,11 @@ class _Lookup:
         return task_index.stock(self.cache_dir)
 
     def leaves(self, name: str, within: tuple[str, ...] = ()) -> Iterator[str]:
-        entry = self.find(name)
+        """The leaf tasks of a task, group or tag."""
+        entry, _ = self.find(name)
         if entry is None:
-            raise _unknown(name, [*self.own, *self.stock])
+            known = [known for _, index in self.ours for known in index]
+            raise _unknown(name, [*known, *self.stock])
         if entry["kind"] == "task":
             yield name
             return
@@ -96,9 +137,14 @@ class _Lookup:
             yield from self.leaves(member, (*within, name))
 
     def task(self, name: str) -> LeafTask:
-        if name in self.own and self.include_path is not None:
-            return _own_task(name, self.include_path / self.own[name]["path"])
-        entry = self.stock[name]
+        """A leaf task, once it is sure that it can be scored here."""
+        entry, folder = self.find(name)
+        assert entry is not None
+        _check_metrics(name, entry["metrics"])
+        path = (folder or task_index.directory()) / entry["path"]
+        packages.check(KEY, name, path)
+        if folder is not None:
+            return _own_task(name, path, folder)
         identity = ["lm-eval", task_index.version(), name, entry["version"]]
         return LeafTask(
             name=name,
@@ -107,8 +153,22 @@ class _Lookup:
             output_type=entry["output_type"],
             chance=None,
             documents=None,
-            own=False,
+            folder=None,
         )
+
+
+def _check_metrics(name: str, metrics: Sequence[Sequence[Any]]) -> None:
+    """Refuse a task of whose metrics none says which of two scores is the better one."""
+    known = task_index.directions()
+    if metrics and all(
+        better is None and (metric not in known or metric == "bypass") for metric, better in metrics
+    ):
+        raise BadInput(
+            KEY, name,
+            f"it has no metric that can rank models ({', '.join(m for m, _ in metrics)}):",
+            "write a task file that includes it and gives a metric `higher_is_better`, and name "
+            "its folder in tasks.path.",
+        )  # fmt: skip
 
 
 def _unknown(name: str, known: Iterable[str]) -> BadInput:
@@ -117,7 +177,7 @@ def _unknown(name: str, known: Iterable[str]) -> BadInput:
     return BadInput(KEY, name, "no lm-eval task of that name;", hint)
 
 
-def _own_task(name: str, path: Path) -> LeafTask:
+def _own_task(name: str, path: Path, folder: Path) -> LeafTask:
     config = task_index.merged(path)
     files = sorted(set(_files(path)))
     metadata = config.get("metadata") or {}
@@ -129,7 +189,7 @@ def _own_task(name: str, path: Path) -> LeafTask:
         output_type=config.get("output_type"),
         chance=None if chance is None else float(chance),
         documents=_documents(files),
-        own=True,
+        folder=folder,
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from sweeper.cost import Cost
+    from sweeper.pins import Pins
     from sweeper.plan import Plan
     from sweeper.store import Store
     from sweeper.sweep import Sweep
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 VERBS: Mapping[str, str] = {
     "run": "plan the grid, carry it out, log it and report; run again to resume",
     "plan": "cells, what was left out and why, stages, cost and disk; touches nothing",
+    "prefetch": "fetch and pin what the plan needs from the hub, for nodes without a network",
     "status": "every cell: done, running, failed (with the reason) or missing",
     "report": "tables, figures and verdicts from what is done",
     "reproduce": "the tables and figures of arXiv:2505.07289; source=published needs no run",
@@ -88,7 +90,14 @@ class Request:
         from sweeper.planning import plan
 
         with _no_garbage_yet():
-            return plan(self.config, self.loader, self.arguments)
+            return plan(self.config, self.loader, self.arguments, self.pins)
+
+    @cached_property
+    def pins(self) -> Pins:
+        """The revisions that `isorate prefetch` recorded with the sweep."""
+        from sweeper.pins import read
+
+        return read(self.sweep.path)
 
     @cached_property
     def cost(self) -> Cost:

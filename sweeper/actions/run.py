@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeper import checkpoints, conclude
+from sweeper import checkpoints, conclude, prefetched
 from sweeper.actions import Request
 from sweeper.sweep import nested, plan_json
 
@@ -14,8 +14,9 @@ def perform(request: Request) -> int:
     request.store.check()
     plan, spent, sweep = request.plan, request.cost, request.sweep
     request.store.check(spent.peak_bytes if spent.pending else 0)
-    sweep.record(plan, request.arguments, request.config.checkpoints)
     specs = specs_of(request)
+    prefetched.before_submission(specs.values(), pinned=bool(request.pins))
+    sweep.record(plan, request.arguments, request.config.checkpoints)
     drop = checkpoints.Dropper(
         request.store, request.home, list(specs.values()), request.config.checkpoints
     )

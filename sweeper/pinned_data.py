@@ -1,0 +1,101 @@
+"""Loads data sets of the hub at exactly the revision that a plan pinned, online or not.
+
+Tasks of lm-eval, and what they call, load their data through `datasets.load_dataset`
+wherever they like. Within `pinned` those calls get the pinned revision, so the tasks
+themselves stay unmodified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import wraps
+from typing import Any
+
+import datasets
+
+from sweeper import hub_cache
+from sweeper.errors import BadInput
+
+_stock = datasets.load_dataset
+
+
+@dataclass(kw_only=True)
+class Loads:
+    """What is loaded within a `pinned` block.
+
+    Attributes:
+        revisions: hub id -> the commit to take; any other id is loaded as usual.
+        seen: hub id -> the commit that was loaded.
+    """
+
+    revisions: Mapping[str, str]
+    seen: dict[str, str] = field(default_factory=dict)
+
+    def load(self, path: str, name: str | None = None, *args: Any, **options: Any) -> Any:
+        """In place of `datasets.load_dataset`."""
+        commit = self.revisions.get(path)
+        if commit is None:
+            return self._noted(path, _stock(path, name, *args, **options))
+        self.seen[path] = commit
+        return load_dataset(path, name, *args, **{**options, "revision": commit})
+
+    def _noted(self, path: str, found: Any) -> Any:
+        """Keep the commit that `datasets` chose, which names the directory it prepared."""
+        parts = found.values() if isinstance(found, dict) else [found]
+        for part in parts:
+            for file in getattr(part, "cache_files", []):
+                commit = file["filename"].split("/")[-2]
+                if hub_cache.is_commit(commit):
+                    self.seen[path] = commit
+        return found
+
+
+_current: list[Loads] = []
+
+
+@wraps(_stock)
+def _dispatch(*args: Any, **options: Any) -> Any:
+    # A task's module may keep this function (`from datasets import load_dataset`) for good.
+    return _current[-1].load(*args, **options) if _current else _stock(*args, **options)
+
+
+@contextmanager
+def pinned(revisions: Mapping[str, str]) -> Iterator[Loads]:
+    """Within it, `datasets.load_dataset` takes the pinned revisions and notes what it loads."""
+    loads = Loads(revisions=revisions)
+    _current.append(loads)
+    datasets.load_dataset = _dispatch
+    try:
+        yield loads
+    finally:
+        _current.pop()
+        if not _current:
+            datasets.load_dataset = _stock
+
+
+def load_dataset(path: str, name: str | None = None, *args: Any, **options: Any) -> Any:
+    """`datasets.load_dataset`, of which a pinned revision holds offline too.
+
+    Offline `datasets` looks for what it prepared last, whatever the revision, and does not
+    find a data set again that was made from named files. A directory with nothing else in
+    it, and no more words than needed, make it find the right one.
+
+    Raises:
+        BadInput: the hub is switched off and the pinned revision was never fetched.
+    """
+    revision = options.get("revision")
+    if not hub_cache.is_commit(revision):
+        return _stock(path, name, *args, **options)
+    where = hub_cache.prepared(path, str(revision), {"name": name, **options})
+    options["cache_dir"] = str(where)
+    if hub_cache.is_offline():
+        if not hub_cache.is_prepared(where):
+            raise BadInput(
+                "data set", f"{path}@{revision}", "not on this machine, and the hub is switched off.",
+                "Run `isorate prefetch` with the same arguments where there is a network.",
+            )  # fmt: skip
+        options = {k: v for k, v in options.items() if k not in ("data_files", "data_dir")}
+        return _stock(path, None, *args, **options)
+    return _stock(path, name, *args, **options)

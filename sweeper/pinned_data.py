@@ -93,7 +93,8 @@ def load_dataset(path: str, name: str | None = None, *args: Any, **options: Any)
     if hub_cache.is_offline():
         if not hub_cache.is_prepared(where):
             raise BadInput(
-                "data set", f"{path}@{revision}", "not on this machine, and the hub is switched off.",
+                "data set", f"{path}@{revision}",
+                "not on this machine, and the hub is switched off.",
                 "Run `isorate prefetch` with the same arguments where there is a network.",
             )  # fmt: skip
         options = {k: v for k, v in options.items() if k not in ("data_files", "data_dir")}

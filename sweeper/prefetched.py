@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -50,8 +50,7 @@ def missing(stages: Iterable[Spec]) -> list[Lack]:
             imports nothing of the hub.
     """
     found: dict[tuple[str, str], Lack] = {}
-    lookup = cache(partial(_lookup, cache_directory()))
-    for lack in (lack for spec in stages for lack in _lacks(spec, lookup)):
+    for lack in _lacks({need: None for spec in stages for need in _needs(spec)}):
         found.setdefault((lack.key, lack.name), lack)
     return list(found.values())
 
@@ -97,29 +96,46 @@ def switch_hub_off() -> None:
     os.environ.update(dict.fromkeys(hub_cache.OFFLINE, "1"))
 
 
+def _needs(spec: Spec) -> Iterator[tuple[Any, ...]]:
+    """What one stage reads; thousands of stages read the same, which is looked for once."""
+    params, sources = spec["params"], spec.get("sources", {})
+    for role, at in sources.items():
+        revision = params["model"].get("revision") if role == "model" else None
+        yield "source", role, str(at), revision
+    text = params.get("calibration") or {}
+    if "id" in text:
+        yield "text", text["id"], text["revision"], text.get("subset"), text.get("data_files")
+    if spec["kind"] == "evaluate":
+        pinned = params.get("data_revisions")
+        revisions = None if pinned is None else tuple(sorted(pinned.items()))
+        yield "task", params["task"], sources.get("tasks"), revisions
+
+
+def _lacks(needs: Iterable[tuple[Any, ...]]) -> Iterator[Lack]:
+    lookup = cache(partial(_lookup, cache_directory()))
+    for kind, *need in needs:
+        if kind == "source":
+            yield from _source(*need)
+        elif kind == "text":
+            name, revision, subset, data_files = need
+            options = {"name": subset, "data_files": data_files}
+            yield from _dataset("calibration.dataset", name, revision, options)
+        else:
+            name, folder, revisions = need
+            yield from _task(name, lookup(folder), revisions)
+
+
 def _lookup(index: Path, folder: str | None) -> tasks.Lookup:
     return tasks.Lookup(include_path=Path(folder) if folder else None, cache_dir=index)
 
 
-def _lacks(spec: Spec, lookup: Callable[[str | None], tasks.Lookup]) -> Iterator[Lack]:
-    params = spec["params"]
-    for role, at in spec.get("sources", {}).items():
-        if not Path(at).expanduser().exists():
-            yield from _source(role, str(at), params)
-    text = params.get("calibration") or {}
-    if "id" in text:
-        yield from _dataset("calibration.dataset", text["id"], text["revision"], {
-            "name": text.get("subset"), "data_files": text.get("data_files"),
-        })  # fmt: skip
-    if spec["kind"] == "evaluate":
-        yield from _task(params, lookup(spec.get("sources", {}).get("tasks")))
-
-
-def _source(role: str, at: str, params: Mapping[str, Any]) -> Iterator[Lack]:
-    if role != "model" or Path(at).expanduser().is_absolute():
+def _source(role: str, at: str, revision: str | None) -> Iterator[Lack]:
+    path = Path(at).expanduser()
+    if path.exists():
+        return
+    if role != "model" or path.is_absolute():
         yield Lack(key=role, kind="", name=at, reason="no such file or directory")
         return
-    revision = params["model"].get("revision")
     folder = hub_cache.snapshot("models", at, revision)
     if folder is None or not (folder / "config.json").is_file():
         why = _else("models", at, revision)
@@ -137,24 +153,24 @@ def _dataset(key: str, name: str, revision: str, options: Mapping[str, Any]) -> 
         yield Lack(key=key, kind="datasets", name=name, reason=why, repository=name)
 
 
-def _task(params: Mapping[str, Any], lookup: tasks.Lookup) -> Iterator[Lack]:
-    name = params["task"]
+def _task(
+    name: str, lookup: tasks.Lookup, revisions: Sequence[tuple[str, str]] | None
+) -> Iterator[Lack]:
     reads = lookup.data(name)
-    pinned: Mapping[str, str] | None = params.get("data_revisions")
-    if pinned is None:
+    if revisions is None:
         if reads and not hub_cache.was_loaded(reads.id):
             why = f"its data set {reads.id} is not on this machine"
             yield _of_task(name, reads.id, why)
         return
-    for identifier, commit in pinned.items():
-        if identifier == (reads and reads.id):
-            where = hub_cache.prepared(identifier, commit, reads.options)
+    for repository, commit in revisions:
+        if reads and repository == reads.id:
+            where = hub_cache.prepared(repository, commit, reads.options)
             here = hub_cache.is_prepared(where)
-        else:  # loaded by the task's own code, under a configuration that only that knows
-            here = commit in hub_cache.revisions("datasets", identifier)
+        else:  # loaded by the task's own code, with options that only that knows
+            here = commit in hub_cache.revisions("datasets", repository)
         if not here:
-            why = _else("datasets", identifier, commit, f"its data set {identifier}")
-            yield _of_task(name, identifier, why)
+            why = _else("datasets", repository, commit, f"its data set {repository}")
+            yield _of_task(name, repository, why)
 
 
 def _of_task(task: str, repository: str, why: str) -> Lack:

@@ -49,10 +49,14 @@ def version() -> str:
 
 def directory() -> Path:
     """The folder of lm-eval's own task files."""
+    return _package() / "tasks"
+
+
+def _package() -> Path:
     spec = importlib.util.find_spec("lm_eval")
     assert spec is not None
     assert spec.submodule_search_locations
-    return Path(spec.submodule_search_locations[0]) / "tasks"
+    return Path(spec.submodule_search_locations[0])
 
 
 def read_yaml(path: Path) -> Any:
@@ -198,7 +202,7 @@ def stock(cache_dir: Path) -> Index:
 @cache
 def directions() -> dict[str, bool]:
     """lm-eval's own metrics: whether higher is better; read from its source, not imported."""
-    tree = ast.parse((directory().parent / "api" / "metrics.py").read_bytes())
+    tree = ast.parse((_package() / "api" / "metrics.py").read_bytes())
     found = {}
     for function in tree.body:
         for call in getattr(function, "decorator_list", []):

@@ -60,7 +60,7 @@ def test_own_tasks_and_groups_become_leaves_once(folder: Path, empty: Path) -> N
     assert [task.name for task in found] == ["two", "one"]
     task = found[0]
     assert (task.version, task.chance, task.documents) == (1.0, 0.25, 2)
-    assert task.own
+    assert task.folder == folder
     assert task.output_type == "multiple_choice"
     assert not empty.exists()  # lm-eval's names were not needed
 
@@ -123,7 +123,7 @@ def test_stock_tasks_and_groups(cache: Path) -> None:
     }
     assert [len(leaves) for leaves in found.values()] == [27, 14, 7, 1]
     (easy,) = found["arc_easy"]
-    assert not easy.own
+    assert easy.folder is None
     assert easy.output_type == "multiple_choice"
     assert easy.version == 1.0
     assert len({task.sha256 for leaves in found.values() for task in leaves}) == 49

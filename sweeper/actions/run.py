@@ -15,7 +15,8 @@ def perform(request: Request) -> int:
     plan, spent, sweep = request.plan, request.cost, request.sweep
     request.store.check(spent.peak_bytes if spent.pending else 0)
     specs = specs_of(request)
-    prefetched.before_submission(specs.values(), pinned=bool(request.pins))
+    todo = [specs[key] for key in specs if key in spent.pending]
+    prefetched.before_submission(todo, pinned=bool(request.pins))
     sweep.record(plan, request.arguments, request.config.checkpoints)
     drop = checkpoints.Dropper(
         request.store, request.home, list(specs.values()), request.config.checkpoints

@@ -166,6 +166,7 @@ class _Evaluation:
             "task": task.config.task,
             "version": task.VERSION,
             "num_fewshot": task.get_config("num_fewshot"),
+            "data_revisions": dict(self.prepared.data_revisions),
         }
         if self.params["part"] is not None:
             return named

@@ -19,7 +19,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 
-from sweeper import task_index
+from sweeper import pinned_data, task_index
 from sweeper.errors import StageFailure
 
 SEED = 1234  # lm-eval's own default, for few-shot examples and sampling
@@ -37,12 +37,14 @@ class Prepared:
         task: lm-eval's task.
         requests: the requests of every document.
         order: all document ids, in the order in which they are worked off.
+        data_revisions: hub id -> commit of the data sets that it read.
         encoded: (tokenizer, document) -> the tokens of its requests, filled as they are needed.
     """
 
     task: Task
     requests: Requests
     order: list[int]
+    data_revisions: Mapping[str, str] = field(default_factory=dict)
     encoded: dict[tuple[str, int], list[Any]] = field(default_factory=dict)
 
 
@@ -59,13 +61,17 @@ def prepare(
     """
     names = ("task", "task_sha256", "num_fewshot", "max_gen_toks", "order_seed")
     wrapped = None if chat is None else chat.tokenizer_sha256
-    key = (*(params[name] for name in names), str(directory), wrapped)
+    pins: Mapping[str, str] = params.get("data_revisions", {})
+    key = (*(params[name] for name in names), str(directory), wrapped, *sorted(pins.items()))
     if key not in _held:
-        task = load_task(params["task"], directory, checkpoint)
+        with pinned_data.pinned(pins) as loads:
+            task = load_task(params["task"], directory, checkpoint)
         configure(task, params)
         requests = build_requests(task, chat)
         order = document_order(strata(task, requests), params["order_seed"])
-        _held[key] = Prepared(task=task, requests=requests, order=order)
+        _held[key] = Prepared(
+            task=task, requests=requests, order=order, data_revisions=loads.seen
+        )
         while len(_held) > MOST_HELD:
             _held.popitem(last=False)
     _held.move_to_end(key)

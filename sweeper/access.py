@@ -40,8 +40,8 @@ def refused(key: str, name: str, error: BaseException) -> BadInput | None:
     from httpx import TransportError
     from huggingface_hub import errors, get_token
 
-    chain = list(_chain(error))
-    if any(isinstance(link, errors.GatedRepoError) or "gated" in str(link) for link in chain):
+    links = chain(error)
+    if any(isinstance(link, errors.GatedRepoError) or "gated" in str(link) for link in links):
         if get_token():
             return BadInput(
                 key, name, "gated: the account of the token at hand has no access to it.",
@@ -51,7 +51,7 @@ def refused(key: str, name: str, error: BaseException) -> BadInput | None:
             key, name, "gated: it is for those who accepted its terms, and HF_TOKEN is unset.",
             "Accept its terms on its page of the hub, make a token there and set HF_TOKEN.",
         )  # fmt: skip
-    for link in chain:
+    for link in links:
         if isinstance(link, errors.RevisionNotFoundError):
             return BadInput(key, name, "the hub has no such revision of it (any more).", _REVISION)
         if isinstance(link, errors.RepositoryNotFoundError):
@@ -59,7 +59,7 @@ def refused(key: str, name: str, error: BaseException) -> BadInput | None:
                 key, name, "the hub has nothing of that name, or it is private.",
                 "Check the name; for a private one set HF_TOKEN.",
             )  # fmt: skip
-    if any(isinstance(link, TransportError | ConnectionError) for link in chain):
+    if any(isinstance(link, TransportError | ConnectionError) for link in links):
         return BadInput(
             key, name,
             f"not on this machine, and the hub cannot be reached ({redact(str(error))}).",
@@ -71,7 +71,8 @@ def refused(key: str, name: str, error: BaseException) -> BadInput | None:
 _REVISION = "Check the revision; refresh=true lets a prefetch take the newest ones instead."
 
 
-def _chain(error: BaseException | None) -> list[BaseException]:
+def chain(error: BaseException | None) -> list[BaseException]:
+    """An error and what led to it."""
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)

@@ -196,6 +196,9 @@ class Config:
     cell: str | None = key(None, "`logs`, `export`, `import`: the label of one cell")
     path: str | None = key(None, "`import`: what was given to lm_eval as --output_path")
     to: str | None = key(None, "`export`: the directory to write")
+    refresh: bool = key(
+        False, "`prefetch`: the hub's newest revisions, not those that the sweep pinned before"
+    )
     source: str = key(
         "store", "`report`, `reproduce`: where results are read from: store, mlflow or published"
     )

@@ -44,6 +44,16 @@ class Model:
 class NotFetched(BadInput):
     """A hub model of which nothing is on this machine, not even its dimensions."""
 
+    def __init__(self, section: Frozen) -> None:
+        self.name, self.revision = section["id"], section["revision"]
+        self.trust_remote_code = section["trust_remote_code"]
+        super().__init__(
+            "model.id",
+            self.name,
+            "neither a checkpoint directory nor a model in the local hub cache.",
+            "Give the path of a checkpoint, run `isorate prefetch`, or set model.architecture.",
+        )
+
 
 def model(section: Frozen, pins: Pins) -> Model:
     """Resolve the `model` section; a model of the hub at its pinned revision, if it has one.
@@ -108,12 +118,7 @@ def _trust(section: Frozen) -> dict[str, Any]:
 
 def _configured_shapes(section: Frozen) -> shapes.Shapes:
     if section["architecture"] is None:
-        raise NotFetched(
-            "model.id",
-            section["id"],
-            "neither a checkpoint directory nor a model in the local hub cache.",
-            "Give the path of a checkpoint, run `isorate prefetch`, or set model.architecture.",
-        )
+        raise NotFetched(section)
     return shapes.from_architecture(section["architecture"])
 
 

@@ -7,7 +7,7 @@ themselves stay unmodified.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
@@ -18,6 +18,9 @@ import datasets
 from sweeper import hub_cache
 from sweeper.errors import BadInput
 
+Find = Callable[[str, str | None], str | None]
+"""From a hub id and the revision that a task asks for to the commit to take; None: as asked."""
+
 _stock = datasets.load_dataset
 
 
@@ -26,16 +29,16 @@ class Loads:
     """What is loaded within a `pinned` block.
 
     Attributes:
-        revisions: hub id -> the commit to take; any other id is loaded as usual.
+        find: which commit to take.
         seen: hub id -> the commit that was loaded.
     """
 
-    revisions: Mapping[str, str]
+    find: Find
     seen: dict[str, str] = field(default_factory=dict)
 
     def load(self, path: str, name: str | None = None, *args: Any, **options: Any) -> Any:
         """In place of `datasets.load_dataset`."""
-        commit = self.revisions.get(path)
+        commit = self.find(path, options.get("revision"))
         if commit is None:
             return self._noted(path, _stock(path, name, *args, **options))
         self.seen[path] = commit
@@ -62,9 +65,14 @@ def _dispatch(*args: Any, **options: Any) -> Any:
 
 
 @contextmanager
-def pinned(revisions: Mapping[str, str]) -> Iterator[Loads]:
-    """Within it, `datasets.load_dataset` takes the pinned revisions and notes what it loads."""
-    loads = Loads(revisions=revisions)
+def pinned(revisions: Mapping[str, str] | Find) -> Iterator[Loads]:
+    """Within it, `datasets.load_dataset` takes the pinned revisions and notes what it loads.
+
+    Args:
+        revisions: hub id -> commit, or a function that tells it.
+    """
+    find = revisions if callable(revisions) else lambda path, _: revisions.get(path)
+    loads = Loads(find=find)
     _current.append(loads)
     datasets.load_dataset = _dispatch
     try:

@@ -9,7 +9,7 @@ from typing import Any
 from sweeper.errors import BadInput
 
 # Copies of the same weights in formats that transformers does not load.
-_UNUSED = ("original/*", "consolidated*", "*.pth", "*.gguf", "onnx/*", "*.onnx", "*.msgpack")
+UNUSED = ("original/*", "consolidated*", "*.pth", "*.gguf", "onnx/*", "*.onnx", "*.msgpack")
 
 
 def resolve(spec: Mapping[str, Any]) -> dict[str, Path]:
@@ -38,5 +38,5 @@ def snapshot(model_id: str, revision: str | None = None) -> Path:
     """The local directory of a hub model, downloaded if it has to be and may be."""
     from huggingface_hub import snapshot_download
 
-    found = snapshot_download(model_id, revision=revision, ignore_patterns=list(_UNUSED))
+    found = snapshot_download(model_id, revision=revision, ignore_patterns=list(UNUSED))
     return Path(found)

@@ -20,7 +20,7 @@ import yaml
 
 FORMAT = 2
 # Not data sets but readers of files, which `datasets` takes in the same place.
-_FORMATS = (
+FORMATS = (
     "json",
     "csv",
     "text",
@@ -149,7 +149,7 @@ def _task(config: Mapping[str, Any], path: str) -> Entry:
 def _data(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """The data set of the hub that a task file names; None if it names none, or a local one."""
     identifier, options = config.get("dataset_path"), config.get("dataset_kwargs") or {}
-    if "custom_dataset" in config or not isinstance(identifier, str) or identifier in _FORMATS:
+    if "custom_dataset" in config or not isinstance(identifier, str) or identifier in FORMATS:
         return None
     if identifier.startswith((".", "/", "~")):
         return None

@@ -69,9 +69,7 @@ def prepare(
         configure(task, params)
         requests = build_requests(task, chat)
         order = document_order(strata(task, requests), params["order_seed"])
-        _held[key] = Prepared(
-            task=task, requests=requests, order=order, data_revisions=loads.seen
-        )
+        _held[key] = Prepared(task=task, requests=requests, order=order, data_revisions=loads.seen)
         while len(_held) > MOST_HELD:
             _held.popitem(last=False)
     _held.move_to_end(key)

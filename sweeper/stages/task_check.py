@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sweeper import pinned_data
-from sweeper.stages import lm_eval_run as runs
+from sweeper.stages import lm_eval_task
 
 ANSWER = "the answer is 1"
 
@@ -27,7 +27,7 @@ def load(
         StageFailure: there is no such task, or it needs what evaluations cannot do.
     """
     with pinned_data.pinned(find) as loads:
-        task = runs.load_task(name, folder, checkpoint)
+        task = lm_eval_task.load_task(name, folder, checkpoint)
         if task.OUTPUT_TYPE == "generate_until":
             scored = task.process_results(next(iter(task.eval_docs)), [ANSWER])
             for metric, item in scored.items():

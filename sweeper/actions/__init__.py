@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 VERBS: Mapping[str, str] = {
     "run": "plan the grid, carry it out, log it and report; run again to resume",
     "plan": "cells, what was left out and why, stages, cost and disk; touches nothing",
-    "prefetch": "fetch and pin what the plan needs from the hub, for nodes without a network",
     "status": "every cell: done, running, failed (with the reason) or missing",
+    "prefetch": "fetch and pin what the plan needs from the hub, for nodes without a network",
     "report": "tables, figures and verdicts from what is done",
     "reproduce": "the tables and figures of arXiv:2505.07289; source=published needs no run",
     "import": "scores that lm-eval wrote elsewhere become a cell: cell='25% + 4bit' path=DIR",

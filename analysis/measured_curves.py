@@ -99,14 +99,30 @@ def perplexity_table(panels: Sequence[Panel]) -> Table:
 def tolerances(panel: Panel, by: str) -> list[tuple[str, str, list[int], list[float], Tolerance]]:
     """(name, axis, rows, rates, fit) of every retention curve with enough points."""
     sr: Estimate = panel.sr1() if by == "sr1" else panel.sr2()
-    found = []
+    found, floor = [], chance_floor(panel, by)
+    if floor >= KEPT:
+        return []  # a guesser keeps that much: there is no point at which it is lost
     for name, axis, rows, rates in series(panel):
         if len(set(rates)) < max(len(rates), FEWEST):
             continue
-        one = fit(rates, sr.value[rows], weights(sr.stderr[rows]))
+        one = fit(rates, sr.value[rows], weights(sr.stderr[rows]), floor=floor)
         if one is not None:
             found.append((name, axis, rows, rates, one))
     return found
+
+
+def chance_floor(panel: Panel, by: str) -> float:
+    """The retention of a model that only guesses: g_t in the place of P_c in eq. 11 or 12.
+
+    A task whose level is unknown, a generative one or a perplexity has 0. Between 0 and 1.
+    """
+    kept = panel.counted & (panel.higher if by == "sr2" else True)
+    level = np.where(panel.higher, np.nan_to_num(panel.levels), 0.0)[kept]
+    dense = panel.dense.value[kept]
+    if not len(dense) or not (dense > 0).all():
+        return 0.0
+    kept_by_chance = level.sum() / dense.sum() if by == "sr2" else (level / dense).mean()
+    return float(np.clip(kept_by_chance, 0.0, 1.0))
 
 
 def weights(stderr: Array) -> Array | None:
@@ -119,7 +135,7 @@ def tolerance_table(panels: Sequence[Panel]) -> Table:
     rows = [
         {"model": panel.model, "curve": name, "axis": axis, "by": NAMES[by], "n": one.n,
          "point": one.point, "low": one.low, "high": one.high, "said": _said(one, axis),
-         "steepness": one.steepness}
+         "steepness": one.steepness, "floor": one.floor}
         for panel in panels for by in ("sr2", "sr1")
         for name, axis, _, _, one in tolerances(panel, by)
     ]  # fmt: skip
@@ -129,10 +145,12 @@ def tolerance_table(panels: Sequence[Panel]) -> Table:
         Column(key="n", title="Points", form="number", digits=0),
         Column(key="said", title=f"{100 * KEPT:g} % kept up to"),
         Column(key="steepness", title="Steepness k", form="number", digits=1),
+        Column(key="floor", title="Floor c", form="number", digits=3),
     )  # fmt: skip
-    notes = ("R(s) = exp(ln q · (s/s_q)^k), 1 at s = 0 and never below 0; s is the sparsity, or "
-             "1 − bits/16 for a curve over bits, shown as bits. Interval: F-profile at 95 %; < or "
-             "> marks an end that the data do not close.",)  # fmt: skip
+    notes = ("R(s) = c + (1 − c) · ((q − c)/(1 − c))^((s/s_q)^k): 1 at s = 0 and never below c, "
+             "what guessing keeps; s is the sparsity, or 1 − bits/16 for a curve over bits, shown "
+             "as bits. Interval: F-profile at 95 %; < or > marks an end that the data do not "
+             "close.",)  # fmt: skip
     return Table(name="tolerances", caption="How far compression can go", columns=columns,
                  rows=pd.DataFrame(rows), notes=notes)  # fmt: skip
 

@@ -186,36 +186,28 @@ def scaled(weight: ArrayLike, sr: Estimate) -> Estimate:
     return Estimate(value=_array(weight) * sr.value, stderr=_array(weight) * sr.stderr)
 
 
-def srcr_estimate(
-    weight: ArrayLike,
-    pruned: tuple[ArrayLike, ArrayLike],
-    quantized: tuple[ArrayLike, ArrayLike],
-    dense: tuple[ArrayLike, ArrayLike],
-) -> Estimate:
+def srcr_estimate(weight: ArrayLike, totals: ArrayLike, covariance: ArrayLike) -> Estimate:
     """SrCr_p * SrCr_q, the estimate of SrCr_j from the two single methods (fig. 6).
+
+    The baseline divides twice, so f = w P Q / O^2 has the slopes w Q/O^2, w P/O^2 and
+    -2 w P Q/O^3; the delta method takes them through the covariance of the three sums, which
+    share the baseline and, where they are known, the documents.
 
     Args:
         weight: `weight_j` of the joint cell.
-        pruned: scores and standard errors of the pruned-only cell, tasks last.
-        quantized: the same of the quantized-only cell.
-        dense: the same of the baseline. It divides twice, so its relative variance
-            counts four times: v_p/P_p^2 + v_q/P_q^2 + 4 v_o/P_o^2, P being sums.
+        totals: (3,) sums of scores over tasks: P, the pruned-only cell; Q, the quantized-only
+            cell; O, the baseline.
+        covariance: (3, 3) of these sums; diagonal where no documents are shared.
     """
-    (p, s_p), (q, s_q), (o, s_o) = (
-        (_sum(v), _quadrature(s)) for v, s in (pruned, quantized, dense)
-    )
-    o = np.where(o > 0, o, np.nan)
-    spread = (q * s_p) ** 2 + (p * s_q) ** 2 + 4 * (p * q * s_o / o) ** 2
-    product = Estimate(value=p * q / o**2, stderr=np.sqrt(spread) / o**2)
-    return scaled(weight, product)
+    p, q, o = _array(totals)
+    o = o if o > 0 else np.nan
+    slope = _array(weight) / o**2 * np.array([q, p, -2 * p * q / o])
+    variance = slope @ _array(covariance) @ slope
+    return Estimate(value=_array(weight * p * q / o**2), stderr=np.sqrt(np.maximum(variance, 0)))
 
 
 def _array(values: ArrayLike) -> Array:
     return np.asarray(values, dtype=np.float64)
-
-
-def _sum(values: ArrayLike) -> Array:
-    return np.asarray(_array(values).sum(axis=-1))
 
 
 def _quadrature(stderrs: ArrayLike) -> Array:

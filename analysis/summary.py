@@ -117,14 +117,17 @@ def _estimates(panel: Panel, kind: pd.Series[str]) -> Estimate:
     keys_p, keys_q = _keys(panel.cells, _PRUNED_BY), _keys(panel.cells, _QUANTIZED_BY)
     pruned, quantized = _single(kind, "pruning", keys_p), _single(kind, "quantization", keys_q)
     kept = panel.counted & panel.higher
-    scores, errors = panel.comparable()[:, kept], panel.stderr[:, kept]
-    dense = (panel.dense.value[kept], panel.dense.stderr[kept])
+    totals = panel.comparable()[:, kept].sum(axis=1)
     weight = srcr_weight(panel, "srcr_j")
-    for row in joint if kept.any() else ():
+    if panel.baseline is None or not kept.any():
+        return Estimate(value=value, stderr=stderr)
+    for row in joint:
         p = _find(pruned, keys_p[row])
         q = _find(quantized, keys_q[row])
         if p is not None and q is not None:
-            one = srcr_estimate(weight[row], (scores[p], errors[p]), (scores[q], errors[q]), dense)
+            three = [p, q, panel.baseline]
+            spread = [panel.covariance(int(task), three) for task in np.flatnonzero(kept)]
+            one = srcr_estimate(weight[row], totals[three], np.sum(spread, axis=0))
             value[row], stderr[row] = one.value, one.stderr
     return Estimate(value=value, stderr=stderr)
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper import collect, provenance, rows, show, underway
+from sweeper import collect, imported, provenance, rows, show, underway
 from sweeper.actions import Request
 from sweeper.collect import CellOutcome
 from sweeper.errors import IsorateError
@@ -30,6 +30,7 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
     record = request.sweep.load()
     outcomes = collect.collect(record, request.store)
     outcomes = underway.overlaid(outcomes, underway.jobs(request.sweep.path))
+    outcomes = imported.joined(outcomes, imported.outcomes(request.sweep))
     asked = [outcome for outcome in outcomes if outcome.key in keys]
     scored = any(outcome.scores for outcome in outcomes)
     files, verdicts = report(request, outcomes) if scored else ({}, [])

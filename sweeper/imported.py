@@ -4,12 +4,14 @@
 <home>/sweeps/<name>/imported/<cell>/<task>.parquet  scores of single documents
 
 They are kept apart from the store: what is in there was computed by the stage it is filed
-under, and of an import only the scores are known.
+under, and of an import only the scores are known. A cell whose tasks were all imported is not
+run; it is again once its files are removed here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from sweeper import files
 from sweeper.collect import CellOutcome, StageOutcome
 from sweeper.errors import BadInput
 from sweeper.lm_eval_output import Output, differences
-from sweeper.plan import PlannedCell
+from sweeper.plan import Plan, PlannedCell
 from sweeper.sweep import Sweep, cell_json
 
 Json = dict[str, Any]
@@ -68,6 +70,17 @@ def records(sweep: Sweep) -> list[Json]:
 def outcomes(sweep: Sweep) -> list[CellOutcome]:
     """The imported cells as those of a plan are told."""
     return [_outcome(sweep, record) for record in records(sweep)]
+
+
+def remaining(plan: Plan, sweep: Sweep) -> Plan:
+    """The plan without the cells whose scores were all imported: what still has to be run."""
+    brought = {one["cell"]["key"] for one in records(sweep) if not one["lacking"]}
+    cells = tuple(cell for cell in plan.cells if cell.key not in brought)
+    if len(cells) == len(plan.cells):
+        return plan
+    needed = set().union(*(cell.lineage for cell in cells))
+    stages = {key: stage for key, stage in plan.stages.items() if key in needed}
+    return replace(plan, cells=cells, stages=stages)
 
 
 def joined(planned: Sequence[CellOutcome], imported: Sequence[CellOutcome]) -> list[CellOutcome]:
@@ -125,7 +138,9 @@ def _outcome(sweep: Sweep, record: Json) -> CellOutcome:
     return CellOutcome(
         cell=record["cell"],
         status="missing" if lacking else "done",
-        reason=f"not imported: {', '.join(lacking)}" if lacking else "",
+        reason=f"not imported: {', '.join(lacking)}"
+        if lacking
+        else f"imported from {record['source']}",
         stages=stages,
     )
 

@@ -12,26 +12,29 @@ from sweeper import tracking_server
 from sweeper.collect import ROLES, CellOutcome, StageOutcome
 from sweeper.errors import BadInput, IsorateError, one_of
 from sweeper.redact import redact
+from sweeper.sweep import Sweep
 from sweeper.tracking import tracking_uri
-from sweeper.tracking_run import CELL
-from sweeper.tracking_runs import CREATED, Tracker
+from sweeper.tracking_run import CELL, documents_path
+from sweeper.tracking_runs import CREATED, FILES, Tracker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-STAGES, CONFIG = "stages.json", "config.yaml"
+STAGES, CONFIG, FOLDER = "stages.json", "config.yaml", "documents"
+DOCUMENTS = "documents"
+"""Directory of a sweep with the documents that were fetched from MLflow."""
 
 
 def outcomes(name: str, *, home: Path, uri: str | None) -> list[CellOutcome]:
     """Every cell that has a run in the experiment of a sweep, the oldest run of each.
 
     Cells that never began have no run and so do not appear. Scores of single documents are
-    not in MLflow: comparisons of these cells are unpaired.
+    fetched once and kept in the sweep's directory, so that comparisons are paired.
 
     Args:
         name: the sweep, which is the experiment's name.
-        home: of the sweep; holds the default MLflow database.
+        home: holds the default MLflow database, and takes the documents.
         uri: the tracking URI; None takes the environment's or the home's own.
 
     Raises:
@@ -50,26 +53,48 @@ def outcomes(name: str, *, home: Path, uri: str | None) -> list[CellOutcome]:
     runs = Tracker(client, where, found.experiment_id).runs()
     mine = sorted((r for r in runs if CELL in r.data.tags), key=_age)
     first = {run.data.tags[CELL]: run for run in reversed(mine)}
+    kept = Sweep(home, name).path / DOCUMENTS
     with tempfile.TemporaryDirectory(prefix="isorate-") as aside:
-        return [_outcome(client, run, Path(aside)) for run in reversed(first.values())]
+        return [_outcome(client, run, Path(aside), kept) for run in reversed(first.values())]
 
 
 def _age(run: Run) -> int:
     return int(run.data.tags.get(CREATED, run.info.start_time or 0))
 
 
-def _outcome(client: MlflowClient, run: Run, aside: Path) -> CellOutcome:
+def _outcome(client: MlflowClient, run: Run, aside: Path, kept: Path) -> CellOutcome:
     import yaml
 
     stages = json.loads(_artifact(client, run, STAGES, aside))
     config = yaml.safe_load(_artifact(client, run, CONFIG, aside))
     tags = run.data.tags
+    documents = _documents(client, run, kept)
     return CellOutcome(
         cell=_cell(run, config),
         status=tags["isorate.status"],
         reason=tags.get("isorate.reason", ""),
-        stages=tuple(sorted((_stage(n, r, tags) for n, r in stages.items()), key=_order)),
+        stages=tuple(
+            sorted((_stage(n, r, tags, documents) for n, r in stages.items()), key=_order)
+        ),
     )
+
+
+def _documents(client: MlflowClient, run: Run, kept: Path) -> dict[str, Path]:
+    """Path among the run's artifacts -> local copy, of every file of documents it has.
+
+    A run whose files have changed since has another digest, hence another directory.
+    """
+    folder = kept / f"{run.info.run_id}-{run.data.tags.get(FILES, '')}"
+    found = {}
+    for one in client.list_artifacts(run.info.run_id, FOLDER):
+        if not (folder / one.path).is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder) as partial:
+                fetched = Path(client.download_artifacts(run.info.run_id, one.path, partial))
+                (folder / one.path).parent.mkdir(exist_ok=True)
+                fetched.replace(folder / one.path)
+        found[one.path] = folder / one.path
+    return found
 
 
 def _artifact(client: MlflowClient, run: Run, name: str, aside: Path) -> str:
@@ -107,12 +132,15 @@ def _cell(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _stage(name: str, record: Mapping[str, Any], tags: Mapping[str, str]) -> StageOutcome:
+def _stage(
+    name: str, record: Mapping[str, Any], tags: Mapping[str, str], documents: Mapping[str, Path]
+) -> StageOutcome:
     kind, _, task = name.partition(" ")
     return StageOutcome(
         kind=kind, task=task, key=tags.get(f"stage.{name.replace(' ', '.')}", ""),
         result=record.get("result"), manifest=record.get("manifest"),
         failure=record.get("failure"),
+        documents=documents.get(documents_path(task)) if task else None,
     )  # fmt: skip
 
 

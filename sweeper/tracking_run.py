@@ -227,7 +227,17 @@ def _artifacts(outcome: CellOutcome) -> dict[str, str | Path]:
         stages[stage.name] = {k: v for k, v in record.items() if v is not None}
     config = yaml.safe_dump(outcome.cell["config"], sort_keys=False, allow_unicode=True)
     written = json.dumps(stages, indent=2, sort_keys=True, ensure_ascii=False)
-    return {"config.yaml": config, "stages.json": written + "\n"}
+    documents = {
+        documents_path(stage.task): stage.documents
+        for stage in outcome.stages
+        if stage.documents is not None and stage.task in outcome.scores
+    }
+    return {"config.yaml": config, "stages.json": written + "\n", **documents}
+
+
+def documents_path(task: str) -> str:
+    """Where a run's artifacts have the scores of a task's single documents."""
+    return f"documents/{_part(task)}.parquet"
 
 
 def _times(stage: StageOutcome) -> tuple[int, int]:

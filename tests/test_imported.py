@@ -180,6 +180,17 @@ def test_an_imported_cell_stands_in_for_one_that_is_not_done(plan, tmp_path) -> 
     assert imported.joined(done, mine) == done
 
 
+def test_what_was_imported_whole_is_not_run(plan, tmp_path) -> None:
+    sweep = Sweep(tmp_path, "paid")
+    assert imported.remaining(plan, sweep) is plan
+    brought = cell(plan, "25% + 4bit")
+    imported.add(sweep, brought, lm_eval_output.read(written(tmp_path / "out")))
+    left = imported.remaining(plan, sweep)
+    assert {one.label for one in left.cells} == {"dense", "25%", "4bit"}
+    assert brought.stages["prune"].key in left.stages  # the 25% cell needs it too
+    assert brought.stages["quantize"].key not in left.stages
+
+
 @pytest.mark.parametrize(("content", "told"), [
     (None, "no results"), ("[1]", "it lacks results"), ("{", "it is no JSON of lm-eval"),
 ])  # fmt: skip
@@ -211,6 +222,18 @@ def test_the_verb_records_the_plan_so_that_reports_name_what_lacks(tmp_path) -> 
                           text=True, timeout=120)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Not imported: 4bit" in done.stdout
+    planned = subprocess.run([*command, "plan", *grid, "output=json"], capture_output=True,
+                             text=True, timeout=120)  # fmt: skip
+    plan = json.loads(planned.stdout)
+    dense = next(one["key"] for one in plan["cells"] if one["label"] == "dense")
+    assert plan["imported"] == [dense]
+    # Its measure and two evaluations need no hours; the other cell's four stages do.
+    assert (plan["stages"]["total"], plan["stages"]["done"]) == (7, 3)
+    state = subprocess.run([*command, "status", "name=paid", home, "output=json"],
+                           capture_output=True, text=True, timeout=120)  # fmt: skip
+    found = {one["label"]: one for one in json.loads(state.stdout)["cells"]}
+    assert (found["dense"]["status"], found["4bit"]["status"]) == ("done", "missing")
+    assert found["dense"]["reason"].startswith("imported from ")
     told = subprocess.run([*command, "report", "name=paid", home], capture_output=True, text=True,
                           timeout=120)  # fmt: skip
     assert told.returncode == 0, told.stderr

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.reproduce import FIGURES, TABLES
@@ -31,9 +33,24 @@ def logged(tmp_path_factory):
     fallen = plan["cells"][1]["stages"]["quantize"]
     del store.results[fallen], store.manifests[fallen]
     store.failures[fallen] = {"message": "the Hessian cannot be inverted"}
+    aside = tmp_path_factory.mktemp("documents")
+    store.path = lambda spec: aside / spec["key"]
+    for cell in plan["cells"]:
+        for task, key in cell["stages"]["evaluate"].items():
+            if key in store.manifests:
+                store.manifests[key] |= {"files": {collect.DOCUMENTS: {}}}
+                (aside / key).mkdir(exist_ok=True)
+                answered(task, len(key)).to_parquet(aside / key / collect.DOCUMENTS)
     uri = tracking_server.default_uri(home)
     assert tracking.sync(plan, store, home=home, uri=uri).complete
     return home, uri, plan, store
+
+
+def answered(task: str, seed: int) -> pd.DataFrame:
+    """Scores of four documents."""
+    right = np.random.default_rng(seed).integers(0, 2, 4).astype(float)
+    return pd.DataFrame({"doc_id": range(4), "doc_hash": list("abcd"), "target_hash": "t",
+                         "acc": right, "task": task})  # fmt: skip
 
 
 def test_results_come_back_from_mlflow_as_they_are_in_the_store(logged) -> None:
@@ -43,6 +60,9 @@ def test_results_come_back_from_mlflow_as_they_are_in_the_store(logged) -> None:
     assert read.cells.to_csv() == kept.cells.to_csv()
     assert read.scores.to_csv() == kept.scores.to_csv()
     assert set(read.cells["status"]) == {"done", "failed", "missing"}
+    assert set(read.documents) == set(kept.documents)
+    for cell, task in kept.documents:
+        assert read.documents.table(cell, task).equals(kept.documents.table(cell, task))
 
 
 def test_nothing_but_the_server_is_needed(logged, tmp_path) -> None:
@@ -50,7 +70,11 @@ def test_nothing_but_the_server_is_needed(logged, tmp_path) -> None:
     uri = logged[1]
     found = tracking_read.outcomes("demo", home=tmp_path / "elsewhere", uri=uri)
     assert len(found) == len(GRID)
-    assert not (tmp_path / "elsewhere").exists()
+    copies = [p for p in (tmp_path / "elsewhere").rglob("*") if p.is_file()]
+    assert {p.suffix for p in copies} == {".parquet"}
+    first = {p: p.stat().st_mtime_ns for p in copies}
+    tracking_read.outcomes("demo", home=tmp_path / "elsewhere", uri=uri)
+    assert {p: p.stat().st_mtime_ns for p in copies} == first  # fetched once
 
 
 def test_of_two_runs_of_a_cell_the_older_counts(logged) -> None:

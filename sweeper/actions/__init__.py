@@ -100,12 +100,19 @@ class Request:
         return read(self.sweep.path)
 
     @cached_property
+    def todo(self) -> Plan:
+        """The plan without the cells whose scores were imported."""
+        from sweeper.imported import remaining
+
+        return remaining(self.plan, self.sweep)
+
+    @cached_property
     def cost(self) -> Cost:
         """What carrying out the plan costs from here on."""
         from sweeper.cost import cost
 
-        plan = self.plan
-        seats = self.launcher.seats(len(self.plan.stages))
+        plan = self.todo
+        seats = self.launcher.seats(len(plan.stages))
         with _no_garbage_yet():
             return cost(
                 plan,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from sweeper import show
 from sweeper.actions import Request
 from sweeper.cost import Cost
-from sweeper.plan import Plan
+from sweeper.plan import Plan, PlannedCell
 from sweeper.sweep import cell_json, nested, plan_json
 
 _SHOWN = 12
@@ -34,6 +34,7 @@ def document(request: Request, plan: Plan, spent: Cost) -> dict[str, Any]:
         "name": request.sweep.name,
         "home": str(request.home),
         "cells": [cell_json(cell) for cell in plan.cells],
+        "imported": sorted(_imported(request)),
         "dropped": [_reason(item) for item in plan.dropped],
         "merged": [_reason(item) for item in plan.merged],
         "stages": {
@@ -64,6 +65,7 @@ def _kinds(plan: Plan) -> Counter[str]:
 
 def text(request: Request, plan: Plan, spent: Cost) -> str:
     """The plan for a person."""
+    brought = _imported(request)
     cells = show.table(
         ["model", "cell", "TCr", "stages to do"],
         [
@@ -71,7 +73,7 @@ def text(request: Request, plan: Plan, spent: Cost) -> str:
                 cell.cell.model["name"],
                 cell.label,
                 f"{100 * cell.cell.tcr:.3f}".rstrip("0").rstrip(".") + " %",
-                str(sum(key in spent.pending for key in cell.lineage)),
+                _to_do(cell, spent, brought),
             )
             for cell in plan.cells
         ],
@@ -87,6 +89,16 @@ def text(request: Request, plan: Plan, spent: Cost) -> str:
         )
         if part
     )
+
+
+def _to_do(cell: PlannedCell, spent: Cost, brought: Collection[str]) -> str:
+    if cell.key in brought:
+        return "0 (imported)"
+    return str(sum(key in spent.pending for key in cell.lineage))
+
+
+def _imported(request: Request) -> set[str]:
+    return {cell.key for cell in request.plan.cells} - {cell.key for cell in request.todo.cells}
 
 
 def _left_out(title: str, items: Any) -> str:
@@ -120,5 +132,5 @@ def _jobs(request: Request) -> Any | None:
     shape = getattr(request.launcher, "shape", None)
     if shape is None:
         return None
-    specs = nested(plan_json(request.plan)["stages"])
+    specs = nested(plan_json(request.todo)["stages"])
     return shape(list(specs.values()), request.store, request.cost.estimates)

@@ -35,8 +35,8 @@ def perform(request: Request) -> int:
 
 
 def specs_of(request: Request) -> dict[str, dict[str, Any]]:
-    """The plan's stages as the launcher takes them, with their estimates."""
-    specs = nested(plan_json(request.plan)["stages"])
+    """The stages that may have to be run, as the launcher takes them, with their estimates."""
+    specs = nested(plan_json(request.todo)["stages"])
     for key, estimate in request.cost.estimates.items():
         specs[key]["estimate_s"] = round(estimate.seconds, 2)
     return specs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from sweeper import collect, conclude, underway
+from sweeper import collect, conclude, imported, underway
 from sweeper.actions import Request
 
 _EVERY_S = 5.0
@@ -15,7 +15,9 @@ def perform(request: Request) -> int:
     while True:
         table = underway.jobs(request.sweep.path)
         outcomes = collect.collect(request.sweep.load(), request.store)
-        outcomes = underway.overlaid(outcomes, table)
+        outcomes = imported.joined(
+            underway.overlaid(outcomes, table), imported.outcomes(request.sweep)
+        )
         running = request.store.running()
         document = {
             "name": request.sweep.name,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from analysis.curve_figures import curve_figures
 from analysis.measured_curves import (
+    chance_floor,
     perplexity_curves,
     perplexity_table,
     series,
@@ -124,3 +125,18 @@ def test_the_band_holds_its_curve_and_figures_are_drawn() -> None:
     assert ((high - low) < 0.2).all()
     drawn = list(curve_figures(panels(sweep())))
     assert [f.name for f in drawn] == ["curves_over_sparsity_m", "curves_over_bits_m"]
+
+
+def test_a_curve_ends_at_guessing_and_not_at_nothing(make) -> None:
+    """Three tasks of which chance keeps 0.25/.62 ...: the floor is theirs, not 0."""
+    panel = panels(make())[0]
+    level, dense = np.array([0.25, 0.25, 0.5]), np.array([0.62, 0.71, 0.83])
+    assert chance_floor(panel, "sr2") == pytest.approx(level.sum() / dense.sum())
+    # The perplexity has no level of its own: nothing is kept by guessing.
+    assert chance_floor(panel, "sr1") == pytest.approx((level / dense).sum() / 4)
+    s = np.linspace(0.1, 0.9, 9)
+    truth = retained(s, 0.5, 6.0, floor=0.46)
+    bounded, unbounded = fit(s, truth, floor=0.46), fit(s, truth)
+    assert bounded.point == pytest.approx(0.5, rel=1e-3)
+    assert bounded.value(3.0) == pytest.approx(0.46)
+    assert bounded.rss < 1e-6 < unbounded.rss

@@ -20,6 +20,8 @@ from sweeper.methods._profiles import PROFILE_KEYS, profile_options
 Section = Mapping[str, Any]
 
 UNSTRUCTURED = "unstructured"
+MASKS = {"keep": "", "ignore": " (mask ignored)", "exact": " (exact mask)"}
+"""What becomes of the zeros of a pruned model -> what a cell's label says of it."""
 _THIRDS = {33.333: 1 / 3, 66.667: 2 / 3}
 
 
@@ -59,8 +61,8 @@ class Quantization:
     Attributes:
         method: module of `sweeper.methods`.
         bits: nominal bits per weight.
-        mask: "keep" or "ignore" the zeros of the pruned parent; "none" when unpruned. Of a
-            method that can only do one of them, that one.
+        mask: one of `MASKS`; "none" when unpruned. Of a method that can only do one of
+            them, that one.
         options: what else means something to the method, sorted by name.
     """
 
@@ -130,7 +132,7 @@ class Cell:
 
     @property
     def mask(self) -> str:
-        """Zeros of pruning: "keep" or "ignore"; "none" unless both pruned and quantized."""
+        """What becomes of the zeros of pruning; "none" unless both pruned and quantized."""
         return self.quantization.mask if self.quantization else "none"
 
     @property
@@ -140,10 +142,9 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """'dense', '25%', '4bit', '2:8 + 4bit', '25% + 4bit (mask ignored)'."""
+        """'dense', '25%', '4bit', '2:8 + 4bit', '25% + 4bit (exact mask)'."""
         parts = [part.label for part in (self.pruning, self.quantization) if part]
-        suffix = " (mask ignored)" if self.mask == "ignore" else ""
-        return (" + ".join(parts) or "dense") + suffix
+        return (" + ".join(parts) or "dense") + MASKS.get(self.mask, "")
 
 
 def percent(fraction: float) -> str:
@@ -235,8 +236,8 @@ def quantization(section: Section, pruned: bool) -> Quantization | None:
     bits = section["bits"]
     if not 1 <= bits <= 16:
         raise BadInput("quant.bits", bits, "bits per weight: 16 is unquantized.")
-    if section["mask"] not in ("keep", "ignore"):
-        raise BadInput("quant.mask", section["mask"], one_of(["keep", "ignore"]))
+    if section["mask"] not in MASKS:
+        raise BadInput("quant.mask", section["mask"], one_of(list(MASKS)))
     if bits == 16:
         return None
     if section["method"] == "none":

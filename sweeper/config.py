@@ -105,7 +105,11 @@ class QuantConfig:
 
     method: str = key(MISSING, "none, or a module of sweeper/methods")
     bits: int = key(16, "bits per weight; 16 is unquantized")
-    mask: str = key("keep", "pruned weights: keep (the paper's Case B) or ignore (Case A)")
+    mask: str = key(
+        "keep",
+        "pruned weights: keep (the paper's Case B, one inverse Hessian for all rows), exact "
+        "(Case B as printed, an inverse for each row; gptq on small models) or ignore (Case A)",
+    )
     group_size: int | None = key(None, "weights that share a scale; -1 whole rows; model's default")
     symmetric: bool = key(True, "symmetric grid, without zero points")
     actorder: str = key(

@@ -34,7 +34,7 @@ class Method(Protocol):
         packages: distributions whose version is part of the stage's identity.
         calibrated: whether it looks at the calibration text; if not, that is no part of
             the stage's identity.
-        masks: what it can do with the zeros of a pruned model: "keep", "ignore" or both.
+        masks: what it can do with the zeros of a pruned model: "keep", "ignore", "exact".
             With one of them alone, ``quant.mask`` means nothing to it.
         prunes: whether it prunes; a quantizer that does has no prune stage before it.
     """

@@ -141,7 +141,7 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
             update_offload_parameter(module, "weight", w.to(dtype).to(module.weight.dtype))
             update_offload_parameter(module, "weight_scale", s.to(module.weight.dtype))
             update_offload_parameter(module, "weight_zero_point", z.to(args.zp_dtype))
-            self._codes[module] = (w / _wide(s, w) + _wide(z, w)).round_().to(torch.int8)
+            self._codes[module] = (w / wide(s, w) + wide(z, w)).round_().to(torch.int8)
 
     def _solve(
         self,
@@ -177,7 +177,7 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
         """Puts the exact weights in place: (code - zero point) * scale, in float32."""
         for module, codes in self._codes.items():
             scale, zero = module.weight_scale.float(), module.weight_zero_point
-            exact = (codes - _wide(zero, codes).float()) * _wide(scale, codes)
+            exact = (codes - wide(zero, codes).float()) * wide(scale, codes)
             module.weight = torch.nn.Parameter(exact, requires_grad=False)
         self._codes = {}
         return bool(super().on_finalize(state, **kwargs))
@@ -189,14 +189,18 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
         if not self.keep_zeros:
             return None
         kept = weight != 0
-        if args.actorder in (ActivationOrdering.WEIGHT, ActivationOrdering.STATIC):
-            # the same expression as llm-compressor's, on the same numbers
-            order = torch.argsort(hessian.diagonal().unsqueeze(0), dim=-1, descending=True)
-            kept = kept[..., order[0]]
-        return kept
+        return kept[..., column_order(hessian, args)]
 
 
-def _wide(per_group: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def column_order(hessian: torch.Tensor, args: QuantizationArgs) -> torch.Tensor:
+    """Columns in the order in which they are quantized, [columns]."""
+    if args.actorder not in (ActivationOrdering.WEIGHT, ActivationOrdering.STATIC):
+        return torch.arange(len(hessian), device=hessian.device)
+    # the same expression as llm-compressor's, on the same numbers
+    return torch.argsort(hessian.diagonal().unsqueeze(0), dim=-1, descending=True)[0]
+
+
+def wide(per_group: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """[rows, groups] -> [rows, columns], one value per weight."""
     return per_group.repeat_interleave(weight.shape[1] // per_group.shape[1], dim=1)
 

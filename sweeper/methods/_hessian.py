@@ -71,6 +71,15 @@ def _add_lower_triangle(total: torch.Tensor, rows: torch.Tensor) -> None:
         total[start:stop, :stop].addmm_(rows[:, start:stop].t(), rows[:, :stop])
 
 
+def dampen(hessian: torch.Tensor, dampening: float) -> torch.Tensor:
+    """Adds a share of the mean diagonal, in place; boolean [columns], inputs never active."""
+    diagonal = torch.diagonal(hessian)
+    dead = diagonal == 0
+    diagonal.masked_fill_(dead, 1.0)
+    diagonal.add_(dampening * diagonal.mean())
+    return dead
+
+
 def inverse_factor(hessian: torch.Tensor, dampening: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Upper Cholesky factor U of the damped inverse, H^-1 = U^T U (SparseGPT, section 3.4).
 
@@ -84,10 +93,7 @@ def inverse_factor(hessian: torch.Tensor, dampening: float) -> tuple[torch.Tenso
     Raises:
         NotPositiveDefinite: the damped Hessian cannot be factored.
     """
-    diagonal = torch.diagonal(hessian)
-    dead = diagonal == 0
-    diagonal.masked_fill_(dead, 1.0)
-    diagonal.add_(dampening * diagonal.mean())
+    dead = dampen(hessian, dampening)
     lower, wrong = torch.linalg.cholesky_ex(hessian)
     if wrong.item():
         raise NotPositiveDefinite

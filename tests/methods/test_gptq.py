@@ -10,8 +10,10 @@ from compressed_tensors.quantization import QuantizationArgs
 from compressed_tensors.quantization.utils import calculate_qparams
 from llmcompressor.modifiers.gptq.gptq_quantize import quantize_weight
 
-from sweeper.methods import _gptq
-from sweeper.methods._gptq import block_routine
+from sweeper.methods import _exact, _gptq
+from sweeper.methods._exact import solve
+from sweeper.methods._gptq import block_routine, wide
+from sweeper.methods._hessian import NotPositiveDefinite, dampen
 
 from .test_sparsegpt import layer, ours
 
@@ -108,6 +110,52 @@ def exact_case_b(
     return result
 
 
+def exact(weight: torch.Tensor, hessian: torch.Tensor, args: QuantizationArgs) -> torch.Tensor:
+    """Ours."""
+    scale, zero = grid(weight, args)
+    damped = hessian.clone()
+    dampen(damped, 0.01)
+    limit = 2 ** (args.num_bits - 1)
+    s, z = wide(scale, weight), wide(zero, weight).float()
+    return solve(weight, weight != 0, damped, s, z, -limit, limit - 1)
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 24])
+@pytest.mark.parametrize("sparsity", [0.25, 0.5, 0.9])
+def test_the_exact_form_is_that_of_each_rows_inverse(
+    sparsity: float, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight, hessian = layer(24, 192)
+    pruned = ours(weight, hessian, sparsity, None, 128)
+    pruned[3] = 0  # a row of which nothing is left
+    pruned[7] = weight[7]  # and one of which nothing is gone
+    monkeypatch.setattr(_exact, "_HELD_BYTES", at_once * 4 * 192 * 192)
+    found, expected = (
+        exact(pruned, hessian, arguments()),
+        exact_case_b(pruned, hessian, arguments()),
+    )
+    assert (found[pruned == 0] == 0).all()
+    # a tie that falls to the other side takes the rest of its row along
+    assert torch.isclose(found, expected, atol=1e-4).float().mean() > 0.99
+    assert loss(found, pruned, hessian) == pytest.approx(loss(expected, pruned, hessian), rel=0.01)
+
+
+@pytest.mark.parametrize("options", [{}, {"symmetric": False}, {"num_bits": 3, "symmetric": False}])
+def test_the_exact_form_of_a_dense_row_is_gptq(options: dict[str, Any]) -> None:
+    weight, hessian = layer(24, 192)
+    args = arguments(**options)
+    found, expected = exact(weight, hessian, args), quantize(weight, hessian, args)
+    assert torch.isclose(found, expected, atol=1e-4).float().mean() > 0.99
+    assert loss(found, weight, hessian) == pytest.approx(loss(expected, weight, hessian), rel=0.01)
+
+
+def test_the_exact_form_refuses_a_hessian_without_a_factor() -> None:
+    weight, hessian = layer(4, 64)
+    s, z = torch.ones_like(weight), torch.zeros_like(weight)
+    with pytest.raises(NotPositiveDefinite):
+        solve(weight, weight != 0, -hessian, s, z, -8, 7)
+
+
 def loss(found: torch.Tensor, weight: torch.Tensor, hessian: torch.Tensor) -> float:
     """Squared error of the layer's output relative to the output's size (eq. 2)."""
     error = found - weight
@@ -125,7 +173,7 @@ def compared(sparsity: float, bits: int, seed: int) -> tuple[float, float, float
     s = scale.repeat_interleave(32, dim=1)
     limit = 2 ** (bits - 1)
     nearest = (pruned / s).clamp(-limit, limit - 1).round() * s
-    found = (kept, exact_case_b(pruned, hessian, args), quantize(pruned, hessian, args), nearest)
+    found = (kept, exact(pruned, hessian, args), quantize(pruned, hessian, args), nearest)
     a, b, c, d = (loss(f, pruned, hessian) for f in found)
     return a, b, c, d
 
@@ -133,8 +181,8 @@ def compared(sparsity: float, bits: int, seed: int) -> tuple[float, float, float
 @pytest.mark.parametrize("sparsity", [0.25, 0.5])
 def test_the_kept_mask_is_a_heuristic_near_the_exact_form(sparsity: float) -> None:
     losses = torch.tensor([compared(sparsity, 4, seed) for seed in range(3)]).mean(0)
-    kept, exact, ignored, nearest = losses.tolist()
-    assert exact < kept < nearest
+    kept, by_row, ignored, nearest = losses.tolist()
+    assert by_row < kept < nearest
     # the shared inverse costs something, the more the more is pruned, and is bounded
-    assert kept < (1.5 if sparsity == 0.25 else 2.5) * exact
+    assert kept < (1.5 if sparsity == 0.25 else 2.5) * by_row
     assert ignored < kept

@@ -53,7 +53,10 @@ def test_refused_prunings(change: dict[str, Any], message: str) -> None:
     assert message in str(SPARSEGPT.refusal(PRUNE | change))
 
 
-@pytest.mark.parametrize("change", [{}, {"group_size": -1}, {"bits": 3}, {"actorder": "none"}])
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"group_size": -1}, {"bits": 3}, {"actorder": "none"}, {"mask": "exact"}],
+)
 def test_valid_quantizations(change: dict[str, Any]) -> None:
     assert GPTQ.refusal(QUANTIZE | change) is None
 
@@ -64,6 +67,21 @@ def test_valid_quantizations(change: dict[str, Any]) -> None:
         ({"bits": 5}, "quant.bits=5: gptq, valid: 2, 3, 4, 8"),
         ({"bits": 16}, "quant.bits=16"),
         ({"actorder": "group"}, "quant.actorder=group: valid: none, static"),
+        (
+            {"actorder": "weight"},
+            "static orders columns by activation and keeps groups contiguous "
+            "(weight is its other name)",
+        ),
+        (
+            {
+                "mask": "exact",
+                "shapes": {"up_proj": (14336, 4096)}
+                | SHAPES
+                | {f"model.layers.{i}.mlp.up_proj": (14336, 4096) for i in range(32)},
+                "group_size": 64,
+            },
+            "quant.mask=exact: factors a Hessian for each of 474816 rows: up to 1e+16 ",
+        ),
         ({"group_size": 0}, "quant.group_size=0"),
         ({"dampening": -0.1}, "quant.dampening=-0.1"),
         ({"block_size": -1}, "quant.block_size=-1"),

@@ -122,6 +122,32 @@ def test_through_a_saved_checkpoint_as_through_one_joint_recipe(
     assert (tmp_path / "model.safetensors").read_bytes() == file_of(saved)
 
 
+@pytest.mark.parametrize("options", [
+    {}, {"actorder": "none"}, {"symmetric": False}, {"group_size": -1, "bits": 3},
+    {"compute_dtype": "bfloat16"},
+])  # fmt: skip
+def test_the_exact_mask_is_kept_and_is_another_model_than_the_heuristics(
+    workshop: Any, options: dict[str, Any]
+) -> None:
+    pruned = workshop.prune(sparsity=0.5)
+    out = workshop.quantize(pruned, **({"bits": 3} | options), mask="exact")
+    found = workshop.measure(out, pruned, sparsity=0.5, bits=3, mask="exact")
+    assert found["containment"] == {"min": 1.0, "mean": 1.0}
+    again = workshop.quantize(pruned, fresh=True, **({"bits": 3} | options), mask="exact")
+    assert file_of(again) == file_of(out)
+    assert file_of(out) != file_of(
+        workshop.quantize(pruned, **({"bits": 3} | options), mask="keep")
+    )
+
+
+def test_a_row_whose_hessian_has_no_factor_fails_the_exact_mask(workshop: Any) -> None:
+    with pytest.raises(StageFailure, match=r"inverted.*down_proj.*quant\.dampening"):
+        workshop.quantize(
+            workshop.prune(sparsity=0.25), fresh=True, mask="exact", dampening=1e-12,
+            calibration={"samples": 1, "length": 16, "seed": 0},
+        )  # fmt: skip
+
+
 @pytest.mark.parametrize(("actorder", "recorded"), [("none", None), ("static", "static")])
 def test_the_order_of_columns_is_what_was_asked_for(
     workshop: Any, actorder: str, recorded: str | None

@@ -10,6 +10,10 @@ from analysis.metrics import Array, wilson_stderr
 from analysis.results import is_dense
 
 NO_BASELINE = "no dense baseline"
+_MUST_AGREE = {
+    "metric": "metric", "version": "task version", "backend": "backend", "dtype": "precision",
+}  # fmt: skip
+_NOT_ALWAYS_KNOWN = ("backend", "dtype")  # of published or imported scores
 
 
 class Grid:
@@ -70,6 +74,7 @@ def gaps(grid: Grid, value: Array, baseline: int | None) -> NDArray[np.object_]:
     whole = np.array([f"{s}: {r}" if r else s for s, r in zip(status, reason, strict=True)], object)
     mark((status != "done")[:, None], whole[:, None])
     mark(~grid.present, "not scored")
+    mark(grid.spread("stopped", False).astype(bool), _stopped(grid))
     mark(~np.isfinite(value), "the score is not a finite number")
     if baseline is None:
         mark(np.array(True), NO_BASELINE)
@@ -77,9 +82,11 @@ def gaps(grid: Grid, value: Array, baseline: int | None) -> NDArray[np.object_]:
     dense = value[baseline]
     mark(~grid.present[baseline], "the baseline has no score")
     mark(~np.isfinite(dense), "the baseline's score is not a finite number")
-    for column, word in (("metric", "metric"), ("version", "task version")):
+    for column, word in _MUST_AGREE.items():
         mine = grid.spread(column, "")
         theirs = np.broadcast_to(mine[baseline], grid.shape)
+        if column in _NOT_ALWAYS_KNOWN:
+            theirs = np.where((mine == "") | (theirs == ""), mine, theirs)
         # Only the odd ones are spelled out: a thousand cells have ten thousand scores.
         for row, task in zip(*np.nonzero((mine != theirs) & (gap == "")), strict=True):
             said = (mine[row, task] or "?", theirs[row, task] or "?")
@@ -87,6 +94,13 @@ def gaps(grid: Grid, value: Array, baseline: int | None) -> NDArray[np.object_]:
     mark(dense == 0, "the baseline is 0")
     mark(dense < 0, "the baseline is below 0")
     return gap
+
+
+def _stopped(grid: Grid) -> NDArray[np.object_]:
+    """(C, T) what is said of a score whose evaluation was given up."""
+    counts = grid.spread("n", np.nan).astype(float).ravel()
+    said = [f"collapsed: given up after {count:.0f} documents" for count in counts]
+    return np.array(said, dtype=object).reshape(grid.shape)
 
 
 def remarks(

@@ -194,7 +194,8 @@ def _panel(model: str, cells: pd.DataFrame, primary: pd.DataFrame, documents: Do
     baseline = dense_row(cells, grid)
     read_by = anchor(grid, baseline)
     higher = grid.spread("higher_is_better", False)[read_by, np.arange(len(tasks))].astype(bool)
-    value = grid.spread("value", np.nan).astype(float)
+    stopped = grid.spread("stopped", False).astype(bool)
+    value = np.where(stopped, np.nan, grid.spread("value", np.nan).astype(float))
     panel = Panel(
         model=model,
         cells=cells,

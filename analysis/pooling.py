@@ -74,6 +74,8 @@ def _whole(name: str, cell: Hashable, part: pd.DataFrame) -> Row:
         "chance": float(np.average(part["chance"].to_numpy(float), weights=weight)),
         "version": ", ".join(sorted(set(part["version"]))),
         "collapsed": bool(part["collapsed"].all()),
+        "stopped": bool(part["stopped"].any()),
+        **{name: ", ".join(sorted(set(part[name]))) for name in ("backend", "dtype")},
     }  # fmt: skip
 
 

@@ -32,9 +32,9 @@ CELL_REQUIRED = (
     "cell", "label", "model", "prune_method", "sparsity", "pattern", "quant_method", "bits",
     "mask", "calibration_seed", "status", "reason",
 )  # fmt: skip
-SCORE_TEXT = ("cell", "task", "metric", "version")
+SCORE_TEXT = ("cell", "task", "metric", "version", "backend", "dtype")
 SCORE_NUMBERS = ("value", "stderr", "n", "chance", "unextracted")
-SCORE_FLAGS = ("higher_is_better", "primary", "collapsed")
+SCORE_FLAGS = ("higher_is_better", "primary", "collapsed", "stopped")
 SCORE_REQUIRED = ("cell", "task", "metric", "value", "stderr", "higher_is_better", "primary")
 
 STATUSES = ("done", "failed", "missing")
@@ -58,7 +58,9 @@ class Results:
             macs, collapsed, seconds, device.
         scores: one row per cell, task and metric: value and stderr (same unit), n
             (documents), higher_is_better, chance, primary, version, collapsed, unextracted
-            (generated answers in which nothing was found to score). Accuracies are fractions
+            (generated answers in which nothing was found to score), stopped (given up as
+            collapsed before all documents were asked: such a score is compared with none),
+            backend and dtype that scored it. Accuracies are fractions
             of 1: a score of 0 or of all n documents is read as a count.
         documents: scores of single documents by (cell, task), read when they are asked
             for; where two cells share documents they are compared pair by pair.
@@ -86,7 +88,9 @@ class Results:
             mask=cells["mask"].replace("", "none"),
             collapsed=cells["collapsed"].fillna(False),
         )
-        scores = scores.assign(collapsed=scores["collapsed"].fillna(False))
+        scores = scores.assign(
+            collapsed=scores["collapsed"].fillna(False), stopped=scores["stopped"].fillna(False)
+        )
         _check_cells(cells)
         _check_scores(scores, cells)
         object.__setattr__(self, "cells", _ordered_cells(cells))

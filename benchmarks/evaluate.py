@@ -211,7 +211,7 @@ def main() -> None:
 
 
 def bare(home: Path, checkpoint: Path) -> None:
-    """Over 1,000 documents by the stage, without imports and loading, beside forward passes alone."""
+    """Over 1,000 documents by the stage, without imports and loading, beside forward passes."""
     params = json.dumps(PARAMS)
     found = cpu_s([
         sys.executable, "-c", BARE, str(checkpoint), str(FOLDER), params, json.dumps(NAMES),

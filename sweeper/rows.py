@@ -109,4 +109,7 @@ def _score_rows(cell: str, task: str, result: Json) -> Iterator[Row]:
             "version": str(result.get("version", "")),
             "collapsed": bool(result.get("collapsed")),
             "unextracted": result.get("unextracted") if primary else None,
+            "stopped": bool(result.get("stopped")),
+            "backend": result.get("backend", ""),
+            "dtype": result.get("dtype", ""),
         }

@@ -164,6 +164,9 @@ def _metrics(outcome: CellOutcome) -> dict[str, float]:
             name = (metric.split(",")[0], task)
             parts = {path(*name): entry["value"], path("stderr", *name): entry.get("stderr")}
             found |= {k: float(v) for k, v in parts.items() if v is not None}
+        for name in ("tokens_per_s", "documents_per_s"):
+            if result.get(name) is not None:
+                found[path(name, task)] = float(result[name])
         found[path("n", task)] = float(result["metrics"][result["primary"]].get("n") or math.nan)
     for where, value in leaves(outcome.measured or {}):
         if isinstance(value, int | float):
@@ -193,6 +196,8 @@ def _tags(outcome: CellOutcome) -> dict[str, str]:
     tags |= {"isorate.label": cell["label"], "isorate.reason": outcome.reason}
     collapsed = sorted(t for t, r in outcome.scores.items() if r.get("collapsed"))
     tags |= {"isorate.collapsed": ", ".join(collapsed), "isorate.device": devices(outcome)}
+    stopped = sorted(t for t, r in outcome.scores.items() if r.get("stopped"))
+    tags |= {"isorate.stopped": ", ".join(stopped)}
     for stage in outcome.stages:
         tags[f"stage.{stage.name.replace(' ', '.')}"] = stage.key
     for fact in ("host", "commit"):

@@ -171,13 +171,13 @@ class _Evaluation:
         if self.params["part"] is not None:
             return named
         metrics = scoring.summarize(task, found)
-        documents = [record["doc_id"] for record in found]
+        wanted = [d for documents in self._blocks(frozenset()).values() for d in documents]
         return {
             **named,
             "task_hash": scoring.task_hash(found, task),
             "primary": scoring.primary(task, list(metrics)),
             "metrics": metrics,
-            "chance": scoring.chance(task, self.prepared.requests, documents),
+            "chance": scoring.chance(task, self.prepared.requests, wanted),
             "unextracted": scoring.unextracted(found),
         }
 

@@ -52,6 +52,26 @@ def test_the_dense_cell_is_exactly_one(make) -> None:
     assert (each["retention_stderr"] == 0).all()
 
 
+def test_a_score_that_was_given_up_is_compared_with_none(make) -> None:
+    panel = only(make(scores=changed("3bit", "topics", stopped=True, n=64, collapsed=True)))
+    assert_gap(panel, "3bit", "topics", "collapsed: given up after 64 documents")
+    assert np.isnan(panel.value[row_of(panel, "3bit"), panel.tasks.index("topics")])
+    baseline = only(make(scores=changed("dense", "topics", stopped=True)))
+    assert np.isnan(baseline.dense.value[baseline.tasks.index("topics")])
+
+
+@pytest.mark.parametrize(
+    ("column", "word"), [("backend", "backend vllm against"), ("dtype", "precision vllm against")]
+)
+def test_two_backends_or_precisions_never_meet_in_one_ratio(make, column, word) -> None:
+    def change(scores: pd.DataFrame) -> pd.DataFrame:
+        return changed("3bit", "topics", **{column: "vllm"})(scores.assign(**{column: "hf"}))
+
+    assert_gap(only(make(scores=change)), "3bit", "topics", word)
+    unknown = only(make(scores=changed("3bit", "topics", **{column: "vllm"})))
+    assert unknown.gap[row_of(unknown, "3bit"), unknown.tasks.index("topics")] == ""
+
+
 def test_perplexity_never_enters_sr2(make) -> None:
     one, other = make(), make(scores=changed("3bit", "topics", value=1e9, stderr=1e6))
     row = row_of(only(one), "3bit")

@@ -164,9 +164,9 @@ def _metrics(outcome: CellOutcome) -> dict[str, float]:
             name = (metric.split(",")[0], task)
             parts = {path(*name): entry["value"], path("stderr", *name): entry.get("stderr")}
             found |= {k: float(v) for k, v in parts.items() if v is not None}
-        for name in ("tokens_per_s", "documents_per_s"):
-            if result.get(name) is not None:
-                found[path(name, task)] = float(result[name])
+        for speed in ("tokens_per_s", "documents_per_s"):
+            if result.get(speed) is not None:
+                found[path(speed, task)] = float(result[speed])
         found[path("n", task)] = float(result["metrics"][result["primary"]].get("n") or math.nan)
     for where, value in leaves(outcome.measured or {}):
         if isinstance(value, int | float):

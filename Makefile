@@ -46,7 +46,7 @@ test: install ## the tests (10 minutes on 2 cores, nothing is downloaded)
 test-slow: install ## the tests that take more than a few seconds each
 	$(BIN)/python -m pytest -m slow
 
-test-slurm: install ## the SLURM launcher on a real cluster of this machine (root, Debian; about 8 minutes)
+test-slurm: install ## the SLURM launcher on a real cluster of this machine (root, Debian; about 7 minutes)
 	ISORATE_TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
 
 lint: install ## ruff, mypy --strict and the import contracts

@@ -71,8 +71,11 @@ class Resources:
 
     @property
     def gpu_place(self) -> tuple[object, ...] | None:
-        """Which GPUs; None if it needs none."""
-        return tuple(getattr(self, name) for name in _GPU_PLACE) if self.gpus else None
+        """Which GPUs and how many; None if it needs none.
+
+        A stage that can use one alone must not keep three others waiting in its job.
+        """
+        return (*(getattr(self, n) for n in _GPU_PLACE), self.gpus) if self.gpus else None
 
     @property
     def gpus(self) -> int:

@@ -130,15 +130,22 @@ def _status(outcome: CellOutcome, running: Mapping[str, str]) -> tuple[str, str]
     return outcome.status, outcome.reason
 
 
-def states(outcomes: Sequence[CellOutcome], running: Mapping[str, str] | None = None) -> str:
-    """All cells with their states, as a table and a count."""
+def states(
+    outcomes: Sequence[CellOutcome],
+    running: Mapping[str, str] | None = None,
+    gpu_hours: Sequence[float] = (),
+) -> str:
+    """All cells with their states, as a table and a count; with GPU hours where any are given."""
     found = [_status(outcome, running or {}) for outcome in outcomes]
+    hours = [[f"{spent:.2f}"] for spent in gpu_hours] or [[] for _ in found]
     rows = [
-        (o.cell["model"], o.cell["label"], *state) for o, state in zip(outcomes, found, strict=True)
+        (o.cell["model"], o.cell["label"], state, *spent, why)
+        for o, (state, why), spent in zip(outcomes, found, hours, strict=True)
     ]
     count = Counter(state for state, _ in found)
     total = ", ".join(f"{number} {state}" for state, number in count.items())
-    return f"{show.table(['model', 'cell', 'state', 'why'], rows)}\n\n{total}"
+    columns = ["model", "cell", "state", *(["GPU hours"] if gpu_hours else []), "why"]
+    return f"{show.table(columns, rows)}\n\n{total}"
 
 
 def _text(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from sweeper import show, submitted
+from sweeper import accounting, show, submitted
 from sweeper.collect import CellOutcome
 
 _FIRST = ("running", "ended", "queued", "blocked")
@@ -46,7 +46,6 @@ class CellJob:
         reason: which stage, where and since when, or why not.
         job, node: of that stage.
         elapsed_s: of its job's latest execution.
-        gpu_hours: of all jobs that the cell rests on, shared ones too.
         log: what its job printed.
     """
 
@@ -55,7 +54,6 @@ class CellJob:
     job: str
     node: str
     elapsed_s: float
-    gpu_hours: float
     log: str
 
 
@@ -74,11 +72,25 @@ def cell_job(outcome: CellOutcome, table: Jobs) -> CellJob | None:
     if not open_ or outcome.status in ("done", "failed"):
         return None
     name, job = min(open_, key=lambda pair: _FIRST.index(pair[1].state))
-    hours = {job.job: job.gpu_hours for _, job in named}
     return CellJob(
         state=job.state, reason=_sentence(name, job), job=job.job, node=job.node,
-        elapsed_s=job.elapsed_s, gpu_hours=sum(hours.values()), log=job.log,
+        elapsed_s=job.elapsed_s, log=job.log,
     )  # fmt: skip
+
+
+def gpu_hours(outcome: CellOutcome, table: Jobs) -> float:
+    """GPU hours so far of all attempts that a cell rests on, those that it shares too.
+
+    A job that still runs counts whole, whatever other cells it works for.
+    """
+    hours = accounting.gpu_hours(stage.manifest for stage in outcome.stages)
+    found = (table.stages.get(s.key) for s in outcome.stages if s.result is None)
+    live = {job.job: job.gpu_hours for job in found if job is not None}
+    for stage in outcome.stages:
+        for attempt in accounting.attempts(stage.manifest):
+            if attempt.get("job") in live:
+                live[attempt["job"]] -= float(attempt.get("gpu_hours") or 0.0)
+    return hours + sum(max(0.0, left) for left in live.values())
 
 
 def overlaid(outcomes: Sequence[CellOutcome], table: Jobs | None) -> list[CellOutcome]:
@@ -109,6 +121,20 @@ def document(table: Jobs | None) -> dict[str, Any] | None:
     if table is None:
         return None
     return {"gpu_hours": table.gpu_hours, "eta_seconds": table.eta_s, "note": table.note}
+
+
+def cell_document(outcome: CellOutcome, table: Jobs | None) -> dict[str, Any]:
+    """Of one cell as JSON data: its job as far as one has it, and GPU hours; {} without cluster."""
+    if table is None:
+        return {}
+    job = cell_job(outcome, table)
+    return {
+        "gpu_hours": round(gpu_hours(outcome, table), 4),
+        "job": job.job if job else None,
+        "node": job.node if job else None,
+        "elapsed_seconds": job.elapsed_s if job else None,
+        "log": job.log if job else None,
+    }
 
 
 def _sentence(name: str, job: StageJob) -> str:

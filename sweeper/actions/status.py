@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 from sweeper import collect, conclude, imported, underway
@@ -18,16 +19,22 @@ def perform(request: Request) -> int:
         outcomes = imported.joined(
             underway.overlaid(outcomes, table), imported.outcomes(request.sweep)
         )
+        spent = [underway.cell_document(outcome, table) for outcome in outcomes]
         running = request.store.running()
         document = {
             "name": request.sweep.name,
-            "cells": [conclude.cell_state(outcome, running) for outcome in outcomes],
+            "cells": [
+                conclude.cell_state(outcome, running) | own
+                for outcome, own in zip(outcomes, spent, strict=True)
+            ],
             "cluster": underway.document(table),
         }
         if request.config.watch and not request.as_json:
             print("\033[2J\033[H", end="")
-        text = f"{conclude.states(outcomes, running)}\n{underway.footer(table)}"
+        hours = [own["gpu_hours"] for own in spent if own]
+        text = f"{conclude.states(outcomes, running, hours)}\n{underway.footer(table)}"
         request.answer(document, text)
+        sys.stdout.flush()
         finished = all(outcome.status in ("done", "failed") for outcome in outcomes)
         if finished or not request.config.watch:
             return 0 if all(outcome.status == "done" for outcome in outcomes) else 1

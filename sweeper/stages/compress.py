@@ -13,9 +13,10 @@ from llmcompressor.core import create_session
 from loguru import logger
 from torch.utils.data import DataLoader
 
+from sweeper.errors import StageFailure
 from sweeper.files import write_json
 from sweeper.methods import ByModifiers, BySearch, Params, Progress, _profiles, method
-from sweeper.stages import Job, calibration, chain, checkpoint, held, layerwise
+from sweeper.stages import Job, calibration, chain, checkpoint, held, layerwise, placing
 
 RECORD = "search.json"
 _ADVISING = "llmcompressor.pipelines.registry"
@@ -34,16 +35,16 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
 
     Raises:
         BadInput: the calibration text does not fit.
-        StageFailure: the method could not treat a layer.
+        StageFailure: the method could not treat a layer, or cannot work layer by layer.
     """
     params, source = job.params, job.checkpoint("model")
     held.forget()
     model = checkpoint.load(
         source,
         dtype=params["compute_dtype"],
-        device=job.device,
         trust_remote_code=params.get("model", {}).get("trust_remote_code", False),
     )
+    model = placing.place(model, job.device)
     tokenizer = checkpoint.tokenizer(source)
     how = method(params["method"])
     assert isinstance(how, ByModifiers)
@@ -56,11 +57,11 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
             oneshot(
                 model=model,
                 recipe=recipe,
-                dataset=None if samples is None else _batches(samples.to(model.device)),
+                dataset=None if samples is None else _batches(samples.to(job.device)),
                 processor=tokenizer,
                 pipeline=layerwise.NAME,
             )
-            yield model, samples
+            yield placing.gather(model), samples
     finally:
         layerwise.progress.reset(token)
 
@@ -72,6 +73,11 @@ def _searched(
     if not isinstance(how, BySearch):
         return {}, job.progress
     assert samples is not None
+    if placing.offloaded(model):
+        raise StageFailure(
+            "a search changes all weights many times, and this GPU cannot hold them: use one "
+            "with more memory, or a lower compute_dtype"
+        )
     share = 1 - 1 / how.passes(job.params)
 
     def searching(fraction: float, note: str = "") -> None:

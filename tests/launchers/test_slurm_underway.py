@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from sweeper.collect import CellOutcome, StageOutcome
-from sweeper.underway import cell_job, footer, overlaid
+from sweeper.underway import cell_job, footer, gpu_hours, overlaid
 
 
 def job(state: str, **fields: Any) -> Any:
@@ -34,7 +37,23 @@ def test_a_running_stage_stands_for_its_cell() -> None:
     assert found is not None
     assert found.state == "running"
     assert found.reason == "quantize on n1, 1 min 05 s (job 7, started again 2 times)"
-    assert found.gpu_hours == 1.5, "a job counts once, however many stages it has"
+
+
+def test_gpu_hours_are_those_of_all_attempts_and_of_what_runs() -> None:
+    """Job 6 is over; job 7 has made the quantized checkpoint and scores it now."""
+    earlier = {"job": "5", "gpu_hours": 0.1}
+    prune = {"slurm": {"job": "6", "gpu_hours": 1.0, "earlier_attempts": [earlier]}}
+    quantize = {"slurm": {"job": "7", "gpu_hours": 0.2, "earlier_attempts": []}}
+    done = {"p": prune, "q": quantize}
+    stages = tuple(
+        replace(s, manifest=done[s.key], result={}) if s.key in done else s
+        for s in outcome().stages
+    )
+    found = replace(outcome(), stages=stages)
+    jobs = table(p=job("done", job="6", gpu_hours=1.0), q=job("done", gpu_hours=0.5),
+                 t=job("running", gpu_hours=0.5))  # fmt: skip
+    assert gpu_hours(found, jobs) == pytest.approx(1.0 + 0.1 + 0.5)
+    assert gpu_hours(outcome(), table()) == 0.0
 
 
 def test_what_ended_comes_before_what_waits_for_it() -> None:

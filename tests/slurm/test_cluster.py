@@ -207,7 +207,7 @@ def test_a_node_dies_with_its_jobs(rig: Rig, cluster: Cluster) -> None:
 
 
 def test_slurmd_alone_dies_and_its_orphan_works_on(rig: Rig, cluster: Cluster) -> None:
-    stage = rig.make("p", sleep=45.0)
+    stage = rig.make("p", meet=2, patience=120)  # the orphan works until the other one has begun
     rig.run([stage])
     rig.until(lambda: rig.running(stage))
     node = rig.state(stage).node

@@ -35,7 +35,7 @@ def run(job: Job) -> dict[str, Any]:
 
 def _meet(p: Any) -> None:
     """Wait until ``meet`` executions have begun, so that they surely overlap."""
-    patience = time.monotonic() + 60
+    patience = time.monotonic() + p.get("patience", 60)
     while "meet" in p and p["meet"] > len(list(Path(p["journal"]).iterdir())):
         assert time.monotonic() < patience, "the others did not come"
         time.sleep(0.01)

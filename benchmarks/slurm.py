@@ -13,10 +13,8 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,9 +24,9 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 sys.dont_write_bytecode = True
 
+from benchmarks import slurm_lab  # noqa: E402
 from tests.launchers.slurm_rig import SlurmRig  # noqa: E402
 
-CLUSTER = ROOT / "tests" / "slurm" / "cluster.sh"
 HOLD = {"additional_parameters": {"hold": True}}
 
 
@@ -83,24 +81,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, default=1000, help="a multiple of 25")
     options = parser.parse_args()
-    if os.geteuid() != 0 or shutil.which("sbatch") is None:
-        print("benchmarks/slurm.py needs root and SLURM (tests/slurm/cluster.sh install): skipped")
+    if why := slurm_lab.lacking():
+        print(f"benchmarks/slurm.py: {why}: skipped")
         return
-    with tempfile.TemporaryDirectory(prefix="isl-", dir="/tmp") as folder:
-        state = Path(folder) / "lab"
-        os.environ |= {
-            "SLURM_CONF": str(state / "slurm.conf"), "PYTHONPATH": str(ROOT),
-            "SLURM_LAB_MAX_ARRAY": "1001", "OMP_NUM_THREADS": "1",
-        }  # fmt: skip
-        quiet = {"check": True, "stdout": subprocess.DEVNULL}
-        subprocess.run(["bash", str(CLUSTER), "up", str(state)], **quiet)  # type: ignore[call-overload]
+    with slurm_lab.cluster(max_array="1001") as folder:
         sbatch = subprocess.run(["sbatch", "--version"], capture_output=True, text=True, check=True)
         cores = os.cpu_count()
         print(f"{sbatch.stdout.strip()}, {cores} cores, Python {platform.python_version()}")
-        try:
-            measure(options.cells, Path(folder))
-        finally:
-            subprocess.run(["bash", str(CLUSTER), "down", str(state)], **quiet)  # type: ignore[call-overload]
+        measure(options.cells, folder)
 
 
 if __name__ == "__main__":

@@ -15,11 +15,9 @@ import argparse
 import importlib.util
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -28,11 +26,11 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import slurm_lab  # noqa: E402
 from sweeper.store import Store  # noqa: E402
 from sweeper.sweep import Sweep  # noqa: E402
 from tests import tiny  # noqa: E402
 
-CLUSTER = ROOT / "tests" / "slurm" / "cluster.sh"
 REQUEST = {"cpus_per_task": 1, "gpus_per_node": 0, "mem_gb": 3, "timeout_min": 60}
 LAUNCHER = [f"hydra.launcher.{key}={value}" for key, value in REQUEST.items()]
 
@@ -155,23 +153,12 @@ def main() -> None:
     found = importlib.util.find_spec("hydra_plugins")
     peer = [Path(place) for place in (found.submodule_search_locations if found else []) or []]
     there = any((place / "hydra_submitit_launcher").is_dir() for place in peer)
-    if os.geteuid() != 0 or shutil.which("sbatch") is None or not there:
-        print("benchmarks/slurm_peer.py needs root, SLURM (tests/slurm/cluster.sh install) and "
-              "hydra-submitit-launcher: skipped")  # fmt: skip
+    if (why := slurm_lab.lacking()) or not there:
+        print(f"benchmarks/slurm_peer.py: {why or 'hydra-submitit-launcher is missing'}: skipped")
         return
-    with tempfile.TemporaryDirectory(prefix="isl-", dir="/tmp") as name:
-        folder = Path(name)
-        paths = [str(ROOT), *([str(options.peer)] if options.peer else [])]
-        os.environ |= {
-            "SLURM_CONF": str(folder / "lab" / "slurm.conf"), "PYTHONPATH": ":".join(paths),
-            "SLURM_LAB_NODES": "1", "SLURM_LAB_CPUS": "2", "OMP_NUM_THREADS": "1",
-        }  # fmt: skip
-        run = {"check": True, "stdout": subprocess.DEVNULL}
-        subprocess.run(["bash", str(CLUSTER), "up", str(folder / "lab")], **run)  # type: ignore[call-overload]
-        try:
-            compare(folder, options.model, options.kill)
-        finally:
-            subprocess.run(["bash", str(CLUSTER), "down", str(folder / "lab")], **run)  # type: ignore[call-overload]
+    paths = [options.peer] if options.peer else []
+    with slurm_lab.cluster(*paths, nodes="1", cpus="2") as folder:
+        compare(folder, options.model, options.kill)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ from launchers.schedule import closure
 from launchers.slurm_arrays import Array, arrays
 from launchers.slurm_job import StageJob
 from launchers.slurm_merge import merge
-from launchers.slurm_offline import check_offline
 from launchers.slurm_resources import ROUND, Resources, model_parameters
 from launchers.slurm_round import Round
 from launchers.slurm_settings import Settings
 from launchers.slurm_submit import Submission, largest_array, prepared
 from launchers.slurm_todo import Todo
 from launchers.slurm_units import Unit, pack
+from sweeper import prefetched
 from sweeper.store import Spec, Store
 from sweeper.sweep import Sweep
 
@@ -120,7 +120,7 @@ class Dispatch:
         preflight.check_account(asked)
         preflight.say_mixed(asked, groups, say)
         if own.offline:
-            check_offline(stages)
+            prefetched.check(stages)
         store.check(round(sum(float(spec.get("bulk_bytes") or 0.0) for spec in stages)))
 
     def _payload(self, sweep: Sweep, submission: str) -> Callable[[Unit], StageJob]:

@@ -149,10 +149,11 @@ class Submission:
 
 def prepared(asked: Resources, *, threads: int, offline: bool) -> Resources:
     """A request whose job sets thread counts before any library is imported, and stays offline."""
+    from sweeper import hub_cache
     from sweeper.serve import THREAD_VARIABLES
 
     lines = [f"export {name}={threads}" for name in THREAD_VARIABLES]
     lines.append("export TOKENIZERS_PARALLELISM=false")
     if offline:
-        lines += [f"export {name}=1" for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")]
+        lines += [f"export {name}=1" for name in hub_cache.OFFLINE]
     return replace(asked, setup=(*lines, *asked.setup))

@@ -433,7 +433,7 @@ def test_preflight_refuses_what_cannot_run(
 
 
 def test_offline_nodes_need_what_is_on_this_machine(slurm: FakeSlurm, rig: SlurmRig) -> None:
-    stage = rig.make("p", sources={"model": "nobody/no-such-model"})
+    stage = rig.make("p", model={}, sources={"model": "nobody/no-such-model"})
     with pytest.raises(BadInput, match=r"nobody/no-such-model: it is not on this machine"):
         rig.run([stage], offline=True)
     rig.run([rig.make("here")], offline=True)

@@ -77,7 +77,7 @@ def _used(rig: Rig, stage: Any) -> Any:
 
 def test_nodes_without_network(rig: Rig) -> None:
     stage = rig.make("p", env=["HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE"])
-    absent = rig.make("q", sources={"model": "nobody/no-such-model"})
+    absent = rig.make("q", model={}, sources={"model": "nobody/no-such-model"})
     with pytest.raises(BadInput, match="nobody/no-such-model"):
         rig.run([stage, absent], offline=True)
     assert not records.submissions(rig.sweep.path)

@@ -1,8 +1,8 @@
 """What a plan will cost: seconds per stage, wall time, and the disk at its peak.
 
-Seconds are measured where the store has the very stage, scaled from stages of the same
-kind where it has those, and otherwise assumed from the model's size; each estimate says
-which. The disk is found by playing the plan through with the given number of workers.
+Seconds are measured where the store has the very stage, scaled by parameters and tokens from
+stages of the same kind (of this plan, else of any in the home) where it has those, and
+otherwise assumed from the model's size; each estimate says which. The disk is found by playing the plan through with the given number of workers.
 """
 
 from __future__ import annotations
@@ -21,6 +21,10 @@ _ASSUMED_RATE = {
     "cpu": {"convert": 5e6, "prune": 1.5e10, "quantize": 1.5e10, "measure": 6e7, "evaluate": 4e9},
     "cuda": {"convert": 2e8, "prune": 5e12, "quantize": 5e12, "measure": 4e8, "evaluate": 1e11},
 }
+
+
+_READ = 64
+"""Manifests of other sweeps that are read for a rate; a median needs no more."""
 
 
 class Measured(Protocol):
@@ -109,7 +113,9 @@ def _estimates(
             measured[key] = float(str(manifest.get("seconds", 0.0)))
             if measured[key] > 0 and manifest.get("device") == device:
                 rates.setdefault(stage.kind, []).append(stage.work / measured[key])
-    scaled = {kind: median(values) for kind, values in rates.items()}
+    for kind in {stage.kind for stage in plan.stages.values()} - rates.keys():
+        rates[kind] = _elsewhere(store, kind, device)
+    scaled = {kind: median(values) for kind, values in rates.items() if values}
     found: dict[str, Estimate] = {}
     for key, stage in plan.stages.items():
         if key in measured:
@@ -119,3 +125,11 @@ def _estimates(
         else:
             found[key] = Estimate(stage.work / _ASSUMED_RATE[device][stage.kind], "assumed")
     return found
+
+
+def _elsewhere(store: Measured, kind: str, device: str) -> list[float]:
+    """Work units per second of stages that other sweeps of this home have carried out."""
+    manifests = (store.manifest({"kind": kind, "key": k}) for k in sorted(store.scan(kind))[:_READ])
+    done = [m for m in manifests if m and m.get("device") == device]
+    pairs = [(float(str(m.get("work") or 0)), float(str(m.get("seconds") or 0))) for m in done]
+    return [work / seconds for work, seconds in pairs if work > 0 and seconds > 0]

@@ -83,7 +83,9 @@ def run_stage(spec: Spec, store: Store, bench: Bench | None = None, *, bulk: boo
         except StageFailure as failure:
             store.fail(attempt, {**bench.facts(), **_failure(attempt, failure, meter)})
             raise
-        store.commit(attempt, result, {**bench.facts(), **meter.facts()})
+        # the work lets other sweeps estimate their time from this one's
+        work = {"work": spec["work"]} if spec.get("work") else {}
+        store.commit(attempt, result, {**bench.facts(), **meter.facts(), **work})
 
 
 def _input(parent: Spec, store: Store, bench: Bench) -> Path:

@@ -339,6 +339,24 @@ def test_costs_are_measured_where_they_can_be(plan):
     assert {spent.estimates[k].source for k in spent.pending} == {"scaled", "assumed"}
 
 
+def test_costs_are_scaled_from_other_sweeps(plan):
+    """A sweep of another model has pruned at 1,000 work units a second."""
+
+    class Elsewhere(Nothing):
+        def scan(self, kind):
+            return frozenset({"other"} if kind == "prune" else ())
+
+        def manifest(self, spec):
+            return {"seconds": 4.0, "work": 4000.0, "device": "cpu"}
+
+    made = plan("prune.sparsity=25", "quant.bits=4")
+    prune = next(stage for stage in made.stages.values() if stage.kind == "prune")
+    here = cost(made, Elsewhere(), device="cpu", workers=1, keep="drop").estimates[prune.key]
+    assert (here.source, here.seconds) == ("scaled", pytest.approx(prune.work / 1000))
+    on_gpu = cost(made, Elsewhere(), device="cuda", workers=1, keep="drop")
+    assert on_gpu.estimates[prune.key].source == "assumed"
+
+
 def test_specs_embed_their_parents(plan):
     made = plan("prune.sparsity=25", "quant.bits=4")
     specs = nested(plan_json(made)["stages"])

@@ -2,7 +2,8 @@
 
 Seconds are measured where the store has the very stage, scaled by parameters and tokens from
 stages of the same kind (of this plan, else of any in the home) where it has those, and
-otherwise assumed from the model's size; each estimate says which. The disk is found by playing the plan through with the given number of workers.
+otherwise assumed from the model's size; each estimate says which. The disk is found by
+playing the plan through with the given number of workers.
 """
 
 from __future__ import annotations

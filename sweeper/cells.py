@@ -35,8 +35,8 @@ class Pruning:
 
     Attributes:
         method: module of `sweeper.methods`.
-        sparsity: fraction of the linear weights set to zero, in (0, 1).
-        pattern: "unstructured" or "N:M".
+        sparsity: fraction of the linear weights that go, in (0, 1): set to zero, or removed.
+        pattern: "unstructured" or "N:M" (zeros), "low-rank" or "structured" (removed).
         options: what else means something to the method, sorted by name.
     """
 
@@ -48,7 +48,7 @@ class Pruning:
     @property
     def label(self) -> str:
         """'25%', '2:8', 'wanda 25%', '50% (owl)'."""
-        amount = percent(self.sparsity) if self.pattern == UNSTRUCTURED else self.pattern
+        amount = self.pattern if ":" in self.pattern else percent(self.sparsity)
         profile = dict(self.options).get("profile")
         amount += f" ({profile})" if profile else ""
         return methods.method(self.method).label.format(amount=amount)
@@ -137,7 +137,10 @@ class Cell:
 
     @property
     def tcr(self) -> float:
-        """Theoretical compression rate, arXiv 2505.07289 eq. 1: 1 - (q/16)(1-p)."""
+        """Theoretical compression rate, arXiv 2505.07289 eq. 1: 1 - (q/16)(1-p).
+
+        p is the share of the linear weights that are gone: zeros, or parameters removed.
+        """
         return 1 - self.bits / 16 * (1 - self.sparsity)
 
     @property
@@ -192,6 +195,8 @@ def pruning(section: Section) -> Pruning | None:
         BadInput: a value that means nothing in any grid.
         NoCell: a combination of valid values that is no cell of its own.
     """
+    if section["blocks"] is not None:
+        return _blocks(section)
     given = section["sparsity"]
     sparsity = None if given is None else fraction(given)
     pattern = section["pattern"]
@@ -209,12 +214,35 @@ def pruning(section: Section) -> Pruning | None:
         if sparsity is not None and abs(sparsity - n / m) > 1e-9:
             raise NoCell(f"{pattern} fixes the sparsity at {percent(n / m)}, not {given:g}%")
         sparsity = n / m
+    if ratio is not None and isinstance(found, methods.Reshaping):
+        raise NoCell(f"{section['method']} removes parameters: it has no pattern {pattern}")
     assert sparsity is not None
     return Pruning(
         method=section["method"],
         sparsity=sparsity,
-        pattern=pattern,
+        pattern=found.pattern if isinstance(found, methods.Reshaping) else pattern,
         options=_pruning_options(section, found),
+    )
+
+
+def _blocks(section: Section) -> Pruning | None:
+    """Depth pruning by a number of decoder layers; what share that is depends on the model."""
+    blocks, method = section["blocks"], section["method"]
+    if blocks < 0 or section["sparsity"] is not None:
+        valid = "a number of decoder layers, 0 or more, without prune.sparsity."
+        raise BadInput("prune.blocks", blocks, valid)
+    if blocks == 0:
+        return None
+    if n_of_m(section["pattern"]) is not None:
+        raise NoCell(f"prune.blocks removes decoder layers: no pattern {section['pattern']}")
+    found = None if method == "none" else methods.find("prune", method, "prune.method")
+    if not isinstance(found, methods.ByRemoval):
+        raise NoCell(f"prune.method={method} removes no decoder layers: say prune.sparsity")
+    return Pruning(
+        method=method,
+        sparsity=0.0,
+        pattern=found.pattern,
+        options=(*_pruning_options(section, found), ("blocks", blocks)),
     )
 
 
@@ -226,8 +254,8 @@ def _pruning_options(section: Section, method: methods.Method) -> tuple[tuple[st
     return tuple(sorted({**options, **profile}.items()))
 
 
-def quantization(section: Section, pruned: bool) -> Quantization | None:
-    """The `quant` section as a value; None at 16 bit.
+def quantization(section: Section, zeros: bool) -> Quantization | None:
+    """The `quant` section as a value; None at 16 bit. ``zeros``: there is a mask to keep.
 
     Raises:
         BadInput: a value that means nothing in any grid.
@@ -246,9 +274,14 @@ def quantization(section: Section, pruned: bool) -> Quantization | None:
     return Quantization(
         method=section["method"],
         bits=bits,
-        mask=_mask(section["mask"], found) if pruned else "none",
+        mask=_mask(section["mask"], found) if zeros else "none",
         options=_options(section, found),
     )
+
+
+def removes(pruning: Pruning) -> bool:
+    """Whether parameters are removed, instead of set to zero."""
+    return methods.reshaping(pruning.method) is not None
 
 
 def _mask(asked: str, method: methods.Method) -> str:
@@ -270,7 +303,8 @@ class CellMaker:
         """
         model, prune, quant = sections["model"], sections["prune"], sections["quant"]
         pruned = self._once(pruning, prune)
-        quantized = self._once(_quantization, quant, model, pruned is not None)
+        zeros = pruned is not None and not removes(pruned)
+        quantized = self._once(_quantization, quant, model, zeros)
         if quantized and methods.method(quantized.method).prunes:
             pruned = _pruned_by(quantized, pruned)
         return Cell(
@@ -308,9 +342,9 @@ def _pruned_by(quantized: Quantization, pruned: Pruning | None) -> Pruning:
     return replace(pruned, options=tuple(o for o in pruned.options if o[0] in PROFILE_KEYS))
 
 
-def _quantization(quant: Section, model: Section, pruned: bool) -> Quantization | None:
+def _quantization(quant: Section, model: Section, zeros: bool) -> Quantization | None:
     group = model["group_size"] if quant["group_size"] is None else quant["group_size"]
-    return quantization({**quant, "group_size": group}, pruned)
+    return quantization({**quant, "group_size": group}, zeros)
 
 
 def _options(section: Section, method: methods.Method) -> tuple[tuple[str, Any], ...]:

@@ -62,8 +62,11 @@ class PruneConfig:
 
     method: str = key(MISSING, "none, or a module of sweeper/methods")
     sparsity: float | None = key(
-        None, "percent of the linear weights set to zero: 0, or 1 to below 100; N:M derives it"
+        None,
+        "percent of the linear weights that go (zeros; low rank and depth: parameters removed): "
+        "0, or 1 to below 100; N:M derives it",
     )
+    blocks: int | None = key(None, "depth pruning: decoder layers to remove, instead of sparsity")
     pattern: str = key("unstructured", "unstructured, or N:M (N of every M weights pruned)")
     profile: str = key(
         "uniform", "sparsity of layers: uniform, or owl (layers with outliers stay denser)"
@@ -97,6 +100,7 @@ class PruneConfig:
     )
     search_cold: float = key(10.0, "jsq: last temperature; between them it falls geometrically")
     search_seed: int = key(0, "jsq: decides first vector, moves and acceptances")
+    alpha: float = key(0.5, "asvd: exponent of the mean size of an input; 0 is the plain SVD")
 
 
 @dataclass

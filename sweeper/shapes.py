@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +12,7 @@ from typing import Any
 
 Shape = tuple[int, int]
 
+_LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
 _NOT_COMPRESSED = ("embed", "lm_head", "norm", "wte", "wpe")
 
 
@@ -31,6 +33,11 @@ class Shapes:
         """Number of weights in the compressed matrices."""
         return sum(rows * columns for rows, columns in self.linear.values())
 
+    @cached_property
+    def layers(self) -> int:
+        """Number of decoder layers: of distinct first numbers in the names."""
+        return len({layer_of(name) for name in self.linear} - {None})
+
     @property
     def parameters(self) -> int:
         """Number of weights in the whole model."""
@@ -39,6 +46,12 @@ class Shapes:
     def bytes(self, bits: float) -> float:
         """Checkpoint size in bytes when the linear weights take ``bits`` each."""
         return self.linear_parameters * bits / 8 + self.other * 2
+
+
+def layer_of(name: str) -> int | None:
+    """Index of the decoder layer that a matrix belongs to; None for one outside of them."""
+    found = _LAYER.search(name)
+    return int(found[0]) if found else None
 
 
 def from_architecture(arch: Mapping[str, Any]) -> Shapes:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sweeper import evaluations, inputs, methods, tasks
-from sweeper.cells import Cell, Frozen, Pruning, Quantization
+from sweeper import evaluations, inputs, methods, reshaped, tasks
+from sweeper.cells import Cell, Frozen, Pruning, Quantization, removes
 from sweeper.errors import BadInput
 from sweeper.identity import cache_directory, library, located
 from sweeper.pins import Pins
@@ -36,6 +35,17 @@ class Stager:
         self.stages: dict[str, Stage] = {}
         self._made: dict[tuple[Any, ...], Any] = {}
 
+    def counted(self, cell: Cell) -> Cell:
+        """The cell with depth pruning counted in the layers of its model.
+
+        Raises:
+            Refused: the model has not so many, or the share is no whole number of them.
+        """
+        try:
+            return reshaped.counted(cell, self._once(self._model, cell.model).shapes)
+        except BadInput as reason:
+            raise Refused(reason) from None
+
     def planned(self, cell: Cell) -> PlannedCell:
         """The cell with its stages.
 
@@ -46,6 +56,7 @@ class Stager:
         stages: dict[str, Stage] = {}
         parent = self._once(self._convert, cell.model) if model.is_gguf else None
         at_once = cell.quantization and methods.method(cell.quantization.method).prunes
+        removed = cell.pruning if cell.pruning and removes(cell.pruning) else None
         if cell.pruning and not at_once:
             parent = stages["prune"] = self._once(
                 self._prune, cell.pruning, cell.model, cell.calibration
@@ -58,6 +69,7 @@ class Stager:
                 cell.calibration,
                 parent,
                 cell.pruning if at_once else None,
+                removed,
             )
         compressed = (cell.pruning, cell.quantization)
         stages["measure"] = self._once(
@@ -67,7 +79,9 @@ class Stager:
             cell=cell,
             label=cell.label,
             stages=stages,
-            tasks=self._once(self._evaluations, cell.model, cell.tasks, parent, cell.label),
+            tasks=self._once(
+                self._evaluations, cell.model, cell.tasks, parent, cell.label, removed
+            ),
         )
 
     def _once(self, make: Any, *inputs: Any) -> Any:
@@ -113,7 +127,9 @@ class Stager:
         model = self._once(self._model, section)
         parent = self._once(self._convert, section) if model.is_gguf else None
         meaning = self._once(self._checked_pruning, pruning, section)
-        size = model.shapes.bytes(16) + model.shapes.linear_parameters / 8
+        after = reshaped.left(pruning, model.shapes)
+        mask = 0 if removes(pruning) else after.linear_parameters / 8
+        size = after.bytes(16) + mask
         return self._compression(
             "prune", meaning, pruning.label, section, calibration, parent, model, size
         )
@@ -125,32 +141,30 @@ class Stager:
         calibration: Frozen | None,
         parent: Stage | None,
         pruning: Pruning | None,
+        removed: Pruning | None,
     ) -> Stage:
-        """``pruning`` is what the quantizer itself is to prune."""
+        """``pruning`` is what the quantizer itself is to prune, ``removed`` what is gone."""
         model = self._once(self._model, section)
-        meaning = self._once(self._checked_quantization, quant, section, pruning)
+        meaning = self._once(self._checked_quantization, quant, section, pruning, removed)
         before = parent.label if parent is not None and parent.kind == "prune" else ""
         label = " + ".join(filter(None, (pruning.label if pruning else before, quant.label)))
         group = meaning.get("group_size", -1)
         mask = 1 if pruning else 0
-        size = model.shapes.bytes(quant.bits + mask + (16 / group if group > 0 else 0))
+        after = reshaped.left(removed, model.shapes)
+        size = after.bytes(quant.bits + mask + (16 / group if group > 0 else 0))
         return self._compression(
             "quantize", meaning, label, section, calibration, parent, model, size
         )
 
     def _checked_pruning(self, pruning: Pruning, section: Frozen) -> dict[str, Any]:
-        return self._checked(
-            {
-                "method": pruning.method,
-                "sparsity": pruning.sparsity,
-                "pattern": pruning.pattern,
-                **_thawed(pruning.options),
-            },
-            section,
-        )
+        return self._checked(reshaped.meaning(pruning), section, None)
 
     def _checked_quantization(
-        self, quant: Quantization, section: Frozen, pruning: Pruning | None
+        self,
+        quant: Quantization,
+        section: Frozen,
+        pruning: Pruning | None,
+        removed: Pruning | None,
     ) -> dict[str, Any]:
         amount = (
             {
@@ -170,11 +184,14 @@ class Stager:
                 **_thawed(quant.options),
             },
             section,
+            removed,
         )
 
-    def _checked(self, meaning: dict[str, Any], section: Frozen) -> dict[str, Any]:
+    def _checked(
+        self, meaning: dict[str, Any], section: Frozen, removed: Pruning | None
+    ) -> dict[str, Any]:
         """What a method is to do, unless it cannot."""
-        shapes = self._once(self._model, section).shapes.linear
+        shapes = reshaped.left(removed, self._once(self._model, section).shapes).linear
         refusal = methods.method(meaning["method"]).refusal({**meaning, "shapes": shapes})
         if refusal is not None:
             raise Refused(refusal)
@@ -198,8 +215,8 @@ class Stager:
             assert calibration is not None
             text["calibration"], path = self._once(self._text, calibration, section)
             tokens = calibration["samples"] * calibration["length"]
-            if searching := _searching(meaning["method"]):
-                tokens *= searching.passes({**meaning, **text})
+            if costed := methods.costed(meaning["method"]):
+                tokens *= costed.passes({**meaning, **text, "shapes": model.shapes.linear})
         return self._stage(
             kind=kind,
             params=Params(
@@ -261,13 +278,19 @@ class Stager:
         )
 
     def _evaluations(
-        self, model: Frozen, section: Frozen, parent: Stage | None, label: str
+        self,
+        model: Frozen,
+        section: Frozen,
+        parent: Stage | None,
+        label: str,
+        removed: Pruning | None,
     ) -> dict[str, Stage]:
         read = self._reads(model, parent)
+        left = reshaped.left(removed, self._once(self._model, model).shapes)
         reads = evaluations.Reads(
             parents=read["parents"],
             sources=read["sources"],
-            parameters=float(self._once(self._model, model).shapes.parameters),
+            parameters=float(left.parameters),
             label=label,
         )
         asked = self._once(self._asked, section, None if read["parents"] else model)
@@ -286,13 +309,6 @@ class Stager:
 
     def _folder(self, section: Frozen) -> Path | None:
         return located(section["path"], "tasks.path") if section["path"] else None
-
-
-@cache
-def _searching(name: str) -> methods.BySearch | None:
-    """The method if it searches; to ask a protocol of each of 10,000 cells costs seconds."""
-    how = methods.method(name)
-    return how if isinstance(how, methods.BySearch) else None
 
 
 def _thawed(options: Iterable[tuple[str, Any]]) -> dict[str, Any]:

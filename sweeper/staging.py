@@ -33,7 +33,7 @@ def build(blocks: Iterable[tuple[Iterable[Combination], bool]], pins: Pins) -> P
     for combinations, strict in blocks:
         for combination in combinations:
             try:
-                cell = maker.cell(combination.sections)
+                cell = stager.counted(maker.cell(combination.sections))
                 if cell in planned:
                     same = f"the same cell as {planned[cell].label}"
                     merged.append(Dropped(overrides=combination.overrides, reason=same))
@@ -100,6 +100,7 @@ def _check_backends(cells: Iterable[Cell]) -> None:
 def _used(cell: Cell) -> Iterable[tuple[str, str]]:
     if cell.pruning:
         yield "prune.pattern", cell.pruning.pattern
+        yield "prune.sparsity", f"{100 * cell.pruning.sparsity:g}"
         yield from ((f"prune.{k}", str(v)) for k, v in cell.pruning.options)
     if cell.quantization:
         yield "quant.bits", str(cell.bits)

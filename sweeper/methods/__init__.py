@@ -69,7 +69,19 @@ class ByModifiers(Method, Protocol):
 
 
 @runtime_checkable
-class BySearch(ByModifiers, Protocol):
+class Costed(Method, Protocol):
+    """A method that takes more or less time than SparseGPT on the same samples."""
+
+    def passes(self, params: Params) -> float:
+        """What the whole stage costs, in calibration passes over all samples; cheap.
+
+        ``params`` as in `Method.refusal`; without calibration, a weight counts as 256 tokens.
+        """
+        ...
+
+
+@runtime_checkable
+class BySearch(ByModifiers, Costed, Protocol):
     """Modifiers whose settings are searched on the model before they are applied."""
 
     def search(
@@ -90,10 +102,6 @@ class BySearch(ByModifiers, Protocol):
         """
         ...
 
-    def passes(self, params: Params) -> float:
-        """What the whole stage costs, in calibration passes over all samples; cheap."""
-        ...
-
 
 @runtime_checkable
 class ByLoading(Method, Protocol):
@@ -101,6 +109,36 @@ class ByLoading(Method, Protocol):
 
     def loading(self, params: Params) -> Any:
         """The ``quantization_config`` of `from_pretrained`."""
+        ...
+
+
+@runtime_checkable
+class Reshaping(Method, Protocol):
+    """A pruner that takes parameters out of the model instead of setting them to zero.
+
+    Attributes:
+        pattern: what it is called in the place of "unstructured": "low-rank" or "structured".
+    """
+
+    pattern: str
+
+    def reshaped(self, params: Params) -> dict[str, tuple[int, int]]:
+        """The matrices that are left: name -> (rows, columns); ``params`` as in `refusal`."""
+        ...
+
+
+@runtime_checkable
+class ByRemoval(Reshaping, Protocol):
+    """A pruner that takes whole decoder layers out, ``params["blocks"]`` of them."""
+
+    def removed(self, params: Params, chain: Any, report: Any) -> list[int]:
+        """Indexes of the decoder layers to take out, in the order in which they go.
+
+        Args:
+            params: those of the stage.
+            chain: the layers and the calibration samples (`sweeper.stages.chain.Chain`).
+            report: call with a fraction in [0, 1] and a short note.
+        """
         ...
 
 
@@ -123,3 +161,27 @@ def find(stage: str, name: str, key: str) -> Method:
     if name not in valid:
         raise BadInput(key, name, one_of(["none", *valid]))
     return method(name)
+
+
+# To ask a protocol of each of 10,000 cells costs seconds, so the answers are kept.
+
+
+@cache
+def reshaping(name: str) -> Reshaping | None:
+    """The method called ``name`` if it removes parameters."""
+    found = method(name)
+    return found if isinstance(found, Reshaping) else None
+
+
+@cache
+def removal(name: str) -> ByRemoval | None:
+    """The method called ``name`` if it removes decoder layers."""
+    found = method(name)
+    return found if isinstance(found, ByRemoval) else None
+
+
+@cache
+def costed(name: str) -> Costed | None:
+    """The method called ``name`` if it says what it costs."""
+    found = method(name)
+    return found if isinstance(found, Costed) else None

@@ -9,15 +9,17 @@ from sweeper.errors import BadInput, one_of
 from sweeper.methods import Params
 
 _LAYERS_SHOWN = 6
+REMOVED = ("low-rank", "structured")
+"""Patterns whose parameters are removed from the checkpoint, instead of set to zero."""
 
 
 def nm(pattern: str) -> tuple[int, int] | None:
-    """'2:8' -> (2, 8): prune 2 of every 8; None for 'unstructured'.
+    """'2:8' -> (2, 8): prune 2 of every 8; None for 'unstructured', 'low-rank', 'structured'.
 
     Raises:
         BadInput: neither of both.
     """
-    if pattern == "unstructured":
+    if pattern in ("unstructured", *REMOVED):
         return None
     n, colon, m = pattern.partition(":")
     if not (colon and n.isdigit() and m.isdigit() and 0 < int(n) < int(m)):

@@ -17,10 +17,13 @@ class Failures:
     Args:
         knob: the configuration key that cures it.
         value: its present value.
+        wrong: what a matrix that cannot be factored means here.
     """
 
-    def __init__(self, *, knob: str, value: object) -> None:
-        self._knob, self._value = knob, value
+    def __init__(
+        self, *, knob: str, value: object, wrong: str = "the Hessian cannot be inverted"
+    ) -> None:
+        self._knob, self._value, self._wrong = knob, value, wrong
         self._found: dict[str, list[str]] = {}
 
     @contextmanager
@@ -29,7 +32,7 @@ class Failures:
         try:
             yield
         except NotPositiveDefinite:
-            self._found.setdefault("the Hessian cannot be inverted", []).extend(names)
+            self._found.setdefault(self._wrong, []).extend(names)
         except FloatingPointError:
             self._found.setdefault("the new weights are not finite", []).extend(names)
 

@@ -10,41 +10,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from sweeper.errors import StageFailure
 from sweeper.methods._activation_editor import edited
 from sweeper.methods._annealing import Vector
+from sweeper.methods._layers import Layers, States
 from sweeper.methods._sar import ActivationRange
 from sweeper.methods._search_quantizer import quantized
 
 _HELD_BYTES = 2**30  # of hidden states between layers
 _UNIT = 1000.0  # an energy is in thousandths of a nat per token
-
-States = list[torch.Tensor]
-
-
-class Layers(Protocol):
-    """What is needed of `sweeper.stages.chain.Chain`."""
-
-    @property
-    def layers(self) -> Sequence[torch.nn.Module]:
-        """The decoder layers."""
-        ...
-
-    def embedded(self) -> States:
-        """What the first layer is given."""
-        ...
-
-    def through(self, index: int, states: States) -> States:
-        """What a layer makes of it."""
-        ...
-
-    def loss(self, states: States) -> float:
-        """Nats per token after the last layer."""
-        ...
 
 
 class CompressedLoss:

@@ -7,7 +7,7 @@ from typing import Any
 from sweeper.errors import BadInput
 from sweeper.methods import Params, _check
 
-BITS = (2, 3, 4, 8)
+BITS = (2, 3, 4, 6, 8)
 IGNORED = ["re:.*lm_head"]
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from compressed_tensors import ModelCompressor
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from sweeper.errors import StageFailure
+from sweeper.stages import factored
 
 
 def dtype_of(name: str) -> torch.dtype:
@@ -35,7 +36,7 @@ def load(
     if quantization is not None:
         # quantized modules cannot be moved afterwards
         how |= {"quantization_config": quantization, "device_map": {"": device}}
-    model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=trust_remote_code, **how)
+    model = factored.load(path, trust_remote_code=trust_remote_code, **how)
     return (model if quantization is not None else model.to(device)).eval()
 
 

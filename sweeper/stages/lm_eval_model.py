@@ -12,15 +12,10 @@ from typing import Any, NamedTuple
 
 import torch
 from lm_eval.models.huggingface import HFLM
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    CompressedTensorsConfig,
-)
+from transformers import AutoTokenizer, CompressedTensorsConfig
 
 from sweeper import hardware
-from sweeper.stages import held, shared_context
+from sweeper.stages import factored, held, shared_context
 from sweeper.stages.shared_context import Answer, Row
 
 # lm-eval sums log-likelihoods in the dtype of the softmax: in bfloat16 a sum near -1000 is
@@ -96,7 +91,7 @@ def tokenizer_sha256(tokenizer: Any) -> str:
 def _model(checkpoint: Path, dtype: str, device: str) -> Any:
     """Compressed weights are decompressed here, once, to what the stock loader computes with."""
     how: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
-    stored = getattr(AutoConfig.from_pretrained(checkpoint), "quantization_config", None) or {}
+    stored = getattr(factored.config_of(checkpoint), "quantization_config", None) or {}
     if stored.get("quant_method") == "compressed-tensors":
         how["quantization_config"] = CompressedTensorsConfig(dequantize=True)
     if stored.get("quant_method") == "bitsandbytes":
@@ -105,7 +100,7 @@ def _model(checkpoint: Path, dtype: str, device: str) -> Any:
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     elif device != "cpu":
         how["device_map"] = "auto" if hardware.gpus() > 1 else device
-    return AutoModelForCausalLM.from_pretrained(checkpoint, **how).eval()
+    return factored.load(checkpoint, **how).eval()
 
 
 class ScoringLM(HFLM):  # type: ignore[misc]  # lm-eval is not typed

@@ -30,20 +30,29 @@ def run(job: Job) -> dict[str, Any]:
     Raises:
         StageFailure: the cell is not what its label says, and the label does not admit it.
     """
-    from sweeper.stages import masks
+    from sweeper.stages import masks, parameters, removed
     from sweeper.stages.weights import Files
 
-    folder = job.checkpoint("model")
+    folder, params = job.checkpoint("model"), _as_whole(job.params)
     pruned = job.inputs.get("pruned", job.inputs.get("model"))
     has_mask = pruned is not None and (pruned / "mask").is_dir()
     kept = masks.load(pruned / "mask") if pruned is not None and has_mask else None
     with Files(folder) as files:
-        rows = [_row(m, job.params, kept) for m in files.matrices()]
+        rows = [_row(m, params, kept) for m in files.matrices()]
         others, inputs = files.other_sizes(), files.activation_bits
     (job.out / "layers.json").write_text(json.dumps(rows, indent=1) + "\n")
-    require_label(rows, job.params)
-    _require_inputs(inputs, job.params.get("activation_bits", 16))
-    return summary(rows, others, job.params, _bytes(folder)) | {"activation_bits": inputs}
+    require_label(rows, params)
+    _require_inputs(inputs, params.get("activation_bits", 16))
+    found = summary(rows, others, params, _bytes(folder)) | {"activation_bits": inputs}
+    dense = parameters.recorded(pruned)
+    return found if dense is None else removed.against(dense, rows, found, job.params)
+
+
+def _as_whole(params: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the label asks of the matrices that are there: where some were removed, no zeros."""
+    if params["pattern"] not in _check.REMOVED:
+        return params
+    return {**params, "sparsity": 0.0, "pattern": "unstructured"}
 
 
 def _row(matrix: Matrix, params: Mapping[str, Any], kept: Mapping[str, Any] | None) -> Row:

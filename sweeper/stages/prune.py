@@ -1,19 +1,35 @@
-"""``prune``: a checkpoint with a share of its linear weights set to zero, and the mask."""
+"""``prune``: a checkpoint with a share of its linear weights gone: zeros and a mask, or removed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sweeper.methods import _check
+from sweeper.methods import ByRemoval, Reshaping, _check, method
 from sweeper.stages import Job
 
 
 def run(job: Job) -> dict[str, Any]:
     """Prunes the model and writes ``checkpoint/`` (dense) and ``mask/mask.safetensors``.
 
+    A method that removes parameters leaves no mask but ``dense.json``: how many there were.
+
     Raises:
         StageFailure: a Hessian cannot be inverted or weights are not finite.
     """
+    how = method(job.params["method"])
+    if isinstance(how, ByRemoval):
+        from sweeper.stages.depth import shortened
+
+        return shortened(job, how)
+    if isinstance(how, Reshaping):
+        from sweeper.stages.lowrank import factorized
+
+        return factorized(job)
+    return _masked(job)
+
+
+def _masked(job: Job) -> dict[str, Any]:
+    """Sets weights to zero."""
     from sweeper.stages import checkpoint, masks
     from sweeper.stages.compress import compressed, tokens
 

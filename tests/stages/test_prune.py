@@ -173,7 +173,7 @@ def test_same_as_the_pipeline_of_llm_compressor(
     workshop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ours = linear(workshop.prune())
-    monkeypatch.setattr(layerwise, "_chain", lambda *_: None)
+    monkeypatch.setattr(layerwise, "chain", lambda *_: None)
     theirs = linear(workshop.prune(fresh=True))
     for name, weight in ours.items():
         same = ((weight == 0) == (theirs[name] == 0)).float().mean().item()
@@ -185,7 +185,7 @@ def test_the_head_is_left_alone_even_where_it_is_calibrated(
     workshop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # llm-compressor's own pipeline runs the head, and no longer ignores it by default
-    monkeypatch.setattr(layerwise, "_chain", lambda *_: None)
+    monkeypatch.setattr(layerwise, "chain", lambda *_: None)
     before = load_file(workshop.dense / "model.safetensors")
     after = weights(workshop.prune(fresh=True))
     assert torch.equal(before["model.embed_tokens.weight"], after["model.embed_tokens.weight"])
@@ -195,7 +195,7 @@ def test_models_whose_layers_do_not_form_a_chain_are_noticed(workshop: Any) -> N
     model = checkpoint.load(workshop.dense, dtype="float32")
     ids = torch.arange(32).reshape(1, -1)
     with torch.no_grad():
-        calls = layerwise._chain(model, ids)
+        calls = layerwise.chain(model, ids)
         assert calls is not None and len(calls) == 2  # noqa: PT018
         second = model.model.layers[1]
         inner = second.forward
@@ -203,6 +203,6 @@ def test_models_whose_layers_do_not_form_a_chain_are_noticed(workshop: Any) -> N
         hook = second.register_forward_pre_hook(
             lambda _m, args, kwargs: ((args[0] + 1, *args[1:]), kwargs), with_kwargs=True
         )
-        assert layerwise._chain(model, ids) is None
+        assert layerwise.chain(model, ids) is None
         hook.remove()
         assert second.forward == inner

@@ -1,0 +1,30 @@
+"""``prune.method: svd_llm`` - each matrix at a lower rank, chosen where its inputs are whitened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sweeper.errors import BadInput
+from sweeper.methods import Params, _check
+from sweeper.methods._rank import LowRank
+
+
+class SVDLLM(LowRank):
+    """SVD-LLM (Wang et al., ICLR 2025): truncation-aware whitening; weights are not updated."""
+
+    label = "svd_llm {amount}"
+    options = ("dampening",)
+
+    def refusal(self, params: Params) -> BadInput | None:
+        """See `sweeper.methods.Method`."""
+        return super().refusal(params) or _check.refuse_dampening("prune", params)
+
+    def recipe(self, params: Params, model: Any) -> list[Any]:
+        """See `sweeper.methods.ByModifiers`."""
+        from sweeper.methods._low_rank import Whitened
+
+        return [Whitened(removed=params["sparsity"], dampening=params["dampening"],
+                         save_dtype=params["save_dtype"])]  # fmt: skip
+
+
+METHOD = SVDLLM()

@@ -12,6 +12,7 @@ import pandas as pd
 from analysis.metrics import DENSE_BITS, Array, Estimate
 from analysis.panel import Panel
 from analysis.phases import said, transition_table
+from analysis.results import REMOVED
 from analysis.tables import Column, Table
 from analysis.tolerance import FEWEST, KEPT, Tolerance, fit
 from analysis.transitions import Curve, curve
@@ -31,7 +32,7 @@ _USED = list(dict.fromkeys([*_OVER_SPARSITY, *_OVER_BITS, "status"]))
 def series(panel: Panel) -> tuple[Line, ...]:
     """(name, axis, rows, rates) of each line of cells that differ in one rate alone.
 
-    The axis is "sparsity" (unstructured only: patterns share sparsities) or "bits", where
+    The axis is "sparsity" (not of n:m patterns, which share sparsities) or "bits", where
     the rate is 1 - bits/16. Collapsed cells take part: a break is where cells collapse.
     """
     return tuple(_series(panel))
@@ -43,7 +44,8 @@ def _series(panel: Panel) -> Iterator[Line]:
         for row, cell in enumerate(panel.cells[_USED].to_dict("records"))
         if cell["status"] == "done"
     ]
-    for part in _alike([c for c in usable if c["pattern"] == "unstructured"], _OVER_SPARSITY):
+    pruned = [c for c in usable if c["pattern"] in ("unstructured", *REMOVED)]
+    for part in _alike(pruned, _OVER_SPARSITY):
         ordered = sorted(part, key=lambda cell: float(cell["sparsity"]))
         one = ordered[0]
         quantized = f" + {one['quant_method']} {one['bits']:g}bit" * (one["bits"] < DENSE_BITS)

@@ -16,6 +16,7 @@ import pandas as pd
 from analysis.compare import Definition, compare
 from analysis.metrics import DENSE_BITS, Array
 from analysis.panel import Panel
+from analysis.results import REMOVED
 from analysis.storage import (
     best_mask_bits,
     bitmask_bits,
@@ -90,6 +91,8 @@ def _bits(cell: dict[Any, Any]) -> dict[str, float]:
     sparsity = float(known) if known == known else float(cell["sparsity"])
     if cell["mask"] == "ignore" and known == known:
         sparsity = 0.0
+    if cell["pattern"] in REMOVED:
+        return _bits_left(cell, bits * (1 - sparsity), 1 - sparsity)
     pattern = str(cell["pattern"]) if sparsity else ""
     group = _overhead(cell)
     stored = cell["stored_bits"]
@@ -111,6 +114,16 @@ def _bits(cell: dict[Any, Any]) -> dict[str, float]:
         "bits_entropy": float(bound) if bound == bound
         else code_entropy(bits, round(sparsity, 4), float(size)) + group,
     }  # fmt: skip
+
+
+def _bits_left(cell: dict[Any, Any], codes: float, kept: float) -> dict[str, float]:
+    """Bits per weight of the dense model where weights are not there: nothing marks them."""
+    stored, bound = cell["stored_bits"], cell["entropy_bits"]
+    bits = codes + _overhead(cell) * kept
+    served = float(stored) if stored == stored else bits
+    entropy = float(bound) if bound == bound else bits
+    named = {"served": served, "bitmask": bits, "best_mask": bits, "entropy": entropy}
+    return {f"bits_{name}": value for name, value in named.items()} | {"bits_hardware": np.nan}
 
 
 def _overhead(cell: dict[Any, Any]) -> float:

@@ -39,6 +39,8 @@ SCORE_REQUIRED = ("cell", "task", "metric", "value", "stderr", "higher_is_better
 
 STATUSES = ("done", "failed", "missing")
 MASKS = ("keep", "ignore", "none")
+REMOVED = ("low-rank", "structured")
+"""Patterns whose weights are not there: no zeros, no mask."""
 _N_OF_M = re.compile(r"(\d+):(\d+)")
 _TRUTH = {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}
 
@@ -49,7 +51,8 @@ class Results:
 
     Attributes:
         cells: one row per cell. Required: cell (unique), label, model, prune_method,
-            sparsity (fraction, 1/3 exactly), pattern ("", "unstructured" or "2:8"),
+            sparsity (fraction, 1/3 exactly; of low rank and depth, what is removed), pattern
+            ("", "unstructured", "2:8", "low-rank" or "structured"),
             quant_method, bits (16 if unquantized), mask, calibration_seed, status,
             reason. Known when measured: achieved_sparsity, containment (lowest layer),
             containment_mean, nm_valid, bits_per_weight (codes that are kept, mask, scales, zero
@@ -226,12 +229,14 @@ def _check_patterns(cells: pd.DataFrame) -> None:
         match = _N_OF_M.fullmatch(pattern)
         if match and abs(int(match[1]) / max(int(match[2]), 1) - sparsity) < 1e-9:
             continue
-        if (pattern == "" and sparsity == 0) or (pattern == "unstructured" and sparsity > 0):
+        if (pattern == "" and sparsity == 0) or (
+            pattern in ("unstructured", *REMOVED) and sparsity > 0
+        ):
             continue
         raise BadResults(
             f"cell={cell}: pattern={pattern!r} does not go with sparsity={sparsity}; valid: '' "
-            "for an unpruned cell, 'unstructured', or n:m (n of every m pruned) with n/m equal "
-            "to the sparsity"
+            "for an unpruned cell, 'unstructured', 'low-rank', 'structured', or n:m (n of every m "
+            "pruned) with n/m equal to the sparsity"
         )
 
 

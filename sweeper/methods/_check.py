@@ -125,6 +125,12 @@ def _fitting(columns: set[int]) -> str:
 
 def _listed(columns: Mapping[str, int]) -> str:
     """'q_proj (576), ...': each kind of matrix once, since decoder layers repeat."""
-    kinds = {name.rsplit(".", 1)[-1]: width for name, width in columns.items()}
+    kinds = {_kind(name): width for name, width in columns.items()}
     shown = [f"{kind} ({width} columns)" for kind, width in list(kinds.items())[:_LAYERS_SHOWN]]
     return ", ".join(shown) + (" ..." if len(kinds) > _LAYERS_SHOWN else "")
+
+
+def _kind(name: str) -> str:
+    """'q_proj'; of a factor of low rank 'q_proj.1'."""
+    *_, before, last = ("", *name.split("."))
+    return f"{before}.{last}" if last.isdigit() else last

@@ -57,7 +57,7 @@ def _content(checkpoint: Path, stamp: str) -> str:
 
 def vocabulary(checkpoint: Path) -> int:
     """Entries of the vocabulary, without loading the model."""
-    config = AutoConfig.from_pretrained(checkpoint)
+    config = factored.config_of(checkpoint)
     return int(config.get_text_config().vocab_size)
 
 

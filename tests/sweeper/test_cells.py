@@ -17,6 +17,7 @@ MODEL = {"name": "m", "id": "org/m", "group_size": 64}
 PRUNE = {
     "method": "sparsegpt",
     "sparsity": None,
+    "blocks": None,
     "pattern": "unstructured",
     "block_size": 128,
     "dampening": 0.01,
@@ -183,7 +184,7 @@ def test_three_of_two_is_probably_two_of_three():
         (
             {"method": "magic", "sparsity": 25},
             {},
-            "prune.method=magic: valid: none, jsq, magnitude, ",
+            "prune.method=magic: valid: none, asvd, jsq, magnitude, ",
         ),
         ({"method": "gptq", "sparsity": 25}, {}, "prune.method=gptq"),
         (

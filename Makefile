@@ -21,7 +21,7 @@ ifeq ($(FROM_$(SOURCE)),)
 $(error SOURCE=$(SOURCE); valid: published, measured, both)
 endif
 
-.PHONY: help install demo test test-slow test-slurm lint mlflow docs bench clean reproduce measured $(PAPER)
+.PHONY: help install demo test test-slow test-hub test-slurm lint mlflow docs bench clean reproduce measured $(PAPER)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,10 @@ test-slow: install ## the tests that take more than a few seconds each
 
 test-slurm: install ## the SLURM launcher on a real cluster of this machine (root, Debian; about 7 minutes)
 	ISORATE_TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
+
+test-hub: install ## benchmarks from a loopback hub, then offline: ISORATE_TEST_HUB=DIR (data and server)
+	@test -n "$(ISORATE_TEST_HUB)" || { echo "Name it: make test-hub ISORATE_TEST_HUB=DIR"; exit 2; }
+	ISORATE_TEST_HUB=$(ISORATE_TEST_HUB) $(BIN)/python -m pytest tests/hub
 
 lint: install ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .

@@ -162,6 +162,9 @@ class TasksConfig:
     dtype: str = key("bfloat16", "float32, bfloat16 or float16: in which the model is scored")
     batch_size: int = key(16, "pinned, since it shifts scores slightly")
     limit: int | None = key(None, "score only the first n documents of the seeded order")
+    limits: dict[str, int] = key(
+        dict, "limits of single tasks or groups, by the name in tasks.names; they win over limit"
+    )
     num_fewshot: int | None = key(None, "overrides the task's own number of shots")
     apply_chat_template: bool = key(False, "wrap prompts in the model's chat template")
     max_gen_toks: int | None = key(None, "overrides the task's own limit of generated tokens")

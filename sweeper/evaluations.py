@@ -9,7 +9,7 @@ from typing import Any
 
 from sweeper import inputs
 from sweeper.cells import Frozen
-from sweeper.errors import BadInput
+from sweeper.errors import BadInput, one_of
 from sweeper.identity import digest, library
 from sweeper.plan import FORMAT, Params, Stage
 from sweeper.tasks import LeafTask
@@ -66,6 +66,7 @@ def check(section: Frozen) -> None:
     for name in ("batch_size", "limit", "block", "max_gen_toks", "parts", "max_model_len"):
         if section[name] is not None and section[name] < 1:
             raise BadInput(f"tasks.{name}", section[name], "at least 1 is needed.")
+    _check_limits(section)
     share = section["gpu_memory_utilization"]
     if not 0 < share <= 1:
         raise BadInput("tasks.gpu_memory_utilization", share, "a share above 0, at most 1.")
@@ -74,6 +75,14 @@ def check(section: Frozen) -> None:
             "tasks.backend", "vllm", "vLLM is not installed here.",
             'Install it: pip install "isorate[vllm]", or use tasks.backend=hf.',
         )  # fmt: skip
+
+
+def _check_limits(section: Frozen) -> None:
+    for name, limit in section["limits"].items():
+        if name not in section["names"]:
+            raise BadInput(f"tasks.limits.{name}", limit, one_of(section["names"]) + ".")
+        if limit < 1:
+            raise BadInput(f"tasks.limits.{name}", limit, "at least 1 is needed.")
 
 
 def asked(
@@ -102,8 +111,8 @@ def asked(
         "task": leaf.name, "task_sha256": leaf.sha256, "model": model,
         **({"data_revisions": dict(data)} if data else {}),
     }  # fmt: skip
-    share = {name: section[name] for name in _SHARE}
-    parts = min(section["parts"], _blocks(leaf, section))
+    share = {name: section[name] for name in _SHARE} | {"limit": leaf.limit(section)}
+    parts = min(section["parts"], _blocks(leaf, share["limit"], section))
     divided = [[i, parts] for i in range(parts)] if parts > 1 else []
     return Asked(
         leaf=leaf,
@@ -113,9 +122,11 @@ def asked(
     )
 
 
-def _blocks(leaf: LeafTask, section: Frozen) -> int:
+def _blocks(leaf: LeafTask, limit: int | None, section: Frozen) -> int:
     """The most blocks that the documents can fill, as far as that is known."""
-    known = [n for n in (leaf.documents, section["limit"]) if n is not None]
+    if leaf.output_type == "token_perplexity":
+        return 1  # one text, a few hundred windows
+    known = [n for n in (leaf.documents, limit) if n is not None]
     return -(-min(known) // section["block"]) if known else int(section["parts"])
 
 

@@ -85,7 +85,7 @@ def prepared(name: str, revision: str, options: Mapping[str, Any]) -> Path:
 
 def is_prepared(path: Path) -> bool:
     """Whether a directory of `prepared` is filled, whole."""
-    return any(_whole(path))
+    return any(whole(path))
 
 
 def was_loaded(name: str) -> bool:
@@ -94,12 +94,12 @@ def was_loaded(name: str) -> bool:
     folders = datasets().glob(f"{owner}___*" if owner else "*")
     return any(
         _plain(folder.name.rpartition("___")[2]) == _plain(own)
-        and any(_whole(folder.parent, folder.name))
+        and any(whole(folder.parent, folder.name))
         for folder in folders
     )
 
 
-def _whole(path: Path, name: str = "*") -> Iterator[Path]:
+def whole(path: Path, name: str = "*") -> Iterator[Path]:
     """Data sets below ``path`` whose preparation came to its end."""
     for file in path.glob(f"{name}/*/*/*/dataset_info.json"):
         if file.parent.suffix != ".incomplete":

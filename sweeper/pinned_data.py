@@ -11,9 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import datasets
+from datasets.packaged_modules.cache.cache import Cache
 
 from sweeper import hub_cache
 from sweeper.errors import BadInput
@@ -86,9 +88,9 @@ def pinned(revisions: Mapping[str, str] | Find) -> Iterator[Loads]:
 def load_dataset(path: str, name: str | None = None, *args: Any, **options: Any) -> Any:
     """`datasets.load_dataset`, of which a pinned revision holds offline too.
 
-    Offline `datasets` looks for what it prepared last, whatever the revision, and does not
-    find a data set again that was made from named files. A directory with nothing else in
-    it, and no more words than needed, make it find the right one.
+    Offline `datasets` takes what it prepared last, whatever the revision, and does not find
+    a data set again that was made from named files. So each pinned one is prepared in a
+    directory with nothing else in it, and offline it is read from there.
 
     Raises:
         BadInput: the hub is switched off and the pinned revision was never fetched.
@@ -97,14 +99,23 @@ def load_dataset(path: str, name: str | None = None, *args: Any, **options: Any)
     if not hub_cache.is_commit(revision):
         return _stock(path, name, *args, **options)
     where = hub_cache.prepared(path, str(revision), {"name": name, **options})
-    options["cache_dir"] = str(where)
-    if hub_cache.is_offline():
-        if not hub_cache.is_prepared(where):
-            raise BadInput(
-                "data set", f"{path}@{revision}",
-                "not on this machine, and the hub is switched off.",
-                "Run `isorate prefetch` with the same arguments where there is a network.",
-            )  # fmt: skip
-        options = {k: v for k, v in options.items() if k not in ("data_files", "data_dir")}
-        return _stock(path, None, *args, **options)
-    return _stock(path, name, *args, **options)
+    if not hub_cache.is_offline():
+        return _stock(path, name, *args, **{**options, "cache_dir": str(where)})
+    folder = next(hub_cache.whole(where), None)
+    if folder is None:
+        raise BadInput(
+            "data set", f"{path}@{revision}",
+            "not on this machine, and the hub is switched off.",
+            "Run `isorate prefetch` with the same arguments where there is a network.",
+        )  # fmt: skip
+    return _read(path, where, folder, options.get("split"))
+
+
+def _read(path: str, where: Path, folder: Path, split: Any) -> Any:
+    """What lies, prepared, in ``folder`` below ``where``."""
+    config, version, commit = folder.parts[-3:]
+    builder = Cache(
+        cache_dir=str(where), repo_id=path, dataset_name=path.rpartition("/")[2],
+        config_name=config, version=version, hash=commit,
+    )  # fmt: skip
+    return builder.as_dataset(split=split)

@@ -10,12 +10,13 @@ import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from sweeper import data, packages, task_index
+from sweeper.cells import Frozen
 from sweeper.errors import BadInput
 from sweeper.task_index import Index
 
@@ -37,6 +38,7 @@ class LeafTask:
         chance: score of a guess as the task file states it, None if it does not.
         documents: number of documents where the data stands beside the task file.
         folder: where its files are, None for one of lm-eval's own.
+        listed: the name in the configuration that it came by: its own, a group's or a tag's.
     """
 
     name: str
@@ -46,6 +48,13 @@ class LeafTask:
     chance: float | None
     documents: int | None
     folder: Path | None
+    listed: str = ""
+
+    def limit(self, section: Frozen) -> int | None:
+        """How many of its documents are wanted, None for all, by the `tasks` section."""
+        limits: Mapping[str, int] = section["limits"]
+        found: int | None = limits.get(self.listed, section["limit"])
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +84,11 @@ def resolve(names: Sequence[str], include_path: Path | None, *, cache_dir: Path)
         BadInput: a name that is neither, or a group that changes its members.
     """
     lookup = Lookup(include_path=include_path, cache_dir=cache_dir)
-    leaves = dict.fromkeys(leaf for name in names for leaf in lookup.leaves(name))
-    return [lookup.task(name) for name in leaves]
+    listed: dict[str, str] = {}
+    for name in names:
+        for leaf in lookup.leaves(name):
+            listed.setdefault(leaf, name)
+    return [replace(lookup.task(leaf), listed=name) for leaf, name in listed.items()]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from sweeper import files
-from sweeper.stages import Job
+from sweeper.stages import Job, token_perplexity
 from sweeper.stages import lm_eval_backends as backends
 from sweeper.stages import lm_eval_model as models
 from sweeper.stages import lm_eval_records as records
@@ -40,6 +40,9 @@ def run(job: Job) -> dict[str, Any]:
     Raises:
         StageFailure: the task does not exist or cannot be run on this backend.
     """
+    windows = token_perplexity.find(job.params["task"], job.sources.get("tasks"))
+    if windows is not None:
+        return token_perplexity.run(job, windows)
     return _Evaluation(job).result()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sweeper import pinned_data
-from sweeper.stages import lm_eval_task
+from sweeper.stages import lm_eval_task, token_perplexity
 
 ANSWER = "the answer is 1"
 
@@ -26,7 +26,11 @@ def load(
     Raises:
         StageFailure: there is no such task, or it needs what evaluations cannot do.
     """
+    windows = token_perplexity.find(name, folder)
     with pinned_data.pinned(find) as loads:
+        if windows is not None:
+            token_perplexity.text(windows)
+            return loads.seen
         task = lm_eval_task.load_task(name, folder, checkpoint)
         if task.OUTPUT_TYPE == "generate_until":
             scored = task.process_results(next(iter(task.eval_docs)), [ANSWER])

@@ -163,7 +163,7 @@ class TasksConfig:
     batch_size: int = key(16, "pinned, since it shifts scores slightly")
     limit: int | None = key(None, "score only the first n documents of the seeded order")
     limits: dict[str, int] = key(
-        dict, "limits of single names of tasks.names; they win over limit (+tasks.limits.mmlu_pro=1)"
+        dict, "limits of single tasks or groups, say +tasks.limits.mmlu_pro=1; they win over limit"
     )
     num_fewshot: int | None = key(None, "overrides the task's own number of shots")
     apply_chat_template: bool = key(False, "wrap prompts in the model's chat template")

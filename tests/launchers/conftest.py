@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 import tests
 from launchers.base import Outcome, StageOutcome
 from launchers.local import LocalLauncher
+from launchers.slurm_round import Round
 from sweeper.store import Spec, Store
+from tests.launchers.fake_slurm import FakeSlurm
 
 
 class Diary:
@@ -76,3 +79,12 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """A fresh home. Workers find the stub stages wherever pytest was started."""
     monkeypatch.setenv("PYTHONPATH", str(Path(tests.__file__).parent.parent))
     return Rig(tmp_path)
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
+    """A scripted cluster; its rounds leave MLflow and the report alone."""
+    fake = FakeSlurm(tmp_path / "slurm")
+    monkeypatch.setenv("PATH", f"{fake.root / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr(Round, "_verb", lambda self, verb: 0)
+    return fake

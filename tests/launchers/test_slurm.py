@@ -14,19 +14,10 @@ import pytest
 
 from launchers import slurm_records as records
 from launchers.slurm_commands import SlurmError, outside_env
-from launchers.slurm_round import Round
 from sweeper.errors import BadInput, IsorateError
 from sweeper.submitted import launcher as recorded_launcher
 from tests.launchers.fake_slurm import FakeSlurm
 from tests.launchers.slurm_rig import SlurmRig
-
-
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    fake = FakeSlurm(tmp_path / "slurm")
-    monkeypatch.setenv("PATH", f"{fake.root / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setattr(Round, "_verb", lambda self, verb: 0)
-    return fake
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from launchers.slurm_round import Round
 from tests import tiny
 from tests.launchers.fake_slurm import FakeSlurm
 
@@ -43,14 +41,6 @@ def _checkpoint(folder: Path) -> None:
     header = json.dumps({"model.layers.0.mlp.up_proj.weight": weight}).encode()
     data = len(header).to_bytes(8, "little") + header + bytes(8192)
     (folder / "model.safetensors").write_bytes(data)
-
-
-@pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeSlurm:
-    fake = FakeSlurm(tmp_path / "slurm")
-    monkeypatch.setenv("PATH", f"{fake.root / 'bin'}:{os.environ['PATH']}")
-    monkeypatch.setattr(Round, "_verb", lambda self, verb: 0)
-    return fake
 
 
 class Shell:

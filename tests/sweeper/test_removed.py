@@ -30,7 +30,8 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture
 def plan(own: list[str]) -> Any:
     def make(*overrides: str) -> Plan:
-        with composed([]) as (config, loader):
+        chosen = [o for o in overrides if o.startswith("experiment=")]
+        with composed(chosen) as (config, loader):
             return planning.plan(config, loader, [*own, *overrides])
 
     return make
@@ -147,3 +148,18 @@ def test_only_what_counts_is_in_the_identity(plan: Any, tmp_path: Path) -> None:
     assert key("prune=asvd") != key("prune=asvd", "prune.alpha=0.4")
     assert key("prune=svd_llm") == key("prune=svd_llm", "prune.alpha=0.4")
     assert key("prune=svd_llm") != key("prune=svd_llm", "prune.dampening=0.1")
+
+
+def test_the_grids_of_mpt_are_whole_curves(plan: Any) -> None:
+    made = plan("experiment=mpt")
+    assert made.dropped == ()
+    shares: dict[tuple[str, int], list[float]] = {}
+    for one in made.cells:
+        method = one.cell.pruning.method if one.cell.pruning else ""
+        shares.setdefault((method, one.cell.bits), []).append(one.cell.sparsity)
+    to_70 = pytest.approx([s / 10 for s in range(1, 8)])
+    assert all(shares["sparsegpt", bits] == to_70 for bits in (16, 8, 4, 3, 2))
+    assert all(shares["wanda", bits] == to_70 for bits in (16, 8, 4, 3))
+    to_30 = pytest.approx([s / 20 for s in range(1, 7)])
+    assert all(shares["asvd", bits] == to_30 for bits in (16, 8, 6))
+    assert "dense" in labels(made)

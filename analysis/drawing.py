@@ -12,11 +12,14 @@ from typing import Any
 import pandas as pd
 
 from analysis.compare import Definition
+from analysis.wording import plus_minus
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers; markers repeat the message.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BAND = 1.96
+MOST_SPOTS = 400
+Spot = tuple[float, float, str]
 _STYLE = {
     "svg.hashsalt": "isorate", "text.parse_math": False,
     "svg.fonttype": "path", "pdf.fonttype": 42, "font.size": 9, "axes.titlesize": 10,
@@ -38,6 +41,7 @@ class Figure:
         svg: the drawing, deterministic.
         pdf: the same for a paper, text as text.
         definition: the definition of Sr that it is drawn for, if for one.
+        spots: (x, y, what is there) in the drawing's own units, for whoever points at it.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Figure:
     svg: bytes
     pdf: bytes
     definition: Definition | None = None
+    spots: tuple[Spot, ...] = ()
 
 
 def slug(name: str) -> str:
@@ -63,6 +68,7 @@ def canvas(width: float, height: float, columns: int = 1) -> Iterator[tuple[Any,
     with mpl.rc_context(_STYLE):
         drawing = Drawing(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(drawing)
+        drawing.spots = []
         axes = drawing.subplots(1, columns, squeeze=False)[0]
         yield drawing, list(axes)
 
@@ -88,7 +94,19 @@ def finished(drawing: Any, name: str, model: str, caption: str,
     nobody = {"CreationDate": None, "Creator": None, "Producer": None}
     FigureCanvasPdf(drawing).print_pdf(pdf, metadata=nobody)
     return Figure(name=f"{name}_{slug(model)}", model=model, caption=caption, svg=svg.getvalue(),
-                  pdf=pdf.getvalue(), definition=definition)  # fmt: skip
+                  pdf=pdf.getvalue(), definition=definition, spots=_spots(drawing))  # fmt: skip
+
+
+def _spots(drawing: Any) -> tuple[Spot, ...]:
+    """What `points` drew, in points from the upper left corner; none of a crowd."""
+    if len(drawing.spots) > MOST_SPOTS:
+        return ()
+    height = drawing.get_figheight() * drawing.dpi
+    found = []
+    for axes, x, y, said in drawing.spots:
+        right, up = axes.transData.transform((x, y))
+        found.append((round(float(right), 1), round(float(height - up), 1), said))
+    return tuple(found)
 
 
 def points(axes: Any, rows: pd.DataFrame, x: str, y: str, colour: str, marker: str, label: str,
@@ -99,6 +117,12 @@ def points(axes: Any, rows: pd.DataFrame, x: str, y: str, colour: str, marker: s
     """
     if rows.empty:
         return
+    if "name" in rows:
+        axes.figure.spots += [
+            (axes, scale * at, value, f"{name}: {plus_minus(value, error)}")
+            for at, value, error, name in zip(rows[x], rows[y], rows[f"{y}_stderr"], rows["name"],
+                                              strict=True)
+        ]  # fmt: skip
     if line and len(rows) > 1:
         half = BAND * rows[f"{y}_stderr"]
         axes.fill_between(scale * rows[x], rows[y] - half, rows[y] + half, color=colour,

@@ -41,6 +41,7 @@ from analysis.wording import conclusion, labels, sentences
 INDEX = "report.json"
 PAGE = "report.html"
 MOST_EVIDENCE = 6
+_SPOT = Markup('<circle class="spot" cx="{}" cy="{}" r="5"><title>{}</title></circle>')
 DEFINITIONS: tuple[Definition, Definition] = ("sr2", "sr1")
 MOST_SCORE_ROWS = 300
 DETAILS = ("scores", "sizes_sr2", "tolerances", "transitions", "per_task", "answers", "next",
@@ -241,7 +242,9 @@ def inline(figure: Figure, index: int) -> Markup:
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>f{index}-", svg)
     label = Markup('<svg role="img" aria-label="{}" ').format(figure.caption)
     # Drawn by ourselves with text as outlines: nothing of the user's is markup in here.
-    return Markup(svg.replace("<svg ", str(label), 1))
+    end = svg.rindex("</svg>")
+    spots = Markup("").join(_SPOT.format(*spot) for spot in figure.spots)
+    return Markup(svg[:end].replace("<svg ", str(label), 1) + str(spots) + svg[end:])
 
 
 def flat(provenance: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:

@@ -113,8 +113,8 @@ def cells_table(panels: Sequence[Panel]) -> Table:
     ]
     notes = (
         "R is the retention of a task, value ± standard error; Sr2 is the paper's Sr. SrCr_p, "
-        "SrCr_q and SrCr_j (each with Sr2) have different scales: compare within a column only. The "
-        "key is that of the cell in the plan and in MLflow (tag isorate.cell).",
+        "SrCr_q and SrCr_j (each with Sr2) have different scales: compare within a column only. "
+        "The key is that of the cell in the plan and in MLflow (tag isorate.cell).",
         *chance_notes(panels),
     )
     return Table(name="cells", caption="Every cell", columns=_filled(columns, rows), rows=rows,

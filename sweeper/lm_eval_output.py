@@ -78,6 +78,7 @@ class Output:
         return {
             "task": task,
             "version": self.content["versions"].get(task),
+            "backend": self.content["config"].get("model"),
             "metrics": metrics,
             "primary": _primary(self.content["configs"][task], list(metrics)),
             "chance": None,

@@ -35,8 +35,8 @@ class Browser:
     def __init__(self, port: int, profile: Path) -> None:
         self.port = port
         options = {
-            "args": ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={profile}",
-                     "--window-size=1366,900"],
+            "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1366,900",
+                     f"--user-data-dir={profile}"],
         }  # fmt: skip
         wanted = {"browserName": "chrome", "goog:chromeOptions": options,
                   "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}  # fmt: skip
@@ -94,8 +94,9 @@ def browser(profile: Path) -> Iterator[Browser]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    driver = subprocess.Popen(["chromedriver", f"--port={port}"], stdout=subprocess.DEVNULL,
-                              stderr=subprocess.DEVNULL, env={**os.environ, "no_proxy": "*"})  # fmt: skip
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    around = {**os.environ, "no_proxy": "*"}
+    driver = subprocess.Popen(["chromedriver", f"--port={port}"], env=around, **quiet)
     try:
         _wait(port)
         one = Browser(port, profile)

@@ -60,10 +60,12 @@ def test_every_chart_is_drawn(report) -> None:
 
 
 def test_definitions_and_models_can_be_chosen(report) -> None:
-    shown = ("const seen = e => e.getClientRects().length > 0;"
-             "return [seen(document.querySelector('figure.def-sr1')),"
-             " seen(document.querySelector('figure.def-sr2')),"
-             " [...document.querySelectorAll('tr[data-model=\"other-1b\"]')].some(seen)]")  # fmt: skip
+    shown = (
+        "const seen = e => e.getClientRects().length > 0;"
+        "return [seen(document.querySelector('figure.def-sr1')),"
+        " seen(document.querySelector('figure.def-sr2')),"
+        " [...document.querySelectorAll('tr[data-model=\"other-1b\"]')].some(seen)]"
+    )
     assert report.run(shown) == [False, True, True]
     report.click("input[name=def][value=sr1]")
     assert report.run(shown) == [True, False, True]
@@ -105,8 +107,10 @@ def test_nothing_is_wider_than_the_window(report) -> None:
 
 
 def test_print_shows_whole_tables_and_no_controls(report) -> None:
-    style = ("const of = q => getComputedStyle(document.querySelector(q));"
-             "return [of('.controls').display, of('.wide').overflowY, of('.wide').maxHeight]")  # fmt: skip
+    style = (
+        "const of = q => getComputedStyle(document.querySelector(q));"
+        "return [of('.controls').display, of('.wide').overflowY, of('.wide').maxHeight]"
+    )
     assert report.run(style)[0] != "none"
     report.devtools("Emulation.setEmulatedMedia", media="print")
     try:

@@ -66,7 +66,7 @@ def canvas(width: float, height: float, columns: int = 1) -> Iterator[tuple[Any,
     from matplotlib.figure import Figure as Drawing
 
     with mpl.rc_context(_STYLE):
-        drawing = Drawing(figsize=(width, height), layout="constrained")
+        drawing: Any = Drawing(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(drawing)
         drawing.spots = []
         axes = drawing.subplots(1, columns, squeeze=False)[0]

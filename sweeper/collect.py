@@ -18,7 +18,7 @@ Spec = Mapping[str, Any]
 Json = Mapping[str, Any]
 
 DOCUMENTS = "documents.parquet"
-ROLES = ("convert", "prune", "quantize", "measure", "evaluate")
+ROLES = ("convert", "sensitivity", "prune", "quantize", "measure", "evaluate")
 
 
 class Reads(Protocol):

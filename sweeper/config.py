@@ -69,7 +69,12 @@ class PruneConfig:
     blocks: int | None = key(None, "depth pruning: decoder layers to remove, instead of sparsity")
     pattern: str = key("unstructured", "unstructured, or N:M (N of every M weights pruned)")
     profile: str = key(
-        "uniform", "sparsity of layers: uniform, or owl (layers with outliers stay denser)"
+        "uniform",
+        "sparsity of matrices: uniform, owl (layers with outliers stay denser), or allocated (the "
+        "least sum of measured layer errors)",
+    )
+    levels: int = key(
+        20, "allocated: sparsities that a matrix can have: 0, 1/levels, ... to below 1"
     )
     owl_lambda: float = key(
         0.08, "owl: the densest and the sparsest layer are twice this share apart (0.08: 16 %)"

@@ -19,8 +19,22 @@ from sweeper.played import play
 _ASSUMED_RATE = {
     # Work units (parameters x tokens, parameters x documents, parameters) per second: one
     # CPU core, and one data-centre GPU. Rough; the first measured stage replaces them.
-    "cpu": {"convert": 5e6, "prune": 1.5e10, "quantize": 1.5e10, "measure": 6e7, "evaluate": 4e9},
-    "cuda": {"convert": 2e8, "prune": 5e12, "quantize": 5e12, "measure": 4e8, "evaluate": 1e11},
+    "cpu": {
+        "convert": 5e6,
+        "sensitivity": 1.2e10,
+        "prune": 1.5e10,
+        "quantize": 1.5e10,
+        "measure": 6e7,
+        "evaluate": 4e9,
+    },
+    "cuda": {
+        "convert": 2e8,
+        "sensitivity": 5e12,
+        "prune": 5e12,
+        "quantize": 5e12,
+        "measure": 4e8,
+        "evaluate": 1e11,
+    },
 }
 
 

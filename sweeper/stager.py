@@ -10,11 +10,13 @@ from sweeper import evaluations, inputs, methods, reshaped, tasks
 from sweeper.cells import Cell, Frozen, Pruning, Quantization, removes
 from sweeper.errors import BadInput
 from sweeper.identity import cache_directory, library, located
+from sweeper.methods._profiles import ALLOCATED
 from sweeper.pins import Pins
 from sweeper.plan import Params, PlannedCell, Stage
 
 _CONVERT = ("transformers", "gguf")
 _MEASURE = ("compressed-tensors",)
+_LAYERWISE = ("llmcompressor",)
 # What a method without calibration takes for a weight: about as long as these many tokens.
 _DATA_FREE_TOKENS = 256
 
@@ -217,6 +219,10 @@ class Stager:
             tokens = calibration["samples"] * calibration["length"]
             if costed := methods.costed(meaning["method"]):
                 tokens *= costed.passes({**meaning, **text, "shapes": model.shapes.linear})
+        if meaning.get("profile") == ALLOCATED:
+            read["parents"]["sensitivity"] = self._once(
+                self._sensitivity, section, calibration, meaning["levels"]
+            )
         return self._stage(
             kind=kind,
             params=Params(
@@ -232,6 +238,28 @@ class Stager:
             label=label,
             work=float(model.shapes.linear_parameters) * tokens,
             bulk_bytes=bulk_bytes,
+        )
+
+    def _sensitivity(self, section: Frozen, calibration: Frozen, levels: int) -> Stage:
+        """Errors by matrix and sparsity of the dense model; all allocations share it."""
+        model = self._once(self._model, section)
+        parent = self._once(self._convert, section) if model.is_gguf else None
+        read = self._reads(section, parent)
+        text, path = self._once(self._text, calibration, section)
+        return self._stage(
+            kind="sensitivity",
+            params=Params(
+                levels=levels,
+                calibration=text,
+                model=read["meaning"],
+                compute_dtype=section["compute_dtype"],
+            ),
+            parents=read["parents"],
+            library=library(_LAYERWISE),
+            sources=read["sources"] | ({"calibration": path} if path else {}),
+            label=section["name"],
+            work=float(model.shapes.linear_parameters)
+            * (calibration["samples"] * calibration["length"]),
         )
 
     def _text(self, calibration: Frozen, section: Frozen) -> tuple[dict[str, Any], str | None]:

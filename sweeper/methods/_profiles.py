@@ -14,8 +14,15 @@ from sweeper.errors import BadInput, one_of
 from sweeper.methods import Params
 
 UNIFORM = "uniform"
-PROFILES: Mapping[str, tuple[str, ...]] = {UNIFORM: (), "owl": ("owl_lambda", "owl_m")}
+ALLOCATED = "allocated"
+PROFILES: Mapping[str, tuple[str, ...]] = {
+    UNIFORM: (),
+    "owl": ("owl_lambda", "owl_m"),
+    ALLOCATED: ("levels",),
+}
 """Profile -> the configuration keys below ``prune`` that mean something to it."""
+
+_MOST_LEVELS = 100
 
 PROFILE_KEYS = {"profile", *(key for keys in PROFILES.values() for key in keys)}
 
@@ -51,7 +58,32 @@ def refuse_profile(params: Params, *, calibrated: bool = True) -> BadInput | Non
             f"{params['pattern']} has the same sparsity in every matrix.",
             "valid with N:M: uniform.",
         )
-    return _refuse_owl(params, calibrated)
+    return (
+        _refuse_allocated(params, calibrated)
+        if profile == ALLOCATED
+        else _refuse_owl(params, calibrated)
+    )
+
+
+def _refuse_allocated(params: Params, calibrated: bool) -> BadInput | None:
+    if not calibrated:
+        return BadInput(
+            "prune.profile",
+            ALLOCATED,
+            f"{params['method']} has no calibration, and errors are measured on it.",
+            "Use prune=wanda or prune=sparsegpt, or prune.profile=uniform.",
+        )
+    levels, sparsity = params["levels"], params["sparsity"]
+    if not 2 <= levels <= _MOST_LEVELS:
+        return BadInput("prune.levels", levels, f"valid: 2 to {_MOST_LEVELS}.", "20 is usual.")
+    if sparsity > 1 - 1 / levels:
+        return BadInput(
+            "prune.levels",
+            levels,
+            f"no matrix would be pruned beyond {1 - 1 / levels:.4%}, all together should be.",
+            "Raise it.",
+        )
+    return None
 
 
 def _refuse_owl(params: Params, calibrated: bool) -> BadInput | None:

@@ -14,11 +14,21 @@ from loguru import logger
 from torch.utils.data import DataLoader
 
 from sweeper.errors import StageFailure
-from sweeper.files import write_json
-from sweeper.methods import ByModifiers, BySearch, Params, Progress, _profiles, method
-from sweeper.stages import Job, calibration, chain, checkpoint, held, layerwise, placing
+from sweeper.files import read_json, write_json
+from sweeper.methods import ByModifiers, BySearch, Params, Progress, _allocated, _profiles, method
+from sweeper.stages import (
+    Job,
+    calibration,
+    chain,
+    checkpoint,
+    held,
+    layerwise,
+    placing,
+    sensitivity,
+)
 
 RECORD = "search.json"
+ALLOCATION = "allocation.json"
 _ADVISING = "llmcompressor.pipelines.registry"
 
 
@@ -50,7 +60,7 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
     assert isinstance(how, ByModifiers)
     samples = _samples(job, tokenizer) if how.calibrated else None
     found, progress = _searched(job, how, model, samples)
-    recipe = how.recipe({**params, **_profiled(params, model, samples), **found}, model)
+    recipe = how.recipe({**params, **_profiled(job, model, samples), **found}, model)
     token = layerwise.progress.set(progress)
     try:
         with _unchanged_environment(), create_session(), torch.random.fork_rng(devices=[]):
@@ -93,13 +103,24 @@ def _searched(
     return found, compressing
 
 
-def _profiled(params: Params, model: Any, samples: torch.Tensor | None) -> Params:
+def _profiled(job: Job, model: Any, samples: torch.Tensor | None) -> Params:
     """What the share of each matrix adds to the parameters of a method that prunes."""
+    params = job.params
     if "sparsity" not in params:
         return {}
+    if params.get("profile") == _profiles.ALLOCATED:
+        return {"sparsities": _allocation(job)}
     batches = None if samples is None else chain.batches(samples)
     shares = _profiles.sparsities(params, model, checkpoint.linears(model), batches)
     return {"sparsities": shares}
+
+
+def _allocation(job: Job) -> dict[str, float]:
+    """The shares that the measured errors lead to; kept as a record of the stage."""
+    table = read_json(job.inputs["sensitivity"] / sensitivity.FILE)
+    shares = _allocated.sparsities(table, job.params["sparsity"])
+    write_json(job.out / ALLOCATION, shares)
+    return shares
 
 
 def tokens(samples: torch.Tensor | None) -> int:

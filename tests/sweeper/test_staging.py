@@ -26,7 +26,7 @@ def own(tmp_path_factory):
     """Overrides that name a tiny model and its calibration text."""
     folder = tmp_path_factory.mktemp("own")
     tiny.make(folder / "model")
-    tiny.text(folder / "text.txt")
+    tiny.text(folder / "text.txt", count=600)
     return [
         "model=custom", f"model.id={folder / 'model'}", "model.name=tiny",
         f"calibration.path={folder / 'text.txt'}", "model.group_size=32",
@@ -382,3 +382,34 @@ def test_a_search_is_counted_as_many_passes(plan):
         for strengths in ("[0]", "[0,0.1]")
     )
     assert many.work > 10 * one.work
+
+
+def test_an_allocation_rests_on_one_table_of_errors(plan):
+    made = plan("prune.profile=allocated,uniform", "prune.sparsity=25,50", "quant.bits=16,4")
+    kinds = [stage.kind for stage in made.stages.values()]
+    assert kinds.count("sensitivity") == 1
+    assert kinds.count("prune") == 4
+    named = {cell.label: cell.stages["prune"].parents for cell in made.cells}
+    assert set(named["25% (allocated) + 4bit"]) == {"sensitivity"}
+    assert not named["25% + 4bit"]
+    order = list(made.stages)
+    table = next(key for key, stage in made.stages.items() if stage.kind == "sensitivity")
+    assert all(order.index(table) < order.index(s.key) for s in made.stages.values()
+               if "sensitivity" in s.parents)  # fmt: skip
+
+
+def test_the_key_of_an_allocation_follows_its_table(plan):
+    def pruned(*more):
+        return only(plan("prune.profile=allocated", "prune.sparsity=50", *more), "prune").key
+
+    assert len({pruned(), pruned("prune.levels=10"), pruned("calibration.seed=1")}) == 3
+
+
+def test_uniform_against_allocated_at_equal_rates(own):
+    arguments = [o for o in own if not o.startswith("calibration.samples")]
+    with composed(["experiment=allocation"]) as (config, loader):
+        params = [f"{k}={v}" for k, v in config.hydra.sweeper.params.items()]
+        made = planning.plan(config, loader, [*params, "experiment=allocation", *arguments])
+    rates = {round(cell.cell.tcr, 4) for cell in made.cells}
+    assert {0.75, 0.8125, 0.875} <= rates
+    assert {stage.kind for stage in made.stages.values()} >= {"sensitivity", "prune", "quantize"}

@@ -1,0 +1,59 @@
+"""``prune.profile: allocated`` - a sparsity for each matrix, from measured errors of layers.
+
+Among all choices of one of ``levels`` shares (0, 1/levels, ...) for each matrix that leave the
+sparsity of the label, the one with the least sum of relative squared output errors is taken
+(see `sweeper.stages.sensitivity`). What the shares cannot divide is given to one matrix, so
+that the whole has the sparsity of its label to the weight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sweeper.methods._knapsack import least
+
+_WIDEST = 2**17  # units of a budget; more are rounded, to the safe side
+
+
+def sparsities(table: Mapping[str, Any], sparsity: float) -> dict[str, float]:
+    """Name of a matrix -> share of its weights to prune.
+
+    Args:
+        table: ``levels`` and, for each of ``matrices``, ``weights`` and ``errors``: of shares
+            0, 1/levels, 2/levels ... in this order.
+        sparsity: of all matrices together.
+    """
+    levels, rows = int(table["levels"]), table["matrices"]
+    sizes = [int(row["weights"]) for row in rows.values()]
+    costs, budget = _units(sizes, levels, sparsity)
+    chosen = least(np.array([row["errors"] for row in rows.values()]), costs, budget)
+    shares = [option / levels for option in chosen]
+    surplus = sum(s * n for s, n in zip(shares, sizes, strict=True)) - sparsity * sum(sizes)
+    _give_back(shares, surplus, [row["errors"] for row in rows.values()], chosen, sizes)
+    return dict(zip(rows, shares, strict=True))
+
+
+def _units(sizes: list[int], levels: int, sparsity: float) -> tuple[Any, int]:
+    """What each share keeps of each matrix, and what may be kept of all, in whole units."""
+    unit = math.gcd(*sizes)
+    coarser = max(1.0, sum(sizes) / unit * levels / _WIDEST)
+    kept = np.array([[n // unit * (levels - k) for k in range(levels)] for n in sizes])
+    budget = (1 - sparsity) * sum(sizes) / unit * levels
+    # 2/3 of a whole number may come out a hair below one
+    return np.ceil(kept / coarser).astype(np.int64), math.floor(budget / coarser + 1e-6)
+
+
+def _give_back(
+    shares: list[float], surplus: float, errors: list[list[float]], chosen: list[int],
+    sizes: list[int],
+) -> None:  # fmt: skip
+    """Keeps ``surplus`` weights more, where a weight lowers the error the most."""
+    gains = {i: (errors[i][k] - errors[i][k - 1]) / sizes[i] for i, k in enumerate(chosen) if k > 0}
+    for i in sorted(gains, key=lambda i: -gains[i]):
+        given = min(surplus, shares[i] * sizes[i])
+        shares[i] -= given / sizes[i]
+        surplus -= given

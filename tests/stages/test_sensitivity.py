@@ -1,0 +1,97 @@
+"""Layer errors by definition, and what is pruned with the allocation that follows from them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sweeper.errors import StageFailure
+from sweeper.methods._allocated import sparsities
+from sweeper.methods._saliency import least_of_rows
+from sweeper.stages import Job, calibration, checkpoint, masks, prune, sensitivity
+from tests.methods.layers import error
+
+from .conftest import CALIBRATION, PRUNE
+
+LEVELS = 8
+PARAMS: dict[str, Any] = {
+    "levels": LEVELS, "calibration": CALIBRATION, "model": {}, "compute_dtype": "float32",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def measured(workshop: Any) -> Path:
+    job = workshop.job(PARAMS, sources={"model": workshop.dense, "calibration": workshop.text})
+    result = sensitivity.run(job)
+    assert result == {"layers": 14, "calibration_tokens": 512}
+    out: Path = job.out
+    return out
+
+
+def table(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / sensitivity.FILE).read_text())
+    return found
+
+
+def inputs_of(workshop: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """(weight, inputs [tokens, columns]) of a matrix in the dense model."""
+    model = checkpoint.load(workshop.dense, dtype="float32")
+    samples = calibration.samples(CALIBRATION, checkpoint.tokenizer(workshop.dense), workshop.text)
+    seen: list[torch.Tensor] = []
+    module = checkpoint.linears(model)[name]
+    module.register_forward_pre_hook(lambda _module, args: seen.append(args[0]))
+    with torch.no_grad():
+        model(samples)
+    return module.weight.detach(), seen[0].flatten(0, 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.layers.0.self_attn.k_proj", "model.layers.1.mlp.down_proj"]
+)
+def test_errors_are_those_of_the_output(workshop: Any, measured: Path, name: str) -> None:
+    row = table(measured)["matrices"][name]
+    weight, inputs = inputs_of(workshop, name)
+    scores = weight.abs() * inputs.norm(dim=0)
+    assert row["weights"] == weight.numel()
+    assert row["errors"][0] == 0
+    for level in (1, 4, 7):
+        kept = weight.masked_fill(least_of_rows(scores, level / LEVELS), 0)
+        assert row["errors"][level] == pytest.approx(error(kept, weight, inputs) ** 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
+def test_the_checkpoint_has_the_shares_and_the_sparsity_of_its_label(
+    workshop: Any, measured: Path, method: str
+) -> None:
+    params = PRUNE | {
+        "method": method, "sparsity": 0.5, "profile": "allocated", "levels": LEVELS,
+    }  # fmt: skip
+    job = workshop.job(
+        params,
+        inputs={"sensitivity": measured},
+        sources={"model": workshop.dense, "calibration": workshop.text},
+    )
+    prune.run(job)
+    shares = json.loads((job.out / "allocation.json").read_text())
+    assert shares == sparsities(table(measured), 0.5)
+    assert len(set(shares.values())) > 2
+    for name, kept in masks.load(job.out / "mask").items():
+        found = 1 - float(kept.float().mean())
+        assert found == pytest.approx(shares[name], abs=2 / min(kept.shape)), name
+    proven = workshop.measure(job.out, sparsity=0.5, bits=16)
+    assert proven["rate"]["achieved"] == pytest.approx(0.5, abs=0.002)
+    assert proven["rate"]["nominal"] == 0.5
+
+
+def test_an_output_that_is_zero_fails_with_its_name(workshop: Any, tmp_path: Path) -> None:
+    model = checkpoint.load(workshop.dense, dtype="float32")
+    checkpoint.linears(model)["model.layers.1.mlp.up_proj"].weight.data.zero_()
+    checkpoint.save_dense(model, workshop.dense, tmp_path / "dead", dtype="float32")
+    sources = {"model": tmp_path / "dead", "calibration": workshop.text}
+    job = Job(params=PARAMS, out=tmp_path, scratch=tmp_path, sources=sources)
+    with pytest.raises(StageFailure, match=r"model\.layers\.1\.mlp\.\w+ are zero or not finite"):
+        sensitivity.run(job)

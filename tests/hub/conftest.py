@@ -42,7 +42,7 @@ def real() -> Path:
     return Path(os.environ[serving.VARIABLE]).absolute()
 
 
-def long_context(checkpoint: Path) -> None:
+def long_context(checkpoint: Path) -> Path:
     """Let a tiny model read prompts of real length."""
     for name, key in (
         ("config.json", "max_position_embeddings"),
@@ -50,6 +50,7 @@ def long_context(checkpoint: Path) -> None:
     ):
         config = json.loads((checkpoint / name).read_text())
         (checkpoint / name).write_text(json.dumps(config | {key: CONTEXT}))
+    return checkpoint
 
 
 @pytest.fixture

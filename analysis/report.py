@@ -19,9 +19,11 @@ from markupsafe import Markup
 from analysis import render
 from analysis.aligned import NO_BASELINE
 from analysis.answers import answers_table, heat_maps
+from analysis.at_chance import chance_table
 from analysis.choosing import choice_table
 from analysis.compare import Definition, Verdict, srcr_verdicts, verdicts
 from analysis.curve_figures import curve_figures
+from analysis.disagreements import disagreement_table
 from analysis.drawing import Figure
 from analysis.figures import all_figures
 from analysis.fronts import front_figures
@@ -45,7 +47,7 @@ _SPOT = Markup('<circle class="spot" cx="{}" cy="{}" r="5"><title>{}</title></ci
 DEFINITIONS: tuple[Definition, Definition] = ("sr2", "sr1")
 MOST_SCORE_ROWS = 300
 DETAILS = ("scores", "sizes_sr2", "tolerances", "transitions", "per_task", "answers", "next",
-           "methods_sr1", "methods_sr2")  # fmt: skip
+           "disagreements", "methods_sr1", "methods_sr2")  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +110,8 @@ def _significance(groups: Sequence[Panel]) -> list[Table]:
              per_task_table(groups), answers_table(groups),
              methods_table(groups, "sr2"), methods_table(groups, "sr1"),
              ranking_table(groups), exponent_table(groups), next_table(groups),
-             tolerance_table(groups), perplexity_table(groups)]  # fmt: skip
+             tolerance_table(groups), perplexity_table(groups),
+             chance_table(groups), disagreement_table(groups)]  # fmt: skip
     return [table for table in found if len(table.rows)]
 
 

@@ -1,0 +1,74 @@
+"""A group of lm-eval, its subtasks scored by stages of their own and pooled afterwards."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pytest
+
+from analysis.pooling import pooled
+from analysis.results import Results
+from sweeper.stages import Job, evaluate
+from tests.stages.conftest import COMMON, TASKS
+
+CELL = {
+    "cell": "c", "label": "dense", "model": "m", "prune_method": "", "sparsity": 0.0,
+    "pattern": "", "quant_method": "", "bits": 16, "mask": "none", "calibration_seed": None,
+    "status": "done", "reason": "",
+}  # fmt: skip
+GROUP = """
+group: tiny_group
+task: [tiny_choice, tiny_rest]
+aggregate_metric_list:
+  - {metric: acc, weight_by_size: true}
+metadata: {version: 1}
+"""
+
+
+@pytest.fixture
+def folder(tasks: Path, tmp_path: Path) -> Path:
+    """A group of two subtasks, of 23 and of 8 documents."""
+    found = Path(shutil.copytree(tasks, tmp_path / "tasks"))
+    rest = COMMON.format(name="tiny_rest").replace("test_split: test", "test_split: train")
+    (found / "tiny_rest.yaml").write_text(rest + TASKS["tiny_choice"])
+    (found / "tiny_group.yaml").write_text(GROUP)
+    return found
+
+
+def row(name: str, result: dict[str, Any]) -> dict[str, Any]:
+    acc = result["metrics"]["acc"]
+    return {
+        "cell": "c", "task": name, "metric": "acc", "value": acc["value"],
+        "stderr": acc["stderr"], "n": acc["n"], "higher_is_better": True, "primary": True,
+        "version": "2", "chance": 1 / 3,
+    }  # fmt: skip
+
+
+def test_a_group_is_recombined_to_the_digits_of_lm_eval(
+    folder: Path, checkpoint: Path, make_job: Callable[..., Job]
+) -> None:
+    from lm_eval import evaluator
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    lm = HFLM(pretrained=str(checkpoint), dtype="float32", device="cpu", batch_size=4,
+              softmax_dtype="float32")  # fmt: skip
+    manager = TaskManager(include_defaults=False, include_path=str(folder))
+    expected = evaluator.simple_evaluate(lm, tasks=["tiny_group"], task_manager=manager)
+    sources = {"model": checkpoint, "tasks": folder}
+    rows = []
+    for name in ("tiny_choice", "tiny_rest"):
+        job = replace(make_job(task=name), sources=sources)
+        rows.append(row(name, evaluate.run(job)))
+    assert [r["n"] for r in rows] == [23, 8]
+    whole = pooled(
+        Results(cells=pandas.DataFrame([CELL]), scores=pandas.DataFrame(rows)), {"G": ("tiny",)}
+    ).scores.iloc[0]
+    group = expected["results"]["tiny_group"]
+    assert whole["value"] == pytest.approx(group["acc,none"], rel=1e-15)
+    assert whole["stderr"] == pytest.approx(group["acc_stderr,none"], rel=1e-14)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from launchers.slurm_place import Journal, Place
 from sweeper.endings import explain
 from sweeper.errors import IsorateError
+from sweeper.redact import log_to_stderr
 from sweeper.store import Spec, Store
 from sweeper.sweep import Sweep
 from sweeper.worker import Bench, find_stage, name, run_stage
@@ -67,7 +68,7 @@ class StageJob:
         Raises:
             IsorateError: at least one did not come about; SLURM then cancels what waits for it.
         """
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+        log_to_stderr()
         place, sweep = Place.here(), Sweep(Path(self.home), self.sweep)
         if place.restart > self.restarts:
             raise IsorateError(f"started again {place.restart} times, {self.restarts} are allowed")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from launchers import slurm_script
 from sweeper.errors import BadInput, one_of
 from sweeper.stages import KINDS
 from sweeper.store import Spec
@@ -240,6 +241,7 @@ def _resources(key: str, given: Mapping[str, Any], base: Resources) -> Resources
         value = given.get(name, least)
         if not isinstance(value, int) or value < least:
             raise BadInput(f"{key}.{name}", value, f"valid: a whole number, {least} or more.")
+    slurm_script.check(key, given)
     made = replace(base, **_frozen(given))
     if made.gpu_type and not made.gpus_per_node:
         made = replace(made, gpu_type=None)  # a kind without GPUs below a base that pins a type

@@ -15,6 +15,7 @@ from launchers.slurm_sacct import ask
 from launchers.slurm_state import JobState
 from sweeper import checkpoints, submitted
 from sweeper.errors import IsorateError
+from sweeper.redact import log_to_stderr
 from sweeper.store import Store
 from sweeper.sweep import Sweep
 
@@ -90,7 +91,7 @@ class Round:
 
     def __call__(self) -> Json:
         """Repair, collect, and leave a record of both."""
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+        log_to_stderr()
         sweep = Sweep(Path(self.home), self.sweep)
         done: Json = {"submission": self.submission, **records.who()}
         try:

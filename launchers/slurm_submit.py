@@ -15,6 +15,7 @@ from launchers.slurm_queue import cancel_ghosts
 from launchers.slurm_records import Json
 from launchers.slurm_resources import Resources
 from launchers.slurm_units import Unit
+from sweeper import files
 
 _STOCK_ARRAY = 1001
 
@@ -128,6 +129,7 @@ class Submission:
         from launchers.slurm_executor import Executor
 
         logging.getLogger("submitit").setLevel(logging.WARNING)
+        files.private(self.folder)  # what lies there is unpickled by the jobs
         try:
             with outside_of_jobs():
                 executor = Executor(self.folder, max_num_timeout=self.timeouts, python=asked.python)

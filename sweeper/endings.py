@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import DamagedOutput, IsorateError, StageFailure
+from sweeper.redact import redact
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
@@ -42,9 +43,9 @@ def explain(error: Exception, home: Path) -> Ending:
     return Ending(
         event="failed" if isinstance(error, StageFailure) else "attempt_ended",
         error=type(error).__name__,
-        message=message,
+        message=redact(message),
         again=again,
-        traceback="".join(traceback.format_exception(error)[-8:]),
+        traceback=redact("".join(traceback.format_exception(error)[-8:])),
     )
 
 

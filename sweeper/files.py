@@ -6,7 +6,9 @@ import errno
 import hashlib
 import json
 import os
+import shlex
 import shutil
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -84,6 +86,21 @@ def flush_tree(directory: Path) -> None:
 def flush_directory(directory: Path) -> None:
     """Force a directory's entries (a rename, say) to the disk."""
     _flush(directory)
+
+
+def private(directory: Path) -> None:
+    """Make a directory that nobody else may enter, or make sure that it is one.
+
+    Raises:
+        IsorateError: it is a link, another user's, or others may enter it.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise IsorateError(
+            f"{directory} must be a directory of yours that nobody else may enter: programs are "
+            f"loaded from it. Look at what is in it, then: chmod 700 {shlex.quote(str(directory))}"
+        )
 
 
 def look_again(directory: Path) -> None:

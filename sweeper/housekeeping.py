@@ -19,6 +19,8 @@ def check_home(home: Path, tmp: Path, need_bytes: int = 0) -> None:
     Raises:
         BadInput: key "home".
     """
+    if not str(home).isprintable():
+        raise BadInput("home", repr(str(home)), "valid: a path without control characters.")
     for path in (tmp.parent, tmp):
         if path.is_symlink():
             raise BadInput(

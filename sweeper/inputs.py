@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sweeper import hub_cache, identity, shapes
+from sweeper import hub_cache, identity, shapes, soundness
 from sweeper.cells import Frozen
 from sweeper.errors import BadInput, one_of
 from sweeper.pins import Pins
@@ -91,6 +91,7 @@ def _gguf(section: Frozen, given: str) -> Model:
 
 
 def _directory(section: Frozen, path: Path) -> Model:
+    _check_sound(section, path)
     found = shapes.from_checkpoint(path)
     if found is None or not (path / "config.json").is_file():
         raise BadInput(
@@ -103,9 +104,23 @@ def _directory(section: Frozen, path: Path) -> Model:
     return Model(meaning | _trust(section), str(path), False, found)
 
 
+def _check_sound(section: Frozen, path: Path) -> None:
+    try:
+        found = soundness.trouble(path)
+    except (ValueError, KeyError, TypeError) as error:
+        found = f"its files cannot be read ({type(error).__name__}: {error})"
+    if found:
+        raise BadInput(
+            "model.id", section["id"], f"this checkpoint is not whole: {found}.",
+            f"Fetch or copy it again: {path}",
+        )  # fmt: skip
+
+
 def _hub(section: Frozen, given: str, pins: Pins) -> Model:
     pinned = pins.model(given, section["revision"])
     snapshot = cached_snapshot(given, pinned or section["revision"])
+    if snapshot:
+        _check_sound(section, snapshot)
     found = shapes.from_checkpoint(snapshot) if snapshot else None
     revision = pinned or (snapshot.name if snapshot else section["revision"])
     meaning = {"id": given, "revision": revision} | _trust(section)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ SHORTEST = 6  # masking a shorter secret would blank out ordinary words
 
 _USERINFO = re.compile(r"(?<=://)[^/?#\s'\"]+(?=@)")
 _QUERY = re.compile(r"(?i)((?:password|passwd|pwd|token|secret|api_?key|access_?key)=)[^&\s'\"]+")
+_ASSIGNMENT = re.compile(r"(?:^|[\s;&])([A-Za-z_]\w*)=[\"']?([^\s\"';&]+)")
 _SECRET_NAME = re.compile(r"(?i)(TOKEN|PASSWORD|PASSWD|SECRET|API_?KEY|ACCESS_?KEY|CREDENTIALS?)$")
 
 
@@ -41,6 +43,32 @@ class Redactor:
 def redact(text: str, *uris: str) -> str:
     """``text`` as a `Redactor` made now would leave it."""
     return Redactor(*uris)(text)
+
+
+class Formatter(logging.Formatter):
+    """Formats messages and tracebacks without secrets."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record; part of `logging.Formatter`."""
+        return redact(super().format(record))
+
+
+def log_to_stderr() -> None:
+    """Write what is logged to stderr, with times and without secrets."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(Formatter("%(asctime)s %(name)s %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def secret_set_by(line: str) -> str | None:
+    """The variable, named like a secret, that a shell line sets to a literal value, if any.
+
+    ``export HF_TOKEN=$(cat file)`` names no secret; ``export HF_TOKEN=hf_abc`` does.
+    """
+    for name, value in _ASSIGNMENT.findall(line):
+        if _SECRET_NAME.search(name) and not value.startswith("$"):
+            return str(name)
+    return None
 
 
 def _environment(environ: Mapping[str, str]) -> Iterator[str]:

@@ -34,6 +34,7 @@ from typing import Any
 from sweeper import leaving
 from sweeper.endings import explain
 from sweeper.meter import peak_rss_bytes
+from sweeper.redact import log_to_stderr
 from sweeper.store import Store
 from sweeper.worker import Bench, find_stage, name, run_stage
 
@@ -59,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     _die_with(options.parent)
     options.logs.mkdir(parents=True, exist_ok=True)
     emit, requests = _take_over_streams()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    log_to_stderr()
     bench = Bench(find=partial(find_stage, package=options.stages), device=options.device)
     warm(options.warm, bench, requests)
     serve(requests, emit, Store(options.home), bench, logs=options.logs, threads=options.threads)

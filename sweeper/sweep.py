@@ -18,6 +18,7 @@ from sweeper import collect, files, owner
 from sweeper.errors import BadInput
 from sweeper.identity import key_of
 from sweeper.plan import Plan, PlannedCell
+from sweeper.redact import redact
 
 Json = dict[str, Any]
 
@@ -72,7 +73,7 @@ class Sweep:
             head = {
                 "name": self.name,
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                "overrides": list(overrides),
+                "overrides": [redact(text) for text in overrides],
                 "checkpoints": checkpoints,
             }
             _write_whole(target, head | meaning)

@@ -17,6 +17,7 @@ from typing import Any
 from sweeper import sources
 from sweeper.errors import IsorateError, StageFailure
 from sweeper.meter import Meter
+from sweeper.redact import redact
 from sweeper.stages import Job
 from sweeper.store import Attempt, Spec, Store
 
@@ -112,6 +113,6 @@ def _failure(attempt: Attempt, error: StageFailure, meter: Meter) -> dict[str, A
         "key": attempt.spec["key"],
         "label": attempt.spec.get("label", ""),
         "error": type(error).__name__,
-        "message": str(error),
-        "traceback": "".join(traceback.format_exception(error)),
+        "message": redact(str(error)),
+        "traceback": redact("".join(traceback.format_exception(error))),
     }

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from sweeper.errors import BadInput, IsorateError, one_of
+from sweeper.redact import Formatter, redact
 
 if TYPE_CHECKING:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -157,13 +158,13 @@ def perform(request: Request) -> NoReturn:
         module = importlib.import_module(f"sweeper.actions.{request.config.action}")
         status: int = module.perform(request)
     except IsorateError as error:
-        print(f"isorate: {error}", file=sys.stderr)
+        print(redact(f"isorate: {error}"), file=sys.stderr)
         status = 2
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # nobody reads any more
         status = 0
     except OSError as error:
-        print(f"isorate: {error} (home={request.home})", file=sys.stderr)
+        print(redact(f"isorate: {error} (home={request.home})"), file=sys.stderr)
         status = 1
     except KeyboardInterrupt:
         print("isorate: interrupted; run again to go on.", file=sys.stderr)
@@ -174,7 +175,7 @@ def perform(request: Request) -> NoReturn:
 def _log_to_stderr() -> None:
     """Messages of the front end, one plain line each."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("isorate: %(message)s"))
+    handler.setFormatter(Formatter("isorate: %(message)s"))
     ours = [logging.getLogger(name) for name in ("isorate", "sweeper", "launchers", "analysis")]
     for logger in ours:
         logger.handlers[:] = [handler]

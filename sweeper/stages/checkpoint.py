@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +32,18 @@ def load(
 
     With ``quantization``, a ``quantization_config`` of transformers, its linear layers are
     quantized from weights of that dtype on the way in.
+
+    Raises:
+        StageFailure: the checkpoint lacks weights.
     """
     how: dict[str, Any] = {"dtype": dtype_of(dtype), "local_files_only": True}
     if quantization is not None:
         # quantized modules cannot be moved afterwards
         how |= {"quantization_config": quantization, "device_map": {"": device}}
-    model = factored.load(path, trust_remote_code=trust_remote_code, **how)
+    model, found = factored.load(
+        path, trust_remote_code=trust_remote_code, output_loading_info=True, **how
+    )
+    require_complete(found, path)
     return (model if quantization is not None else model.to(device)).eval()
 
 
@@ -49,6 +56,21 @@ def linears(model: Any) -> dict[str, torch.nn.Linear]:
     """The matrices that are pruned and quantized, by name: all linear layers but the head."""
     found = model.named_modules()
     return {n: m for n, m in found if isinstance(m, torch.nn.Linear) and "lm_head" not in n}
+
+
+def require_complete(found: Mapping[str, Any], path: Path) -> None:
+    """Check what transformers reports of loading: it fills what is missing with random numbers.
+
+    Raises:
+        StageFailure: naming the weights that are not in the checkpoint, or of another shape.
+    """
+    bad = sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"])))
+    if bad:
+        more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
+        raise StageFailure(
+            f"weights that are not in {path}: {', '.join(bad[:10])}{more}. "
+            "Fetch or copy the model again."
+        )
 
 
 def require_finite(model: Any, cure: str) -> None:

@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, CompressedTensorsConfig
 
 from sweeper import hardware
 from sweeper.stages import factored, held, shared_context
+from sweeper.stages.checkpoint import require_complete
 from sweeper.stages.shared_context import Answer, Row
 
 # lm-eval sums log-likelihoods in the dtype of the softmax: in bfloat16 a sum near -1000 is
@@ -100,7 +101,10 @@ def _model(checkpoint: Path, dtype: str, device: str) -> Any:
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     elif device != "cpu":
         how["device_map"] = "auto" if hardware.gpus() > 1 else device
-    return factored.load(checkpoint, **how).eval()
+    model, found = factored.load(checkpoint, output_loading_info=True, **how)
+    if not stored:  # what compressed weights become has other names than what is stored
+        require_complete(found, checkpoint)
+    return model.eval()
 
 
 class ScoringLM(HFLM):  # type: ignore[misc]  # lm-eval is not typed

@@ -1,0 +1,85 @@
+"""Whole sweeps from the command line with stand-in stages: as a user sees them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tests
+from tests import standin
+
+CELLS = ("prune.sparsity=0,50", "quant.bits=16,4")
+LABELS = {"dense", "50%", "4bit", "50% + 4bit"}
+
+
+def words(home: Path, model: Path, *more: str) -> list[str]:
+    """The overrides of a sweep of four cells and two tasks."""
+    return [
+        f"home={home}", "name=whole", "model=custom", f"model.id={model}", "model.name=tiny",
+        "model.group_size=32", "calibration.samples=4", "calibration.length=32",
+        "tasks.names=[demo_pydoc,demo_agreement]", "+hydra.launcher.stages=tests.standin",
+        "hydra.launcher.workers=2", *CELLS, *more,
+    ]  # fmt: skip
+
+
+def command(verb: str, overrides: Sequence[str]) -> list[str]:
+    """The console command."""
+    return [sys.executable, "-m", "sweeper", verb, *overrides]
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Ours, with this checkout first."""
+    root = str(Path(tests.__file__).parent.parent)
+    return {**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", **(more or {})}
+
+
+def isorate(verb: str, overrides: Sequence[str], **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run it to its end."""
+    env = environment(more.pop("env", None))
+    return subprocess.run(command(verb, overrides), capture_output=True, text=True, env=env, **more)
+
+
+def model(path: Path) -> Path:
+    """A checkpoint to plan with."""
+    return standin.model(path)
+
+
+def tables(home: Path) -> dict[str, str]:
+    """Every table of the report, without what tells how long something took."""
+    folder = home / "sweeps" / "whole" / "report" / "tables"
+    return {p.name: _timeless(p) for p in sorted(folder.glob("*.csv"))}
+
+
+def _timeless(path: Path) -> str:
+    import pandas as pd
+
+    table = pd.read_csv(path)
+    return str(table.drop(columns=[c for c in table.columns if "seconds" in c]).to_csv())
+
+
+def runs(home: Path, uri: str | None = None) -> list[Any]:
+    """The active runs of the sweep in MLflow."""
+    from sweeper import tracking_server
+
+    client = tracking_server.connect(uri or tracking_server.default_uri(home), home)
+    experiment = client.get_experiment_by_name("whole")
+    assert experiment is not None
+    return list(client.search_runs([experiment.experiment_id]))
+
+
+def tracked(home: Path, uri: str | None = None) -> dict[str, Any]:
+    """Run name -> parameters and metrics that do not depend on time; each name once."""
+    found = runs(home, uri)
+    names = [run.info.run_name for run in found]
+    assert sorted(names) == sorted(set(names)), names
+    return {
+        run.info.run_name: (
+            dict(run.data.params),
+            {k: v for k, v in run.data.metrics.items() if "seconds" not in k and "rss" not in k},
+        )
+        for run in found
+    }

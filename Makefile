@@ -21,7 +21,7 @@ ifeq ($(FROM_$(SOURCE)),)
 $(error SOURCE=$(SOURCE); valid: published, measured, both)
 endif
 
-.PHONY: help install demo test test-slow test-hub test-slurm lint mlflow docs bench clean reproduce measured $(PAPER)
+.PHONY: help install demo test test-slow test-hub test-faults test-faults-long test-slurm lock audit lint mlflow docs bench clean reproduce measured $(PAPER)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,13 @@ test: install ## the tests (10 minutes on 2 cores, nothing is downloaded)
 
 test-slow: install ## the tests that take more than a few seconds each
 	$(BIN)/python -m pytest -m slow
+
+test-faults: install ## kill, fill and damage everything at every point (at most 6 minutes on 2 cores)
+	ISORATE_FAULTS=all $(BIN)/python -m pytest tests/faults tests/security -m 'not slow' -p no:cacheprovider
+
+test-faults-long: install ## the same with many more kills at random moments (about half an hour)
+	ISORATE_FAULTS=all ISORATE_FAULT_ROUNDS=40 ISORATE_FAULT_KILLS=60 \
+	  $(BIN)/python -m pytest tests/faults tests/security -m 'not slow' -p no:cacheprovider
 
 test-slurm: install ## the SLURM launcher on a real cluster of this machine (root, Debian; about 7 minutes)
 	ISORATE_TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
@@ -83,7 +90,24 @@ docs: install ## write docs/configuration.md from the schema
 bench: install ## measure planning, the report, tracking, sharing and the demo (about half an hour)
 	for name in planning report mlflow_sync sharing demo; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
+# Resolved in an environment of its own; the lock names no registry, so any mirror will do.
+lock: ## write requirements.lock: the supported set with hashes, from pyproject.toml
+	$(PYTHON) -m venv .lock
+	.lock/bin/pip install --quiet --disable-pip-version-check pip-tools
+	.lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
+	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
+	  --extra bitsandbytes --output-file requirements.lock pyproject.toml
+	rm -rf .lock
+
+audit: ## look the locked versions up in the database of known vulnerabilities (needs the network)
+	$(PYTHON) -m venv .audit
+	.audit/bin/pip install --quiet --disable-pip-version-check pip-audit
+	.audit/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
+	rm -rf .audit
+
 clean: ## delete caches; the environment and every result stay
+	@echo "Deleting, of this directory only: the caches of pytest, mypy, ruff, hypothesis and" \
+	  "import-linter, build, dist, and every __pycache__ (links are not followed)"
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 	@echo "Kept: $(VENV) and $(ISORATE_HOME) (delete them by hand if you mean it)."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Iterator
@@ -53,9 +54,15 @@ class Figure:
     spots: tuple[Spot, ...] = ()
 
 
+_SLUG = 80  # file systems take 255 bytes; the kind of figure and a suffix are added
+
+
 def slug(name: str) -> str:
-    """A file name for a model: letters, digits, dots and dashes."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.") or "model"
+    """A part of a file name for a model: letters, digits, dots and dashes, at most 80 of them."""
+    found = re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.") or "model"
+    if len(found) <= _SLUG:
+        return found
+    return f"{found[: _SLUG - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 @contextmanager

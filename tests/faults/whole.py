@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import subprocess
 import sys
@@ -55,10 +56,9 @@ def tables(home: Path) -> dict[str, str]:
 
 
 def _timeless(path: Path) -> str:
-    import pandas as pd
-
-    table = pd.read_csv(path)
-    return str(table.drop(columns=[c for c in table.columns if "seconds" in c]).to_csv())
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return str([{k: v for k, v in row.items() if "seconds" not in k} for row in rows])
 
 
 def runs(home: Path, uri: str | None = None) -> list[Any]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from sweeper.errors import BadInput
 from sweeper.redact import redact
 
+# What `datasets` makes of the hub's refusal. (The hub's own words for what does not exist
+# speak of gated repositories too.)
+_GATED_DATA = "is a gated dataset"
+
 
 def check(key: str, kind: str, name: str) -> None:
     """Ask the hub.
@@ -41,7 +45,7 @@ def refused(key: str, name: str, error: BaseException) -> BadInput | None:
     from huggingface_hub import errors, get_token
 
     links = chain(error)
-    if any(isinstance(link, errors.GatedRepoError) or "gated" in str(link) for link in links):
+    if any(isinstance(link, errors.GatedRepoError) or _GATED_DATA in str(link) for link in links):
         if get_token():
             return BadInput(
                 key, name, "gated: the account of the token at hand has no access to it.",

@@ -220,7 +220,8 @@ def hub_error(name: str) -> Exception:
     from huggingface_hub import errors
 
     request = httpx.Request("GET", "http://127.0.0.1/x")
-    error: Exception = getattr(errors, name)("no", response=httpx.Response(403, request=request))
+    words = "If you are trying to access a private or gated repo, make sure you are authenticated."
+    error: Exception = getattr(errors, name)(words, response=httpx.Response(403, request=request))
     return error
 
 
@@ -240,6 +241,11 @@ def test_a_gated_model_without_a_token_is_said_and_no_token_is_told(monkeypatch:
 )
 def test_what_the_hub_has_not_is_said(error: str, words: str) -> None:
     assert words in str(access.refused("model.id", "org/model", hub_error(error)))
+
+
+def test_a_gated_data_set_is_told_from_one_that_does_not_exist() -> None:
+    error = ValueError("Dataset 'org/data' is a gated dataset on the Hub.")
+    assert "gated" in str(access.refused("tasks.names", "mine", error))
 
 
 def test_an_error_of_another_kind_is_nobody_elses() -> None:

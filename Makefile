@@ -102,7 +102,7 @@ lock: ## write requirements.lock: the supported set with hashes, from pyproject.
 audit: ## look the locked versions up in the database of known vulnerabilities (needs the network)
 	$(PYTHON) -m venv .audit
 	.audit/bin/pip install --quiet --disable-pip-version-check pip-audit
-	.audit/bin/pip-audit --disable-pip --require-hashes -r requirements.lock
+	.audit/bin/pip-audit --strict --disable-pip --require-hashes -r requirements.lock
 	rm -rf .audit
 
 clean: ## delete caches; the environment and every result stay

@@ -21,6 +21,7 @@ from analysis.drawing import Figure
 from analysis.families import Family, contest_table, family_figures
 from analysis.fronts import front_figures
 from analysis.html_table import body
+from analysis.jsq_measured import measured_table
 from analysis.laborde_claims import claims_table
 from analysis.laborde_figures import NUMBERS, Side, figure
 from analysis.panel import Panel, panels
@@ -94,7 +95,8 @@ def items(sources: Sequence[Source], only: str | None = None) -> list[Item]:
 
 _NEEDS = {
     "both": "it needs a measured sweep and the published numbers",
-    **dict.fromkeys(("audit", *other_papers.PAPERS), "it is about published numbers"),
+    **dict.fromkeys(("audit", "mpt"), "it is about published numbers"),
+    "jsq": "it needs the published numbers, or cells of experiment=jsq2024",
 }
 
 
@@ -114,14 +116,24 @@ def _items(read: Sequence[_Read], names: Sequence[str]) -> Iterator[Item]:
             yield Item(name=name, tables=(contest_table(known),) if known else (),
                        figures=tuple(family_figures(known)))  # fmt: skip
         elif name in other_papers.PAPERS:
-            if any(one.source.published for one in read):
-                yield Item(name=name, tables=other_papers.tables(name),
-                           figures=other_papers.figures(name))  # fmt: skip
+            published = any(one.source.published for one in read)
+            yield Item(name=name, tables=tuple(_of_paper(name, read, published)),
+                       figures=other_papers.figures(name) if published else ())  # fmt: skip
         elif name in FIGURES:
             drawn = figure(int(name.removeprefix("fig")), sides)
             yield Item(name=name, figures=(drawn,) if drawn else ())
         else:
             yield Item(name=name, tables=tuple(_tables(name, read)))
+
+
+def _of_paper(name: str, read: Sequence[_Read], published: bool) -> Iterator[Table]:
+    """What a sweep repeats of another paper, then what its printed numbers give."""
+    for one in read:
+        if name == "jsq" and not one.source.published:
+            found = measured_table(one.results, one.source.name)
+            yield from [found] if found else []
+    if published:
+        yield from other_papers.tables(name)
 
 
 def _families(read: Sequence[_Read]) -> list[Family]:

@@ -20,12 +20,12 @@ from analysis.errors import BadResults as BadResults
 
 CELL_TEXT = (
     "cell", "label", "model", "prune_method", "pattern", "quant_method", "mask", "status",
-    "reason", "device",
+    "reason", "device", "editing",
 )  # fmt: skip
 CELL_NUMBERS = (
     "sparsity", "bits", "calibration_seed", "achieved_sparsity", "containment",
     "containment_mean", "bits_per_weight", "stored_bits", "entropy_bits", "group_size", "bytes",
-    "linear_weights", "total_weights", "macs", "seconds",
+    "linear_weights", "total_weights", "macs", "seconds", "range_weight", "calibration_samples",
 )  # fmt: skip
 CELL_FLAGS = ("nm_valid", "collapsed")
 CELL_REQUIRED = (
@@ -58,7 +58,8 @@ class Results:
             containment_mean, nm_valid, bits_per_weight (codes that are kept, mask, scales, zero
             points), stored_bits (in the files), entropy_bits (bound of any order-0 code),
             group_size (quantized weights per scale), bytes, linear_weights, total_weights,
-            macs, collapsed, seconds, device.
+            macs, collapsed, seconds, device; of JSQ editing ("searched", or the one strength) and
+            range_weight; calibration_samples.
         scores: one row per cell, task and metric: value and stderr (same unit), n
             (documents), higher_is_better, chance, primary, version, collapsed, unextracted
             (generated answers in which nothing was found to score), stopped (given up as

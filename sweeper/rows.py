@@ -73,11 +73,24 @@ def _cell_row(outcome: CellOutcome) -> Row:
     row |= {"calibration_seed": cell.get("calibration_seed")}
     row |= {"status": outcome.status, "reason": outcome.reason}
     row |= {"group_size": cell.get("config", {}).get("quantize", {}).get("group_size")}
+    row |= _jsq(cell.get("config", {}))
     row |= _measures(measured)
     row["collapsed"] = any(bool(r.get("collapsed")) for r in outcome.scores.values())
     row["seconds"] = sum(float((s.manifest or {}).get("seconds", 0)) for s in outcome.stages)
     row["device"] = devices(outcome)
     return row
+
+
+def _jsq(config: Json) -> Row:
+    """What tells the cells of JSQ's ablations apart."""
+    pruned, text = config.get("prune", {}), config.get("calibration", {})
+    strengths = pruned.get("strengths") or []
+    editing = f"{strengths[0]:g}" if len(strengths) == 1 else "searched" if strengths else ""
+    return {
+        "editing": editing,
+        "range_weight": pruned.get("range_weight"),
+        "calibration_samples": text.get("samples"),
+    }
 
 
 def _measures(measured: Json) -> Row:

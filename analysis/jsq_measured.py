@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,7 +16,8 @@ PRINTED_MODEL = "LLaMA-7B"
 TABLES = ("1", "2", "3", "4", "6", "8")
 # (1 - s)(b/16)^2 of the rows at 3.24 T operations, see `analysis.jsq`
 EQUAL_OPERATIONS, SLACK = 0.140625, 0.001
-SEARCHED, FIXED, NONE, LAMBDA = "searched", "5e-05", "0", 2
+SEARCHED, FIXED, NONE = "searched", "5e-05", "0"
+LAMBDA = 2.0
 RIVALS = {
     ("wanda", ""): "Wanda",
     ("sparsegpt", ""): "SparseGPT",
@@ -25,10 +26,10 @@ RIVALS = {
     ("sparsegpt", "smoothquant"): "SparseGPT+SmoothQuant",
 }
 ABLATIONS = {
-    (SEARCHED, 2): "JSQ",
-    (SEARCHED, 0): "-SAR",
-    (NONE, 2): "-Editing",
-    (FIXED, 2): "-Search",
+    (SEARCHED, 2.0): "JSQ",
+    (SEARCHED, 0.0): "-SAR",
+    (NONE, 2.0): "-Editing",
+    (FIXED, 2.0): "-Search",
 }
 STRUCTURES = {"unstructured": "Unstructured", "2:4": "Structured 2:4", "4:8": "Structured 4:8"}
 
@@ -102,7 +103,7 @@ def _compressed(cell: _Cell) -> bool:
     return bool(cell["prune_method"]) or cell["bits"] < DENSE_BITS
 
 
-def _usual_samples(cells: list[_Cell]) -> float:
+def _usual_samples(cells: Sequence[_Cell]) -> float:
     """The number of calibration samples that most cells have; 0 without any."""
     known = pd.Series([c["calibration_samples"] for c in cells], dtype=float).dropna()
     return 0.0 if known.empty else float(known.mode().iloc[0])

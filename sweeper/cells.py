@@ -22,6 +22,7 @@ Section = Mapping[str, Any]
 UNSTRUCTURED = "unstructured"
 MASKS = {"keep": "", "ignore": " (mask ignored)", "exact": " (exact mask)"}
 """What becomes of the zeros of a pruned model -> what a cell's label says of it."""
+ORDERS = ("first", "last")
 _THIRDS = {33.333: 1 / 3, 66.667: 2 / 3}
 
 
@@ -38,12 +39,14 @@ class Pruning:
         sparsity: fraction of the linear weights that go, in (0, 1): set to zero, or removed.
         pattern: "unstructured" or "N:M" (zeros), "low-rank" or "structured" (removed).
         options: what else means something to the method, sorted by name.
+        last: whether the quantized model is pruned, not the dense one.
     """
 
     method: str
     sparsity: float
     pattern: str
     options: tuple[tuple[str, Any], ...]
+    last: bool = False
 
     @property
     def label(self) -> str:
@@ -147,6 +150,8 @@ class Cell:
     def label(self) -> str:
         """'dense', '25%', '4bit', '2:8 + 4bit', '25% + 4bit (exact mask)'."""
         parts = [part.label for part in (self.pruning, self.quantization) if part]
+        if self.pruning and self.pruning.last:
+            parts.reverse()
         return (" + ".join(parts) or "dense") + MASKS.get(self.mask, "")
 
 
@@ -247,7 +252,9 @@ def _blocks(section: Section) -> Pruning | None:
 
 
 def _pruning_options(section: Section, method: methods.Method) -> tuple[tuple[str, Any], ...]:
-    options = {k: v for k, v in _options(section, method) if k != "profile"}
+    if section["order"] not in ORDERS:
+        raise BadInput("prune.order", section["order"], f"{one_of(ORDERS)}.")
+    options = {k: v for k, v in _options(section, method) if k not in ("order", "profile")}
     profile = {k: _freeze(v) for k, v in profile_options(section).items()}
     if profile and "profile" not in method.options:
         raise NoCell(f"prune.method={section['method']} has the same sparsity everywhere")
@@ -307,6 +314,8 @@ class CellMaker:
         quantized = self._once(_quantization, quant, model, zeros)
         if quantized and methods.method(quantized.method).prunes:
             pruned = _pruned_by(quantized, pruned)
+        if pruned and quantized and prune["order"] == "last":
+            pruned, quantized = _pruned_last(pruned, quantized)
         return Cell(
             model=self._once(Frozen.of, model),
             pruning=pruned,
@@ -340,6 +349,23 @@ def _pruned_by(quantized: Quantization, pruned: Pruning | None) -> Pruning:
     if pruned.method != "sparsegpt":
         raise NoCell(f"quant.method={name} prunes as sparsegpt does, not as {pruned.method}")
     return replace(pruned, options=tuple(o for o in pruned.options if o[0] in PROFILE_KEYS))
+
+
+def _pruned_last(pruned: Pruning, quantized: Quantization) -> tuple[Pruning, Quantization]:
+    """The two in the other order; pruned weights are 0 by construction."""
+    if "order" not in methods.method(pruned.method).options:
+        raise NoCell(
+            f"prune.method={pruned.method} cannot prune a quantized model (prune.order=last): it "
+            "would move the weights it keeps off their grid; use magnitude or wanda"
+        )
+    how = methods.method(quantized.method)
+    if how.prunes or not isinstance(how, methods.ByModifiers):
+        raise NoCell(
+            f"a model quantized by quant.method={quantized.method} cannot be pruned afterwards "
+            "(prune.order=last)"
+        )
+    # the quantizer meets no zeros, so its stage is that of the cell that is only quantized
+    return replace(pruned, last=True), replace(quantized, mask="none")
 
 
 def _quantization(quant: Section, model: Section, zeros: bool) -> Quantization | None:

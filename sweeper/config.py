@@ -76,6 +76,10 @@ class PruneConfig:
     levels: int = key(
         20, "allocated: sparsities that a matrix can have: 0, 1/levels, ... to below 1"
     )
+    order: str = key(
+        "first",
+        "first: prune the dense model, then quantize; last: prune the quantized model",
+    )
     owl_lambda: float = key(
         0.08, "owl: the densest and the sparsest layer are twice this share apart (0.08: 16 %)"
     )

@@ -59,9 +59,10 @@ class Stager:
         parent = self._once(self._convert, cell.model) if model.is_gguf else None
         at_once = cell.quantization and methods.method(cell.quantization.method).prunes
         removed = cell.pruning if cell.pruning and removes(cell.pruning) else None
-        if cell.pruning and not at_once:
+        last = cell.pruning is not None and cell.pruning.last
+        if cell.pruning and not at_once and not last:
             parent = stages["prune"] = self._once(
-                self._prune, cell.pruning, cell.model, cell.calibration
+                self._prune, cell.pruning, cell.model, cell.calibration, parent
             )
         if cell.quantization:
             parent = stages["quantize"] = self._once(
@@ -72,6 +73,10 @@ class Stager:
                 parent,
                 cell.pruning if at_once else None,
                 removed,
+            )
+        if last:
+            parent = stages["prune"] = self._once(
+                self._prune, cell.pruning, cell.model, cell.calibration, parent
             )
         compressed = (cell.pruning, cell.quantization)
         stages["measure"] = self._once(
@@ -125,16 +130,21 @@ class Stager:
             bulk_bytes=model.shapes.bytes(16),
         )
 
-    def _prune(self, pruning: Pruning, section: Frozen, calibration: Frozen | None) -> Stage:
+    def _prune(
+        self,
+        pruning: Pruning,
+        section: Frozen,
+        calibration: Frozen | None,
+        parent: Stage | None,
+    ) -> Stage:
         model = self._once(self._model, section)
-        parent = self._once(self._convert, section) if model.is_gguf else None
         meaning = self._once(self._checked_pruning, pruning, section)
+        before = parent if pruning.last else None
         after = reshaped.left(pruning, model.shapes)
         mask = 0 if removes(pruning) else after.linear_parameters / 8
-        size = after.bytes(16) + mask
-        return self._compression(
-            "prune", meaning, pruning.label, section, calibration, parent, model, size
-        )
+        size = (before.bulk_bytes if before else after.bytes(16)) + mask
+        label = f"{before.label} + {pruning.label}" if before else pruning.label
+        return self._compression("prune", meaning, label, section, calibration, parent, model, size)
 
     def _quantize(
         self,

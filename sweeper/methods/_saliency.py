@@ -71,7 +71,8 @@ class ScorePruning(Profiled):
     """Prunes each matrix by `score` when its decoder layer is done.
 
     ``sparsity`` and ``mask_structure`` are llm-compressor's. Weights are rounded to
-    ``save_dtype``, so that the layers after it are calibrated on what is saved.
+    ``save_dtype``, so that the layers after it are calibrated on what is saved. A matrix that
+    is quantized already is left ``kept``, its mask: zeros alone do not tell what was pruned.
     """
 
     by_row: bool
@@ -110,6 +111,8 @@ class ScorePruning(Profiled):
                 mask = least_of_rows(score, float(self._module_sparsities[module]))
             else:
                 mask = least(score, float(self._module_sparsities[module]))
+            if hasattr(module, "quantization_scheme"):
+                module.kept = ~mask
             pruned = module.weight.masked_fill(mask, 0).to(getattr(torch, self.save_dtype))
             update_offload_parameter(module, "weight", pruned.to(module.weight.dtype))
 

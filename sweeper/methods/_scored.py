@@ -21,7 +21,7 @@ class ScoredPruning:
     stage = "prune"
     label: str
     modifier: str
-    options: tuple[str, ...] = ("profile",)
+    options: tuple[str, ...] = ("order", "profile")
     packages: tuple[str, ...] = ("llmcompressor",)
     calibrated: bool
     masks: tuple[str, ...] = ()

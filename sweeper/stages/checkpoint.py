@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from compressed_tensors import ModelCompressor
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, CompressedTensorsConfig
 
 from sweeper.errors import StageFailure
 from sweeper.stages import factored
@@ -18,6 +19,13 @@ def dtype_of(name: str) -> torch.dtype:
     """'bfloat16' -> torch.bfloat16."""
     found: torch.dtype = getattr(torch, name)
     return found
+
+
+def quantized_by(path: Path) -> str | None:
+    """The library whose codes the checkpoint at ``path`` has; None where it is dense."""
+    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    name: str | None = (config.get("quantization_config") or {}).get("quant_method")
+    return name
 
 
 def load(
@@ -31,12 +39,14 @@ def load(
     """The causal LM at ``path`` in evaluation mode, its weights converted to ``dtype``.
 
     With ``quantization``, a ``quantization_config`` of transformers, its linear layers are
-    quantized from weights of that dtype on the way in.
+    quantized from weights of that dtype on the way in. Compressed weights are decompressed.
 
     Raises:
         StageFailure: the checkpoint lacks weights.
     """
     how: dict[str, Any] = {"dtype": dtype_of(dtype), "local_files_only": True}
+    if quantized_by(path) == "compressed-tensors":
+        quantization = CompressedTensorsConfig(dequantize=True)
     if quantization is not None:
         # quantized modules cannot be moved afterwards
         how |= {"quantization_config": quantization, "device_map": {"": device}}

@@ -9,7 +9,9 @@ from sweeper.stages import Job
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Prunes the model and writes ``checkpoint/`` (dense) and ``mask/mask.safetensors``.
+    """Prunes the model and writes ``checkpoint/`` and ``mask/mask.safetensors``.
+
+    The checkpoint is dense; that of a quantized model stays quantized, on the grid it has.
 
     A method that removes parameters leaves no mask but ``dense.json``: how many there were.
 
@@ -30,14 +32,18 @@ def run(job: Job) -> dict[str, Any]:
 
 def _masked(job: Job) -> dict[str, Any]:
     """Sets weights to zero."""
-    from sweeper.stages import checkpoint, masks
+    from sweeper.stages import checkpoint, masks, pruned_codes
     from sweeper.stages.compress import compressed, tokens
 
     with compressed(job) as (model, samples):
         checkpoint.require_finite(model, "Raise prune.dampening or calibrate with more text.")
     source, out = job.checkpoint("model"), job.out / "checkpoint"
-    checkpoint.save_dense(model, source, out, dtype=job.params["save_dtype"])
-    kept = {name: module.weight != 0 for name, module in checkpoint.linears(model).items()}
+    if checkpoint.quantized_by(source):
+        kept = {name: module.kept.cpu() for name, module in checkpoint.linears(model).items()}
+        pruned_codes.save(source, out, kept)
+    else:
+        checkpoint.save_dense(model, source, out, dtype=job.params["save_dtype"])
+        kept = {name: module.weight != 0 for name, module in checkpoint.linears(model).items()}
     masks.save(kept, job.out / "mask")
     return _summary(job, kept, tokens(samples))
 

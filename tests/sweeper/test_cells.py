@@ -22,6 +22,7 @@ PRUNE = {
     "block_size": 128,
     "dampening": 0.01,
     "profile": "uniform",
+    "order": "first",
     "owl_lambda": 0.08,
     "owl_m": 5.0,
 }
@@ -65,6 +66,9 @@ def cell(prune=(), quant=(), **others):
         ({"sparsity": 50, "profile": "owl"}, {"method": "joint", "bits": 4},
          "50% (owl) + joint 4bit", Fraction(7, 8)),
         ({"sparsity": 66.667}, {}, "66.667%", Fraction(2, 3)),
+        ({"sparsity": 25, "method": "wanda", "order": "last"}, {"bits": 4}, "4bit + wanda 25%",
+         Fraction(13, 16)),
+        ({"sparsity": 25, "method": "wanda", "order": "last"}, {}, "wanda 25%", Fraction(1, 4)),
         ({"pattern": "2:8"}, {}, "2:8", Fraction(1, 4)),
         ({}, {"bits": 4}, "4bit", Fraction(3, 4)),
         ({"sparsity": 25}, {"bits": 4}, "25% + 4bit", Fraction(13, 16)),
@@ -207,6 +211,9 @@ def test_values_that_do_not_exist_are_named_with_those_that_do(prune, quant, mes
     [({"method": "none", "sparsity": 25}, {}), ({}, {"method": "none", "bits": 4}),
      ({}, {"method": "joint", "bits": 4}),
      ({"sparsity": 25, "method": "wanda"}, {"method": "joint", "bits": 4}),
+     ({"sparsity": 25, "order": "last"}, {"bits": 4}),
+     ({"sparsity": 25, "order": "last", "method": "wanda"}, {"bits": 4, "method": "nf4"}),
+     ({"sparsity": 25, "order": "last", "method": "wanda"}, {"method": "joint", "bits": 4}),
      ({"pattern": "2:8", "sparsity": 0}, {}), ({"pattern": "2:8", "sparsity": 50}, {})],
 )  # fmt: skip
 def test_combinations_that_are_no_cell(prune, quant):

@@ -113,7 +113,10 @@ def test_every_method_in_one_table(plan):
     assert not made.dropped
     used = {cell.cell.pruning.method for cell in made.cells if cell.cell.pruning}
     used |= {cell.cell.quantization.method for cell in made.cells if cell.cell.quantization}
-    assert used == {*methods.names("prune"), *methods.names("quantize")}
+    names = {*methods.names("prune"), *methods.names("quantize")}
+    # what removes parameters has experiments of its own
+    removing = (methods.ByRemoval, methods.Reshaping)
+    assert used == {name for name in names if not isinstance(methods.method(name), removing)}
     assert all(cell.cell.tcr >= 0.5 for cell in made.cells if cell.label != "dense")
 
 
@@ -413,3 +416,23 @@ def test_uniform_against_allocated_at_equal_rates(own):
     rates = {round(cell.cell.tcr, 4) for cell in made.cells}
     assert {0.75, 0.8125, 0.875} <= rates
     assert {stage.kind for stage in made.stages.values()} >= {"sensitivity", "prune", "quantize"}
+
+
+def test_a_quantized_model_can_be_pruned_afterwards(plan):
+    made = plan("prune=wanda", "prune.sparsity=0,25", "prune.order=last", "quant.bits=4,3")
+    assert {cell.label for cell in made.cells} == {
+        "4bit", "3bit", "4bit + wanda 25%", "3bit + wanda 25%",
+    }  # fmt: skip
+    kinds = [stage.kind for stage in made.stages.values()]
+    assert kinds.count("quantize") == kinds.count("prune") == 2  # the quantized model is shared
+    cells = {cell.label: cell for cell in made.cells}
+    last = cells["4bit + wanda 25%"].stages
+    assert last["prune"].parents == {"model": last["quantize"]}
+    assert last["measure"].parents == {"model": last["prune"]}
+    assert last["quantize"] is cells["4bit"].stages["quantize"]
+    scored = cells["4bit + wanda 25%"].tasks.values()
+    assert all(stage.parents["model"] is last["prune"] for stage in scored)
+    with pytest.raises(BadInput, match=r"prune.method=sparsegpt cannot prune a quantized model"):
+        plan("prune.sparsity=25", "prune.order=last", "quant.bits=4")
+    with pytest.raises(BadInput, match=r"prune\.order=lst: valid: first, last"):
+        plan("prune.sparsity=25", "prune.order=lst", "quant.bits=4")

@@ -29,6 +29,8 @@ from analysis.figures import all_figures
 from analysis.fronts import front_figures
 from analysis.html_table import body
 from analysis.measured_curves import perplexity_table, tolerance_table
+from analysis.measured_surface import budget_tables
+from analysis.mpt_beside import beside_figures, beside_table
 from analysis.next_steps import next_table
 from analysis.panel import Panel, panels
 from analysis.per_task import per_task_table
@@ -91,7 +93,7 @@ def write_report(
     groups = panels(results)
     tables = [*all_tables(groups, results.cells), *size_tables(groups), *_significance(groups)]
     figures = [*all_figures(groups), *curve_figures(groups), *heat_maps(groups),
-               *front_figures(groups)]  # fmt: skip
+               *front_figures(groups), *beside_figures(groups)]  # fmt: skip
     files: dict[str, bytes] = {}
     files |= contents(tables, figures)
     files["data/cells.csv"] = results.cells.to_csv(index=False, lineterminator="\n").encode()
@@ -110,8 +112,8 @@ def _significance(groups: Sequence[Panel]) -> list[Table]:
              per_task_table(groups), answers_table(groups),
              methods_table(groups, "sr2"), methods_table(groups, "sr1"),
              ranking_table(groups), exponent_table(groups), next_table(groups),
-             tolerance_table(groups), perplexity_table(groups),
-             chance_table(groups), disagreement_table(groups)]  # fmt: skip
+             tolerance_table(groups), perplexity_table(groups), budget_tables(groups),
+             beside_table(groups), chance_table(groups), disagreement_table(groups)]  # fmt: skip
     return [table for table in found if len(table.rows)]
 
 

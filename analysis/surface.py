@@ -6,7 +6,7 @@ bits compete; the front is the pair with the least perplexity at each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,6 +21,7 @@ from analysis.tables import Column, Table
 from analysis.transitions import POWER, Fit, curve, fit
 
 TITLES = {"9": "SparseGPT + GPTQ", "10": "Wanda + GGUF"}
+BUDGETS = (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1)
 BITMASK = 1 / DENSE_BITS  # one bit per weight, as a share of a dense weight
 
 
@@ -29,7 +30,7 @@ class Surface:
     """Perplexity over sparsity for each bit-width of one joint table.
 
     Attributes:
-        table: of MPT.
+        table: of MPT; of a sweep its methods and its task.
         bits: from many to few.
         ratio: bits -> relative size of the unpruned model at these bits, as the table's
             own sizes give it (the median row, so a misprinted one has no say).
@@ -119,10 +120,19 @@ def _size(data: Surface, bits: float, s: float, mask: float) -> float:
 
 def front_table(table: str) -> Table:
     """The best measured-range pair at round budgets, without and with the cost of a mask."""
-    data = surface(table)
-    rows = []
-    for mask, kind in ((0.0, "none, as in MPT"), (BITMASK, "1 bit a weight")):
-        for budget in (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1):
+    masks = {"none, as in MPT": 0.0, "1 bit a weight": BITMASK}
+    return budget_table(
+        budget_rows(surface(table), masks=masks),
+        name=f"mpt_front_{table}",
+        caption=f"Least perplexity at equal budget, {TITLES[table]} (MPT table {table})",
+    )
+
+
+def budget_rows(data: Surface, *, masks: Mapping[str, float]) -> list[dict[str, object]]:
+    """The best pair, and the best one with other bits, at round budgets for each kind of mask."""
+    rows: list[dict[str, object]] = []
+    for kind, mask in masks.items():
+        for budget in BUDGETS:
             ranked = sorted(_at(data, budget, mask))
             if len(ranked) < 2:
                 continue
@@ -131,7 +141,19 @@ def front_table(table: str) -> Table:
                          "ppl": float(np.exp(best)), "second": f"{other_bits:g}",
                          "second_ppl": float(np.exp(other)),
                          "transition": _safe(data, bits, s)})  # fmt: skip
+    return rows
+
+
+def budget_table(
+    rows: Sequence[Mapping[str, object]],
+    *,
+    name: str,
+    caption: str,
+    heads: Mapping[str, str] | None = None,
+) -> Table:
+    """Rows of `budget_rows` as a table; ``heads`` are columns before theirs."""
     columns = (
+        *(Column(key=key, title=title) for key, title in (heads or {}).items()),
         Column(key="mask", title="Mask"), Column(key="budget", title="Budget", form="percent"),
         Column(key="bits", title="Bits"), Column(key="sparsity", title="Sparsity", form="percent",
                                                  digits=1),
@@ -143,9 +165,7 @@ def front_table(table: str) -> Table:
     notes = ("Perplexity between measured sparsities by monotone cubic interpolation of its "
              "logarithm; nothing is extrapolated. Budgets are sizes of the compressed weights "
              "over 16 bit, by each column's median size.",)  # fmt: skip
-    return Table(name=f"mpt_front_{table}",
-                 caption=f"Least perplexity at equal budget, {TITLES[table]} (MPT table {table})",
-                 columns=columns, rows=pd.DataFrame(rows), notes=notes)  # fmt: skip
+    return Table(name=name, caption=caption, columns=columns, rows=pd.DataFrame(rows), notes=notes)
 
 
 def _safe(data: Surface, bits: float, s: float) -> str:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from analysis.measured_curves import series
+from analysis.measured_surface import budget_tables, surfaces
+from analysis.mpt_beside import beside_figures, beside_table, doubled, pairs
 from analysis.panel import panels
 from analysis.rates import sizes
 from analysis.results import Results
+from analysis.transitions import curve
 
 
 def results() -> Results:
@@ -55,3 +59,36 @@ def test_removed_parameters_have_curves() -> None:
     named = {name: rates for name, axis, _, rates in series(panel) if axis == "sparsity"}
     assert named["asvd"] == named["asvd + rtn 8bit"] == pytest.approx([s / 10 for s in range(1, 7)])
     assert named["shortgpt"] == [0.2]
+
+
+def test_a_sweep_has_a_surface_and_the_best_pair_at_each_budget() -> None:
+    (panel,) = panels(results())
+    (data,) = surfaces(panel)
+    assert data.table == "asvd + rtn, text"
+    assert data.bits == (16, 8)
+    assert list(data.s[8]) == pytest.approx([s / 10 for s in range(7)])
+    assert data.ratio[8] == 8.25 / 16
+    rows = budget_tables([panel]).rows.set_index("budget")
+    # 16 bit fit half the budget at 50 % removed (30); 8 bit at 3 % (18 + 1.2)
+    assert rows.loc[0.5, "bits"] == "8"
+    assert rows.loc[0.5, "sparsity"] == pytest.approx(1 - 0.5 / (8.25 / 16))
+    assert rows.loc[0.5, "ppl"] == pytest.approx(18 + 40 * (1 - 0.5 / (8.25 / 16)), rel=1e-3)
+    assert rows.loc[0.5, "second_ppl"] == pytest.approx(30)
+    assert set(rows["mask"]) == {"none is needed"}
+
+
+def test_measured_curves_stand_beside_the_published_ones_of_their_methods() -> None:
+    groups = panels(results())
+    found = {(mine.name, table, theirs.name) for _, mine, table, theirs in pairs(groups)}
+    assert ("asvd, text over sparsity", "7", "ASVD") in found
+    assert ("asvd + rtn 8bit, text over sparsity", "8", "ASVD + RTN 8bit") in found
+    rows = beside_table(groups).rows
+    assert set(rows["agree"]) <= {"yes", "may", "no", "too few points"}
+    (figure,) = beside_figures(groups)
+    assert b"<svg" in figure.svg
+
+
+def test_doubling_is_found_between_points() -> None:
+    data = curve("c", [0.1, 0.2, 0.3], [10, 14, 28])
+    assert doubled(data) == pytest.approx(0.2 + 0.1 * np.log(20 / 14) / np.log(2))
+    assert np.isnan(doubled(curve("c", [0.1, 0.2], [10, 14])))

@@ -160,10 +160,9 @@ class Stager:
         meaning = self._once(self._checked_quantization, quant, section, pruning, removed)
         before = parent.label if parent is not None and parent.kind == "prune" else ""
         label = " + ".join(filter(None, (pruning.label if pruning else before, quant.label)))
-        group = meaning.get("group_size", -1)
         mask = 1 if pruning else 0
         after = reshaped.left(removed, model.shapes)
-        size = after.bytes(quant.bits + mask + (16 / group if group > 0 else 0))
+        size = after.bytes(quant.bits + mask + _scale_bits(meaning))
         return self._compression(
             "quantize", meaning, label, section, calibration, parent, model, size
         )
@@ -351,3 +350,12 @@ class Stager:
 
 def _thawed(options: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return Frozen(tuple(options)).dict
+
+
+def _scale_bits(meaning: dict[str, Any]) -> float:
+    """Bits per weight that the scales of a quantizer take: 16 for a group, unless it says."""
+    how = methods.method(meaning["method"])
+    if isinstance(how, methods.ByLoading):
+        return how.scale_bits(meaning)
+    group = meaning.get("group_size", -1)
+    return 16 / group if group > 0 else 0.0

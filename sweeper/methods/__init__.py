@@ -111,6 +111,10 @@ class ByLoading(Method, Protocol):
         """The ``quantization_config`` of `from_pretrained`."""
         ...
 
+    def scale_bits(self, params: Params) -> float:
+        """Bits per weight that its scales take in a checkpoint, for estimates."""
+        ...
+
 
 @runtime_checkable
 class Reshaping(Method, Protocol):

@@ -39,6 +39,10 @@ class LLMInt8:
             llm_int8_skip_modules=["lm_head"],
         )
 
+    def scale_bits(self, params: Params) -> float:
+        """See `sweeper.methods.ByLoading`: one scale for a row."""
+        return 0.0
+
 
 def _refuse_threshold(value: float) -> BadInput | None:
     if value >= 0:

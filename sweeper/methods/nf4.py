@@ -38,5 +38,9 @@ class NormalFloat4:
             llm_int8_skip_modules=["lm_head"],
         )
 
+    def scale_bits(self, params: Params) -> float:
+        """See `sweeper.methods.ByLoading`: 32 for 64 weights, or 8 and 32 for 256 of those."""
+        return (8 + 32 / 256) / 64 if params["double_quant"] else 32 / 64
+
 
 METHOD = NormalFloat4()

@@ -40,6 +40,7 @@ QUANTIZERS = [
     pytest.param(NF4_TWICE, id="nf4-double", marks=needs_bitsandbytes),
     pytest.param(INT8, id="llm_int8", marks=needs_bitsandbytes),
 ]
+JOINT = {"method": "joint", "sparsity": 0.25, "pattern": "unstructured", "mask": "keep"}
 PRUNERS = ["magnitude", "wanda"]
 
 
@@ -153,12 +154,13 @@ def test_wanda_refuses_inputs_that_are_not_finite(
         workshop.prune(method="wanda", fresh=True)
 
 
-@pytest.mark.parametrize("params", QUANTIZERS)
+@pytest.mark.parametrize("params", [*QUANTIZERS, pytest.param({}, id="gptq"),
+                                    pytest.param(JOINT, id="joint")])  # fmt: skip
 def test_reload_is_the_model_that_was_in_memory(workshop: Any, params: Mapping[str, Any]) -> None:
     job = workshop.job(
         QUANTIZE | params, sources={"model": workshop.dense, "calibration": workshop.text}
     )
-    how, out = method(params["method"]), job.out / "checkpoint"
+    how, out = method(job.params["method"]), job.out / "checkpoint"
     if isinstance(how, ByLoading):
         model = checkpoint.load(
             workshop.dense, dtype="bfloat16", quantization=how.loading(job.params)
@@ -229,9 +231,6 @@ def test_each_code_is_the_nearest_on_the_grid_that_is_saved(
             scale = scale.repeat_interleave(weight.shape[1] // scale.shape[1], dim=1)
             expected = (weight / scale).round().clamp(-limit, limit - 1)
             assert torch.equal(matrix.symbols.float(), expected), matrix.name
-
-
-JOINT = {"method": "joint", "sparsity": 0.25, "pattern": "unstructured", "mask": "keep"}
 
 
 @pytest.mark.parametrize("bits", [2, 4, 8])

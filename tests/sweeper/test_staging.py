@@ -12,6 +12,7 @@ from sweeper import methods, planning, stager
 from sweeper.cost import cost
 from sweeper.errors import BadInput
 from sweeper.methods import _check
+from sweeper.shapes import from_checkpoint
 from sweeper.sweep import Sweep, nested, plan_json
 from tests import tiny
 from tests.composing import composed
@@ -436,3 +437,16 @@ def test_a_quantized_model_can_be_pruned_afterwards(plan):
         plan("prune.sparsity=25", "prune.order=last", "quant.bits=4")
     with pytest.raises(BadInput, match=r"prune\.order=lst: valid: first, last"):
         plan("prune.sparsity=25", "prune.order=lst", "quant.bits=4")
+
+
+@needs_bitsandbytes
+def test_the_disk_that_scales_take_is_planned_for(plan):
+    def per_weight(*overrides):
+        stage = only(plan(*overrides), "quantize")
+        return 8 * (stage.bulk_bytes - 2 * shapes.other) / shapes.linear_parameters
+
+    shapes = from_checkpoint(Path(only(plan("quant.bits=4"), "quantize").sources["model"]))
+    assert per_weight("quant.bits=4") == pytest.approx(4 + 16 / 32)
+    assert per_weight("quant=nf4") == pytest.approx(4.5)
+    assert per_weight("quant=nf4", "quant.double_quant=true") == pytest.approx(4.127, abs=1e-3)
+    assert per_weight("quant=llm_int8") == pytest.approx(8)

@@ -122,6 +122,15 @@ def test_a_stage_without_a_gpu_rides_along_in_a_gpu_job(rig: SlurmRig) -> None:
     assert array.resources == Resources(gpus_per_node=2, gpu_type="a100", mem_gb=16)
 
 
+def test_a_stage_of_one_gpu_keeps_no_others_waiting(rig: SlurmRig) -> None:
+    def request(stage: Spec) -> Resources:
+        return Resources(gpus_per_node=4 if stage["kind"] == "score" else 1)
+
+    prune = rig.make("p")
+    planned = plan([prune, rig.score("t", prune)], request=request)
+    assert [array.resources.gpus for array in planned] == [1, 4]
+
+
 def test_a_done_stage_is_no_dependency_and_a_live_one_is(rig: SlurmRig) -> None:
     prune = rig.make("p")
     quantize = rig.make("q", parents={"model": prune})

@@ -1,15 +1,16 @@
 """What a plan will cost: seconds per stage, wall time, and the disk at its peak.
 
 Seconds are measured where the store has the very stage, scaled by parameters and tokens from
-stages of the same kind (of this plan, else of any in the home) where it has those, and
-otherwise assumed from the model's size; each estimate says which. The disk is found by
-playing the plan through with the given number of workers.
+stages of the same kind and of about its size (of this plan, else of any in the home) where it
+has those, and otherwise assumed from the model's size; each estimate says which. The disk is
+found by playing the plan through with the given number of workers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from statistics import median
 from typing import Protocol
 
@@ -40,6 +41,11 @@ _ASSUMED_RATE = {
 
 _READ = 64
 """Manifests of other sweeps that are read for a rate; a median needs no more."""
+_REACH = 8.0
+"""How many times larger or smaller a stage may be than one that its time is scaled from: the
+start-up that a tiny model's seconds consist of would otherwise be multiplied by thousands."""
+_Took = tuple[float, float]
+"""Work of a stage that is done, and the seconds it took."""
 
 
 class Measured(Protocol):
@@ -121,30 +127,44 @@ def _estimates(
     plan: Plan, store: Measured, pending: frozenset[str], device: str
 ) -> dict[str, Estimate]:
     measured: dict[str, float] = {}
-    rates: dict[str, list[float]] = {}
+    took: dict[str, list[_Took]] = {}
     for key, stage in plan.stages.items():
         if key not in pending:
             manifest = store.manifest({"kind": stage.kind, "key": key}) or {}
             measured[key] = float(str(manifest.get("seconds", 0.0)))
             if measured[key] > 0 and manifest.get("device") == device:
-                rates.setdefault(stage.kind, []).append(stage.work / measured[key])
-    for kind in {stage.kind for stage in plan.stages.values()} - rates.keys():
-        rates[kind] = _elsewhere(store, kind, device)
-    scaled = {kind: median(values) for kind, values in rates.items() if values}
-    found: dict[str, Estimate] = {}
-    for key, stage in plan.stages.items():
-        if key in measured:
-            found[key] = Estimate(measured[key], "measured")
-        elif stage.kind in scaled:
-            found[key] = Estimate(stage.work / scaled[stage.kind], "scaled")
-        else:
-            found[key] = Estimate(stage.work / _ASSUMED_RATE[device][stage.kind], "assumed")
-    return found
+                took.setdefault(stage.kind, []).append((stage.work, measured[key]))
+    for kind in {stage.kind for stage in plan.stages.values()} - took.keys():
+        took[kind] = _elsewhere(store, kind, device)
+
+    @cache  # a grid of 10,000 cells has a handful of sizes
+    def expected(kind: str, work: float) -> Estimate:
+        rate = _rate(took[kind], work)
+        if rate is None:
+            return Estimate(work / _ASSUMED_RATE[device][kind], "assumed")
+        return Estimate(work / rate, "scaled")
+
+    return {
+        key: Estimate(measured[key], "measured")
+        if key in measured
+        else expected(stage.kind, stage.work)
+        for key, stage in plan.stages.items()
+    }
 
 
-def _elsewhere(store: Measured, kind: str, device: str) -> list[float]:
-    """Work units per second of stages that other sweeps of this home have carried out."""
+def _rate(took: Sequence[_Took], work: float) -> float | None:
+    """Work units per second for a stage of this much work, by those of about its size."""
+    rates = [
+        done / seconds
+        for done, seconds in took
+        if not work or work / _REACH <= done <= work * _REACH
+    ]
+    return median(rates) if rates else None
+
+
+def _elsewhere(store: Measured, kind: str, device: str) -> list[_Took]:
+    """Stages that other sweeps of this home have carried out."""
     manifests = (store.manifest({"kind": kind, "key": k}) for k in sorted(store.scan(kind))[:_READ])
     done = [m for m in manifests if m and m.get("device") == device]
     pairs = [(float(str(m.get("work") or 0)), float(str(m.get("seconds") or 0))) for m in done]
-    return [work / seconds for work, seconds in pairs if work > 0 and seconds > 0]
+    return [(work, seconds) for work, seconds in pairs if work > 0 and seconds > 0]

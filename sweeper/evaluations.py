@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
 from sweeper import inputs
 from sweeper.cells import Frozen
 from sweeper.errors import BadInput, one_of
-from sweeper.identity import digest, library
-from sweeper.plan import FORMAT, Params, Stage
+from sweeper.identity import library
+from sweeper.plan import PART, Params, Stage
 from sweeper.tasks import LeafTask
 
 BACKENDS = ("hf", "vllm")
@@ -36,13 +37,19 @@ class Asked:
         leaf: the task.
         whole: the parameters of the stage that scores it.
         parts: those of the stages that share the work; none if one stage does it all.
-        family: hash of the parameters but for the share of the documents.
+        answers: the parameters but for the share of the documents.
     """
 
     leaf: LeafTask
     whole: Params
     parts: tuple[Params, ...]
-    family: str
+    answers: Params
+
+    @cached_property
+    def documents(self) -> int:
+        """How many are asked, as far as that is known; for estimates only."""
+        known = [n for n in (self.leaf.documents, self.whole["limit"]) if n is not None]
+        return min(known, default=_DOCUMENTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +125,7 @@ def asked(
         leaf=leaf,
         whole=Params(**answer, **share, part=None),
         parts=tuple(Params(**answer, **share, part=part) for part in divided),
-        family=Params(answer).digest,
+        answers=Params(answer),
     )
 
 
@@ -139,23 +146,17 @@ def stage(each: Asked, reads: Reads, *, add: Callable[..., Stage]) -> Stage:
     fields: dict[str, Any] = {
         "kind": "evaluate",
         "library": library(_LIBRARY),
-        "sources": {**reads.sources, **({"tasks": str(folder)} if folder else {})},
+        "sources": {**reads.sources, "tasks": str(folder)} if folder else reads.sources,
         "label": reads.label,
-        "family": _family(each, reads),
+        "answers": each.answers,
     }
-    limit = each.whole["limit"]
-    known = [n for n in (each.leaf.documents, limit) if n is not None]
-    work = reads.parameters * min(known, default=_DOCUMENTS)
-    share = work / max(1, len(each.parts))
+    work = reads.parameters * each.documents
+    if not each.parts:
+        return add(**fields, params=each.whole, parents=reads.parents, work=work)
     parts = {
-        f"part {i}": add(**fields, params=params, parents=reads.parents, work=share)
+        f"{PART}{i}": add(
+            **fields, params=params, parents=reads.parents, work=work / len(each.parts)
+        )
         for i, params in enumerate(each.parts)
     }
-    work = 0.0 if parts else work
-    return add(**fields, params=each.whole, parents={**reads.parents, **parts}, work=work)
-
-
-def _family(each: Asked, reads: Reads) -> str:
-    parents = sorted(f"{role}={parent.key}" for role, parent in reads.parents.items())
-    versions = sorted(f"{name}={version}" for name, version in library(_LIBRARY).items())
-    return digest("\n".join((each.family, *parents, *versions, str(FORMAT))))
+    return add(**fields, params=each.whole, parents={**reads.parents, **parts}, work=0.0)

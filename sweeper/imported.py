@@ -75,6 +75,8 @@ def outcomes(sweep: Sweep) -> list[CellOutcome]:
 def remaining(plan: Plan, sweep: Sweep) -> Plan:
     """The plan without the cells whose scores were all imported: what still has to be run."""
     brought = {one["cell"]["key"] for one in records(sweep) if not one["lacking"]}
+    if not brought:
+        return plan
     cells = tuple(cell for cell in plan.cells if cell.key not in brought)
     if len(cells) == len(plan.cells):
         return plan

@@ -12,6 +12,8 @@ from sweeper.identity import digest, key_of
 
 FORMAT = 1
 """Raised when the meaning of a stage's parameters or outputs changes."""
+PART = "part "
+"""Roles that begin so are parts of the stage itself: they answer to the same family."""
 
 
 class Params(dict[str, Any]):
@@ -41,7 +43,8 @@ class Stage:
         label: for people; not part of the identity.
         work: how much there is to do, in parameters times tokens; for estimates only.
         bulk_bytes: about how large its checkpoint will be; for estimates only.
-        family: hash of what it means but for its share of the documents; "" if it has none.
+        answers: what each of its answers depends on beside parents and library; None if it
+            has no answers to share.
     """
 
     kind: str
@@ -52,15 +55,26 @@ class Stage:
     label: str
     work: float
     bulk_bytes: float = 0.0
-    family: str = ""
+    answers: Params | None = None
 
     @cached_property
     def key(self) -> str:
         """Hash of what the stage means, never of where or how fast it runs."""
-        parents = sorted([f"{role}={stage.key}" for role, stage in self.parents.items()])
+        return digest("\n".join((self.kind, self.params.digest, *self._made_from)))
+
+    @cached_property
+    def family(self) -> str:
+        """Hash of what it means but for its share of the documents; "" if it shares no answers."""
+        if self.answers is None:
+            return ""
+        made_from = [line for line in self._made_from if not line.startswith(PART)]
+        return digest("\n".join((self.answers.digest, *made_from)))
+
+    @property
+    def _made_from(self) -> list[str]:
+        parents = [f"{role}={stage.key}" for role, stage in self.parents.items()]
         library = _library_lines(tuple(self.library.items()))
-        meaning = (self.kind, self.params.digest, *parents, *library, str(FORMAT))
-        return digest("\n".join(meaning))
+        return [*sorted(parents), *library, str(FORMAT)]
 
     def record(self) -> dict[str, Any]:
         """The stage as JSON, its parents by key."""

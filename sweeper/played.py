@@ -61,9 +61,7 @@ class _Graph:
     def __init__(self, todo: Sequence[Stage], seconds: Mapping[str, float]) -> None:
         number = {stage.key: n for n, stage in enumerate(todo)}
         self.seconds = [seconds[key] for key in number]
-        self.rank = [0] * len(todo)
-        for place, key in enumerate(sorted(number)):
-            self.rank[number[key]] = place
+        self.rank = _places([number[key] for key in sorted(number)])
         self.children: list[list[int]] = [[] for _ in todo]
         self.parents: list[list[int]] = []
         for n, stage in enumerate(todo):
@@ -98,11 +96,14 @@ class _Ready:
     def __init__(self, graph: _Graph, workers: int) -> None:
         self._seconds, self._workers = graph.seconds, workers
         self._chain, depths = graph.chains(), graph.depths()
-        self._by_chain = [(-c, graph.rank[n], n) for n, c in enumerate(self._chain)]
-        self._by_depth = [(-d, *self._by_chain[n]) for n, d in enumerate(depths)]
+        # Places in two orders: heaps of whole numbers are several times faster than of tuples.
+        by_rank = sorted(range(len(depths)), key=graph.rank.__getitem__)
+        self._by_chain = sorted(by_rank, key=self._chain.__getitem__, reverse=True)
+        self._by_depth = sorted(self._by_chain, key=depths.__getitem__, reverse=True)
+        self._chain_place, self._depth_place = _places(self._by_chain), _places(self._by_depth)
         self._unstarted = sum(graph.seconds)
-        self._longest: list[tuple[float, int, int]] = []
-        self._deepest: list[tuple[int, float, int, int]] = []
+        self._longest: list[int] = []
+        self._deepest: list[int] = []
         self._open = [False] * len(depths)
         self.count = 0
 
@@ -110,22 +111,29 @@ class _Ready:
         """A stage could start now."""
         self._open[n] = True
         self.count += 1
-        heapq.heappush(self._longest, self._by_chain[n])
-        heapq.heappush(self._deepest, self._by_depth[n])
+        heapq.heappush(self._longest, self._chain_place[n])
+        heapq.heappush(self._deepest, self._depth_place[n])
 
     def take(self) -> int:
         """The stage to start next."""
-        while not self._open[self._longest[0][2]]:
+        while not self._open[longest := self._by_chain[self._longest[0]]]:
             heapq.heappop(self._longest)
-        while not self._open[self._deepest[0][3]]:
+        while not self._open[deepest := self._by_depth[self._deepest[0]]]:
             heapq.heappop(self._deepest)
-        longest, deepest = self._longest[0][2], self._deepest[0][3]
         can_wait = self._seconds[deepest] + self._chain[longest] <= self._unstarted / self._workers
         chosen = deepest if can_wait else longest
         self._open[chosen] = False
         self.count -= 1
         self._unstarted -= self._seconds[chosen]
         return chosen
+
+
+def _places(order: Sequence[int]) -> list[int]:
+    """Where each number stands in an order."""
+    places = [0] * len(order)
+    for place, n in enumerate(order):
+        places[n] = place
+    return places
 
 
 class _Disk:

@@ -98,6 +98,8 @@ def _to_do(cell: PlannedCell, spent: Cost, brought: Collection[str]) -> str:
 
 
 def _imported(request: Request) -> set[str]:
+    if request.todo is request.plan:  # of 10,000 cells, the keys alone take a tenth of a second
+        return set()
     return {cell.key for cell in request.plan.cells} - {cell.key for cell in request.todo.cells}
 
 

@@ -351,7 +351,7 @@ def test_costs_are_scaled_from_other_sweeps(plan):
             return frozenset({"other"} if kind == "prune" else ())
 
         def manifest(self, spec):
-            return {"seconds": 4.0, "work": 4000.0, "device": "cpu"}
+            return {"seconds": prune.work / 2000, "work": prune.work / 2, "device": "cpu"}
 
     made = plan("prune.sparsity=25", "quant.bits=4")
     prune = next(stage for stage in made.stages.values() if stage.kind == "prune")
@@ -359,6 +359,29 @@ def test_costs_are_scaled_from_other_sweeps(plan):
     assert (here.source, here.seconds) == ("scaled", pytest.approx(prune.work / 1000))
     on_gpu = cost(made, Elsewhere(), device="cuda", workers=1, keep="drop")
     assert on_gpu.estimates[prune.key].source == "assumed"
+
+
+@pytest.mark.parametrize(("factor", "source"), [(7.9, "scaled"), (8.1, "assumed")])
+@pytest.mark.parametrize("larger", [True, False])
+def test_the_start_up_of_a_tiny_model_is_not_multiplied(plan, factor, larger, source):
+    """Ten seconds of a model a thousandth as large are imports, not work."""
+
+    class Elsewhere(Nothing):
+        def scan(self, kind):
+            return frozenset({"other"} if kind == "quantize" else ())
+
+        def manifest(self, spec):
+            work = stage.work * factor if larger else stage.work / factor
+            return {"seconds": 10.0, "work": work, "device": "cpu"}
+
+    made = plan("prune.sparsity=0", "quant.bits=4")
+    stage = next(stage for stage in made.stages.values() if stage.kind == "quantize")
+    spent = cost(made, Elsewhere(), device="cpu", workers=1, keep="drop")
+    assert spent.estimates[stage.key].source == source
+    assert source in spent.sources()
+    without = cost(made, Nothing(), device="cpu", workers=1, keep="drop")
+    if source == "assumed":
+        assert spent.estimates[stage.key] == without.estimates[stage.key]
 
 
 def test_specs_embed_their_parents(plan):

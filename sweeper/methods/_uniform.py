@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compressed_tensors.quantization import QuantizationArgs
+from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 
 from sweeper.methods import Params
 
@@ -16,6 +16,11 @@ def weight_grid(params: Params) -> QuantizationArgs:
         strategy="group" if grouped else "channel",
         group_size=params["group_size"] if grouped else None,
     )
+
+
+def groups(params: Params) -> dict[str, QuantizationScheme]:
+    """The same grid for all linear layers, as llm-compressor's ``config_groups``."""
+    return {"linear": QuantizationScheme(targets=["Linear"], weights=weight_grid(params))}
 
 
 def token_grid(bits: int) -> QuantizationArgs:

@@ -48,17 +48,14 @@ class GPTQ:
 
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
-        from compressed_tensors.quantization import QuantizationScheme
-
         from sweeper.methods._exact import ExactGPTQ
         from sweeper.methods._gptq import MaskedGPTQ
-        from sweeper.methods._uniform import weight_grid
+        from sweeper.methods._uniform import groups
 
-        linear = QuantizationScheme(targets=["Linear"], weights=weight_grid(params))
         modifier = ExactGPTQ if params["mask"] == "exact" else MaskedGPTQ
         return [
             modifier(
-                config_groups={"linear": linear},
+                config_groups=groups(params),
                 ignore=IGNORED,
                 actorder=None if params["actorder"] == "none" else params["actorder"],
                 block_size=params["block_size"],

@@ -36,15 +36,12 @@ class JointOBS:
 
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
-        from compressed_tensors.quantization import QuantizationScheme
-
         from sweeper.methods._joint import JointOBS as Modifier
-        from sweeper.methods._uniform import weight_grid
+        from sweeper.methods._uniform import groups
 
-        linear = QuantizationScheme(targets=["Linear"], weights=weight_grid(params))
         return [
             Modifier(
-                config_groups={"linear": linear},
+                config_groups=groups(params),
                 ignore=IGNORED,
                 actorder=None,
                 block_size=params["block_size"],

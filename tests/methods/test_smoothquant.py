@@ -18,6 +18,7 @@ from sweeper.methods.smoothquant import METHOD
 from sweeper.stages import Job, calibration, checkpoint, evaluate, measure, quantize
 from sweeper.stages import lm_eval_model as models
 from tests import tiny
+from tests.stages.conftest import PARAMS as SCORING
 
 from .layers import quantize_inputs
 
@@ -140,11 +141,7 @@ def perplexity(model: Path, folder: Path) -> float:
     data = folder / "items.jsonl"
     data.write_text("".join(json.dumps({"text": t}) + "\n" for t in tiny.sentences(8, seed=5)))
     (folder / "tiny_text.yaml").write_text(TASK.replace("DATA", str(data)))
-    params = {
-        "task": "tiny_text", "backend": "hf", "dtype": "float32", "batch_size": 4, "limit": None,
-        "num_fewshot": None, "apply_chat_template": False, "order_seed": 1, "block": 8,
-        "max_gen_toks": None,
-    }  # fmt: skip
+    params = SCORING | {"task": "tiny_text", "block": 8}
     out = folder / f"scores{len(list(folder.glob('scores*')))}"
     out.mkdir()
     job = Job(params=params, out=out, scratch=out, sources={"model": model, "tasks": folder})
@@ -173,10 +170,10 @@ def test_scores_are_those_of_quantized_inputs(
     assert found != pytest.approx(unquantized_inputs, rel=1e-6)
     real = models.load
 
-    def reference(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        model, tokenizer = real(*args, **kwargs)
-        quantize_inputs(model)
-        return model, tokenizer
+    def reference(*args: Any, **kwargs: Any) -> Any:
+        loaded = real(*args, **kwargs)
+        quantize_inputs(loaded.model)
+        return loaded
 
     monkeypatch.setattr(models, "load", reference)
     expected = perplexity(alone, folder)

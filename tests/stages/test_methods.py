@@ -19,7 +19,7 @@ from sweeper.stages import Job, checkpoint, compress, evaluate, masks, prune
 from sweeper.stages.weights import Files
 from tests.methods.layers import quantize_inputs
 
-from .conftest import PRUNE, QUANTIZE
+from .conftest import PARAMS, PRUNE, QUANTIZE
 
 needs_bitsandbytes = pytest.mark.skipif(
     find_spec("bitsandbytes") is None, reason="needs pip install 'isorate[bitsandbytes]'"
@@ -416,11 +416,7 @@ def test_it_can_be_scored(workshop: Any, params: Mapping[str, Any], tmp_path: Pa
     data.write_text("".join(json.dumps(item) + "\n" for item in items))
     (tmp_path / "tiny_choice.yaml").write_text(TASK.replace("DATA", str(data)))
     job = workshop.job(
-        {
-            "task": "tiny_choice", "backend": "hf", "dtype": "bfloat16", "batch_size": 4,
-            "limit": None, "num_fewshot": None, "apply_chat_template": False,
-            "order_seed": 1, "block": 8, "max_gen_toks": None,
-        },
+        PARAMS | {"dtype": "bfloat16", "block": 8},
         inputs={"model": workshop.quantize(**params)},
         sources={"tasks": tmp_path},
     )  # fmt: skip

@@ -1,0 +1,39 @@
+"""What the front end knows of quantizers that round to the nearest point of a group's grid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sweeper.errors import BadInput
+from sweeper.methods import Params, _check
+
+BITS = (2, 3, 4, 8)
+IGNORED = ["re:.*lm_head"]
+
+
+class GroupedRounding:
+    """Part of a method of `sweeper.methods`; a subclass says the rest and its ``recipe``.
+
+    Attributes:
+        name: the method's, for messages.
+    """
+
+    name: str
+    stage = "quantize"
+    options: tuple[str, ...] = ("group_size", "symmetric")
+    packages: tuple[str, ...] = ("llmcompressor", "compressed-tensors")
+    masks: tuple[str, ...] = ("keep",)
+    prunes = False
+
+    def refusal(self, params: Params) -> BadInput | None:
+        """See `sweeper.methods.Method`."""
+        return _check.refuse_bits(self.name, params, BITS) or _check.refuse_group(params)
+
+    def rounding(self, params: Params) -> Any:
+        """The modifier that rounds."""
+        from sweeper.methods._nearest import Nearest
+        from sweeper.methods._uniform import groups
+
+        return Nearest(
+            config_groups=groups(params), ignore=IGNORED, save_dtype=params["save_dtype"]
+        )

@@ -7,7 +7,6 @@ from typing import Any
 from sweeper.errors import BadInput
 from sweeper.methods import Params, _check
 
-BITS = (2, 3, 4, 8)
 IGNORED = ["re:.*lm_head"]
 
 
@@ -16,9 +15,11 @@ class GroupedRounding:
 
     Attributes:
         name: the method's, for messages.
+        bits: the bits per weight that it has codes for.
     """
 
     name: str
+    bits: tuple[int, ...]
     stage = "quantize"
     options: tuple[str, ...] = ("group_size", "symmetric")
     packages: tuple[str, ...] = ("llmcompressor", "compressed-tensors")
@@ -27,7 +28,7 @@ class GroupedRounding:
 
     def refusal(self, params: Params) -> BadInput | None:
         """See `sweeper.methods.Method`."""
-        return _check.refuse_bits(self.name, params, BITS) or _check.refuse_group(params)
+        return _check.refuse_bits(self.name, params, self.bits) or _check.refuse_group(params)
 
     def rounding(self, params: Params) -> Any:
         """The modifier that rounds."""

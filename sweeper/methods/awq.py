@@ -12,6 +12,7 @@ class ActivationAware(GroupedRounding):
     """AWQ (Lin et al., MLSys 2024), eq. 4 and 5 without clipping; a zero stays a zero."""
 
     name = "awq"
+    bits = (2, 3, 4, 8)
     label = "AWQ {bits}bit"
     calibrated = True
 

@@ -12,6 +12,7 @@ class RoundToNearest(GroupedRounding):
     """Rounding to nearest on the min-max grid; a zero stays a zero, so a mask is kept."""
 
     name = "rtn"
+    bits = (2, 3, 4, 6, 8)
     label = "RTN {bits}bit"
     calibrated = False
 

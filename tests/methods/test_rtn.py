@@ -42,7 +42,7 @@ def rounded(weight: torch.Tensor, args: QuantizationArgs) -> torch.Tensor:
     return values(nearest(weight, scale, zero, args), scale, zero)
 
 
-@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 6, 8])
 @pytest.mark.parametrize("symmetric", [True, False])
 def test_equal_to_a_dense_reference(bits: int, symmetric: bool) -> None:
     weight, _ = layer(24, 96)
@@ -64,7 +64,7 @@ def test_zero_is_a_point_of_every_grid(symmetric: bool) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"bits": 5}, "quant.bits=5: rtn, valid: 2, 3, 4, 8"),
+        ({"bits": 5}, "quant.bits=5: rtn, valid: 2, 3, 4, 6, 8"),
         ({"group_size": 128}, "quant.group_size=128: it does not divide the columns of q_proj"),
     ],
 )

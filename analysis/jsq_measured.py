@@ -66,7 +66,8 @@ def measured_table(results: Results, name: str) -> Table | None:
 
 def _rows(results: Results) -> Iterator[dict[str, Any]]:
     printed, scores = _printed(), _perplexities(results)
-    for model, part in results.cells.groupby("model", sort=True):
+    compared = results.cells[results.cells["rerun"] == 0]
+    for model, part in compared.groupby("model", sort=True):
         cells = [cell for cell in part.to_dict("records") if cell["cell"] in scores]
         dense = next((scores[c["cell"]] for c in cells if not _compressed(c)), None)
         if dense is None:

@@ -180,9 +180,10 @@ class Panel:
 
 
 def panels(results: Results) -> list[Panel]:
-    """One panel per model, in the order of the cells."""
+    """One panel per model, in the order of the cells; reruns are no cells to compare."""
     primary = results.scores[results.scores["primary"].astype(bool)]
-    by_model = results.cells.groupby("model", sort=False)
+    compared = results.cells[results.cells["rerun"] == 0]
+    by_model = compared.groupby("model", sort=False)
     return [_panel(str(model), cells, primary, results.documents) for model, cells in by_model]
 
 

@@ -32,6 +32,7 @@ from analysis.measured_curves import perplexity_table, tolerance_table
 from analysis.measured_surface import budget_tables
 from analysis.mpt_beside import beside_figures, beside_table
 from analysis.next_steps import next_table
+from analysis.noise_floor import noise_table
 from analysis.panel import Panel, panels
 from analysis.per_task import per_task_table
 from analysis.rates import size_tables
@@ -92,6 +93,8 @@ def write_report(
     """
     groups = panels(results)
     tables = [*all_tables(groups, results.cells), *size_tables(groups), *_significance(groups)]
+    if len((noise := noise_table(results)).rows):
+        tables.append(noise)
     figures = [*all_figures(groups), *curve_figures(groups), *heat_maps(groups),
                *front_figures(groups), *beside_figures(groups)]  # fmt: skip
     files: dict[str, bytes] = {}

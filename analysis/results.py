@@ -26,6 +26,7 @@ CELL_NUMBERS = (
     "sparsity", "bits", "calibration_seed", "achieved_sparsity", "containment",
     "containment_mean", "bits_per_weight", "stored_bits", "entropy_bits", "group_size", "bytes",
     "linear_weights", "total_weights", "macs", "seconds", "range_weight", "calibration_samples",
+    "rerun",
 )  # fmt: skip
 CELL_FLAGS = ("nm_valid", "collapsed")
 CELL_REQUIRED = (
@@ -59,7 +60,8 @@ class Results:
             points), stored_bits (in the files), entropy_bits (bound of any order-0 code),
             group_size (quantized weights per scale), bytes, linear_weights, total_weights,
             macs, collapsed, seconds, device; of JSQ editing ("searched", or the one strength) and
-            range_weight; calibration_samples.
+            range_weight; calibration_samples; rerun (1, 2, ... of the dense model scored once
+            more, which is no cell to compare; else 0).
         scores: one row per cell, task and metric: value and stderr (same unit), n
             (documents), higher_is_better, chance, primary, version, collapsed, unextracted
             (generated answers in which nothing was found to score), stopped (given up as
@@ -91,6 +93,7 @@ class Results:
             quant_method=cells["quant_method"].replace("none", ""),
             mask=cells["mask"].replace("", "none"),
             collapsed=cells["collapsed"].fillna(False),
+            rerun=cells["rerun"].fillna(0.0),
         )
         scores = scores.assign(
             collapsed=scores["collapsed"].fillna(False), stopped=scores["stopped"].fillna(False)
@@ -125,8 +128,8 @@ class Results:
 
 
 def is_dense(cells: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows are the dense baseline of their model: sparsity 0 and 16 bit."""
-    return (cells["sparsity"] == 0) & (cells["bits"] == 16)
+    """Which rows are the dense baseline of their model: sparsity 0 and 16 bit, no rerun."""
+    return (cells["sparsity"] == 0) & (cells["bits"] == 16) & (cells["rerun"] == 0)
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -219,6 +222,9 @@ def _check_cells(cells: pd.DataFrame) -> None:
         known = cells[cells[column].notna()]
         _refuse(known[~known[column].between(0, 1)], ["cell", column], f"{column} lies in 0..1")
     _check_patterns(cells)
+    again = cells["rerun"] > 0
+    _refuse(cells[again & ~((cells["sparsity"] == 0) & (cells["bits"] == 16))], named,
+            "only the dense model is scored again")  # fmt: skip
     dense = cells[is_dense(cells)]
     _refuse(dense[dense["model"].duplicated(keep=False)], ["model", "cell"],
             "a model has one dense baseline (sparsity 0, 16 bit); more than one here")  # fmt: skip

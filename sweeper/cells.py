@@ -23,6 +23,8 @@ UNSTRUCTURED = "unstructured"
 MASKS = {"keep": "", "ignore": " (mask ignored)", "exact": " (exact mask)"}
 """What becomes of the zeros of a pruned model -> what a cell's label says of it."""
 ORDERS = ("first", "last")
+RERUNS = "reruns"
+"""The key of `tasks` that adds cells instead of changing them."""
 _THIRDS = {33.333: 1 / 3, 66.667: 2 / 3}
 
 
@@ -115,13 +117,26 @@ class Frozen:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One point of the grid."""
+    """One point of the grid.
+
+    Attributes:
+        model, tasks: what is compressed, what it is scored on.
+        pruning, quantization: None where there is none.
+        calibration: None where no method looks at a text.
+        rerun: 1, 2, ... of a dense cell that is scored once more, see `sweeper.reruns`.
+    """
 
     model: Frozen
     pruning: Pruning | None
     quantization: Quantization | None
     calibration: Frozen | None
     tasks: Frozen
+    rerun: int = 0
+
+    @property
+    def dense(self) -> bool:
+        """Whether it is the model as it is."""
+        return self.pruning is None and self.quantization is None
 
     @property
     def sparsity(self) -> float:
@@ -148,11 +163,12 @@ class Cell:
 
     @property
     def label(self) -> str:
-        """'dense', '25%', '4bit', '2:8 + 4bit', '25% + 4bit (exact mask)'."""
+        """'dense', '25%', '4bit', '2:8 + 4bit', '25% + 4bit (exact mask)', 'dense (rerun 1)'."""
         parts = [part.label for part in (self.pruning, self.quantization) if part]
         if self.pruning and self.pruning.last:
             parts.reverse()
-        return (" + ".join(parts) or "dense") + MASKS.get(self.mask, "")
+        again = f" (rerun {self.rerun})" if self.rerun else ""
+        return (" + ".join(parts) or "dense") + MASKS.get(self.mask, "") + again
 
 
 def percent(fraction: float) -> str:
@@ -323,7 +339,7 @@ class CellMaker:
             calibration=self._once(Frozen.of, sections["calibration"])
             if any(part and methods.method(part.method).calibrated for part in (pruned, quantized))
             else None,
-            tasks=self._once(Frozen.of, sections["tasks"]),
+            tasks=self._once(_tasks, sections["tasks"]),
         )
 
     def _once(self, make: Callable[..., Any], *sections: Any) -> Any:
@@ -339,6 +355,11 @@ class CellMaker:
         if isinstance(made, NoCell):
             raise made
         return made
+
+
+def _tasks(section: Section) -> Frozen:
+    """How often the dense model is scored again says nothing of the other cells."""
+    return Frozen.of({name: value for name, value in section.items() if name != RERUNS})
 
 
 def _pruned_by(quantized: Quantization, pruned: Pruning | None) -> Pruning:

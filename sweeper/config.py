@@ -190,6 +190,11 @@ class TasksConfig:
     stop_collapsed: bool = key(
         False, "ask a model no further whose first block shows that it is none any more"
     )
+    reruns: int = key(
+        0,
+        "score the dense model so many times more: the report shows how far equal evaluations "
+        "are apart (noise floor)",
+    )
     max_model_len: int = key(4096, "vllm: tokens of prompt and answer together")
     gpu_memory_utilization: float = key(0.9, "vllm: share of the GPU's memory that it takes")
 

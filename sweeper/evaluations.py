@@ -93,7 +93,11 @@ def _check_limits(section: Frozen) -> None:
 
 
 def asked(
-    leaf: LeafTask, section: Frozen, model: Mapping[str, Any], data: Mapping[str, str]
+    leaf: LeafTask,
+    section: Frozen,
+    model: Mapping[str, Any],
+    data: Mapping[str, str],
+    rerun: int = 0,
 ) -> Asked:
     """What scoring one task means.
 
@@ -102,6 +106,7 @@ def asked(
         section: the `tasks` section.
         model: what the model is, where no other stage says so.
         data: hub id -> pinned commit of the task's data; empty if nothing is pinned.
+        rerun: 1, 2, ... where the same is to be scored once more, and no answer taken over.
 
     Raises:
         BadInput: the backend cannot score it.
@@ -117,6 +122,7 @@ def asked(
         **{name: section[name] for name in names},
         "task": leaf.name, "task_sha256": leaf.sha256, "model": model,
         **({"data_revisions": dict(data)} if data else {}),
+        **({"rerun": rerun} if rerun else {}),
     }  # fmt: skip
     share = {name: section[name] for name in _SHARE} | {"limit": leaf.limit(section)}
     parts = min(section["parts"], _blocks(leaf, share["limit"], section))

@@ -70,7 +70,7 @@ def _cell_row(outcome: CellOutcome) -> Row:
     named = ("prune_method", "sparsity", "pattern", "quant_method", "bits", "mask")
     row |= {name: cell.get(name) for name in named}
     row["pattern"] = cell.get("pattern", "") if cell["sparsity"] else ""
-    row |= {"calibration_seed": cell.get("calibration_seed")}
+    row |= {"calibration_seed": cell.get("calibration_seed"), "rerun": cell.get("rerun", 0)}
     row |= {"status": outcome.status, "reason": outcome.reason}
     row |= {"group_size": cell.get("config", {}).get("quantize", {}).get("group_size")}
     row |= _jsq(cell.get("config", {}))

@@ -87,7 +87,7 @@ class Stager:
             label=cell.label,
             stages=stages,
             tasks=self._once(
-                self._evaluations, cell.model, cell.tasks, parent, cell.label, removed
+                self._evaluations, cell.model, cell.tasks, parent, cell.label, removed, cell.rerun
             ),
         )
 
@@ -321,6 +321,7 @@ class Stager:
         parent: Stage | None,
         label: str,
         removed: Pruning | None,
+        rerun: int,
     ) -> dict[str, Stage]:
         read = self._reads(model, parent)
         left = reshaped.left(removed, self._once(self._model, model).shapes)
@@ -330,10 +331,10 @@ class Stager:
             parameters=float(left.parameters),
             label=label,
         )
-        asked = self._once(self._asked, section, None if read["parents"] else model)
+        asked = self._once(self._asked, section, None if read["parents"] else model, rerun)
         return {each.leaf.name: evaluations.stage(each, reads, add=self._stage) for each in asked}
 
-    def _asked(self, section: Frozen, model: Frozen | None) -> list[evaluations.Asked]:
+    def _asked(self, section: Frozen, model: Frozen | None, rerun: int) -> list[evaluations.Asked]:
         """What the evaluation of each leaf task means; the same for all checkpoints."""
         evaluations.check(section)
         folder = self._once(self._folder, section)
@@ -341,7 +342,8 @@ class Stager:
         meaning = self._once(self._model, model).meaning if model else {}
         pinned = self._pins.tasks
         return [
-            evaluations.asked(leaf, section, meaning, pinned.get(leaf.name, {})) for leaf in leaves
+            evaluations.asked(leaf, section, meaning, pinned.get(leaf.name, {}), rerun)
+            for leaf in leaves
         ]
 
     def _folder(self, section: Frozen) -> Path | None:

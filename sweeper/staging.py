@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sweeper import reruns
 from sweeper.cells import Cell, CellMaker, Frozen, NoCell, Pruning, Quantization
 from sweeper.errors import BadInput
 from sweeper.grid import Combination
@@ -30,6 +31,7 @@ def build(blocks: Iterable[tuple[Iterable[Combination], bool]], pins: Pins) -> P
     dropped: list[Dropped] = []
     merged: list[Dropped] = []
     refusals: list[BadInput] = []
+    again: dict[str, int] = {}
     for combinations, strict in blocks:
         for combination in combinations:
             try:
@@ -39,6 +41,9 @@ def build(blocks: Iterable[tuple[Iterable[Combination], bool]], pins: Pins) -> P
                     merged.append(Dropped(overrides=combination.overrides, reason=same))
                 else:
                     planned[cell] = stager.planned(cell)
+                count = reruns.asked(combination.sections["tasks"])
+                again[cell.model["name"]] = max(count, again.get(cell.model["name"], 0))
+                planned |= {one: stager.planned(one) for one in reruns.of(cell, count)}
             except Refused as refused:
                 if strict:
                     raise refused.reason from None
@@ -52,6 +57,7 @@ def build(blocks: Iterable[tuple[Iterable[Combination], bool]], pins: Pins) -> P
     _check_backends(planned)
     if not planned:
         raise _no_cells(dropped)
+    reruns.check(planned, again)
     return Plan(
         cells=_distinct(planned.values()),
         stages=_reachable(planned.values(), stager.stages),

@@ -145,6 +145,7 @@ def cell_json(planned: PlannedCell) -> Json:
         "prune_method": cell.pruning.method if cell.pruning else "",
         "quant_method": cell.quantization.method if cell.quantization else "",
         "calibration_seed": cell.calibration["seed"] if cell.calibration else None,
+        "rerun": cell.rerun,
         "config": _config(planned),
         "stages": {role: stage.key for role, stage in planned.stages.items()}
         | {"evaluate": {name: stage.key for name, stage in planned.tasks.items()}},

@@ -128,6 +128,7 @@ def _cell(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         "prune_method": params.get("prune_method", ""),
         "quant_method": params.get("quant_method", ""),
         "calibration_seed": None if seed is None else int(seed),
+        "rerun": int(params.get("rerun", 0)),
         "config": config,
     }
 

@@ -182,6 +182,7 @@ def _metrics(outcome: CellOutcome) -> dict[str, float]:
 def _params(cell: Json) -> dict[str, str]:
     params: dict[str, Any] = {"model": cell["model"]}
     params |= {axis: cell.get(axis) for axis in _AXES}
+    params["rerun"] = cell.get("rerun") or None
     params["pattern"] = cell["pattern"] if cell["sparsity"] else "none"
     params["tasks"] = _tasks(cell)
     for section in SECTIONS:

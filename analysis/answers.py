@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.drawing import Figure, canvas, finished
 from analysis.panel import Panel
 from analysis.summary import summarise
-from analysis.tables import Column, Table
+from analysis.tables import STOPPED, Column, Table, stopped_notes
 from analysis.wording import labels
 
 MOST_CELLS, MOST_TASKS = 45, 60
@@ -74,18 +74,22 @@ def answers_table(panels: Sequence[Panel]) -> Table:
         Column(key="unread", title="No answer found", form="percent", digits=1),
         Column(key="of_read", title="Right of those read", form="percent", digits=1),
     )  # fmt: skip
-    notes = ("“Right of those read” leaves out answers in which nothing was found: it falls only "
-             "if the model answers worse, not if it forgets the form.",)  # fmt: skip
+    note = (
+        "“Right of those read” leaves out answers in which nothing was found: it falls only "
+        "if the model answers worse, not if it forgets the form."
+    )
     return Table(name="answers", caption="Wrong answers, and answers that could not be read",
-                 columns=columns, rows=pd.DataFrame(rows), notes=notes)  # fmt: skip
+                 columns=columns, rows=pd.DataFrame(rows),
+                 notes=(note, *stopped_notes(panels)))  # fmt: skip
 
 
 def _answers(panel: Panel) -> Iterator[dict[str, object]]:
     names = labels(panel)
     for row, task in np.argwhere(np.isfinite(panel.unextracted) & (panel.n > 0)):
-        right, unread = panel.value[row, task], panel.unextracted[row, task] / panel.n[row, task]
+        right, unread = panel.shown[row, task], panel.unextracted[row, task] / panel.n[row, task]
         yield {
             "model": panel.model, "label": names[row], "task": panel.tasks[task], "right": right,
+            "right_mark": STOPPED if panel.stopped[row, task] else "",
             "wrong": 1 - right - unread, "unread": unread,
             "of_read": right / (1 - unread) if unread < 1 else np.nan,
         }  # fmt: skip

@@ -95,7 +95,8 @@ def _printed() -> dict[_Row, float]:
 def _perplexities(results: Results) -> dict[str, float]:
     """Cell -> its first score of a task where lower is better."""
     scores = results.scores
-    lower = scores[scores["primary"].astype(bool) & ~scores["higher_is_better"].astype(bool)]
+    counts = scores["primary"].astype(bool) & ~scores["stopped"].astype(bool)
+    lower = scores[counts & ~scores["higher_is_better"].astype(bool)]
     first = lower.drop_duplicates("cell")
     return dict(zip(first["cell"], first["value"].astype(float), strict=True))
 

@@ -18,7 +18,7 @@ import pandas as pd
 from analysis.metrics import exact, tcr
 from analysis.panel import Panel
 from analysis.reference import METHODS, facts, label, sparsity
-from analysis.tables import Column, Table
+from analysis.tables import STOPPED, Column, Table, stopped_notes
 from analysis.wording import percent
 
 CAPTIONS = {
@@ -144,7 +144,8 @@ def score_table(panels: Sequence[Panel], table: str) -> Table:
     absent = [f"{p.panel.model} {p.config.label}" for p in found if p.row is None]
     notes = (f"No such cell in these results: {', '.join(absent)}.",) if absent else ()
     return Table(name=f"table{NUMBERS[table]}", caption=f"Table {table}. {CAPTIONS[table]}",
-                 columns=tuple(columns), rows=rows, notes=notes)  # fmt: skip
+                 columns=tuple(columns),
+                 rows=rows, notes=(*notes, *stopped_notes(panels)))  # fmt: skip
 
 
 def tables(panels: Sequence[Panel]) -> list[Table]:
@@ -154,7 +155,7 @@ def tables(panels: Sequence[Panel]) -> list[Table]:
 
 def points(panel: Panel, row: int) -> tuple[dict[str, float], dict[str, float]]:
     """Scores and standard errors of a cell by benchmark and their "Mean"; points of 100."""
-    value = dict(zip(panel.tasks, 100 * panel.value[row], strict=True))
+    value = dict(zip(panel.tasks, 100 * panel.shown[row], strict=True))
     stderr = dict(zip(panel.tasks, 100 * panel.stderr[row], strict=True))
     up = panel.higher
     with np.errstate(invalid="ignore"):
@@ -171,10 +172,14 @@ def _row(place: Place, tasks: Sequence[str]) -> dict[str, object]:
     shown: dict[str, object] = {"model": place.panel.model, "label": place.config.label,
                                 "cell": "", "tcr": float(place.config.tcr)}  # fmt: skip
     value, stderr = ({}, {}) if place.row is None else points(place.panel, place.row)
+    stopped: set[str] = set()
     if place.row is not None:
+        stopped = {place.panel.tasks[t] for t in np.flatnonzero(place.panel.stopped[place.row])}
         shown["cell"] = place.panel.cells["cell"].iat[place.row]
     for name in [*tasks, "Mean"]:
         shown[name], shown[f"{name}_std"] = value.get(name, np.nan), stderr.get(name, np.nan)
+        if name in stopped:
+            shown[f"{name}_mark"] = STOPPED
     return shown
 
 

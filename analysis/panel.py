@@ -48,7 +48,9 @@ class Panel:
         metrics: T names of the primary metric (the baseline's where there is one).
         higher: (T,) whether higher is better.
         value: (C, T) scores, nan where absent.
-        stderr: (C, T) their standard errors, nan where unknown.
+        so_far: (C, T) scores of evaluations that were given up, nan elsewhere; to be shown,
+            never to be compared.
+        stderr: (C, T) standard errors of both, nan where unknown.
         n: (C, T) documents.
         gap: (C, T) why a score cannot be compared with the baseline's; "" if it can.
         remark: (C, T) what to know of a comparison that stands; "" if nothing.
@@ -65,6 +67,7 @@ class Panel:
     metrics: tuple[str, ...]
     higher: NDArray[np.bool_]
     value: Array
+    so_far: Array
     stderr: Array
     n: Array
     gap: NDArray[np.object_]
@@ -132,6 +135,16 @@ class Panel:
         rows = np.arange(len(self.cells))[:, None]
         return np.asarray(rows == (-1 if self.baseline is None else self.baseline))
 
+    @property
+    def stopped(self) -> NDArray[np.bool_]:
+        """(C, T) which evaluations were given up with a score so far."""
+        return np.isfinite(self.so_far)
+
+    @property
+    def shown(self) -> Array:
+        """(C, T) the scores, and those so far of evaluations that were given up."""
+        return np.where(self.stopped, self.so_far, self.value)
+
     def comparable(self) -> Array:
         """(C, T) the scores, nan where they cannot be compared with the baseline's."""
         return np.where(self.gap == "", self.value, np.nan)
@@ -196,7 +209,8 @@ def _panel(model: str, cells: pd.DataFrame, primary: pd.DataFrame, documents: Do
     read_by = anchor(grid, baseline)
     higher = grid.spread("higher_is_better", False)[read_by, np.arange(len(tasks))].astype(bool)
     stopped = grid.spread("stopped", False).astype(bool)
-    value = np.where(stopped, np.nan, grid.spread("value", np.nan).astype(float))
+    measured = grid.spread("value", np.nan).astype(float)
+    value = np.where(stopped, np.nan, measured)
     panel = Panel(
         model=model,
         cells=cells,
@@ -204,6 +218,7 @@ def _panel(model: str, cells: pd.DataFrame, primary: pd.DataFrame, documents: Do
         metrics=tuple(grid.spread("metric", "")[read_by, np.arange(len(tasks))]),
         higher=higher,
         value=value,
+        so_far=np.where(stopped, measured, np.nan),
         stderr=honest_stderr(grid, value, higher),
         n=grid.spread("n", np.nan).astype(float),
         gap=gaps(grid, value, baseline),

@@ -7,14 +7,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from analysis.tables import Column, Table
+from analysis.tables import STOPPED, Column, Table
 from analysis.wording import plus_minus
 
 GAP = "–"
 _LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "±": r"$\pm$", "–": "--", "†": r"\dag{}", "°": r"$^{\circ}$", "×": r"$\times$",
+    "±": r"$\pm$", "–": "--", "†": r"\dag{}", "‡": r"\ddag{}", "°": r"$^{\circ}$", "×": r"$\times$",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
 })  # fmt: skip
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
@@ -39,10 +39,11 @@ def text(column: Column, row: Row) -> str:
         value = row.get(column.key)
         return "" if value is None or value != value else str(value)
     value = number(row, column.key)
+    given = row.get(f"{column.key}_mark")
+    mark = given if isinstance(given, str) else ""
     if not np.isfinite(value):
-        return GAP
-    mark = row.get(f"{column.key}_mark")
-    return _numeric(column, row, value) + (mark if isinstance(mark, str) else "")
+        return GAP + (STOPPED if STOPPED in mark else "")
+    return _numeric(column, row, value) + mark
 
 
 def _numeric(column: Column, row: Row, value: float) -> str:

@@ -36,7 +36,10 @@ def kinds(cells: pd.DataFrame) -> pd.Series[str]:
 
 
 def retention_table(panels: Sequence[Panel]) -> pd.DataFrame:
-    """One row per cell and task: score, retention (eq. 10), standard errors, gap, flags."""
+    """One row per cell and task: score, retention (eq. 10), standard errors, gap, flags.
+
+    Where an evaluation was given up (`stopped`), the score is the one so far.
+    """
     return pd.concat([_retentions(panel) for panel in panels], ignore_index=True) if panels else (
         pd.DataFrame()
     )  # fmt: skip
@@ -50,13 +53,14 @@ def _retentions(panel: Panel) -> pd.DataFrame:
         **flat,
         "task": np.tile(np.array(panel.tasks, dtype=object), over),
         "metric": np.tile(np.array(panel.metrics, dtype=object), over),
-        "value": panel.value.ravel(),
+        "value": panel.shown.ravel(),
         "stderr": panel.stderr.ravel(),
         "n": panel.n.ravel(),
         "retention": each.value.ravel(),
         "retention_stderr": each.stderr.ravel(),
         "gap": panel.gap.ravel(),
         "remark": panel.remark.ravel(),
+        "stopped": panel.stopped.ravel(),
         "at_chance": np.tile(np.array(panel.chance, dtype=object), over),
     })  # fmt: skip
 

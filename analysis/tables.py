@@ -20,6 +20,8 @@ from analysis.wording import NAMES, labels, percent, values
 
 Form = Literal["text", "percent", "number", "estimate", "megabytes", "p"]
 AT_CHANCE = "†"
+STOPPED = "‡"
+"""Printed at a score so far of a model given up as collapsed, and where one lacks for that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,7 @@ def cells_table(panels: Sequence[Panel]) -> Table:
         "SrCr_q and SrCr_j (each with Sr2) have different scales: compare within a column only. "
         "The key is that of the cell in the plan and in MLflow (tag isorate.cell).",
         *chance_notes(panels),
+        *stopped_notes(panels),
     )
     return Table(name="cells", caption="Every cell", columns=_filled(columns, rows), rows=rows,
                  notes=notes)  # fmt: skip
@@ -134,7 +137,7 @@ def scores_table(panels: Sequence[Panel]) -> Table:
     columns += [Column(key=f"task:{t}", title=f"{t} ({heads[t]})", form="estimate")
                 for t in _tasks(panels)]  # fmt: skip
     return Table(name="scores", caption="Scores as measured", columns=_filled(columns, rows),
-                 rows=rows, notes=chance_notes(panels))  # fmt: skip
+                 rows=rows, notes=(*chance_notes(panels), *stopped_notes(panels)))  # fmt: skip
 
 
 def equal_tcr_table(panels: Sequence[Panel], by: Definition) -> Table:
@@ -184,6 +187,14 @@ def chance_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
         if panel.baseline is None:
             notes.append(f"{panel.model}: no dense baseline is done, so nothing is retained yet.")
     return tuple(notes)
+
+
+def stopped_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
+    """What `STOPPED` means, if any cell bears it."""
+    if not any(panel.stopped.any() for panel in panels):
+        return ()
+    return (f"{STOPPED} collapsed and asked no further: the score is the one so far, over fewer "
+            "documents than the others, and is compared with nothing.",)  # fmt: skip
 
 
 def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
@@ -238,7 +249,8 @@ def _tasks(panels: Sequence[Panel]) -> list[str]:
 def _by_task(panels: Sequence[Panel], value: str) -> dict[str, pd.Series]:
     """Columns `task:<name>`, `..._stderr` and `..._mark`, one row per cell of all panels."""
     long = retention_table(panels)
-    long["mark"] = np.where(long["at_chance"] != "", AT_CHANCE, "")
+    chance = np.where(long["at_chance"] != "", AT_CHANCE, "").astype(object)
+    long["mark"] = chance + np.where(long["stopped"], STOPPED, "").astype(object)
     stderr = "stderr" if value == "value" else f"{value}_stderr"
     order = [cell for panel in panels for cell in panel.cells["cell"]]
     columns: dict[str, pd.Series] = {}

@@ -1,11 +1,13 @@
 """The evaluate stage beside lm_eval's own command, and beside bare forward passes.
 
-    python benchmarks/evaluate.py [--cells 8] [--peers 2] [--documents 60] [--checkpoint DIR]
+    python benchmarks/evaluate.py [--cells 8] [--peers 1] [--documents 60] [--checkpoint DIR]
 
 Without a checkpoint it is SmolLM2-135M as the demo converts it. The cells are that checkpoint
 with another last norm each. Ours score all of them in one worker process, imports included;
 lm_eval is a command per cell, so a few of them stand for all. Both answer the same documents
 of the demo's four multiple-choice tasks, in bfloat16, one thread each; CPU seconds count.
+With ISORATE_TEST_HUB (and the repository in PYTHONPATH) one cell also answers arc_easy, piqa and
+hellaswag, whose data then come from that loopback hub.
 """
 
 from __future__ import annotations
@@ -29,7 +31,10 @@ from sweeper.store import Store
 
 FOLDER = Path(data_file).parent / "tasks"
 NAMES = ("demo_agreement", "demo_categories", "demo_endings", "demo_opposites")
+REAL = ("arc_easy", "piqa", "hellaswag")
+REAL_DOCUMENTS = 20  # of each
 ALL = 300  # documents of each task, where it has them, beside bare forward passes: over 1,000
+BARE_SHARE = 4  # every so many of these are passed forward; a rate needs no more
 LOADED = """
 import json, sys
 from pathlib import Path
@@ -48,13 +53,13 @@ from pathlib import Path
 import torch
 from sweeper.stages import lm_eval_model, lm_eval_task
 torch.set_num_threads(1)
-checkpoint, folder, params, names, count = sys.argv[1:]
+checkpoint, folder, params, names, count, share = sys.argv[1:]
 lm = lm_eval_model.lm(Path(checkpoint), "cpu", json.loads(params) | {"shared_context": False})
 rows = []
 for name in json.loads(names):
     own = json.loads(params) | {"task": name, "task_sha256": ""}
     prepared = lm_eval_task.prepare(own, Path(folder), Path(checkpoint), None)
-    for document in prepared.order[:int(count)]:
+    for document in prepared.order[:int(count)][::int(share)]:
         rows += [(c + r)[:-1] for c, r in lm.encode(prepared.requests[document])]
 rows.sort(key=len, reverse=True)
 began = time.process_time()
@@ -63,7 +68,7 @@ with torch.inference_mode():
         some = rows[start:start + 16]
         width = len(some[0])
         lm.model(torch.tensor([list(r) + [0] * (width - len(r)) for r in some]), use_cache=False)
-print(time.process_time() - began)
+print(time.process_time() - began, sum(len(row) + 1 for row in rows))
 """
 PARAMS: dict[str, Any] = {
     "model": {}, "backend": "hf", "dtype": "bfloat16", "batch_size": 16, "limit": None,
@@ -83,7 +88,7 @@ def cpu_s(command: list[str], **how: Any) -> tuple[float, float, str]:
 
 
 def spec(checkpoint: Path, name: str, **params: Any) -> dict[str, Any]:
-    (leaf,) = tasks.resolve([name], FOLDER, cache_dir=FOLDER)
+    (leaf,) = tasks.resolve([name], FOLDER, cache_dir=Path(tempfile.gettempdir()))
     meaning = {**PARAMS, **params, "task": name, "task_sha256": leaf.sha256}
     key = f"{checkpoint.name}-{name}-{params['limit']}-{meaning['shared_context']:d}"
     return {
@@ -159,7 +164,7 @@ def compare(store: Store, specs: list[dict[str, Any]], out: Path) -> str:
 def converted(home: Path) -> Path:
     """SmolLM2-135M as the demo has it."""
     command = [
-        sys.executable, "-m", "sweeper", "run", "experiment=demo", f"home={home}", "tasks=none",
+        sys.executable, "-m", "sweeper", "run", "model=smollm2-135m", f"home={home}", "tasks=none",
         "prune.sparsity=0", "quant.bits=16", "checkpoints=keep", "tracking.enabled=false",
     ]  # fmt: skip
     subprocess.run(command, check=True, stdout=sys.stderr)
@@ -169,7 +174,7 @@ def converted(home: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--cells", type=int, default=8)
-    parser.add_argument("--peers", type=int, default=2)
+    parser.add_argument("--peers", type=int, default=1)
     parser.add_argument("--documents", type=int, default=60, help="of each task, for the cells")
     parser.add_argument("--checkpoint", type=Path)
     options = parser.parse_args()
@@ -183,31 +188,58 @@ def main() -> None:
             made = [sys.executable, "-c", LOADED, str(source), str(cell), str(number)]
             subprocess.run(made, check=True, stderr=subprocess.DEVNULL)
         specs = [[spec(c, n, limit=options.documents) for n in NAMES] for c in cells]
-        one, one_wall = ours(home / "one", specs[0])
-        every, every_wall = ours(home / "all", [s for each in specs for s in each])
+        one = ours(home / "one", specs[0])
+        every = ours(home / "all", [s for each in specs for s in each])
         store = Store(home / "all")
-        documents = {
-            s["params"]["task"]: sorted(
-                map(int, pandas.read_parquet(store.path(s) / "documents.parquet").doc_id)
-            )
-            for s in specs[0]
-        }
+        documents = asked(store, specs[0])
         peers = [
             theirs(cell, home / f"peer{i}", documents)
             for i, cell in enumerate(cells[: options.peers])
         ]
-        peer = sum(spent for spent, _ in peers) / len(peers)
-        peer_wall = sum(wall for _, wall in peers) / len(peers)
+        peer = (sum(p[0] for p in peers) / len(peers), sum(p[1] for p in peers) / len(peers))
         count = sum(map(len, documents.values()))
         print(f"{count} documents a cell, CPU seconds (wall seconds)")
-        print(f"one cell: ours {one:.1f} ({one_wall:.1f}), lm_eval {peer:.1f} ({peer_wall:.1f}): "
-              f"{one / peer:.2f} of it")  # fmt: skip
-        n = options.cells
-        print(f"{n} cells: ours {every:.1f} ({every_wall:.1f}), lm_eval {n} x {peer:.1f} (the mean "
-              f"of {len(peers)}): {every / (n * peer):.2f} of it")  # fmt: skip
+        side_by_side("one cell", one, peer, 1)
+        side_by_side(f"{options.cells} cells", every, peer, options.cells)
         for i in range(len(peers)):
-            print(f"cell {i}: {compare(store, specs[i], home / f'peer{i}')}")
+            print(f"cell {i}: {compare(store, specs[i], home / f'peer{i}')}", flush=True)
         bare(home, cells[0])
+        if "ISORATE_TEST_HUB" in os.environ:
+            real(home, cells[0])
+
+
+def asked(store: Store, specs: list[dict[str, Any]]) -> dict[str, list[int]]:
+    """Task -> the documents that were answered."""
+    return {
+        one["params"]["task"]: sorted(
+            map(int, pandas.read_parquet(store.path(one) / "documents.parquet").doc_id)
+        )
+        for one in specs
+    }
+
+
+def side_by_side(
+    what: str, mine: tuple[float, float], peer: tuple[float, float], times: int
+) -> None:
+    print(f"{what}: ours {mine[0]:.1f} ({mine[1]:.1f}), lm_eval {times} x {peer[0]:.1f} "
+          f"({peer[1]:.1f}): {mine[0] / (times * peer[0]):.2f} of it", flush=True)  # fmt: skip
+
+
+def real(home: Path, checkpoint: Path) -> None:
+    """One cell on tasks of the hub; their data are fetched and prepared before the clock runs."""
+    from tests.hub import serving
+
+    data = Path(os.environ["ISORATE_TEST_HUB"]).absolute()
+    with serving.served(data, home / "log") as hub:
+        os.environ.update(hub.environment(home / "hf"))
+        ours(home / "fetched", [spec(checkpoint, name, limit=1) for name in REAL])
+    os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    specs = [spec(checkpoint, name, limit=REAL_DOCUMENTS) for name in REAL]
+    mine = ours(home / "real", specs)
+    documents = asked(Store(home / "real"), specs)
+    peer = theirs(checkpoint, home / "peer", documents)
+    side_by_side(f"{', '.join(REAL)}, {REAL_DOCUMENTS} documents each", mine, peer, 1)
+    print(compare(Store(home / "real"), specs, home / "peer"), flush=True)
 
 
 def bare(home: Path, checkpoint: Path) -> None:
@@ -215,18 +247,22 @@ def bare(home: Path, checkpoint: Path) -> None:
     params = json.dumps(PARAMS)
     found = cpu_s([
         sys.executable, "-c", BARE, str(checkpoint), str(FOLDER), params, json.dumps(NAMES),
-        str(ALL),
+        str(ALL), str(BARE_SHARE),
     ])  # fmt: skip
-    forward = float(found[2])
+    seconds, tokens = map(float, found[2].split())
     # A first, short stage pays for imports and the model.
     warm = spec(checkpoint, NAMES[0], limit=1)
     specs = [spec(checkpoint, name, limit=ALL) for name in NAMES]
     ours(home / "bare", [warm, *specs])
     store = Store(home / "bare")
     spent = sum(float((store.manifest(s) or {})["cpu_seconds"]) for s in specs)
-    documents = sum(int(files.read_json(store.path(s) / "result.json")["n_docs"]) for s in specs)
-    print(f"{documents} documents: stages {spent:.1f} CPU s, forward passes alone {forward:.1f}: "
-          f"{forward / spent:.2f} of their rate (lm-eval {task_index.version()})")  # fmt: skip
+    results = [files.read_json(store.path(s) / "result.json") for s in specs]
+    documents = sum(int(result["n_docs"]) for result in results)
+    plain = sum(int(result["tokens"]) for result in results)
+    forward = seconds * plain / tokens
+    print(f"{documents} documents: stages {spent:.1f} CPU s; bare forward passes of the rows of "
+          f"every {BARE_SHARE}th {seconds:.1f}, so of all {forward:.1f}: {forward / spent:.2f} of "
+          f"their rate (lm-eval {task_index.version()})", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

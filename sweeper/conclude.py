@@ -119,6 +119,7 @@ def cell_state(outcome: CellOutcome, running: Mapping[str, str] | None = None) -
         "status": status,
         "reason": reason,
         "scores": {task: result["metrics"] for task, result in outcome.scores.items()},
+        "stopped": [task for task, result in outcome.scores.items() if result.get("stopped")],
     }
 
 

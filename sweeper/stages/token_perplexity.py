@@ -126,6 +126,7 @@ class _Evaluation:
     """One attempt; the model is loaded only if there is something to score."""
 
     def __init__(self, job: Job, definition: Definition) -> None:
+        assert job.params["part"] is None  # one text is never divided
         if job.device == "cpu":
             torch.set_num_threads(1)  # the number of threads changes the last digits
         self.job, self.params, self.definition = job, job.params, definition

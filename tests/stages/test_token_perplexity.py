@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,14 @@ def test_a_killed_attempt_loses_one_window(job: Any, monkeypatch: pytest.MonkeyP
     resumed = evaluate.run(job(limit=6))
     assert len(asked) == 4 + 3  # three were kept, the fourth was lost
     assert resumed["metrics"] == whole["metrics"]
+
+
+def test_progress_says_how_fast_and_how_long(job: Any) -> None:
+    said: list[tuple[float, str]] = []
+    evaluate.run(replace(job(limit=4), progress=lambda *note: said.append(note)))
+    assert [fraction for fraction, _ in said] == [0.25, 0.5, 0.75, 1.0]
+    assert said[1][1].startswith("2/4 documents, ")
+    assert "tokens/s, 0:" in said[1][1]
 
 
 def test_a_larger_limit_scores_only_the_new_windows(

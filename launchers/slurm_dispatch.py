@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from launchers import slurm_preflight as preflight
-from launchers import slurm_site
+from launchers import slurm_quota, slurm_site
 from launchers.base import StageOutcome
 from launchers.schedule import closure
 from launchers.slurm_arrays import Array, arrays
@@ -110,7 +110,7 @@ class Dispatch:
         Raises:
             BadInput: an unknown partition, account or quality of service, more than any node
                 has, more time than the partition gives, an input that offline nodes would
-                lack, or too little room for the checkpoints.
+                lack, or too little room for the checkpoints on the disk or in the user's quota.
         """
         own, sizes = self.settings, model_parameters(closure(stages))
         asked = {own.requests.of(spec, sizes[spec["key"]]) for spec in stages}
@@ -121,7 +121,10 @@ class Dispatch:
         preflight.say_mixed(asked, groups, say)
         if own.offline:
             prefetched.check(stages)
-        store.check(round(sum(float(spec.get("bulk_bytes") or 0.0) for spec in stages)))
+        # nothing is dropped before the last job has run
+        need = round(sum(float(spec.get("bulk_bytes") or 0.0) for spec in stages))
+        store.check(need)
+        slurm_quota.check(store.home, need, say)
 
     def _payload(self, sweep: Sweep, submission: str) -> Callable[[Unit], StageJob]:
         own = self.settings

@@ -1,0 +1,161 @@
+"""What a user's quota leaves, from scripted tools that print what the real ones print."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from launchers import slurm_quota
+from sweeper.errors import BadInput
+from tests.launchers.fake_slurm import FakeSlurm
+from tests.launchers.slurm_rig import SlurmRig
+
+KIB = 1024
+# 40,000 KiB are used; the limits are 50,000 (soft) and 60,000 (hard)
+QUOTA = """Disk quotas for user me (uid 1000):
+     Filesystem  blocks   quota   limit   grace   files   quota   limit   grace
+          /      1       2       3       0       1       0       0       0
+     {home}   40000   {soft}   {hard}       0     812       0       0       0
+     {home}/elsewhere     7   8   9       0     812       0       0       0
+"""
+LUSTRE = (
+    "{home}\n                 [40000]*  {soft}  {hard}       -     812       0       0       -\n"
+)
+
+Site = Callable[..., Path]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """A mounted directory of a type, and the tools of the site: name -> body of a script."""
+
+    def make(kind: str, **tools: str) -> Path:
+        home = tmp_path / "scratch of all"
+        (home / "me").mkdir(parents=True)
+        table = tmp_path / "mounts"
+        point = str(home).replace(" ", "\\040")
+        table.write_text(
+            f"/dev/sda1 / ext4 rw 0 0\nautofs {point} autofs rw 0 0\n"
+            f"server:/x {point} {kind} rw 0 0\n"
+            f"server:/y {point}-more nfs rw 0 0\nserver:/z {point}/me/too nfs rw 0 0\n"
+        )
+        monkeypatch.setattr(slurm_quota, "MOUNTS", table)
+        folder = tmp_path / "tools"
+        folder.mkdir()
+        for name, body in tools.items():
+            (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+            (folder / name).chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+        return home / "me"
+
+    return make
+
+
+def printing(text: str, tmp_path: Path, *, soft: int = 50000, hard: int = 60000) -> str:
+    """A script that prints what a tool prints, and notes its arguments."""
+    shown = text.format(home=tmp_path / "scratch of all", soft=soft, hard=hard)
+    return f"echo \"$@\" >'{tmp_path}/asked'\ncat <<'END'\n{shown}END"
+
+
+def checked(home: Path, need: int) -> list[str]:
+    said: list[str] = []
+    slurm_quota.check(home, need, said.append)
+    return said
+
+
+@pytest.mark.parametrize(("soft", "hard", "left"), [(5, 60000, 20000), (50000, 0, 10000)])
+@pytest.mark.parametrize(
+    ("kind", "tool", "text"), [("nfs4", "quota", QUOTA), ("lustre", "lfs", LUSTRE)]
+)
+def test_what_the_limit_leaves(
+    site: Site, tmp_path: Path, kind: str, tool: str, text: str, soft: int, hard: int, left: int
+) -> None:
+    home = site(kind, **{tool: printing(text, tmp_path, soft=soft, hard=hard)})
+    assert checked(home, left * KIB) == []
+    with pytest.raises(BadInput, match=f"your quota on {home.parent} leaves 0.0 GB") as error:
+        checked(home, left * KIB + 1)
+    assert str(error.value).startswith(f"home={home}")
+
+
+def test_what_the_tools_are_asked(site: Site, tmp_path: Path) -> None:
+    home = site("lustre", lfs=printing(LUSTRE, tmp_path))
+    checked(home, 1)
+    *options, user, _, _, _ = (tmp_path / "asked").read_text().split()
+    assert options == ["quota", "-q", "-u"]
+    assert user == slurm_quota.getpass.getuser()
+
+
+def test_no_limit_is_no_limit(site: Site, tmp_path: Path) -> None:
+    home = site("xfs", quota=printing(QUOTA, tmp_path, soft=0, hard=0))
+    assert checked(home, 10**18) == []
+
+
+def test_over_the_limit_is_an_answer_though_the_tool_ends_with_an_error(
+    site: Site, tmp_path: Path
+) -> None:
+    home = site("ext4", quota=printing(QUOTA, tmp_path, hard=30000) + "\nexit 1")
+    with pytest.raises(BadInput, match=r"leaves 0\.0 GB"):
+        checked(home, 1)
+
+
+def test_no_line_means_no_quota_only_where_the_tool_would_know(site: Site) -> None:
+    assert checked(site("nfs", quota="echo 'Disk quotas for user me (uid 1000): none'"), 1) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "tools", "says"),
+    [("gpfs", {"quota": "echo none"}, "say nothing of a gpfs file system"),
+     ("lustre", {"lfs": "echo no such user >&2; exit 2"}, "lfs failed: no such user"),
+     ("nfs", {"quota": "exit 3"}, "quota failed: exit status 3")],
+)  # fmt: skip
+def test_a_tool_that_does_not_know_is_said(
+    site: Site, kind: str, tools: dict[str, str], says: str
+) -> None:
+    (said,) = checked(site(kind, **tools), 10**18)
+    assert "is not known" in said
+    assert says in said
+
+
+@pytest.mark.parametrize(("kind", "tool"), [("nfs", "quota"), ("lustre", "lfs")])
+def test_no_tool_is_said(
+    site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, tool: str
+) -> None:
+    home = site(kind)
+    monkeypatch.setenv("PATH", str(tmp_path / "tools"))
+    (said,) = checked(home, 10**18)
+    assert f"{tool} cannot be run here (No such file or directory)" in said
+
+
+def test_a_tool_that_hangs_is_left_behind(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm_quota, "PATIENCE_S", 0.5)
+    home = site("nfs", quota=f"sleep 60 &\necho $! >'{tmp_path}/child'\nwait")
+    begun = time.monotonic()
+    (said,) = checked(home, 10**18)
+    assert time.monotonic() - begun < 30
+    assert "quota did not answer in 0.5 s" in said
+    child = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/stat")
+    assert not child.exists() or child.read_text().split()[2] == "Z"
+
+
+def test_nothing_to_write_asks_nothing(site: Site, tmp_path: Path) -> None:
+    home = site("nfs", quota=printing(QUOTA, tmp_path))
+    assert checked(home, 0) == []
+    assert not (tmp_path / "asked").exists()
+
+
+def test_the_launcher_refuses_before_anything_is_submitted(
+    slurm: FakeSlurm, site: Site, tmp_path: Path
+) -> None:
+    rig = SlurmRig(site("nfs", quota=printing(QUOTA, tmp_path)))
+    stages = [rig.make(name) | {"bulk_bytes": 15000 * KIB} for name in ("p", "q")]
+    with pytest.raises(BadInput, match="your quota on"):
+        rig.run(stages)
+    assert not slurm.jobs
+    rig.run(stages[:1])
+    assert slurm.jobs

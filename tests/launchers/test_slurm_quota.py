@@ -39,9 +39,10 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
         table = tmp_path / "mounts"
         point = str(home).replace(" ", "\\040")
         table.write_text(
-            f"/dev/sda1 / ext4 rw 0 0\nautofs {point} autofs rw 0 0\n"
+            f"autofs {point} autofs rw 0 0\n"
             f"server:/x {point} {kind} rw 0 0\n"
             f"server:/y {point}-more nfs rw 0 0\nserver:/z {point}/me/too nfs rw 0 0\n"
+            "/dev/sda1 / ext4 rw 0 0\n"
         )
         monkeypatch.setattr(slurm_quota, "MOUNTS", table)
         folder = tmp_path / "tools"

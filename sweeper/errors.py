@@ -6,7 +6,9 @@
     └── DamagedOutput     a committed output no longer has the size or hash that was recorded
 
 Anything else that leaves a stage (memory, disk, network, a killed process) ends
-the attempt only: the next run tries again.
+the attempt only: the next run tries again. `NoCell` and `Refused` stand beside the tree:
+they tell the planner what to leave out of a grid, and are errors only in what was asked for
+outright.
 """
 
 from __future__ import annotations
@@ -29,6 +31,18 @@ class BadInput(IsorateError):
         self.key, self.value, self.valid, self.hint = key, value, valid, hint
         message = f"{key}={value}: {valid}"
         super().__init__(f"{message} {hint}" if hint else message)
+
+
+class NoCell(Exception):
+    """This combination is no cell of its own; the message is the reason that `plan` shows."""
+
+
+class Refused(Exception):
+    """A method cannot do what this cell asks of it."""
+
+    def __init__(self, reason: BadInput) -> None:
+        self.reason = reason
+        super().__init__(str(reason))
 
 
 class StageFailure(IsorateError):

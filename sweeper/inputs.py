@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import hub_cache, identity, shapes, soundness
-from sweeper.cells import Frozen
 from sweeper.errors import BadInput, one_of
+from sweeper.frozen import Frozen
 from sweeper.pins import Pins
 
 DTYPES = ("float32", "bfloat16", "float16")

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sweeper.cells import Frozen
+from sweeper.frozen import Frozen
 from sweeper.identity import cache_directory
 from sweeper.plan import Plan, PlannedCell
 from sweeper.tasks import Lookup

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sweeper import methods
-from sweeper.cells import Cell, Frozen, Pruning, percent
+from sweeper.cells import Cell
 from sweeper.errors import BadInput
+from sweeper.frozen import Frozen
+from sweeper.pruning import Pruning, percent
 from sweeper.shapes import Shapes
 
 SLACK = 0.0005

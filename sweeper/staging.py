@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sweeper import reruns
-from sweeper.cells import Cell, CellMaker, Frozen, NoCell, Pruning, Quantization
-from sweeper.errors import BadInput
+from sweeper.cells import Cell, CellMaker
+from sweeper.errors import BadInput, NoCell, Refused
+from sweeper.frozen import Frozen
 from sweeper.grid import Combination
 from sweeper.pins import Pins
 from sweeper.plan import Dropped, Plan, PlannedCell, Stage, lineage
-from sweeper.stager import Refused, Stager
+from sweeper.pruning import Pruning
+from sweeper.quantization import Quantization
+from sweeper.stager import Stager
 
 
 def build(blocks: Iterable[tuple[Iterable[Combination], bool]], pins: Pins) -> Plan:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper import cells
-from sweeper.cells import CellMaker, NoCell
-from sweeper.errors import BadInput
+from sweeper import pruning
+from sweeper.cells import CellMaker
+from sweeper.errors import BadInput, NoCell
 
 MODEL = {"name": "m", "id": "org/m", "group_size": 64}
 PRUNE = {
@@ -103,7 +103,7 @@ def test_a_third_is_exactly_a_third():
 )
 def test_a_cell_is_pruned_and_quantized_as_its_values_say(sparsity, pattern, bits, mask):
     fixed = {"2:8": 0.25, "1:4": 0.25, "2:6": 1 / 3, "1:3": 1 / 3}.get(pattern)
-    asked = None if sparsity is None else cells.fraction(sparsity)
+    asked = None if sparsity is None else pruning.fraction(sparsity)
     if fixed is not None and asked is not None and asked != fixed:
         with pytest.raises(NoCell, match="fixes the sparsity"):
             cell({"sparsity": sparsity, "pattern": pattern}, {"bits": bits, "mask": mask})

@@ -1,0 +1,180 @@
+"""The stages that compress a model, and what they need measured before: prune, quantize."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sweeper import methods, reshaped
+from sweeper.cells import Cell
+from sweeper.errors import Refused
+from sweeper.frozen import Frozen
+from sweeper.identity import library
+from sweeper.methods._profiles import ALLOCATED
+from sweeper.plan import Params, Stage
+from sweeper.pruning import Pruning
+from sweeper.quantization import Quantization
+from sweeper.shared import Shared
+
+_LAYERWISE = ("llmcompressor",)
+# What a method without calibration takes for a weight: about as long as these many tokens.
+_DATA_FREE_TOKENS = 256
+
+
+class Compressions:
+    """Derives the compressing stages of cells; cells that start alike share them."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+
+    def of(self, cell: Cell, dense: Stage | None) -> dict[str, Stage]:
+        """The stages of a cell by their kind, in the order in which they run.
+
+        Args:
+            cell: the cell.
+            dense: the stage that makes its dense model, if one does.
+
+        Raises:
+            Refused: its pruning or quantization method cannot do it.
+        """
+        once, how = self._shared.once, (cell.model, cell.calibration)
+        quant, pruning = cell.quantization, cell.pruning
+        at_once = pruning if quant and methods.method(quant.method).prunes else None
+        removed = pruning if pruning and pruning.removes else None
+        stages: dict[str, Stage] = {}
+        parent = dense
+        if pruning and not at_once and not pruning.last:
+            parent = stages["prune"] = once(self._prune, pruning, *how, parent)
+        if quant:
+            parent = stages["quantize"] = once(
+                self._quantize, quant, *how, parent, at_once, removed
+            )
+        if pruning and pruning.last:
+            stages["prune"] = once(self._prune, pruning, *how, parent)
+        return stages
+
+    def _prune(
+        self,
+        pruning: Pruning,
+        section: Frozen,
+        calibration: Frozen | None,
+        parent: Stage | None,
+    ) -> Stage:
+        shapes = self._shared.model(section).shapes
+        meaning = self._shared.once(self._checked_pruning, pruning, section)
+        before = parent if pruning.last else None
+        after = reshaped.left(pruning, shapes)
+        mask = 0 if pruning.removes else after.linear_parameters / 8
+        size = (before.bulk_bytes if before else after.bytes(16)) + mask
+        label = f"{before.label} + {pruning.label}" if before else pruning.label
+        return self._stage("prune", meaning, label, section, calibration, parent, size)
+
+    def _quantize(
+        self,
+        quant: Quantization,
+        section: Frozen,
+        calibration: Frozen | None,
+        parent: Stage | None,
+        pruning: Pruning | None,
+        removed: Pruning | None,
+    ) -> Stage:
+        """``pruning`` is what the quantizer itself is to prune, ``removed`` what is gone."""
+        meaning = self._shared.once(self._checked_quantization, quant, section, pruning, removed)
+        before = parent.label if parent is not None and parent.kind == "prune" else ""
+        label = " + ".join(filter(None, (pruning.label if pruning else before, quant.label)))
+        mask = 1 if pruning else 0
+        after = reshaped.left(removed, self._shared.model(section).shapes)
+        size = after.bytes(quant.bits + mask + _scale_bits(meaning))
+        return self._stage("quantize", meaning, label, section, calibration, parent, size)
+
+    def _checked_pruning(self, pruning: Pruning, section: Frozen) -> dict[str, Any]:
+        return self._checked(reshaped.meaning(pruning), section, None)
+
+    def _checked_quantization(
+        self,
+        quant: Quantization,
+        section: Frozen,
+        pruning: Pruning | None,
+        removed: Pruning | None,
+    ) -> dict[str, Any]:
+        amount = reshaped.meaning(pruning) if pruning else {}
+        own = {"method": quant.method, "bits": quant.bits, "mask": quant.mask}
+        return self._checked({**amount, **own, **Frozen(quant.options).dict}, section, removed)
+
+    def _checked(
+        self, meaning: dict[str, Any], section: Frozen, removed: Pruning | None
+    ) -> dict[str, Any]:
+        """What a method is to do, unless it cannot."""
+        shapes = reshaped.left(removed, self._shared.model(section).shapes).linear
+        refusal = methods.method(meaning["method"]).refusal({**meaning, "shapes": shapes})
+        if refusal is not None:
+            raise Refused(refusal)
+        return meaning
+
+    def _stage(
+        self,
+        kind: str,
+        meaning: dict[str, Any],
+        label: str,
+        section: Frozen,
+        calibration: Frozen | None,
+        parent: Stage | None,
+        bulk_bytes: float,
+    ) -> Stage:
+        how, shapes = methods.method(meaning["method"]), self._shared.model(section).shapes
+        read = self._shared.reads(section, parent)
+        text, path, tokens = {}, None, float(_DATA_FREE_TOKENS)
+        if how.calibrated:
+            assert calibration is not None
+            text["calibration"], path = self._shared.text(calibration, section)
+            tokens = calibration["samples"] * calibration["length"]
+            if costed := methods.costed(meaning["method"]):
+                tokens *= costed.passes({**meaning, **text, "shapes": shapes.linear})
+        if meaning.get("profile") == ALLOCATED:
+            read["parents"]["sensitivity"] = self._shared.once(
+                self._sensitivity, section, calibration, meaning["levels"]
+            )
+        return self._shared.stage(
+            kind=kind,
+            params=Params(
+                **meaning,
+                **text,
+                model=read["meaning"],
+                compute_dtype=section["compute_dtype"],
+                save_dtype=section["save_dtype"],
+            ),
+            parents=read["parents"],
+            library=library(how.packages),
+            sources=read["sources"] | ({"calibration": path} if path else {}),
+            label=label,
+            work=float(shapes.linear_parameters) * tokens,
+            bulk_bytes=bulk_bytes,
+        )
+
+    def _sensitivity(self, section: Frozen, calibration: Frozen, levels: int) -> Stage:
+        """Errors by matrix and sparsity of the dense model; all allocations share it."""
+        read = self._shared.reads(section, self._shared.dense(section))
+        text, path = self._shared.text(calibration, section)
+        tokens = calibration["samples"] * calibration["length"]
+        return self._shared.stage(
+            kind="sensitivity",
+            params=Params(
+                levels=levels,
+                calibration=text,
+                model=read["meaning"],
+                compute_dtype=section["compute_dtype"],
+            ),
+            parents=read["parents"],
+            library=library(_LAYERWISE),
+            sources=read["sources"] | ({"calibration": path} if path else {}),
+            label=section["name"],
+            work=float(self._shared.model(section).shapes.linear_parameters) * tokens,
+        )
+
+
+def _scale_bits(meaning: dict[str, Any]) -> float:
+    """Bits per weight that the scales of a quantizer take: 16 for a group, unless it says."""
+    how = methods.method(meaning["method"])
+    if isinstance(how, methods.ByLoading):
+        return how.scale_bits(meaning)
+    group = meaning.get("group_size", -1)
+    return 16 / group if group > 0 else 0.0

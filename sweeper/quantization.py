@@ -1,0 +1,65 @@
+"""How a cell is quantized: the `quant` section of the configuration as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sweeper import methods
+from sweeper.errors import BadInput, NoCell, one_of
+from sweeper.frozen import Section, chosen
+
+MASKS = {"keep": "", "ignore": " (mask ignored)", "exact": " (exact mask)"}
+"""What becomes of the zeros of a pruned model -> what a cell's label says of it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantization:
+    """How a cell is quantized.
+
+    Attributes:
+        method: module of `sweeper.methods`.
+        bits: nominal bits per weight.
+        mask: one of `MASKS`; "none" when unpruned. Of a method that can only do one of
+            them, that one.
+        options: what else means something to the method, sorted by name.
+    """
+
+    method: str
+    bits: int
+    mask: str
+    options: tuple[tuple[str, Any], ...]
+
+    @property
+    def label(self) -> str:
+        """'4bit', 'RTN 4bit', 'NF4'."""
+        return methods.method(self.method).label.format(bits=self.bits, **dict(self.options))
+
+
+def of(section: Section, zeros: bool) -> Quantization | None:
+    """The `quant` section as a value; None at 16 bit. ``zeros``: there is a mask to keep.
+
+    Raises:
+        BadInput: a value that means nothing in any grid.
+        NoCell: a combination of valid values that is no cell of its own.
+    """
+    bits = section["bits"]
+    if not 1 <= bits <= 16:
+        raise BadInput("quant.bits", bits, "bits per weight: 16 is unquantized.")
+    if section["mask"] not in MASKS:
+        raise BadInput("quant.mask", section["mask"], one_of(list(MASKS)))
+    if bits == 16:
+        return None
+    if section["method"] == "none":
+        raise NoCell(f"quant.method=none cannot quantize to {bits} bit")
+    found = methods.find("quantize", section["method"], "quant.method")
+    return Quantization(
+        method=section["method"],
+        bits=bits,
+        mask=_mask(section["mask"], found) if zeros else "none",
+        options=chosen(section, found.options),
+    )
+
+
+def _mask(asked: str, method: methods.Method) -> str:
+    return asked if asked in method.masks else method.masks[0]

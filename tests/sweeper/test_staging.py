@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper import methods, planning, stager
+from sweeper import compressions, methods, planning
 from sweeper.cost import cost
 from sweeper.errors import BadInput
 from sweeper.methods import _check
@@ -175,7 +175,7 @@ def test_how_a_model_is_scored_changes_only_the_score(plan, override):
 
 def test_the_version_of_the_library_is_part_of_the_meaning(plan, monkeypatch):
     before = only(plan("prune.sparsity=25"), "prune").key
-    monkeypatch.setattr(stager, "library", lambda packages: dict.fromkeys(packages, "9.9"))
+    monkeypatch.setattr(compressions, "library", lambda packages: dict.fromkeys(packages, "9.9"))
     assert only(plan("prune.sparsity=25"), "prune").key != before
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import types
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from sweeper.errors import StageFailure
 from sweeper.stages import Job, evaluate, held, lm_eval_vllm, pace
 from sweeper.stages import lm_eval_records as records
 from tests import tiny
+from tests.stages.conftest import COMMON, TASKS
 
 MakeJob = Callable[..., Job]
 
@@ -76,8 +79,21 @@ def test_generated_text_is_kept_or_dropped(make_job: MakeJob, keep: bool) -> Non
     assert rows.text.notna().all() == keep
     assert (rows.seconds > 0).all()
     assert (rows.prompt_hash.str.len() == 64).all()
-    dropped = rows.prediction.str.len().max()
-    assert dropped <= records._SHORT
+
+
+def test_a_long_answer_is_cut_where_text_is_dropped(
+    make_job: MakeJob, tasks: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tasks, tmp_path / "tasks"))
+    whole = TASKS["tiny_answer"].replace("(zzz)", "(?s)(.*)").replace('["."]', '["zzz"]')
+    (folder / "tiny_whole.yaml").write_text(COMMON.format(name="tiny_whole") + whole)
+    said = []
+    for keep in (True, False):
+        job = make_job(task="tiny_whole", keep_text=keep, max_gen_toks=60, limit=3)
+        evaluate.run(replace(job, sources={**job.sources, "tasks": folder}))
+        said.append(table(job).prediction)
+    assert (said[0].str.len() > records._SHORT).all()
+    assert list(said[1]) == list(said[0].str[: records._SHORT])
 
 
 def test_log_likelihoods_of_every_choice_are_kept(make_job: MakeJob) -> None:
@@ -89,17 +105,16 @@ def test_log_likelihoods_of_every_choice_are_kept(make_job: MakeJob) -> None:
     assert list(best) == list(rows.prediction)
 
 
-def test_progress_says_how_far_how_fast_and_how_long() -> None:
+def test_progress_says_how_far_how_fast_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: now)
     said: list[tuple[float, str]] = []
     counter = pace.Pace(documents=10, requests=40, progress=lambda *note: said.append(note))
     counter.answered(20, 500, fresh=False)
     assert said[-1] == (0.5, "5/10 documents")  # what was there already says nothing of speed
+    now += 5
     counter.answered(10, 250, fresh=True)
-    fraction, note = said[-1]
-    assert fraction == 0.75
-    assert "/s, " in note
-    assert "tokens/s" in note
-    assert note.endswith(" left")
+    assert said[-1] == (0.75, "8/10 documents, 0.5/s, 50 tokens/s, 0:00:05 left")
 
 
 class FakeVLLM:
@@ -144,8 +159,6 @@ VLLM = {"backend": "vllm", "max_model_len": 256, "gpu_memory_utilization": 0.5}
 def test_vllm_is_asked_by_block_and_gives_the_same_records(
     make_job: MakeJob, vllm: type[FakeVLLM]
 ) -> None:
-    from dataclasses import replace
-
     job = replace(make_job(task="tiny_answer", **VLLM), device="cuda")
     result = evaluate.run(job)
     assert vllm.calls == [5, 5, 5, 5, 3]
@@ -163,8 +176,6 @@ def test_vllm_is_asked_by_block_and_gives_the_same_records(
 def test_vllm_has_no_log_likelihoods_and_needs_a_gpu(
     make_job: MakeJob, vllm: type[FakeVLLM]
 ) -> None:
-    from dataclasses import replace
-
     with pytest.raises(StageFailure, match="generated answers only"):
         evaluate.run(replace(make_job(**VLLM), device="cuda"))
     with pytest.raises(StageFailure, match="needs a GPU"):

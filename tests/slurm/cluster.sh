@@ -197,8 +197,9 @@ status() {
 
 case "$cmd" in
     install) export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1   # at runlevel 1 no package starts its daemon
-             apt-get -o DPkg::Lock::Timeout=120 update -q && apt-get -o DPkg::Lock::Timeout=120 install -qy --no-install-recommends \
-             slurmctld slurmd slurm-client slurmdbd slurm-wlm-basic-plugins munge mariadb-server procps ;;
+             apt() { apt-get -qy -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "$@"; }
+             apt update && apt install --no-install-recommends slurmctld slurmd slurm-client slurmdbd \
+                 slurm-wlm-basic-plugins munge mariadb-server procps ;;
     up) up ;; down) down ;; status) status ;;
     env) echo "export SLURM_CONF=$SLURM_CONF" ;;
     node) case "$2" in start) start_node "$1";; stop) stop TERM "$1";; kill) kill_node "$1";; *) die "node NAME start|stop|kill";; esac ;;

@@ -78,7 +78,7 @@ def test_the_cluster_and_this_machine_agree(
 def _until_round(sweep: Sweep, cluster: Cluster) -> None:
     import time
 
-    for _ in range(240):
+    for _ in range(480):
         found = records.rounds(sweep.path)
         if found and "verbs" in found[-1]:
             return

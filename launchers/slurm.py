@@ -29,7 +29,7 @@ _CLAIM_WAIT_S = 60.0
 _STOCK_ARRAY = 1001
 
 
-def _quiet(_message: str) -> None:
+def _quiet(_message: object) -> None:
     """Nobody listens."""
 
 
@@ -146,6 +146,6 @@ class SlurmLauncher(PlansOnly):
         """The state of every stage that was submitted for a sweep; one call of sacct."""
         return table(sweep_dir, Store(sweep_dir.parent.parent))
 
-    def cancel(self, sweep_dir: Path) -> list[str]:
+    def cancel(self, sweep_dir: Path, announce: Callable[[list[str]], None] = _quiet) -> list[str]:
         """Cancel all that is queued or running of a sweep; see `slurm_queue.cancel`."""
-        return slurm_queue.cancel(sweep_dir)
+        return slurm_queue.cancel(sweep_dir, announce)

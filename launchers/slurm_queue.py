@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from launchers import slurm_records as records
@@ -16,19 +16,24 @@ def unanswered(submitted: Sequence[Json]) -> list[str]:
     return [e["name"] for e in entries if e and not (e.get("jobs") or e.get("job"))]
 
 
-def cancel_ghosts(names: Sequence[str]) -> list[str]:
+def cancel_ghosts(names: Sequence[str]) -> None:
     """Cancel jobs that SLURM has under these names (ours, unique) though we got no answer."""
+    if ghosts := _ghosts(names):
+        run("scancel", *ghosts)
+
+
+def _ghosts(names: Sequence[str]) -> list[str]:
     if not names:
         return []
     listed = run("squeue", "--me", "-h", "-o", "%A", "--name", ",".join(names)).split()
-    ghosts = sorted(set(listed), key=int)
-    if ghosts:
-        run("scancel", *ghosts)
-    return ghosts
+    return sorted(set(listed), key=int)
 
 
-def cancel(sweep: Path) -> list[str]:
+def cancel(sweep: Path, announce: Callable[[list[str]], None]) -> list[str]:
     """Cancel all that is queued or running of a sweep, its repair rounds included.
+
+    Only jobs that the sweep itself has recorded or named are touched; ``announce`` is told
+    which, before anything happens to them.
 
     Returns:
         The ids of the jobs.
@@ -37,11 +42,12 @@ def cancel(sweep: Path) -> list[str]:
         SlurmError: SLURM does not answer.
     """
     submitted = records.submissions(sweep)
-    ghosts = cancel_ghosts(unanswered(submitted))
+    ghosts = _ghosts(unanswered(submitted))
     known = {element.job for element in records.elements(sweep, submitted)}
     known |= {record["round"]["job"] for record in submitted if record["round"].get("job")}
     listed = run("squeue", "--me", "-h", "-r", "-o", "%i").split()
-    live = sorted(known.intersection(listed))
-    if live:
-        run("scancel", *live)
-    return [*ghosts, *live]
+    jobs = [*ghosts, *sorted(known.intersection(listed).difference(ghosts))]
+    if jobs:
+        announce(jobs)
+        run("scancel", *jobs)
+    return jobs

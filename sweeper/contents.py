@@ -97,12 +97,12 @@ def check_file(path: Path, entry: Mapping[str, Any], *, hashed: bool = True) -> 
     """
     try:
         size = path.stat().st_size
+        if size != entry["size"]:
+            raise DamagedOutput(f"{path} has {size} bytes, {entry['size']} were written")
+        if hashed and files.sha256(path) != entry["sha256"]:
+            raise DamagedOutput(f"{path} has changed: its hash is not the one recorded")
     except (FileNotFoundError, NotADirectoryError):  # a disk that stutters is no damage
         raise DamagedOutput(f"{path} is missing") from None
-    if size != entry["size"]:
-        raise DamagedOutput(f"{path} has {size} bytes, {entry['size']} were written")
-    if hashed and files.sha256(path) != entry["sha256"]:
-        raise DamagedOutput(f"{path} has changed: its hash is not the one recorded")
 
 
 def rebuilds(out: Path) -> list[dict[str, Any]]:

@@ -63,6 +63,9 @@ def model(section: Frozen, pins: Pins) -> Model:
         BadInput: a path that is no checkpoint, or a format that does not exist.
     """
     given = section["id"]
+    for name in ("name", "id"):
+        if not section[name].isprintable():
+            raise BadInput(f"model.{name}", repr(section[name]), "valid: no control characters.")
     check_choice("model.format", section["format"], ("hf", "gguf"))
     for name in ("compute_dtype", "save_dtype"):
         check_choice(f"model.{name}", section[name], DTYPES)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from sweeper import submitted
 from sweeper.actions import Request
 from sweeper.errors import BadInput
@@ -17,9 +19,14 @@ def perform(request: Request) -> int:
             "name", sweep.name, "nothing of it was submitted to a cluster.",
             "A local run is stopped with Ctrl-C where it runs.",
         )  # fmt: skip
-    jobs = launcher.cancel(sweep.path)
+    jobs = launcher.cancel(sweep.path, lambda ids: _say(sweep.name, ids))
     request.answer(
         {"name": sweep.name, "cancelled": jobs},
         f"{len(jobs)} jobs of {sweep.name} cancelled; isorate run goes on where it was",
     )
     return 0
+
+
+def _say(name: str, jobs: list[str]) -> None:
+    """Which jobs go, before they do; on stderr, since stdout may be JSON."""
+    print(f"Cancelling {len(jobs)} jobs of {name}: {' '.join(jobs)}", file=sys.stderr, flush=True)

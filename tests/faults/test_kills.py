@@ -21,6 +21,7 @@ import pytest
 
 import tests
 from sweeper.store import Store
+from tests.faults import tally
 from tests.stubstages import spec
 
 ROUNDS = int(os.environ.get("ISORATE_FAULT_ROUNDS", "2"))
@@ -102,3 +103,4 @@ def test_kills_at_random_moments(
     assert set().union(*(k.done for k in kinds.values())) == {s["key"] for s in stages}
     assert not any(k.failed for k in kinds.values())
     assert not [p for p in store.root.rglob("*") if "damaged" in p.name]
+    tally.survived("a front end of stub stages killed, most with some of its workers", 4)

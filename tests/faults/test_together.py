@@ -8,10 +8,12 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tests
+from sweeper import contents, files
 from sweeper.store import Store
 from sweeper.worker import run_stage
 from tests.faults import tally
@@ -69,6 +71,29 @@ def test_a_checkpoint_that_is_dropped_while_it_is_verified_is_not_damaged(
             reader.join()
     assert "damaged" not in caplog.text
     assert not [p for p in (home / "store").rglob("*") if "damaged" in p.name]
+
+
+@pytest.mark.parametrize("moment", [(contents, "check_file"), (files, "sha256")])
+def test_a_checkpoint_that_is_dropped_at_that_very_moment(
+    moment: tuple[Any, str], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the listing and a file's size, or between its size and its bytes."""
+    store = Store(home)
+    run_stage(PRUNE, store, BENCH)
+    genuine, dropped = getattr(*moment), []
+
+    def drop_first(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if "checkpoint" in path.parts and not dropped:
+            dropped.append(Store(home).drop_bulk(PRUNE))
+        return genuine(path, *args, **kwargs)
+
+    monkeypatch.setattr(*moment, drop_first)
+    assert not Store(home).present(PRUNE, bulk=True, full=True)
+    assert dropped
+    assert dropped[0] > 0
+    assert store.is_done(PRUNE)
+    assert not [p for p in store.root.rglob("*") if "damaged" in p.name]
+    tally.survived("a checkpoint dropped between two calls of its reader")
 
 
 def test_two_sweeps_that_share_stages_make_them_once(home: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import tests
 from tests import standin
 
 CELLS = ("prune.sparsity=0,50", "quant.bits=16,4")
+Done = subprocess.CompletedProcess[str]
 LABELS = {"dense", "50%", "4bit", "50% + 4bit"}
 
 

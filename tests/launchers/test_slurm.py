@@ -461,7 +461,9 @@ def test_cancel_reaches_everything_and_run_goes_on(slurm: FakeSlurm, rig: SlurmR
     slurm.start(slurm.ready()[0])
     again = recorded_launcher(rig.sweep.path)
     assert again is not None
-    cancelled = again.cancel(rig.sweep.path)
+    told: list[tuple[list[str], int]] = []
+    cancelled = again.cancel(rig.sweep.path, lambda ids: told.append((ids, slurm.calls("scancel"))))
+    assert told == [(cancelled, 0)], "said before anything happens"
     assert len(cancelled) == len(slurm.jobs) - 1, "the round too"
     assert slurm.ready() == []
     states = rig.table().stages

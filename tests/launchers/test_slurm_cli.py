@@ -110,8 +110,10 @@ def test_a_sweep_is_followed_from_other_shells(slurm: FakeSlurm, shell: Shell) -
 
 def test_cancel_and_go_on(slurm: FakeSlurm, shell: Shell) -> None:
     shell.run("quant.bits=4")
-    done = json.loads(shell("cancel", "output=json").stdout)
+    ended = shell("cancel", "output=json")
+    done = json.loads(ended.stdout)
     assert sorted(done["cancelled"]) == sorted(slurm.jobs)
+    assert f"Cancelling {len(slurm.jobs)} jobs of s: {' '.join(done['cancelled'])}" in ended.stderr
     assert slurm.ready() == []
     (cell,) = shell.states(1).values()
     assert cell["status"] == "ended"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+import tests
 from sweeper import contents
 from sweeper.errors import BadInput, DamagedOutput, IsorateError
 from sweeper.store import Store
@@ -101,3 +104,20 @@ def test_links_among_leftovers_go_and_what_they_point_to_stays(store: Store, out
 def test_a_home_with_a_line_break_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="control characters"):
         Store(tmp_path / "a\nb").check()
+
+
+def test_make_clean_says_what_goes_and_follows_no_link(tmp_path: Path, outside: Path) -> None:
+    here = tmp_path / "checkout"
+    (here / "pkg" / "__pycache__").mkdir(parents=True)
+    (here / "outputs" / "store").mkdir(parents=True)
+    (here / ".venv").mkdir()
+    (here / "build").symlink_to(outside)
+    (here / "other").mkdir()
+    (here / "other" / "__pycache__").symlink_to(outside)
+    shutil.copy(Path(tests.__file__).parent.parent / "Makefile", here)
+    done = subprocess.run(["make", "-s", "clean"], cwd=here, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Deleting, of this directory only")
+    assert (outside / "precious").read_text() == "do not touch"
+    left = {str(p.relative_to(here)) for p in here.rglob("*")}
+    assert left == {"Makefile", "pkg", "other", "outputs", "outputs/store", ".venv"}

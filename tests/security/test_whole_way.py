@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from tests.faults import tally, whole
+from tests.security.pages import Page
 
 CANARIES = {
     "HF_TOKEN": "canary-0815-token",
@@ -15,35 +15,8 @@ CANARIES = {
     "AWS_SECRET_ACCESS_KEY": "canary-0815-aws",
 }
 NAME = "\"'<script>alert(1)</script>$(touch pwned)`touch pwned`&;|\\../..\u00e9\u2603 " + "x" * 300
-LOADING = {"script", "link", "img", "iframe", "object", "embed", "video", "audio", "source"}
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
-
-
-class Loads(HTMLParser):
-    """What a page would load or run from elsewhere."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[str] = []
-        self.shown = ""
-        self.scripts: list[str] = []
-        self._tag = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._tag = tag
-        for name, value in attrs:
-            outside = (value or "").startswith(("http:", "https:", "//"))
-            loads = outside and tag in LOADING and name in ("src", "href", "data")
-            if loads or name.startswith("on"):
-                self.found.append(f"{tag} {name}={value}")
-
-    def handle_data(self, data: str) -> None:
-        if self._tag == "script":
-            self.scripts.append(data)
-        else:
-            self.shown += data
 
 
 def test_a_sweep_with_a_hostile_name_and_planted_secrets(tmp_path: Path) -> None:
@@ -68,8 +41,8 @@ def test_a_sweep_with_a_hostile_name_and_planted_secrets(tmp_path: Path) -> None
     assert not list(tmp_path.rglob("pwned"))
     held = b"".join(p.read_bytes() for p in tmp_path.rglob("*") if p.is_file())
     assert b"canary" not in held
-    page = Loads((home / "sweeps" / "whole" / "report" / "report.html").read_text(encoding="utf-8"))
-    assert page.found == []
+    page = Page((home / "sweeps" / "whole" / "report" / "report.html").read_text(encoding="utf-8"))
+    assert page.loaded == []
     assert not [text for text in page.scripts if "alert(1)" in text.replace("\\u003cscript", "")]
     assert "<script>alert(1)</script>" in page.shown, "the name is shown as it is, escaped"
     assert set(whole.tracked(home)) == {*whole.LABELS, "whole"}

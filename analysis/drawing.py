@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -43,6 +43,8 @@ class Figure:
         pdf: the same for a paper, text as text.
         definition: the definition of Sr that it is drawn for, if for one.
         spots: (x, y, what is there) in the drawing's own units, for whoever points at it.
+        published: paper -> points of it that lie within the axes, in the same units; they are
+            no part of the drawing, a page may show them.
     """
 
     name: str
@@ -52,6 +54,18 @@ class Figure:
     pdf: bytes
     definition: Definition | None = None
     spots: tuple[Spot, ...] = ()
+    published: Mapping[str, tuple[Spot, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A published point in the coordinates of some axes, with its paper."""
+
+    axes: Any
+    x: float
+    y: float
+    said: str
+    paper: str
 
 
 _SLUG = 80  # file systems take 255 bytes; the kind of figure and a suffix are added
@@ -75,7 +89,7 @@ def canvas(width: float, height: float, columns: int = 1) -> Iterator[tuple[Any,
     with mpl.rc_context(_STYLE):
         drawing: Any = Drawing(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(drawing)
-        drawing.spots = []
+        drawing.spots, drawing.published = [], []
         axes = drawing.subplots(1, columns, squeeze=False)[0]
         yield drawing, list(axes)
 
@@ -101,19 +115,32 @@ def finished(drawing: Any, name: str, model: str, caption: str,
     nobody = {"CreationDate": None, "Creator": None, "Producer": None}
     FigureCanvasPdf(drawing).print_pdf(pdf, metadata=nobody)
     return Figure(name=f"{name}_{slug(model)}", model=model, caption=caption, svg=svg.getvalue(),
-                  pdf=pdf.getvalue(), definition=definition, spots=_spots(drawing))  # fmt: skip
+                  pdf=pdf.getvalue(), definition=definition, spots=_spots(drawing),
+                  published=_published(drawing))  # fmt: skip
 
 
 def _spots(drawing: Any) -> tuple[Spot, ...]:
     """What `points` drew, in points from the upper left corner; none of a crowd."""
     if len(drawing.spots) > MOST_SPOTS:
         return ()
+    return tuple(_placed(drawing, *spot) for spot in drawing.spots)
+
+
+def _placed(drawing: Any, axes: Any, x: float, y: float, said: str) -> Spot:
     height = drawing.get_figheight() * drawing.dpi
-    found = []
-    for axes, x, y, said in drawing.spots:
-        right, up = axes.transData.transform((x, y))
-        found.append((round(float(right), 1), round(float(height - up), 1), said))
-    return tuple(found)
+    right, up = axes.transData.transform((x, y))
+    return round(float(right), 1), round(float(height - up), 1), said
+
+
+def _published(drawing: Any) -> dict[str, tuple[Spot, ...]]:
+    """The published points that the axes reach, by paper."""
+    found: dict[str, list[Spot]] = {}
+    for one in drawing.published:
+        (left, right), (low, high) = one.axes.get_xlim(), one.axes.get_ylim()
+        if left <= one.x <= right and low <= one.y <= high:
+            spot = _placed(drawing, one.axes, one.x, one.y, one.said)
+            found.setdefault(one.paper, []).append(spot)
+    return {paper: tuple(spots) for paper, spots in found.items()}
 
 
 def points(axes: Any, rows: pd.DataFrame, x: str, y: str, colour: str, marker: str, label: str,

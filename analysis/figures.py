@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis import literature
 from analysis.compare import Definition
 from analysis.curves import joint_cells, joint_curves, single
 from analysis.drawing import COLOURS, MARKERS, Figure, canvas, dodge, finished, points, settle
@@ -65,6 +66,7 @@ def _against_rate(panel: Panel, table: pd.DataFrame, by: Definition) -> Iterator
         axes.margins(x=0.09)
         axes.legend(loc="lower left")
         settle(drawing)
+        literature.beside(axes, by, "tcr")
         dropped = _name_points(axes, shown, by)
         caption = (
             f"Retention ({NAMES[by]}) against TCr, {panel.model}. Bars are one standard error "

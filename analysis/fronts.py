@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from analysis import literature
 from analysis.compare import Definition
 from analysis.drawing import Figure, canvas, finished, points, settle
 from analysis.figures import KIND_STYLE
@@ -54,6 +55,7 @@ def _figure(panel: Panel, table: pd.DataFrame, by: Definition) -> Figure:
         drawing.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         settle(drawing)
         for axis, (column, _), rows in zip(axes, SHOWN, fronts, strict=True):
+            literature.beside(axis, by, column)
             named = table.iloc[rows[:MOST_NAMES]]
             place(
                 axis, [(100 * r[column], r[by], r["name"]) for _, r in named.iterrows()], size=6.5

@@ -24,10 +24,11 @@ from analysis.choosing import choice_table
 from analysis.compare import Definition, Verdict, srcr_verdicts, verdicts
 from analysis.curve_figures import curve_figures
 from analysis.disagreements import disagreement_table
-from analysis.drawing import Figure
+from analysis.drawing import Figure, Spot
 from analysis.figures import all_figures
 from analysis.fronts import front_figures
 from analysis.html_table import body
+from analysis.literature import PAPERS
 from analysis.measured_curves import perplexity_table, tolerance_table
 from analysis.measured_surface import budget_tables
 from analysis.mpt_beside import beside_figures, beside_table
@@ -47,6 +48,9 @@ INDEX = "report.json"
 PAGE = "report.html"
 MOST_EVIDENCE = 6
 _SPOT = Markup('<circle class="spot" cx="{}" cy="{}" r="5"><title>{}</title></circle>')
+_POINT = Markup('<path d="M{} {}{}"><title>{}</title></path>')
+# A dot and a square are ends of a line without length.
+MARKS = {"laborde2025": "h0", "jsq2024": "h0", "mpt": "m-2.5 0h5m-2.5-2.5v5"}
 DEFINITIONS: tuple[Definition, Definition] = ("sr2", "sr1")
 MOST_SCORE_ROWS = 300
 DETAILS = ("scores", "sizes_sr2", "tolerances", "transitions", "per_task", "answers", "next",
@@ -168,6 +172,8 @@ def html(
             for panel in groups
         },
         provenance=flat(provenance),
+        papers=PAPERS if any(figure.published for figure in figures) else {},
+        marks=MARKS,
     )
 
 
@@ -252,7 +258,14 @@ def inline(figure: Figure, index: int) -> Markup:
     # Drawn by ourselves with text as outlines: nothing of the user's is markup in here.
     end = svg.rindex("</svg>")
     spots = Markup("").join(_SPOT.format(*spot) for spot in figure.spots)
+    spots += Markup("").join(_beside(paper, each) for paper, each in figure.published.items())
     return Markup(svg[:end].replace("<svg ", str(label), 1) + str(spots) + svg[end:])
+
+
+def _beside(paper: str, spots: Sequence[Spot]) -> Markup:
+    """Published points, hidden until a reader asks for them."""
+    points = Markup("").join(_POINT.format(x, y, MARKS[paper], said) for x, y, said in spots)
+    return Markup('<g class="published {}">{}</g>').format(paper, points)
 
 
 def flat(provenance: Mapping[str, object], prefix: str = "") -> list[tuple[str, str]]:

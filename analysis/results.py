@@ -20,13 +20,13 @@ from analysis.errors import BadResults as BadResults
 
 CELL_TEXT = (
     "cell", "label", "model", "prune_method", "pattern", "quant_method", "mask", "status",
-    "reason", "device", "editing",
+    "reason", "device", "editing", "origin",
 )  # fmt: skip
 CELL_NUMBERS = (
     "sparsity", "bits", "calibration_seed", "achieved_sparsity", "containment",
     "containment_mean", "bits_per_weight", "stored_bits", "entropy_bits", "group_size", "bytes",
     "linear_weights", "total_weights", "macs", "seconds", "range_weight", "calibration_samples",
-    "rerun",
+    "rerun", "gpu_hours",
 )  # fmt: skip
 CELL_FLAGS = ("nm_valid", "collapsed")
 CELL_REQUIRED = (
@@ -39,7 +39,7 @@ SCORE_FLAGS = ("higher_is_better", "primary", "collapsed", "stopped")
 SCORE_REQUIRED = ("cell", "task", "metric", "value", "stderr", "higher_is_better", "primary")
 
 STATUSES = ("done", "failed", "missing")
-MASKS = ("keep", "ignore", "none")
+MASKS = ("keep", "ignore", "exact", "none")
 REMOVED = ("low-rank", "structured")
 """Patterns whose weights are not there: no zeros, no mask."""
 _N_OF_M = re.compile(r"(\d+):(\d+)")
@@ -59,7 +59,8 @@ class Results:
             containment_mean, nm_valid, bits_per_weight (codes that are kept, mask, scales, zero
             points), stored_bits (in the files), entropy_bits (bound of any order-0 code),
             group_size (quantized weights per scale), bytes, linear_weights, total_weights,
-            macs, collapsed, seconds, device; of JSQ editing ("searched", or the one strength) and
+            macs, collapsed, seconds, gpu_hours, device; origin (where a cell comes from that was
+            not made here); of JSQ editing ("searched", or the one strength) and
             range_weight; calibration_samples; rerun (1, 2, ... of the dense model scored once
             more, which is no cell to compare; else 0).
         scores: one row per cell, task and metric: value and stderr (same unit), n

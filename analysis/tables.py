@@ -110,6 +110,7 @@ def cells_table(panels: Sequence[Panel]) -> Table:
         Column(key="srcr_q", title="SrCr_q", form="estimate"),
         Column(key="srcr_j", title="SrCr_j", form="estimate"),
         Column(key="srcr_estimate", title="SrCr_p × SrCr_q", form="estimate"),
+        Column(key="gpu_hours", title="GPU hours", form="number", digits=2),
         Column(key="flags", title="Remarks"),
         Column(key="cell", title="Key"),
     ]
@@ -234,7 +235,7 @@ def _flags(row: Mapping[Hashable, object]) -> str:
         flags += ["collapsed"] if row["collapsed"] is True else []
         flags += ["mask ignored"] if row["mask"] == "ignore" else []
         flags += ["N:M pattern violated"] if row["nm_valid"] is False else []
-    flags += [str(row[key]) for key in ("why", "remark") if row[key]]
+    flags += [str(row[key]) for key in ("why", "remark", "origin") if row[key]]
     return "; ".join(flags)
 
 

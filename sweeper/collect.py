@@ -138,6 +138,16 @@ def collect(record: Json, store: Reads) -> list[CellOutcome]:
     return [_outcome(cell, record["stages"], store, seen) for cell in record["cells"]]
 
 
+def joined(planned: Sequence[CellOutcome], imported: Sequence[CellOutcome]) -> list[CellOutcome]:
+    """The cells of a plan; an imported one stands in for a planned one that is not done."""
+    brought = {outcome.key: outcome for outcome in imported}
+    kept = [
+        o if o.status == "done" or o.key not in brought else brought.pop(o.key) for o in planned
+    ]
+    known = {outcome.key for outcome in kept}
+    return kept + [outcome for key, outcome in brought.items() if key not in known]
+
+
 def _outcome(
     cell: Json, specs: Mapping[str, Spec], store: Reads, seen: dict[str, StageOutcome]
 ) -> CellOutcome:

@@ -30,7 +30,7 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
     record = request.sweep.load()
     outcomes = collect.collect(record, request.store)
     outcomes = underway.overlaid(outcomes, underway.jobs(request.sweep.path))
-    outcomes = imported.joined(outcomes, imported.outcomes(request.sweep))
+    outcomes = collect.joined(outcomes, imported.outcomes(request.sweep))
     asked = [outcome for outcome in outcomes if outcome.key in keys]
     scored = any(outcome.scores for outcome in outcomes)
     files, verdicts = report(request, outcomes) if scored else ({}, [])
@@ -96,6 +96,7 @@ def sync(request: Request, record: Mapping[str, Any]) -> dict[str, Any]:
         home=request.home,
         uri=request.config.tracking.uri,
         report=request.sweep.report if request.sweep.report.is_dir() else None,
+        imported=imported.outcomes(request.sweep),
     )
     counts = {name: getattr(done, name) for name in ("created", "updated", "unchanged", "removed")}
     return {

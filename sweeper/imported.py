@@ -13,27 +13,55 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeper import files
 from sweeper.collect import CellOutcome, StageOutcome
 from sweeper.errors import BadInput
-from sweeper.lm_eval_output import Output, differences
 from sweeper.plan import Plan, PlannedCell
 from sweeper.sweep import Sweep, cell_json
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Json = dict[str, Any]
 FOLDER = "imported"
 _PLANNED = ("num_fewshot", "apply_chat_template", "backend", "dtype", "limit", "max_gen_toks")
 
 
-def add(sweep: Sweep, planned: PlannedCell, output: Output) -> Json:
+class Scored(Protocol):
+    """Scores of one checkpoint as somebody else's program left them."""
+
+    @property
+    def source(self) -> str:
+        """Where they are: a file, or a run."""
+        ...
+
+    @property
+    def tasks(self) -> list[str]:
+        """The leaf tasks that were scored."""
+        ...
+
+    def conditions(self, task: str) -> Json:
+        """How: "version" and keys of the `tasks` section; what is not known is left out."""
+        ...
+
+    def scores(self, task: str) -> Json:
+        """As the result of an `evaluate` stage."""
+        ...
+
+    def documents(self, task: str) -> pd.DataFrame | None:
+        """A row per document: "doc_id" and more of its identity, a column per metric."""
+        ...
+
+
+def add(sweep: Sweep, planned: PlannedCell, output: Scored) -> Json:
     """Record the scores of one cell; the same cell again replaces it.
 
     Args:
         sweep: whose cell it is.
         planned: the cell that the checkpoint was, and the tasks it is to be scored on.
-        output: what lm-eval wrote.
+        output: the scores.
 
     Returns:
         The record: "tasks" that fit, "lacking" ones, "ignored" ones that were not planned.
@@ -44,7 +72,7 @@ def add(sweep: Sweep, planned: PlannedCell, output: Output) -> Json:
     """
     fitting = [task for task in planned.tasks if task in output.tasks]
     if not fitting:
-        raise BadInput("path", str(output.path),
+        raise BadInput("path", output.source,
                        f"it has scores of {_few(output.tasks)}; this sweep is about "
                        f"{_few(list(planned.tasks))}.")  # fmt: skip
     conditions = {task: output.conditions(task) for task in fitting}
@@ -52,9 +80,10 @@ def add(sweep: Sweep, planned: PlannedCell, output: Output) -> Json:
     _refuse(output, conditions, planned, others)
     record = {
         "cell": cell_json(planned) | {"key": planned.key},
-        "source": str(output.path.absolute()),
+        "source": output.source,
         "conditions": conditions,
         "scores": {task: output.scores(task) for task in fitting},
+        "not_stated": [n for n in _PLANNED[:4] if any(n not in c for c in conditions.values())],
         "lacking": [task for task in planned.tasks if task not in fitting],
         "ignored": [task for task in output.tasks if task not in planned.tasks],
     }
@@ -85,23 +114,25 @@ def remaining(plan: Plan, sweep: Sweep) -> Plan:
     return replace(plan, cells=cells, stages=stages)
 
 
-def joined(planned: Sequence[CellOutcome], imported: Sequence[CellOutcome]) -> list[CellOutcome]:
-    """The cells of a plan; an imported one stands in for a planned one that is not done."""
-    brought = {outcome.key: outcome for outcome in imported}
-    kept = [
-        o if o.status == "done" or o.key not in brought else brought.pop(o.key) for o in planned
+def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The fields in which two conditions contradict each other, with both values.
+
+    What `wanted` leaves open (None) or `found` does not state fits.
+    """
+    return [
+        f"{name}: {found[name]!r}, here {wanted[name]!r}"
+        for name in wanted
+        if name in found and wanted[name] is not None and found[name] != wanted[name]
     ]
-    known = {outcome.key for outcome in kept}
-    return kept + [outcome for key, outcome in brought.items() if key not in known]
 
 
 def _refuse(
-    output: Output, conditions: Mapping[str, Json], planned: PlannedCell, others: Sequence[Json]
+    output: Scored, conditions: Mapping[str, Json], planned: PlannedCell, others: Sequence[Json]
 ) -> None:
     for task, found in conditions.items():
         params = planned.tasks[task].params
         wrong = differences(found, {name: params[name] for name in _PLANNED})
-        if output.content["config"].get("limit") is not None and params["limit"] is None:
+        if found.get("limit") is not None and params["limit"] is None:
             wrong.append(f"limit: {found['limit']!r}, here None (all documents)")
         where = "this sweep's configuration"
         for other in others:
@@ -110,13 +141,13 @@ def _refuse(
                 where = f"what was imported for {other['cell']['label']}"
         if wrong:
             raise BadInput(
-                "path", str(output.path),
+                "path", output.source,
                 f"{task} was scored otherwise than {where}: {'; '.join(wrong)}.",
                 "Scores made in two ways are never divided by each other.",
             )  # fmt: skip
 
 
-def _write(sweep: Sweep, key: str, record: Json, output: Output) -> None:
+def _write(sweep: Sweep, key: str, record: Json, output: Scored) -> None:
     folder = sweep.path / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     files.remove(folder / key)
@@ -138,7 +169,7 @@ def _outcome(sweep: Sweep, record: Json) -> CellOutcome:
         for task, result in sorted(record["scores"].items())
     )  # fmt: skip
     return CellOutcome(
-        cell=record["cell"],
+        cell=record["cell"] | {"origin": f"imported from {record['source']}"},
         status="missing" if lacking else "done",
         reason=f"not imported: {', '.join(lacking)}"
         if lacking

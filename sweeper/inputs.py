@@ -73,7 +73,7 @@ def model(section: Frozen, pins: Pins) -> Model:
         return _gguf(section, given)
     path = Path(given).expanduser()
     if path.exists() or given.startswith((".", "/", "~")):
-        return _directory(section, path.absolute())
+        return directory(section, path.absolute())
     return _hub(section, given, pins)
 
 
@@ -93,13 +93,18 @@ def _gguf(section: Frozen, given: str) -> Model:
     return Model(meaning, str(file), True, _configured_shapes(section))
 
 
-def _directory(section: Frozen, path: Path) -> Model:
-    _check_sound(section, path)
+def directory(section: Frozen, path: Path, key: str = "model.id") -> Model:
+    """A checkpoint in a directory; ``key`` is what named it.
+
+    Raises:
+        BadInput: it is none, or not whole.
+    """
+    _check_sound(path, key)
     found = shapes.from_checkpoint(path)
     if found is None or not (path / "config.json").is_file():
         raise BadInput(
-            "model.id",
-            section["id"],
+            key,
+            str(path),
             "this is not a checkpoint directory: config.json and *.safetensors are needed.",
             f"Looked in {path}.",
         )
@@ -107,15 +112,14 @@ def _directory(section: Frozen, path: Path) -> Model:
     return Model(meaning | _trust(section), str(path), False, found)
 
 
-def _check_sound(section: Frozen, path: Path) -> None:
+def _check_sound(path: Path, key: str = "model.id") -> None:
     try:
         found = soundness.trouble(path)
     except (ValueError, KeyError, TypeError) as error:
         found = f"its files cannot be read ({type(error).__name__}: {error})"
     if found:
         raise BadInput(
-            "model.id", section["id"], f"this checkpoint is not whole: {found}.",
-            f"Fetch or copy it again: {path}",
+            key, str(path), f"this checkpoint is not whole: {found}.", "Fetch or copy it again.",
         )  # fmt: skip
 
 
@@ -123,7 +127,7 @@ def _hub(section: Frozen, given: str, pins: Pins) -> Model:
     pinned = pins.model(given, section["revision"])
     snapshot = cached_snapshot(given, pinned or section["revision"])
     if snapshot:
-        _check_sound(section, snapshot)
+        _check_sound(snapshot)
     found = shapes.from_checkpoint(snapshot) if snapshot else None
     revision = pinned or (snapshot.name if snapshot else section["revision"])
     meaning = {"id": given, "revision": revision} | _trust(section)

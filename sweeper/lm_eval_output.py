@@ -36,6 +36,11 @@ class Output:
     samples: Mapping[str, Path]
 
     @property
+    def source(self) -> str:
+        """Its results file."""
+        return str(self.path.absolute())
+
+    @property
     def tasks(self) -> list[str]:
         """The leaf tasks that it scored (groups are sums of them)."""
         return sorted(set(self.content["configs"]) & set(self.content["results"]))
@@ -129,18 +134,6 @@ def read(folder: Path) -> Output:
 
 
 _NEEDED = ("results", "configs", "versions", "n-shot", "n-samples", "higher_is_better", "config")
-
-
-def differences(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """The fields in which two conditions contradict each other, with both values.
-
-    What `wanted` leaves open (None) or `found` does not state fits.
-    """
-    return [
-        f"{name}: {found[name]!r}, here {wanted[name]!r}"
-        for name in wanted
-        if name in found and wanted[name] is not None and found[name] != wanted[name]
-    ]
 
 
 def _label(metric: str, name: str, single: bool) -> str:

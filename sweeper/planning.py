@@ -18,7 +18,11 @@ _UNPINNED = Pins()
 
 
 def plan(
-    config: DictConfig, loader: ConfigLoaderImpl, arguments: Sequence[str], pins: Pins = _UNPINNED
+    config: DictConfig,
+    loader: ConfigLoaderImpl,
+    arguments: Sequence[str],
+    pins: Pins = _UNPINNED,
+    elsewhere: Mapping[tuple[str, str], str] | None = None,
 ) -> Plan:
     """The plan of everything that the configuration and the overrides name.
 
@@ -29,7 +33,7 @@ def plan(
         BadInput: see `staging.build`; also an override of a key that a block sets.
     """
     grid = Grid(loader, config)
-    return staging.build(_blocks(config, grid, arguments), pins)
+    return staging.build(_blocks(config, grid, arguments), pins, elsewhere)
 
 
 def _blocks(

@@ -82,7 +82,7 @@ def _outcomes(request: Request, name: str) -> Sequence[CellOutcome]:
     brought = imported.outcomes(sweep)
     if brought and not sweep.planned:
         return brought
-    return imported.joined(collect.collect(sweep.load(), request.store), brought)
+    return collect.joined(collect.collect(sweep.load(), request.store), brought)
 
 
 def _together(found: dict[str, Sequence[CellOutcome]]) -> Results:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sweeper import accounting
 from sweeper.collect import CellOutcome, Json, devices
 
 if TYPE_CHECKING:
@@ -72,12 +73,15 @@ def _cell_row(outcome: CellOutcome) -> Row:
     row["pattern"] = cell.get("pattern", "") if cell["sparsity"] else ""
     row |= {"calibration_seed": cell.get("calibration_seed"), "rerun": cell.get("rerun", 0)}
     row |= {"status": outcome.status, "reason": outcome.reason}
+    row |= {"origin": cell.get("origin", "")}
     row |= {"group_size": cell.get("config", {}).get("quantize", {}).get("group_size")}
     row |= _jsq(cell.get("config", {}))
     row |= _measures(measured)
     row["collapsed"] = any(bool(r.get("collapsed")) for r in outcome.scores.values())
     row["seconds"] = sum(float((s.manifest or {}).get("seconds", 0)) for s in outcome.stages)
     row["device"] = devices(outcome)
+    hours = accounting.metrics({stage.name: stage.manifest for stage in outcome.stages})
+    row["gpu_hours"] = hours.get(("gpu_hours", "cell"))
     return row
 
 

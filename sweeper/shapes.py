@@ -82,7 +82,8 @@ def from_checkpoint(path: Path) -> Shapes | None:
     linear: dict[str, Shape] = {}
     other = 0
     for file in files:
-        for name, shape in _header(file).items():
+        for name, info in _header(file).items():
+            shape = info["shape"]
             if _is_linear(name, shape):
                 linear[name.removesuffix(".weight")] = (shape[0], shape[1])
             else:
@@ -101,8 +102,18 @@ def _is_linear(name: str, shape: list[int]) -> bool:
     )
 
 
-def _header(file: Path) -> dict[str, list[int]]:
+def precisions(path: Path) -> set[str]:
+    """Names of the data types in which a checkpoint stores its linear matrices."""
+    return {
+        str(info["dtype"])
+        for file in path.glob("*.safetensors")
+        for name, info in _header(file).items()
+        if _is_linear(name, info["shape"])
+    }
+
+
+def _header(file: Path) -> dict[str, dict[str, Any]]:
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         header = json.loads(stream.read(length))
-    return {name: info["shape"] for name, info in header.items() if name != "__metadata__"}
+    return {name: info for name, info in header.items() if name != "__metadata__"}

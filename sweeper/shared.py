@@ -20,11 +20,13 @@ class Shared:
     Attributes:
         pins: the revisions that the sweep takes from the hub.
         stages: key -> stage, of all that were made.
+        elsewhere: model section -> the checkpoint that was made of it elsewhere, where it has one.
     """
 
     def __init__(self, pins: Pins) -> None:
         self.pins = pins
         self.stages: dict[str, Stage] = {}
+        self.elsewhere: dict[Frozen, inputs.Model] = {}
         self._made: dict[tuple[Any, ...], Any] = {}
 
     def once(self, make: Any, *arguments: Any) -> Any:
@@ -50,6 +52,10 @@ class Shared:
         found: inputs.Model = self.once(self._model, section)
         return found
 
+    def start(self, section: Frozen) -> inputs.Model:
+        """What is read where no stage comes before: the model, or what was made of it elsewhere."""
+        return self.elsewhere.get(section) or self.model(section)
+
     def _model(self, section: Frozen) -> inputs.Model:
         return inputs.model(section, self.pins)
 
@@ -67,7 +73,7 @@ class Shared:
         """How a stage refers to the checkpoint it reads: a parent, or the model as it is."""
         if parent is not None:
             return {"parents": {"model": parent}, "meaning": {}, "sources": {}}
-        model = self.model(section)
+        model = self.start(section)
         return {"parents": {}, "meaning": model.meaning, "sources": {"model": model.source}}
 
     def dense(self, section: Frozen) -> Stage | None:

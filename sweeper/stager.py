@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from sweeper import evaluations, reshaped, tasks
+from sweeper import compressed, evaluations, reshaped, tasks
 from sweeper.cells import Cell
 from sweeper.compressions import Compressions
 from sweeper.errors import BadInput, Refused
@@ -49,13 +50,15 @@ class Stager:
         Raises:
             Refused: its pruning or quantization method cannot do it.
         """
+        if compressed.given(cell.model):
+            return self._adopted(cell)
         dense = self._shared.dense(cell.model)
         stages = self._compressions.of(cell, dense)
         parent = [dense, *stages.values()][-1]
         removed = cell.pruning if cell.pruning and cell.pruning.removes else None
-        compressed = (cell.pruning, cell.quantization)
+        amounts = (cell.pruning, cell.quantization)
         stages["measure"] = self._once(
-            self._measure, cell.model, compressed, parent, stages.get("prune")
+            self._measure, cell.model, amounts, parent, stages.get("prune")
         )
         return PlannedCell(
             cell=cell,
@@ -66,12 +69,30 @@ class Stager:
             ),
         )
 
+    def _adopted(self, cell: Cell) -> PlannedCell:
+        """The cell of a checkpoint that was compressed elsewhere: it is measured and scored.
+
+        Raises:
+            BadInput: the checkpoint is not what the cell says.
+        """
+        # What it was calibrated with is not known.
+        cell = replace(cell, calibration=None)
+        self._shared.elsewhere[cell.model] = compressed.resolved(cell, self._shared.pins)
+        amounts = (cell.pruning, cell.quantization)
+        return PlannedCell(
+            cell=cell,
+            label=cell.label,
+            stages={"measure": self._measure(cell.model, amounts, None, None, cell.label)},
+            tasks=self._evaluations(cell.model, cell.tasks, None, cell.label, None, 0),
+        )
+
     def _measure(
         self,
         section: Frozen,
-        compressed: tuple[Pruning | None, Quantization | None],
+        amounts: tuple[Pruning | None, Quantization | None],
         parent: Stage | None,
         pruned: Stage | None,
+        label: str = "",
     ) -> Stage:
         read = self._shared.reads(section, parent)
         if pruned is not None and pruned is not parent:
@@ -79,23 +100,25 @@ class Stager:
         model = None if read["parents"] else section
         return self._shared.stage(
             kind="measure",
-            params=self._once(self._measured, model, compressed),
+            params=self._once(self._measured, model, amounts),
             parents=read["parents"],
             library=library(_MEASURE),
             sources=read["sources"],
-            label=parent.label if parent is not None else section["name"],
+            label=parent.label if parent is not None else label or section["name"],
             work=float(self._shared.model(section).shapes.parameters),
         )
 
     def _measured(
-        self, model: Frozen | None, compressed: tuple[Pruning | None, Quantization | None]
+        self, model: Frozen | None, amounts: tuple[Pruning | None, Quantization | None]
     ) -> Params:
-        pruning, quant = compressed
+        pruning, quant = amounts
         options = dict(quant.options) if quant else {}
-        inputs = {k: v for k, v in options.items() if k == "activation_bits"}
+        more = {k: v for k, v in options.items() if k == "activation_bits"}
+        if model and compressed.given(model):
+            more["elsewhere"] = True
         return Params(
-            **inputs,
-            model=self._shared.model(model).meaning if model else {},
+            **more,
+            model=self._shared.start(model).meaning if model else {},
             sparsity=pruning.sparsity if pruning else 0.0,
             pattern=pruning.pattern if pruning else "unstructured",
             bits=quant.bits if quant else 16,
@@ -131,7 +154,7 @@ class Stager:
         evaluations.check(section)
         folder = self._once(self._folder, section)
         leaves = tasks.resolve(section["names"], folder, cache_dir=cache_directory())
-        meaning = self._shared.model(model).meaning if model else {}
+        meaning = self._shared.start(model).meaning if model else {}
         pinned = self._shared.pins.tasks
         return [
             evaluations.asked(leaf, section, meaning, pinned.get(leaf.name, {}), rerun)

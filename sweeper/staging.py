@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sweeper import reruns
@@ -18,10 +19,16 @@ from sweeper.quantization import Quantization
 from sweeper.stager import Stager
 
 
-def build(blocks: Iterable[tuple[Iterable[Combination], bool]], pins: Pins) -> Plan:
+def build(
+    blocks: Iterable[tuple[Iterable[Combination], bool]],
+    pins: Pins,
+    elsewhere: Mapping[tuple[str, str], str] | None = None,
+) -> Plan:
     """The plan of all combinations.
 
     Args:
+        elsewhere: (model, label) of a cell -> directory of its checkpoint, where that was
+            compressed elsewhere and imported.
         pins: the revisions that the sweep takes from the hub.
         blocks: (combinations, strict); in a strict block (cells listed outright, a single
             combination) what is no cell is bad input instead of being dropped.
@@ -61,12 +68,25 @@ def build(blocks: Iterable[tuple[Iterable[Combination], bool]], pins: Pins) -> P
     if not planned:
         raise _no_cells(dropped)
     reruns.check(planned, again)
+    cells = tuple(_read(cell, stager, elsewhere or {}) for cell in _distinct(planned.values()))
     return Plan(
-        cells=_distinct(planned.values()),
-        stages=_reachable(planned.values(), stager.stages),
+        cells=cells,
+        stages=_reachable(cells, stager.stages),
         dropped=tuple(dropped),
         merged=tuple(merged),
     )
+
+
+def _read(
+    planned: PlannedCell, stager: Stager, elsewhere: Mapping[tuple[str, str], str]
+) -> PlannedCell:
+    """The cell, of its imported checkpoint if there is one."""
+    where = elsewhere.get((planned.cell.model["name"], planned.label))
+    if where is None or planned.cell.model.dict.get("compressed"):
+        return planned
+    section = Frozen.of(planned.cell.model.dict | {"compressed": where})
+    found = stager.planned(replace(planned.cell, model=section))
+    return replace(found, label=planned.label)
 
 
 def _reachable(cells: Iterable[PlannedCell], stages: Mapping[str, Stage]) -> dict[str, Stage]:

@@ -1,6 +1,7 @@
 """A sweep on disk: the plans that were recorded under its name, its logs and its report.
 
 <home>/sweeps/<name>/plan-<hash>.json   one file per distinct plan, written once
+<home>/sweeps/<name>/elsewhere/         checkpoints that were imported: which cell each one is
 <home>/sweeps/<name>/logs/              what stages printed
 <home>/sweeps/<name>/report/            tables, figures, the HTML page
 """
@@ -15,12 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import collect, files, owner
+from sweeper.cells import Cell
 from sweeper.errors import BadInput
+from sweeper.frozen import Frozen
 from sweeper.identity import key_of
 from sweeper.plan import Plan, PlannedCell
 from sweeper.redact import redact
 
 Json = dict[str, Any]
+ELSEWHERE = "elsewhere"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -59,6 +63,12 @@ class Sweep:
         """Whether a plan was recorded under this name."""
         return any(self.path.glob("plan-*.json"))
 
+    @property
+    def elsewhere(self) -> dict[tuple[str, str], str]:
+        """(model, label) of a cell -> directory of the checkpoint that was imported for it."""
+        found = [files.read_json(path) for path in sorted((self.path / ELSEWHERE).glob("*.json"))]
+        return {(one["model"], one["label"]): one["path"] for one in found}
+
     def record(self, plan: Plan, overrides: Sequence[str], checkpoints: str) -> None:
         """Write the plan down, once; recording the same plan again changes nothing.
 
@@ -91,7 +101,17 @@ class Sweep:
                 "name", self.name, f"no such sweep in {self.home}; valid: {known}.",
                 "`isorate list` shows them; `isorate run` makes one.",
             )  # fmt: skip
-        return dict(collect.merge(records))
+        record = dict(collect.merge(records))
+        brought = self.elsewhere
+        record["cells"] = [cell for cell in record["cells"] if _current(cell, brought)]
+        return record
+
+
+def _current(cell: Json, elsewhere: Mapping[tuple[str, str], str]) -> bool:
+    """Whether a cell is none that an imported checkpoint has taken the place of."""
+    where = elsewhere.get((cell["model"], cell["label"]))
+    own = cell["config"]["model"].get("compressed")
+    return where is None or own is not None
 
 
 def _write_whole(target: Path, value: Json) -> None:
@@ -147,6 +167,7 @@ def cell_json(planned: PlannedCell) -> Json:
         "calibration_seed": cell.calibration["seed"] if cell.calibration else None,
         "rerun": cell.rerun,
         "config": _config(planned),
+        **_origin(cell),
         "stages": {role: stage.key for role, stage in planned.stages.items()}
         | {"evaluate": {name: stage.key for name, stage in planned.tasks.items()}},
     }
@@ -157,9 +178,32 @@ def _config(planned: PlannedCell) -> Json:
     sections: Json = {"model": cell.model.dict, "tasks": cell.tasks.dict}
     if cell.calibration:
         sections["calibration"] = cell.calibration.dict
+    if cell.model.dict.get("compressed"):
+        return sections | _said(cell)
     for name in ("prune", "quantize"):
         if name in planned.stages:
             own = ("model", "calibration", "compute_dtype", "save_dtype")
             params = planned.stages[name].params
             sections[name] = {k: v for k, v in params.items() if k not in own}
     return sections
+
+
+def _origin(cell: Cell) -> Json:
+    where = cell.model.dict.get("compressed")
+    return {"origin": f"the checkpoint {where}, compressed elsewhere"} if where else {}
+
+
+def _said(cell: Cell) -> Json:
+    """How a checkpoint that was compressed elsewhere is said to have been made."""
+    prune, quant = cell.pruning, cell.quantization
+    found: Json = {}
+    if prune:
+        found["prune"] = {
+            "method": prune.method, "sparsity": prune.sparsity, "pattern": prune.pattern,
+        }  # fmt: skip
+    if quant:
+        found["quantize"] = {
+            "method": quant.method, "bits": quant.bits, "mask": quant.mask,
+            **Frozen(quant.options).dict,
+        }  # fmt: skip
+    return found

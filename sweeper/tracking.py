@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sweeper import accounting, collect, tracking_run, tracking_runs, tracking_server, tracking_view
-from sweeper.collect import CellOutcome, Json, Reads
+from sweeper.collect import CellOutcome, Json, Reads, joined
 from sweeper.redact import redact
 from sweeper.retained import retained
 from sweeper.tracking_pass import OutOfTime, Projection
@@ -86,6 +86,7 @@ def sync(
     home: Path,
     uri: str | None = None,
     report: Path | None = None,
+    imported: Sequence[CellOutcome] = (),
     limit_s: float | None = None,
 ) -> Summary:
     """Make MLflow show what the store holds of a sweep; writes only what differs.
@@ -96,6 +97,7 @@ def sync(
         home: the sweep's home; holds the default MLflow store and its artifacts.
         uri: see `tracking_uri`.
         report: directory whose files become artifacts of the parent run.
+        imported: cells whose scores came from elsewhere (tag isorate.origin).
         limit_s: stop after so many seconds and leave the rest to the next `sync`.
 
     Returns:
@@ -104,7 +106,7 @@ def sync(
     """
     started = time.monotonic()
     where = tracking_uri(uri, home)
-    outcomes = collect.collect(record, store)
+    outcomes = joined(collect.collect(record, store), imported)
     work = Projection(deadline=None if limit_s is None else started + limit_s)
     view = problem = ""
     try:

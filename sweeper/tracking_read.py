@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +17,92 @@ from sweeper.errors import BadInput, IsorateError, one_of
 from sweeper.redact import redact
 from sweeper.sweep import Sweep
 from sweeper.tracking import tracking_uri
-from sweeper.tracking_run import CELL, documents_path
+from sweeper.tracking_run import CELL, ORIGIN, documents_path
 from sweeper.tracking_runs import CREATED, FILES, Tracker
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
+_ID = re.compile(r"[0-9a-f]{32}")
 STAGES, CONFIG, FOLDER = "stages.json", "config.yaml", "documents"
 DOCUMENTS = "documents"
 """Directory of a sweep with the documents that were fetched from MLflow."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """A tracking server that answers.
+
+    Attributes:
+        client: of MLflow.
+        uri: where it is.
+        kept: directory for the documents of runs, which are fetched once.
+        aside: one that goes when the reading is over.
+    """
+
+    client: MlflowClient
+    uri: str
+    kept: Path
+    aside: Path
+
+    @property
+    def place(self) -> str:
+        """The URI without credentials."""
+        return str(redact(self.uri))
+
+    def runs(self, name: str) -> list[Run]:
+        """All runs of an experiment; of each cell of ours the oldest.
+
+        Raises:
+            BadInput: no such experiment.
+        """
+        found = self.client.get_experiment_by_name(name)
+        if found is None:
+            known = sorted(one.name for one in self.client.search_experiments())
+            raise BadInput("name", name, f"no such experiment in {self.place}; {one_of(known)}.")
+        runs = sorted(Tracker(self.client, self.uri, found.experiment_id).runs(), key=_age)
+        first = {run.data.tags.get(CELL, run.info.run_id): run for run in reversed(runs)}
+        return list(reversed(first.values()))
+
+    def find(self, path: str) -> list[Run]:
+        """A run by its id, or by "experiment/its name"; else all runs of an experiment."""
+        from mlflow.exceptions import MlflowException
+
+        if _ID.fullmatch(path):
+            try:
+                return [self.client.get_run(path)]
+            except MlflowException as error:
+                raise BadInput("path", path, f"no such run in {self.place}.") from error
+        experiment, _, name = path.partition("/")
+        if not name or self.client.get_experiment_by_name(path) is not None:
+            return self.runs(path)
+        runs = self.runs(experiment)
+        named = [run for run in runs if run.info.run_name == name]
+        if len(named) != 1:
+            raise BadInput("path", path, f"{len(named)} runs have this name; "
+                           f"{one_of([str(run.info.run_name) for run in runs])}.")  # fmt: skip
+        return named
+
+    def outcome(self, run: Run) -> CellOutcome:
+        """The cell that `sync` wrote into a run."""
+        return _outcome(self.client, run, self.aside, self.kept)
+
+
+@contextmanager
+def opened(kept: Path, *, home: Path, uri: str | None) -> Iterator[Server]:
+    """The server at a tracking URI; None takes the environment's or the home's own.
+
+    Raises:
+        IsorateError: nothing answers there.
+    """
+    where = tracking_uri(uri, home)
+    try:
+        client = tracking_server.connect(where, home)
+    except tracking_server.Unreachable as silent:
+        raise IsorateError(f"MLflow cannot be read: {redact(str(silent), where)}") from silent
+    with tempfile.TemporaryDirectory(prefix="isorate-") as aside:
+        yield Server(client=client, uri=where, kept=kept, aside=Path(aside))
 
 
 def outcomes(name: str, *, home: Path, uri: str | None) -> list[CellOutcome]:
@@ -41,21 +120,8 @@ def outcomes(name: str, *, home: Path, uri: str | None) -> list[CellOutcome]:
         IsorateError: nothing answers there, or no such experiment, or a run that
             `sync` did not write.
     """
-    where = tracking_uri(uri, home)
-    try:
-        client = tracking_server.connect(where, home)
-    except tracking_server.Unreachable as silent:
-        raise IsorateError(f"MLflow cannot be read: {redact(str(silent), where)}") from silent
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        known = sorted(one.name for one in client.search_experiments())
-        raise BadInput("name", name, f"no such experiment in {redact(where)}; {one_of(known)}.")
-    runs = Tracker(client, where, found.experiment_id).runs()
-    mine = sorted((r for r in runs if CELL in r.data.tags), key=_age)
-    first = {run.data.tags[CELL]: run for run in reversed(mine)}
-    kept = Sweep(home, name).path / DOCUMENTS
-    with tempfile.TemporaryDirectory(prefix="isorate-") as aside:
-        return [_outcome(client, run, Path(aside), kept) for run in reversed(first.values())]
+    with opened(Sweep(home, name).path / DOCUMENTS, home=home, uri=uri) as server:
+        return [server.outcome(run) for run in server.runs(name) if CELL in run.data.tags]
 
 
 def _age(run: Run) -> int:
@@ -130,6 +196,7 @@ def _cell(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         "calibration_seed": None if seed is None else int(seed),
         "rerun": int(params.get("rerun", 0)),
         "config": config,
+        **({"origin": tags[ORIGIN]} if ORIGIN in tags else {}),
     }
 
 

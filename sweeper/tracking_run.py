@@ -20,6 +20,7 @@ from sweeper.collect import CellOutcome, Json, StageOutcome, devices, epoch
 
 CELL = "isorate.cell"
 SWEEP = "isorate.sweep"
+ORIGIN = "isorate.origin"
 STATUS = {"done": "FINISHED", "failed": "FAILED", "missing": "RUNNING"}
 SECTIONS = ("prune", "quantize", "calibration")
 LONGEST_PARAM = 500
@@ -195,6 +196,7 @@ def _params(cell: Json) -> dict[str, str]:
 def _tags(outcome: CellOutcome) -> dict[str, str]:
     cell, tags = outcome.cell, {"isorate.status": outcome.status}
     tags |= {"isorate.label": cell["label"], "isorate.reason": outcome.reason}
+    tags |= {ORIGIN: str(cell.get("origin", ""))}
     collapsed = sorted(t for t, r in outcome.scores.items() if r.get("collapsed"))
     tags |= {"isorate.collapsed": ", ".join(collapsed), "isorate.device": devices(outcome)}
     stopped = sorted(t for t, r in outcome.scores.items() if r.get("stopped"))

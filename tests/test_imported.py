@@ -173,11 +173,11 @@ def test_an_imported_cell_stands_in_for_one_that_is_not_done(plan, tmp_path) -> 
     mine = imported.outcomes(sweep)
     waiting = [collect.CellOutcome(cell={"key": one.key}, status="missing", reason="")
                for one in plan.cells]  # fmt: skip
-    both = imported.joined(waiting, mine)
+    both = collect.joined(waiting, mine)
     assert len(both) == len(plan.cells)
     assert [o.status for o in both].count("done") == 1
     done = [collect.CellOutcome(cell={"key": mine[0].key}, status="done", reason="")]
-    assert imported.joined(done, mine) == done
+    assert collect.joined(done, mine) == done
 
 
 def test_what_was_imported_whole_is_not_run(plan, tmp_path) -> None:

@@ -35,7 +35,7 @@ VERBS: Mapping[str, str] = {
     "prefetch": "fetch and pin what the plan needs from the hub, for nodes without a network",
     "report": "tables, figures and verdicts from what is done",
     "reproduce": "the tables and figures of arXiv:2505.07289; source=published needs no run",
-    "import": "scores that lm-eval wrote elsewhere become a cell: cell='25% + 4bit' path=DIR",
+    "import": "lm-eval's scores, checkpoints, MLflow runs from elsewhere: cell='4bit' path=DIR",
     "sync": "replay the store into MLflow; changes nothing the second time",
     "retry": "forget the failures of a sweep and run it again",
     "logs": "what the stages of one cell printed: cell='25% + 4bit'",
@@ -91,7 +91,8 @@ class Request:
         from sweeper.planning import plan
 
         with _no_garbage_yet():
-            return plan(self.config, self.loader, self.arguments, self.pins)
+            known = self.sweep.elsewhere
+            return plan(self.config, self.loader, self.arguments, self.pins, known)
 
     @cached_property
     def pins(self) -> Pins:

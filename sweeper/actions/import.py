@@ -1,39 +1,92 @@
-"""``isorate import``: scores that lm-eval wrote elsewhere become a cell of a sweep."""
+"""``isorate import``: what someone already paid for becomes cells of a sweep.
+
+Scores that lm-eval wrote, runs in MLflow, and checkpoints that were compressed elsewhere.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from sweeper import imported, lm_eval_output
+from sweeper import imported, imported_checkpoint, lm_eval_output
 from sweeper.actions import Request
-from sweeper.errors import BadInput
+from sweeper.errors import BadInput, one_of
 from sweeper.plan import PlannedCell
+
+EXAMPLE = "isorate import experiment=laborde2025 cell='25% + 4bit' path=DIR"
 
 
 def perform(request: Request) -> int:
-    """Record the scores in the directory ``path`` as those of the planned cell ``cell``."""
-    if not request.config.path:
-        example = "isorate import experiment=laborde2025 cell='25% + 4bit' path=DIR"
-        raise BadInput("path", "null", "the output directory of lm-eval is needed.", example)
+    """Record what ``path`` names as the planned cell ``cell``."""
+    config = request.config
+    if not config.path:
+        raise BadInput("path", "null", "an output directory of lm-eval, a checkpoint, or (with "
+                       "source=mlflow) a run is needed.", EXAMPLE)  # fmt: skip
+    if config.source == "mlflow":
+        return _runs(request)
+    if config.source != "store":
+        raise BadInput("source", config.source, one_of(["store", "mlflow"]) + ".")
+    path = Path(config.path).expanduser().absolute()
+    if path.is_dir() and imported_checkpoint.is_checkpoint(path):
+        return _checkpoint(request, path)
     planned = _planned(request)
-    output = lm_eval_output.read(Path(request.config.path).expanduser())
-    record = imported.add(request.sweep, planned, output)
-    # With its plan on record the sweep's report names the cells that still lack.
-    about = [word for word in request.arguments if not _own(word)]
-    request.sweep.record(request.plan, about, request.config.checkpoints)
+    return _scores(request, [(planned, lm_eval_output.read(path))])
+
+
+def _runs(request: Request) -> int:
+    from sweeper import mlflow_scores, tracking_read
+
+    config, sweep = request.config, request.sweep
+    found = mlflow_scores.read(
+        config.path, request.plan.cells, config.cell,
+        home=request.home, uri=config.tracking.uri, kept=sweep.path / tracking_read.DOCUMENTS,
+    )  # fmt: skip
+    return _scores(request, found)
+
+
+def _scores(request: Request, found: Sequence[tuple[PlannedCell, imported.Scored]]) -> int:
+    brought = [(planned, imported.add(request.sweep, planned, each)) for planned, each in found]
+    _record(request)
     done = {one["cell"]["key"] for one in imported.records(request.sweep)}
     open_cells = [one.label for one in request.plan.cells if one.key not in done]
-    request.answer(
-        {"cell": planned.key, "label": planned.label, "tasks": sorted(record["scores"]),
-         "lacking": record["lacking"], "ignored": record["ignored"], "not_imported": open_cells},
-        _text(request.sweep.name, planned.label, record, open_cells),
+    cells = [{"cell": planned.key, "label": planned.label, "tasks": sorted(record["scores"]),
+              "lacking": record["lacking"], "ignored": record["ignored"],
+              "not_stated": record["not_stated"]} for planned, record in brought]  # fmt: skip
+    lines = [line for planned, record in brought for line in _lines(planned.label, record)]
+    if open_cells:
+        lines.append(f"Not imported: {', '.join(open_cells)}")
+    _answer(request, {"cells": cells, "not_imported": open_cells}, lines)
+    return 0
+
+
+def _checkpoint(request: Request, path: Path) -> int:
+    cells, label = request.plan.cells, request.config.cell
+    if label is None:
+        planned = imported_checkpoint.find(cells, path, request.pins)
+    else:
+        planned = _planned(request)
+        imported_checkpoint.check(planned, path, request.pins)
+    imported_checkpoint.add(request.sweep, planned, path)
+    _record(replace(request))  # whose plan knows of the checkpoint
+    _answer(
+        request,
+        {"cell": planned.label, "checkpoint": str(path)},
+        [f"{planned.label}: the checkpoint {path} takes the place of one that would be made",
+         "`isorate run` with the same arguments measures and scores it."],
     )  # fmt: skip
     return 0
 
 
+def _record(request: Request) -> None:
+    """With its plan on record the sweep's report names the cells that still lack."""
+    about = [word for word in request.arguments if not _own(word)]
+    request.sweep.record(request.plan, about, request.config.checkpoints)
+
+
 def _own(word: str) -> bool:
     """Whether an override is about the import, not about the sweep."""
-    return word.partition("=")[0] in ("action", "cell", "path")
+    return word.partition("=")[0] in ("action", "cell", "path", "source")
 
 
 def _planned(request: Request) -> PlannedCell:
@@ -48,13 +101,18 @@ def _planned(request: Request) -> PlannedCell:
     raise BadInput("cell", label, f"which cell was scored? valid: {labels}.")
 
 
-def _text(name: str, label: str, record: imported.Json, open_cells: list[str]) -> str:
-    lines = [f"{label}: {len(record['scores'])} tasks imported into {name}"]
+def _lines(label: str, record: imported.Json) -> list[str]:
+    lines = [f"{label}: {len(record['scores'])} tasks imported from {record['source']}"]
     if record["lacking"]:
         lines.append(f"  without scores of: {', '.join(record['lacking'])}")
     if record["ignored"]:
         lines.append(f"  left aside, not part of this sweep: {', '.join(record['ignored'])}")
-    if open_cells:
-        lines.append(f"Not imported: {', '.join(open_cells)}")
+    if record["not_stated"]:
+        lines.append(f"  not stated, taken as this sweep has it: {', '.join(record['not_stated'])}")
+    return lines
+
+
+def _answer(request: Request, document: imported.Json, lines: list[str]) -> None:
+    name = request.sweep.name
     lines.append(f"`isorate report name={name}` says what is decided, and which cells lack.")
-    return "\n".join(lines)
+    request.answer({"name": name, **document}, "\n".join(lines))

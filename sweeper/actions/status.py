@@ -16,7 +16,7 @@ def perform(request: Request) -> int:
     while True:
         table = underway.jobs(request.sweep.path)
         outcomes = collect.collect(request.sweep.load(), request.store)
-        outcomes = imported.joined(
+        outcomes = collect.joined(
             underway.overlaid(outcomes, table), imported.outcomes(request.sweep)
         )
         spent = [underway.cell_document(outcome, table) for outcome in outcomes]

@@ -41,11 +41,21 @@ def run(job: Job) -> dict[str, Any]:
         rows = [_row(m, params, kept) for m in files.matrices()]
         others, inputs = files.other_sizes(), files.activation_bits
     (job.out / "layers.json").write_text(json.dumps(rows, indent=1) + "\n")
+    if params.get("elsewhere"):
+        rows = counted(rows, params)
     require_label(rows, params)
     _require_inputs(inputs, params.get("activation_bits", 16))
     found = summary(rows, others, params, _bytes(folder)) | {"activation_bits": inputs}
     dense = parameters.recorded(pruned)
     return found if dense is None else removed.against(dense, rows, found, job.params)
+
+
+def read_rows(folder: Path, params: Mapping[str, Any]) -> list[Row]:
+    """What is counted of every matrix of a checkpoint that came without its mask."""
+    from sweeper.stages.weights import Files
+
+    with Files(folder) as files:
+        return [_row(matrix, params, None) for matrix in files.matrices()]
 
 
 def _as_whole(params: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -86,6 +96,21 @@ def _held(matrix: Matrix, params: Mapping[str, Any], kept: Mapping[str, Any] | N
         return {"pruned": int(pruned.sum()), "held": int((pruned & matrix.zero).sum())}
     zeros = int(matrix.zero.sum()) if params["sparsity"] else 0
     return {"pruned": zeros, "held": zeros}
+
+
+def counted(rows: list[Row], params: Mapping[str, Any]) -> list[Row]:
+    """Rows of a checkpoint that came without its mask.
+
+    A quantized weight may also have been rounded to zero. Which zeros were pruned is not known,
+    so that no more of them count than the label says, in every matrix the same share.
+    """
+    zeros, expected = _total(rows, "held"), expected_sparsity(rows, params)
+    if params["bits"] >= 16 or zeros <= expected * _total(rows, "weights"):
+        return rows
+    share = expected * _total(rows, "weights") / zeros
+    return [
+        r | {"pruned": round(share * r["held"]), "held": round(share * r["held"])} for r in rows
+    ]
 
 
 def valid_groups(zero: torch.Tensor, n: int, m: int) -> int:

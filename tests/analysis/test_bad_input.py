@@ -86,3 +86,11 @@ def test_without_a_dense_cell_every_score_is_a_gap(make) -> None:
 def test_what_appears_twice_is_refused(make, changes, said) -> None:
     with pytest.raises(BadResults, match=said):
         make(**changes)
+
+
+def test_a_mask_that_was_kept_exactly_is_a_mask() -> None:
+    """`quant.mask=exact` is a choice of the configuration: its cells have a report too."""
+    from analysis import results
+    from sweeper.quantization import MASKS
+
+    assert set(MASKS) <= set(results.MASKS)

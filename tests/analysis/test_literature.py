@@ -28,7 +28,7 @@ def test_by_hand() -> None:
     by = {one: literature.points(one).set_index(["paper", "name"]) for one in ("sr1", "sr2")}
     facts = reference.facts("mpt", "10")
     row = facts[(facts["sparsity_pct"] == 0) & (facts["method_quant"] == "GGUF Q4_K_M")].iloc[0]
-    point = by["sr2"].loc[("mpt", "LLaMA-2-7B: GGUF Q4_K_M 4bit (perplexity)")]
+    point = by["sr2"].loc[[("mpt", "LLaMA-2-7B: GGUF Q4_K_M 4bit (perplexity)")]]
     point = point[np.isclose(point["value"], 6.1565 / row["value"])].iloc[0]
     assert point["tcr"] == 0.75
     paper = summarise(panels(reference.laborde2025()))

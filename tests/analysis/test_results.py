@@ -49,7 +49,7 @@ def test_the_callers_tables_are_left_alone(make) -> None:
         (lambda c: c.assign(sparsity=100 * c["sparsity"]), "sparsity is a fraction.*0.25 for 25 %"),
         (lambda c: c.assign(bits=c["bits"] * 2), "bits lie above 0 and up to 16"),
         (lambda c: c.assign(status="ok"), "unknown status .valid: done, failed, missing"),
-        (lambda c: c.assign(mask="maybe"), "unknown mask .valid: keep, ignore, none"),
+        (lambda c: c.assign(mask="maybe"), "unknown mask .valid: keep, ignore, exact, none"),
         (lambda c: c.assign(pattern="2:4"), "does not go with sparsity"),
         (lambda c: c.assign(quant_method=""), "fewer bits need one"),
         (lambda c: c.assign(containment=1.5), "containment lies in 0..1"),

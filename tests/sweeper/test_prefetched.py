@@ -86,8 +86,11 @@ def test_a_task_without_pins_needs_its_data_set_at_any_revision(cache: Path) -> 
     plain = stage(task="mmlu_pro_math")
     assert [lack.repository for lack in prefetched.missing([plain])] == [DATA]
     made = cache / "datasets/TIGER-Lab___mmlu-pro/default/0.0.0" / OLD
-    made.mkdir(parents=True)
+    begun = made.with_name(f"{OLD}.incomplete")
+    begun.mkdir(parents=True)
+    (begun / "dataset_info.json").write_text("{}")
     assert prefetched.missing([plain])  # begun, not finished
+    made.mkdir()
     (made / "dataset_info.json").write_text("{}")
     assert prefetched.missing([plain]) == []
 
@@ -152,6 +155,10 @@ def test_a_pinned_plan_has_keys_of_its_own(cache: Path, tmp_path: Path) -> None:
         (fixed,) = planning.plan(config, loader, words, held).cells
     assert loose.stages["measure"].params["model"]["revision"] == NEW
     assert fixed.stages["measure"].params["model"]["revision"] == OLD
+    gone = Pins(models={"org/model@main": "c" * 40})
+    with composed([]) as (config, loader):
+        (elsewhere,) = planning.plan(config, loader, words, gone).cells
+    assert elsewhere.stages["measure"].params["model"]["revision"] == "c" * 40
     assert fixed.tasks["arc_easy"].params["data_revisions"] == {"allenai/ai2_arc": OLD}
     assert "data_revisions" not in fixed.tasks["demo_pydoc"].params
     assert fixed.tasks["arc_easy"].key != loose.tasks["arc_easy"].key

@@ -41,7 +41,7 @@ demo: install ## prune, quantize and score a 135M model: seven cells, about ten 
 	$(BIN)/isorate run experiment=demo
 
 test: install ## the tests (10 minutes on 2 cores, nothing is downloaded)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: install ## the tests that take more than a few seconds each
 	$(BIN)/python -m pytest -m slow

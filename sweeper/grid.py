@@ -223,7 +223,8 @@ class _SectionMaker:
         self._axes = axes
         raw = str(OmegaConf.to_container(composed[name], resolve=False))
         below = [axis for axis in axes if axis.section == name]
-        closed = "${" not in raw + "".join(_text(v) for axis in below for v in axis.values)
+        # Of the values themselves: as text, Hydra writes an interpolation as $\{...\}.
+        closed = "${" not in raw + "".join(str(v.value()) for a in below for v in a.values)
         self._depends = tuple(i for i, a in enumerate(axes) if not closed or a in below)
         self._pick = itemgetter(*self._depends) if self._depends else lambda choice: ()
         self._made: dict[Any, Section] = {}

@@ -101,7 +101,9 @@ def test_there_is_enough_text() -> None:
 
 
 def test_every_task_file_names_its_data() -> None:
-    for path in FOLDER.glob("*.yaml"):
+    ours = {p.with_suffix(".yaml") for p in FOLDER.glob("*.jsonl")}
+    assert ours <= set(FOLDER.glob("*.yaml"))
+    for path in ours:
         text = re.sub(r"!function", "", path.read_text())
         config = yaml.safe_load(text)
         assert (FOLDER / config["dataset_kwargs"]["file"]).is_file()

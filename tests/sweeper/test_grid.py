@@ -87,6 +87,8 @@ def test_any_mix_of_axes(overrides):
 def test_an_interpolation_never_goes_stale():
     sections = assert_equal(["calibration.name=${quant.bits}", "quant.bits=16,4,3"])
     assert [s["calibration"]["name"] for s in sections] == ["16", "4", "3"]
+    sections = assert_equal(["calibration.name=${quant.bits},plain", "quant.bits=4,8"])
+    assert [s["calibration"]["name"] for s in sections] == ["4", "8", "plain", "plain"]
 
 
 def test_no_quotes_leak_into_a_cell():

@@ -55,7 +55,9 @@ class Projection:
             before = (len(self.created), self.removed)
             self.refused = {}
             found = self._reconciled(tracker)
-            parent = self._write(tracker, found, sweep, {})
+            parent = self._try(tracker, found, sweep, {})
+            if parent is None:  # another collector took ours for the duplicate: look again
+                continue
             for cell in cells:
                 if self.deadline is not None and time.monotonic() > self.deadline:
                     raise OutOfTime("the time that was given is over")
@@ -82,15 +84,17 @@ class Projection:
         found: Mapping[Identity, Run],
         wanted: Wanted,
         tags: Mapping[str, str],
-    ) -> None:
+    ) -> str | None:
+        """The id of the run that is now up to date; None if MLflow refused it."""
         from mlflow.exceptions import MlflowException
 
         try:
-            self._write(tracker, found, wanted, tags)
+            return self._write(tracker, found, wanted, tags)
         except MlflowException as error:
             if error.error_code not in REFUSALS:
                 raise
             self.refused[wanted.name] = str(error).splitlines()[0]
+            return None
 
     def _write(
         self,

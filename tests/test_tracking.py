@@ -221,11 +221,12 @@ def test_collectors_at_the_same_time_end_with_one_run_per_cell(home, plan, store
     assert counts(tracking.sync(plan, store, home=home)) == (0, 0, 4, 0)
 
 
-def test_a_run_that_vanishes_under_our_hands_is_made_again(home, plan, store, monkeypatch):
-    """As when another collector takes ours for the duplicate."""
+@pytest.mark.parametrize("name", ["3bit", "demo"])
+def test_a_run_that_vanishes_under_our_hands_is_made_again(home, plan, store, monkeypatch, name):
+    """As when another collector takes ours for the duplicate, a cell's or the sweep's."""
     tracking.sync(plan, store, home=home)
     client = client_of(home)
-    victim = runs_of(home)["3bit"].info.run_id
+    victim = runs_of(home)[name].info.run_id
     for task in store.results.values():
         if "metrics" in task:
             task["metrics"]["extra"] = {"value": 1.0, "higher_is_better": True}
@@ -238,10 +239,12 @@ def test_a_run_that_vanishes_under_our_hands_is_made_again(home, plan, store, mo
         return found
 
     monkeypatch.setattr(tracking_pass.Projection, "_reconciled", deleting)
-    assert tracking.sync(plan, store, home=home).complete
-    again = runs_of(home)["3bit"]
-    assert again.info.run_id != victim
-    assert again.data.metrics["extra/cloze"] == 1
+    report = home / "report"  # so that the sweep's run has something to write
+    report.mkdir(parents=True)
+    (report / "index.html").write_text("new")
+    assert tracking.sync(plan, store, home=home, report=report).complete
+    assert runs_of(home)[name].info.run_id != victim
+    assert runs_of(home)["3bit"].data.metrics["extra/cloze"] == 1
 
 
 def test_a_parameter_that_changed_makes_the_run_anew(home, plan, store):

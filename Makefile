@@ -88,7 +88,7 @@ docs: install ## write docs/configuration.md from the schema
 	$(BIN)/python -m sweeper.reference > docs/configuration.md
 
 bench: install ## measure planning, the report, tracking, evaluation, sharing and the demo (40 minutes)
-	for name in planning report mlflow_sync evaluate sharing demo; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	for name in planning load report mlflow_sync evaluate sharing demo; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 # Resolved in an environment of its own; the lock names no registry, so any mirror will do.
 lock: ## write requirements.lock: the supported set with hashes, from pyproject.toml

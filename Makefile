@@ -46,7 +46,7 @@ test: install ## the tests (10 minutes on 2 cores, nothing is downloaded)
 test-slow: install ## the tests that take more than a few seconds each
 	$(BIN)/python -m pytest -m slow
 
-test-faults: install ## kill, fill and damage everything at every point (at most 6 minutes on 2 cores)
+test-faults: install ## kill, fill and damage everything at every point (a few minutes)
 	ISORATE_FAULTS=all $(BIN)/python -m pytest tests/faults tests/security -m 'not slow' -p no:cacheprovider
 
 test-faults-long: install ## the same with many more kills at random moments (about half an hour)

@@ -83,16 +83,13 @@ def mixes(
         with block_routine((target != 0).unsqueeze(0)):
             return quantize(target, hessian, args)
 
-    def obr() -> torch.Tensor:
+    def wanda() -> torch.Tensor:
         score = weight.abs() * inputs.norm(dim=0)
-        mask = ~(least_of_groups(score, nm) if nm else least_of_rows(score, sparsity))
-        target = restored(weight, mask, damped)
-        return rounded_in_two(target, mask, damped, near, 0.5)
+        return ~(least_of_groups(score, nm) if nm else least_of_rows(score, sparsity))
 
-    def obr_then_exact() -> torch.Tensor:
-        score = weight.abs() * inputs.norm(dim=0)
-        mask = ~(least_of_groups(score, nm) if nm else least_of_rows(score, sparsity))
-        return exact(restored(weight, mask, damped), hessian, args)
+    def obr() -> torch.Tensor:
+        mask = wanda()
+        return rounded_in_two(restored(weight, mask, damped), mask, damped, near, 0.5)
 
     ways: dict[str, Callable[[], torch.Tensor]] = {
         "joint": lambda: joint(weight, inputs, sparsity, nm, block, args)[0],
@@ -101,7 +98,7 @@ def mixes(
         "mask ignored": lambda: quantize(pruned(), hessian, args),
         "rounded to nearest": lambda: near(pruned()),
         "OBR": obr,
-        "restored, then exact": obr_then_exact,
+        "restored, then exact": lambda: exact(restored(weight, wanda(), damped), hessian, args),
     }
     return {name: lambda way=way: error(way(), weight, inputs) for name, way in ways.items()}
 

@@ -57,6 +57,12 @@ class DamagedOutput(IsorateError):
     """A file of a committed stage is missing or differs from its manifest."""
 
 
+def several(names: Sequence[str], most: int = 10) -> str:
+    """'a, b, c and 4 more' - the phrase every message about many layers uses."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def one_of(values: Sequence[object]) -> str:
     """'valid: a, b, c' - the phrase every refusal of a choice uses."""
     return "valid: " + ", ".join(str(v) for v in values)

@@ -85,15 +85,15 @@ def add(sweep: Sweep, planned: PlannedCell, path: Path) -> Path:
 
 
 def _zeros(planned: PlannedCell, path: Path) -> Iterator[str]:
-    from sweeper.stages import measure
+    from sweeper.stages import label, measure
 
     cell = planned.cell
     params = dict(planned.stages["measure"].params) | {"elsewhere": True}
     rows = measure.read_rows(path, params)
     share = sum(r["zeros"] for r in rows) / sum(r["rows"] * r["columns"] for r in rows)
-    expected = measure.expected_sparsity(rows, params)
+    expected = label.expected_sparsity(rows, params)
     more = cell.quantization is not None or not cell.sparsity
-    if share < expected - measure.TOLERANCE or (not more and share > expected + measure.TOLERANCE):
+    if share < expected - label.TOLERANCE or (not more and share > expected + label.TOLERANCE):
         yield f"prune.sparsity is {100 * share:.3f}, here {100 * expected:.3f}"
     if any(r.get("nm_valid_groups", 0) < r.get("nm_groups", 0) for r in rows):
         yield f"prune.pattern is not {params['pattern']} in all matrices"

@@ -11,7 +11,7 @@ import pytest
 from sweeper import collect, imported_checkpoint, planning, worker
 from sweeper.errors import BadInput, StageFailure
 from sweeper.pins import Pins
-from sweeper.stages import measure
+from sweeper.stages import label
 from sweeper.store import Store
 from sweeper.sweep import Sweep, nested, plan_json
 from tests import tiny
@@ -88,9 +88,9 @@ def test_zeros_by_rounding_do_not_count_as_pruned() -> None:
     """Of a quantized checkpoint without its mask nobody knows which zeros were pruned."""
     rows = [{"rows": 10, "columns": 10, "held": zeros, "pruned": zeros} for zeros in (40, 20)]
     params = {"sparsity": 0.25, "pattern": "unstructured", "bits": 4, "elsewhere": True}
-    assert [row["held"] for row in measure.counted(rows, params)] == [33, 17]
-    assert measure.counted(rows, params | {"bits": 16}) == rows  # there each zero was pruned
-    assert measure.counted(rows, params | {"sparsity": 0.5}) == rows  # too few: refused later
+    assert [row["held"] for row in label.counted(rows, params)] == [33, 17]
+    assert label.counted(rows, params | {"bits": 16}) == rows  # there each zero was pruned
+    assert label.counted(rows, params | {"sparsity": 0.5}) == rows  # too few: refused later
 
 
 def test_the_cell_that_it_replaces_leaves_the_sweep(made, model, tmp_path) -> None:

@@ -23,7 +23,7 @@ Progress = Callable[..., None]
 
 
 class Method(Protocol):
-    """What a method module's ``METHOD`` must offer, beside one of the two forms below.
+    """What a method module's ``METHOD`` must offer, beside one of the forms below.
 
     Attributes:
         stage: "prune" or "quantize".

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import torch
 
-CLAMPS = ("range", "quantile")
-
 
 def edited(inputs: torch.Tensor, strength: float, clamp: str) -> torch.Tensor:
     """``inputs`` clamped to [r, 1 - r] of their range (Guo et al., ICML 2024, eq. 5).

@@ -11,9 +11,7 @@ from llmcompressor.modifiers.transform.awq import AWQModifier
 from llmcompressor.pipelines.cache import IntermediatesCache
 from pydantic import PrivateAttr
 
-from sweeper.errors import StageFailure
-
-_SHOWN = 10
+from sweeper.errors import StageFailure, several
 
 
 class AWQScaling(AWQModifier):  # type: ignore[misc]  # llm-compressor is untyped
@@ -45,8 +43,8 @@ class AWQScaling(AWQModifier):  # type: ignore[misc]  # llm-compressor is untype
         done = {metric["layer_name"] for metric in self._error_metrics[known:]}
         if waiting - done:
             raise StageFailure(
-                f"the outputs after {_listed(waiting - done)} are not finite. Compute with a "
-                "wider range: model.compute_dtype=float32 or bfloat16."
+                f"the outputs after {several(sorted(waiting - done))} are not finite. "
+                "Compute with a wider range: model.compute_dtype=float32 or bfloat16."
             )
         for mapping in self._resolved_mappings:
             if mapping.smooth_name in done and mapping.smooth_layer.weight.ndim == 1:
@@ -63,8 +61,9 @@ class AWQScaling(AWQModifier):  # type: ignore[misc]  # llm-compressor is untype
         missing = {m.smooth_name for m in self._resolved_mappings} - self._smoothed
         if missing or not self._resolved_mappings:
             raise StageFailure(
-                f"awq scaled nothing before {_listed(missing) or 'any layer'}: llm-compressor "
-                "knows no mapping for this architecture. Use quant=gptq or quant=rtn."
+                f"awq scaled nothing before {several(sorted(missing)) or 'any layer'}: "
+                "llm-compressor knows no mapping for this architecture. "
+                "Use quant=gptq or quant=rtn."
             )
 
 
@@ -78,9 +77,3 @@ class _Unpinned(IntermediatesCache):  # type: ignore[misc]  # llm-compressor is 
 def _round(norm: Any, dtype: torch.dtype) -> None:
     """Later layers are calibrated on the norm that is saved."""
     update_offload_parameter(norm, "weight", norm.weight.to(dtype).to(norm.weight.dtype))
-
-
-def _listed(names: set[str]) -> str:
-    shown = sorted(names)
-    more = f" and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return ", ".join(shown[:_SHOWN]) + more

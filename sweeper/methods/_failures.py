@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sweeper.errors import StageFailure
+from sweeper.errors import StageFailure, several
 from sweeper.methods._hessian import NotPositiveDefinite
-
-_SHOWN = 10
 
 
 class Failures:
@@ -43,13 +41,8 @@ class Failures:
             StageFailure: names reasons, layers and the knob.
         """
         if self._found:
-            found = "; ".join(f"{why}: {_shorten(who)}" for why, who in self._found.items())
+            found = "; ".join(f"{why}: {several(who)}" for why, who in self._found.items())
             raise StageFailure(
                 f"{found}. Raise {self._knob} (now {self._value}; try ten times as much) "
                 "or calibrate with more text."
             )
-
-
-def _shorten(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -76,7 +76,7 @@ class JSQ:
         return {"editing": editing}, {"editing": editing, "trace": as_rows(trace)}
 
     def passes(self, params: Params) -> float:
-        """See `sweeper.methods.BySearch`."""
+        """See `sweeper.methods.Costed`."""
         if len(params["strengths"]) == 1:
             return 1.0
         every = params["calibration"]["samples"]

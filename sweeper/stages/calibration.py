@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from sweeper.errors import BadInput
+from sweeper.stages import Job
 
 Spec = Mapping[str, Any]
 
@@ -60,6 +61,11 @@ def samples(spec: Spec, tokenizer: Any, source: Path | None = None) -> torch.Ten
         )
     chosen = seeded_order(len(windows), int(spec["seed"]))[:count]
     return torch.tensor([prefix + windows[i] for i in chosen], dtype=torch.int64)
+
+
+def of(job: Job, tokenizer: Any) -> torch.Tensor:
+    """The samples of a stage; see `samples`."""
+    return samples(job.params["calibration"], tokenizer, job.sources.get("calibration"))
 
 
 def seeded_order(count: int, seed: int) -> list[int]:

@@ -11,8 +11,8 @@ import torch
 from compressed_tensors import ModelCompressor
 from transformers import AutoTokenizer, CompressedTensorsConfig
 
-from sweeper.errors import StageFailure
-from sweeper.stages import factored
+from sweeper.errors import StageFailure, several
+from sweeper.stages import Job, factored, held
 
 
 def dtype_of(name: str) -> torch.dtype:
@@ -57,6 +57,18 @@ def load(
     return (model if quantization is not None else model.to(device)).eval()
 
 
+def sole(job: Job, *, dtype: str, device: str = "cpu", quantization: Any = None) -> Any:
+    """The model that a stage changes, alone in memory; arguments and errors as in `load`."""
+    held.forget()
+    return load(
+        job.checkpoint("model"),
+        dtype=dtype,
+        device=device,
+        trust_remote_code=job.params.get("model", {}).get("trust_remote_code", False),
+        quantization=quantization,
+    )
+
+
 def tokenizer(path: Path) -> Any:
     """The tokenizer that lies beside a checkpoint."""
     return AutoTokenizer.from_pretrained(path, local_files_only=True)
@@ -76,10 +88,8 @@ def require_complete(found: Mapping[str, Any], path: Path) -> None:
     """
     bad = sorted(map(str, (*found["missing_keys"], *found["mismatched_keys"])))
     if bad:
-        more = f" and {len(bad) - 10} more" if len(bad) > 10 else ""
         raise StageFailure(
-            f"weights that are not in {path}: {', '.join(bad[:10])}{more}. "
-            "Fetch or copy the model again."
+            f"weights that are not in {path}: {several(bad)}. Fetch or copy the model again."
         )
 
 
@@ -91,8 +101,7 @@ def require_finite(model: Any, cure: str) -> None:
     """
     bad = [n for n, p in model.named_parameters() if not torch.isfinite(p).all()]
     if bad:
-        shown = ", ".join(bad[:10]) + (f" and {len(bad) - 10} more" if len(bad) > 10 else "")
-        raise StageFailure(f"weights that are not finite: {shown}. {cure}")
+        raise StageFailure(f"weights that are not finite: {several(bad)}. {cure}")
 
 
 def save_dense(model: Any, source: Path, out: Path, *, dtype: str) -> None:

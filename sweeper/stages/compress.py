@@ -21,7 +21,6 @@ from sweeper.stages import (
     calibration,
     chain,
     checkpoint,
-    held,
     layerwise,
     placing,
     sensitivity,
@@ -47,18 +46,12 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
         BadInput: the calibration text does not fit.
         StageFailure: the method could not treat a layer, or cannot work layer by layer.
     """
-    params, source = job.params, job.checkpoint("model")
-    held.forget()
-    model = checkpoint.load(
-        source,
-        dtype=params["compute_dtype"],
-        trust_remote_code=params.get("model", {}).get("trust_remote_code", False),
-    )
-    model = placing.place(model, job.device)
-    tokenizer = checkpoint.tokenizer(source)
+    params = job.params
+    model = placing.place(checkpoint.sole(job, dtype=params["compute_dtype"]), job.device)
+    tokenizer = checkpoint.tokenizer(job.checkpoint("model"))
     how = method(params["method"])
     assert isinstance(how, ByModifiers)
-    samples = _samples(job, tokenizer) if how.calibrated else None
+    samples = calibration.of(job, tokenizer) if how.calibrated else None
     found, progress = _searched(job, how, model, samples)
     recipe = how.recipe({**params, **_profiled(job, model, samples), **found}, model)
     token = layerwise.progress.set(progress)
@@ -126,11 +119,6 @@ def _allocation(job: Job) -> dict[str, float]:
 def tokens(samples: torch.Tensor | None) -> int:
     """Number of calibration tokens; 0 for a method without calibration."""
     return 0 if samples is None else samples.numel()
-
-
-def _samples(job: Job, tokenizer: Any) -> torch.Tensor:
-    source = job.sources.get("calibration")
-    return calibration.samples(job.params["calibration"], tokenizer, source)
 
 
 @contextmanager

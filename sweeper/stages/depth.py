@@ -10,7 +10,7 @@ from transformers.utils import logging as transformers_logging
 
 from sweeper.errors import StageFailure
 from sweeper.methods import ByRemoval
-from sweeper.stages import Job, calibration, chain, checkpoint, held, parameters
+from sweeper.stages import Job, calibration, chain, checkpoint, parameters
 
 
 def shortened(job: Job, how: ByRemoval) -> dict[str, Any]:
@@ -19,17 +19,9 @@ def shortened(job: Job, how: ByRemoval) -> dict[str, Any]:
     Raises:
         StageFailure: the architecture cannot be shortened.
     """
-    held.forget()
     params, source = job.params, job.checkpoint("model")
-    model = checkpoint.load(
-        source,
-        dtype=params["compute_dtype"],
-        device=job.device,
-        trust_remote_code=params.get("model", {}).get("trust_remote_code", False),
-    )
-    samples = calibration.samples(
-        params["calibration"], checkpoint.tokenizer(source), job.sources.get("calibration")
-    )
+    model = checkpoint.sole(job, dtype=params["compute_dtype"], device=job.device)
+    samples = calibration.of(job, checkpoint.tokenizer(source))
     parameters.record(parameters.counted(model), job.out)
     with chain.opened(model, samples.to(model.device)) as layers:
         removed = how.removed(params, layers, job.progress)

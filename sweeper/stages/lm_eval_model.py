@@ -6,9 +6,10 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
@@ -26,12 +27,18 @@ SOFTMAX_DTYPE = "float32"
 Encoded = tuple[tuple[int, ...], tuple[int, ...]]  # context, continuation
 
 
-class Loaded(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
     """A model with its tokenizer, and what identifies the way that the latter splits text."""
 
     model: Any
     tokenizer: Any
     tokenizer_sha256: str
+
+    @cached_property
+    def shares(self) -> bool:
+        """Whether the model honours rows whose choices share a context; tried once."""
+        return shared_context.fits(self.model)
 
 
 def fingerprint(checkpoint: Path) -> str:
@@ -68,7 +75,9 @@ def load(checkpoint: Path, *, dtype: str, device: str) -> Loaded:
 
     def both() -> Loaded:
         model, tokenizer = _model(checkpoint, dtype, device), tokenizer_of(checkpoint)
-        return Loaded(model, tokenizer, tokenizer_sha256(tokenizer))
+        return Loaded(
+            model=model, tokenizer=tokenizer, tokenizer_sha256=tokenizer_sha256(tokenizer)
+        )
 
     found: Loaded = held.get(key, both)
     return found
@@ -127,7 +136,7 @@ class ScoringLM(HFLM):  # type: ignore[misc]  # lm-eval is not typed
             softmax_dtype=SOFTMAX_DTYPE,
             add_bos_token=add_bos_token,
         )
-        self.shared = shared and shared_context.fits(loaded.model)
+        self.shared = shared and loaded.shares
         self.tokenizer_sha256 = loaded.tokenizer_sha256
         self.request_tokens: list[int] = []
         self._encoded: list[Encoded] | None = None

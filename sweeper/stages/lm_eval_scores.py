@@ -159,12 +159,14 @@ def collapse(found: Sequence[Record], kind: str, vocabulary: int) -> str | None:
 
     It is not when a log-likelihood is not finite, when running text is less likely than
     under a uniform guess over the vocabulary, or when every generated answer is empty or
-    ends by repeating itself.
+    ends by repeating itself. A part without documents says nothing.
     """
+    if not found:
+        return None
     broken = [record["broken"] for record in found]
     if "not finite" in broken:
         return "a log-likelihood is not finite"
-    if broken and set(broken) == {"empty"}:
+    if set(broken) == {"empty"}:
         return "every answer is empty"
     if all(broken) and len(broken) >= FEWEST_TO_JUDGE:
         return "every answer is empty or repeats itself without end"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sweeper.errors import StageFailure
+from sweeper.errors import StageFailure, several
 from sweeper.methods import ByLoading, method
 from sweeper.stages import Job
 
@@ -43,22 +43,17 @@ def _loaded(job: Job) -> dict[str, Any]:
     """By transformers, which hands each matrix to the method's library while it loads."""
     from torch.nn import Linear
 
-    from sweeper.stages import checkpoint, held
+    from sweeper.stages import checkpoint
 
-    held.forget()
-    params, source = job.params, job.checkpoint("model")
+    params = job.params
     how = method(params["method"])
     assert isinstance(how, ByLoading)
-    model = checkpoint.load(
-        source,
-        dtype=params["save_dtype"],
-        device=job.device,
-        trust_remote_code=params.get("model", {}).get("trust_remote_code", False),
-        quantization=how.loading(params),
+    model = checkpoint.sole(
+        job, dtype=params["save_dtype"], device=job.device, quantization=how.loading(params)
     )
     layers = checkpoint.linears(model)
     _require_none(n for n, m in layers.items() if type(m) is Linear)
-    checkpoint.save_as_it_is(model, source, job.out / "checkpoint")
+    checkpoint.save_as_it_is(model, job.checkpoint("model"), job.out / "checkpoint")
     return {"layers": len(layers), "calibration_tokens": 0}
 
 
@@ -66,6 +61,6 @@ def _require_none(layers: Iterable[str]) -> None:
     left = list(layers)
     if left:
         raise StageFailure(
-            f"layers that were not quantized: {', '.join(left[:10])}. This architecture needs "
-            "support in sweeper/methods."
+            f"layers that were not quantized: {several(left)}. This architecture needs support "
+            "in sweeper/methods."
         )

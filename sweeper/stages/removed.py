@@ -23,7 +23,7 @@ def against(
     Args:
         dense: ``linear_weights`` and ``total_weights`` before removal.
         rows: what `measure` counted of each matrix.
-        found: what `measure.summary` says of the checkpoint's own files.
+        found: what `sizes.summary` says of the checkpoint's own files.
         params: of the stage; ``sparsity`` is the share that the label says.
 
     Raises:

@@ -25,18 +25,11 @@ def run(job: Job) -> dict[str, Any]:
         BadInput: the calibration text does not fit.
         StageFailure: the decoder is no plain chain, or an output is zero or not finite.
     """
-    from sweeper.stages import calibration, chain, checkpoint, held, placing
+    from sweeper.stages import calibration, chain, checkpoint, placing
 
-    params, source = job.params, job.checkpoint("model")
-    held.forget()
-    model = checkpoint.load(
-        source,
-        dtype=params["compute_dtype"],
-        trust_remote_code=params.get("model", {}).get("trust_remote_code", False),
-    )
-    model = placing.place(model, job.device)
-    text = job.sources.get("calibration")
-    samples = calibration.samples(params["calibration"], checkpoint.tokenizer(source), text)
+    params = job.params
+    model = placing.place(checkpoint.sole(job, dtype=params["compute_dtype"]), job.device)
+    samples = calibration.of(job, checkpoint.tokenizer(job.checkpoint("model")))
     names = {module: name for name, module in checkpoint.linears(model).items()}
     rows: dict[str, Any] = {}
     with chain.opened(model, samples.to(job.device)) as layers:

@@ -9,7 +9,6 @@ word perplexity is another number: documents one by one, normalized by their wor
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import math
 import time
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lm_eval.utils import hash_string
 
 from sweeper import files, pinned_data, task_index
 from sweeper.errors import StageFailure
@@ -167,7 +167,7 @@ class _Evaluation:
             "version": self.definition.version,
             "num_fewshot": 0,
             "data_revisions": self.data_revisions,
-            "task_hash": _hash("".join(record["doc_hash"] for record in found)),
+            "task_hash": hash_string("".join(record["doc_hash"] for record in found)),
             "primary": self.definition.metric,
             "metrics": {self.definition.metric: summary(found, self.definition.metric)},
             "chance": None,
@@ -187,7 +187,7 @@ class _Evaluation:
 
     def _adopted(self) -> list[Record]:
         """Windows that the family has scored."""
-        wanted = {document: _hash(repr(self.windows[document])) for document in self.order}
+        wanted = {document: hash_string(repr(self.windows[document])) for document in self.order}
         found: dict[int, Record] = {}
         for directory in self.job.kin:
             theirs = files.read_json(directory / "result.json")
@@ -204,7 +204,7 @@ class _Evaluation:
             return
         loaded = models.load(self.checkpoint, dtype=self.params["dtype"], device=self.job.device)
         _check_context(loaded.model, self.definition)
-        asked = _hash(repr([self.setting, [self.windows[document] for document in todo]]))
+        asked = hash_string(repr([self.setting, [self.windows[document] for document in todo]]))
         journal = Journal(self.job.scratch / "windows.jsonl", asked)
         made: list[Record] = []
         pace = Pace(documents=len(todo), requests=len(todo), progress=self.job.progress)
@@ -224,7 +224,7 @@ class _Evaluation:
                 return
 
     def _record(self, document: int, likelihood: float, seconds: float) -> Record:
-        digest = _hash(repr(self.windows[document]))
+        digest = hash_string(repr(self.windows[document]))
         metric = self.definition.metric
         return {
             "doc_id": document,
@@ -283,7 +283,3 @@ def _check_context(model: Any, definition: Definition) -> None:
             f"{definition.name} takes windows of {definition.window} tokens, and the model's "
             f"context is {context}: leave the task out"
         )
-
-
-def _hash(content: str) -> str:
-    return hashlib.sha256(content.encode()).hexdigest()

@@ -82,7 +82,7 @@ def load(**_):
     splits = {"test": rows[:23], "train": rows[23:]}
     return {name: datasets.Dataset.from_list(part) for name, part in splits.items()}
 """
-COMMON = """
+TASK = """
 task: {name}
 custom_dataset: !function loader.load
 test_split: test
@@ -176,7 +176,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "rows.json").write_text(json.dumps(rows))
     (folder / "loader.py").write_text(LOADER)
     for name, body in TASKS.items():
-        (folder / f"{name}.yaml").write_text(COMMON.format(name=name) + body)
+        (folder / f"{name}.yaml").write_text(TASK.format(name=name) + body)
     return folder
 
 

@@ -200,7 +200,7 @@ def test_packed_weights_are_unpacked_once_and_exactly(tmp_path: Path) -> None:
     model.save_pretrained(tmp_path / "packed", save_compressed=True)
     tiny.tokenizer(tmp_path / "packed")
     stock = AutoModelForCausalLM.from_pretrained(tmp_path / "packed", dtype=torch.bfloat16).eval()
-    ours, *_ = models.load(tmp_path / "packed", dtype="bfloat16", device="cpu")
+    ours = models.load(tmp_path / "packed", dtype="bfloat16", device="cpu").model
     names = {name for name, _ in ours.named_parameters()}
     assert not any("packed" in name for name in names)
     assert "model.layers.0.mlp.up_proj.weight" in names

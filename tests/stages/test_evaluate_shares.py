@@ -132,10 +132,11 @@ def test_parts_are_joined_to_the_very_scores_of_the_whole(
     pandas.testing.assert_frame_equal(table(joined), table(whole))
 
 
-def test_a_part_without_documents_is_an_answer_too(make_job: MakeJob) -> None:
-    empty = kept(make_job(limit=5, part=[1, 2]))
-    full = kept(make_job(limit=5, part=[0, 2]))
-    joined = kept(replace(make_job(limit=5), kin=[empty.out, full.out]))
+@pytest.mark.parametrize("name", TASKS)
+def test_a_part_without_documents_is_an_answer_too(name: str, make_job: MakeJob) -> None:
+    empty = kept(make_job(task=name, limit=5, part=[1, 2]))
+    full = kept(make_job(task=name, limit=5, part=[0, 2]))
+    joined = kept(replace(make_job(task=name, limit=5), kin=[empty.out, full.out]))
     assert scores(empty)["n_docs"] == 0
     assert scores(joined)["n_docs"] == 5
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from sweeper.errors import StageFailure
-from sweeper.stages import measure
+from sweeper.stages import measure, rows
 
 WEIGHTS = 98_304  # in the linear layers of the tiny model
 
@@ -161,13 +161,13 @@ def test_valid_groups_counts_complete_groups(n: int, extra: int, columns: int, s
     expected = sum(
         int(row[i : i + m].sum()) >= n for row in zero for i in range(0, columns - m + 1, m)
     )
-    assert measure.valid_groups(zero, n, m) == expected
+    assert rows.valid_groups(zero, n, m) == expected
 
 
 @given(st.lists(st.integers(-8, 7), min_size=1, max_size=50))
 def test_entropy_is_that_of_the_histogram(codes: list[int]) -> None:
     shares = [codes.count(c) / len(codes) for c in set(codes)]
     expected = -sum(s * math.log2(s) for s in shares)
-    found = measure.entropy(torch.tensor(codes, dtype=torch.int8))
+    found = rows.entropy(torch.tensor(codes, dtype=torch.int8))
     assert found == pytest.approx(expected, abs=1e-9)
     assert 0 <= found <= 4

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from sweeper.stages import Job, evaluate, shared_context
+from sweeper.stages import Job, evaluate, held, shared_context
 from sweeper.stages import lm_eval_model as models
 from sweeper.stages.shared_context import Row
 
@@ -106,6 +106,17 @@ def test_it_scores_as_the_plain_way(name: str, make_job: Callable[..., Job]) -> 
         assert other == pytest.approx(one, rel=1e-6, abs=1e-5)
     for metric, found in plain["metrics"].items():
         assert shared["metrics"][metric]["value"] == pytest.approx(found["value"], rel=1e-6)
+
+
+def test_a_model_is_tried_once_for_all_tasks(
+    make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held.forget()
+    tried, fits = [], shared_context.fits
+    monkeypatch.setattr(shared_context, "fits", lambda model: tried.append(model) or fits(model))
+    for name in ("tiny_choice", "tiny_ending"):
+        assert evaluate.run(make_job(task=name, shared_context=True))["shared_context"]
+    assert len(tried) == 1
 
 
 def test_a_question_too_long_for_the_model_is_cut_as_lm_eval_cuts_it(checkpoint: Path) -> None:

@@ -21,12 +21,12 @@ from launchers.slurm_round import judge
 from launchers.slurm_settings import Settings
 from launchers.slurm_shape import Shape, shape
 from launchers.slurm_state import JobTable, table
+from launchers.slurm_submit import STOCK_ARRAY
 from launchers.slurm_todo import Submitting, lacking, sort_out
 from sweeper.store import Spec, Store
 from sweeper.sweep import Sweep
 
 _CLAIM_WAIT_S = 60.0
-_STOCK_ARRAY = 1001
 
 
 def _quiet(_message: object) -> None:
@@ -139,7 +139,7 @@ class SlurmLauncher(PlansOnly):
                 "assumed"), as `sweeper.cost` makes them; without them, and where they are
                 only assumed, a job counts with the time that it asks for.
         """
-        planned = self._dispatch.arrays(lacking(stages, store), {}, _STOCK_ARRAY)
+        planned = self._dispatch.arrays(lacking(stages, store), {}, STOCK_ARRAY)
         return shape(planned, estimates or {}, self._settings.array_parallelism)
 
     def jobs(self, sweep_dir: Path) -> JobTable:

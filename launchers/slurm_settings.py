@@ -98,7 +98,8 @@ class Settings:
     def given(self) -> dict[str, Any]:
         """The keyword arguments that make these settings again."""
         own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "resources"}
-        return plain({**own, **self.resources})  # type: ignore[no-any-return]
+        given: dict[str, Any] = plain({**own, **self.resources})
+        return given
 
     @cached_property
     def requests(self) -> Requests:

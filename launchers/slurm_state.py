@@ -18,6 +18,7 @@ from launchers import slurm_records as records
 from launchers.slurm_job import BLOCKED
 from launchers.slurm_records import Element, Json
 from launchers.slurm_sacct import Answer, Row, ask
+from sweeper import housekeeping
 from sweeper.stages import KINDS
 from sweeper.store import Store
 
@@ -144,11 +145,7 @@ def _listed(store: Store) -> tuple[set[str], set[str]]:
 
 
 def _kinds(store: Store) -> list[str]:
-    try:
-        names = os.listdir(store.root)
-    except FileNotFoundError:
-        names = []
-    return sorted({*names, *KINDS} - {"tmp", "scratch", "kin"})
+    return sorted({*KINDS, *(path.name for path in housekeeping.kinds(store.root))})
 
 
 def _failure(store: Store, key: str) -> str:

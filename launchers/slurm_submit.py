@@ -15,9 +15,10 @@ from launchers.slurm_queue import cancel_ghosts
 from launchers.slurm_records import Json
 from launchers.slurm_resources import Resources
 from launchers.slurm_units import Unit
-from sweeper import files
+from sweeper import files, hub_cache
 
-_STOCK_ARRAY = 1001
+STOCK_ARRAY = 1001
+"""MaxArraySize where a site does not set it."""
 
 
 def largest_array(patience_s: float, say: Callable[[str], None]) -> int:
@@ -27,7 +28,7 @@ def largest_array(patience_s: float, say: Callable[[str], None]) -> int:
         name, _, value = line.partition("=")
         if name.strip() == "MaxArraySize" and value.strip().isdigit():
             return max(1, int(value))
-    return _STOCK_ARRAY
+    return STOCK_ARRAY
 
 
 @dataclass(kw_only=True)
@@ -151,7 +152,6 @@ class Submission:
 
 def prepared(asked: Resources, *, threads: int, offline: bool) -> Resources:
     """A request whose job sets thread counts before any library is imported, and stays offline."""
-    from sweeper import hub_cache
     from sweeper.serve import THREAD_VARIABLES
 
     lines = [f"export {name}={threads}" for name in THREAD_VARIABLES]

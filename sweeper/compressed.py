@@ -22,7 +22,6 @@ Json = Mapping[str, Any]
 KEY = "model.compressed"
 PACKED = ("pack-quantized", "int-quantized")
 _BITSANDBYTES = {"load_in_4bit": ("nf4", 4), "load_in_8bit": ("llm_int8", 8)}
-_ONE_BYTE_METHODS = ("nf4", "llm_int8")
 _PRECISIONS = ("BF16", "F16")
 _DIMENSIONS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
@@ -101,12 +100,12 @@ def _compressed_tensors(path: Path, quantized: Json) -> Format:
         raise _unread(path, f"compressed-tensors as {form!r}, zeros as {sparse!r}, with "
                       f"{len(groups)} groups of layers")  # fmt: skip
     weights = groups[0]["weights"]
-    inputs = groups[0].get("input_activations") or {}
+    activations = groups[0].get("input_activations") or {}
     return Format(name=form, stated={
         "bits": weights["num_bits"],
         "group_size": weights.get("group_size") or -1,
         "symmetric": weights["symmetric"],
-        "activation_bits": inputs.get("num_bits", 16),
+        "activation_bits": activations.get("num_bits", 16),
     })  # fmt: skip
 
 
@@ -141,7 +140,8 @@ def differences(found: Format, cell: Cell) -> list[str]:
         for key, value in found.stated.items()
         if key in wanted and wanted[key] != value
     ]
-    if "method" not in found.stated and quant is not None and quant.method in _ONE_BYTE_METHODS:
+    by_loading = [method for method, _ in _BITSANDBYTES.values()]
+    if "method" not in found.stated and quant is not None and quant.method in by_loading:
         wrong.append(f"quant.method is none of bitsandbytes, here {quant.method!r}")
     return wrong
 
@@ -160,12 +160,13 @@ def _dimensions(source: str, cell: Cell, pins: Pins) -> Iterator[str]:
 
 def _base(section: Frozen, pins: Pins) -> Json:
     """Dimensions of the model that was compressed, where they are known on this machine."""
-    where: Path | None = Path(section["id"]).expanduser()
-    if section["format"] == "hf" and where is not None and not where.is_dir():
+    local = Path(section["id"]).expanduser()
+    if local.is_dir():
+        return _config(local)
+    if section["format"] == "hf":
         pinned = pins.model(section["id"], section["revision"])
-        where = inputs.cached_snapshot(section["id"], pinned or section["revision"])
-    if where is not None and where.is_dir():
-        return _config(where)
+        if cached := inputs.cached_snapshot(section["id"], pinned or section["revision"]):
+            return _config(cached)
     return section["architecture"] or {}
 
 

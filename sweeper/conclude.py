@@ -140,14 +140,14 @@ def states(
     """All cells with their states, as a table and a count; with GPU hours where any are given."""
     found = [_status(outcome, running or {}) for outcome in outcomes]
     hours = [[f"{spent:.2f}"] for spent in gpu_hours] or [[] for _ in found]
-    rows = [
+    lines = [
         (o.cell["model"], o.cell["label"], state, *spent, why)
         for o, (state, why), spent in zip(outcomes, found, hours, strict=True)
     ]
     count = Counter(state for state, _ in found)
     total = ", ".join(f"{number} {state}" for state, number in count.items())
     columns = ["model", "cell", "state", *(["GPU hours"] if gpu_hours else []), "why"]
-    return f"{show.table(columns, rows)}\n\n{total}"
+    return f"{show.table(columns, lines)}\n\n{total}"
 
 
 def _text(

@@ -21,10 +21,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeper import access, hub_cache, hub_files, needs, packages
+from sweeper import access, hub_cache, hub_files, needs, packages, sources, task_index
 from sweeper.errors import IsorateError
 from sweeper.pins import Pins
-from sweeper.redact import redact
+from sweeper.redact import log_to_stderr, redact
 
 Emit = Callable[[dict[str, Any]], None]
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
@@ -34,7 +34,7 @@ def main() -> None:
     """Serve one request."""
     request = json.load(sys.stdin)
     emit = _take_over_stdout()
-    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
+    log_to_stderr(logging.ERROR)
     pins = Pins(**request["pins"])
     work = Work(pins)
     need: Mapping[str, Any] = {}
@@ -49,7 +49,6 @@ def main() -> None:
             emit({"event": "begin", "need": number})
             emit({"event": "done", "need": number, **work.load(need)})
     except Exception as error:
-        logging.getLogger(__name__).debug("failed", exc_info=True)
         emit({"event": "failed", **_explained(need, error)})
 
 
@@ -142,7 +141,7 @@ class Work:
 
     def _model(self, need: Mapping[str, Any]) -> dict[str, str]:
         commit = self._model_commit(need["id"], need["revision"])
-        folder = hub_files.fetch_model(need["id"], commit)
+        folder = sources.snapshot(need["id"], commit)
         hub_files.check_model(folder, trust_remote_code=need["trust"])
         self._models[need["id"]] = folder
         return {need["id"]: commit}
@@ -158,7 +157,7 @@ class Work:
         known = dict(self._pins.tasks.get(need["name"], {}))
 
         def find(path: str, revision: str | None) -> str | None:
-            if Path(path).exists() or path.count("/") > 1 or path in hub_files.READERS:
+            if Path(path).exists() or path.count("/") > 1 or path in task_index.FORMATS:
                 return None
             return self._commit("datasets", path, revision or "main", known.get(path))
 

@@ -72,14 +72,19 @@ def leftovers(root: Path, older_than_s: float, *, damaged: bool) -> list[Path]:
         return []
     now = files.clock(root / "tmp")
     found = [p for p in entries(root / "tmp") if owner.is_dead(p, older_than_s, now)]
-    kinds = [p for p in entries(root) if p.name not in ("tmp", "scratch", "kin")]
-    done = {p.name for kind in kinds for p in entries(kind) if "." not in p.name}
+    outputs = kinds(root)
+    done = {p.name for kind in outputs for p in entries(kind) if "." not in p.name}
     found += [
         p for p in entries(root / "scratch") if p.name in done or owner.age_s(p, now) > older_than_s
     ]
     if damaged:
-        found += [p for kind in kinds for p in entries(kind) if ".damaged." in p.name]
+        found += [p for kind in outputs for p in entries(kind) if ".damaged." in p.name]
     return found
+
+
+def kinds(root: Path) -> list[Path]:
+    """The directories of a store that hold outputs, one for each kind of stage."""
+    return [path for path in entries(root) if path.name not in ("tmp", "scratch", "kin")]
 
 
 def entries(directory: Path) -> list[Path]:

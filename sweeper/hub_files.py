@@ -1,4 +1,4 @@
-"""What the hub has and what is fetched of it: commits, sizes, models, calibration texts."""
+"""What the hub has (commits, sizes), and whether what was fetched of it can be loaded."""
 
 from __future__ import annotations
 
@@ -7,14 +7,11 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi
 
 from sweeper import hub_cache, pinned_data
 from sweeper.errors import BadInput
 from sweeper.sources import UNUSED
-from sweeper.task_index import FORMATS as READERS
-
-__all__ = ["READERS", "check_model", "check_text", "commit", "data_bytes", "fetch_model"]
 
 # Downloaded once, and once more as the table that is read.
 _PREPARED = 2
@@ -61,11 +58,6 @@ def _lacking(kind: str, name: str, revision: str, entries: Iterable[Any]) -> int
         if getattr(entry, "size", None) and not (here and (here / entry.path).exists())
     ]
     return sum(sizes)
-
-
-def fetch_model(name: str, revision: str) -> Path:
-    """The directory of a model, fetched if it is not here and may be."""
-    return Path(snapshot_download(name, revision=revision, ignore_patterns=list(UNUSED)))
 
 
 def check_model(folder: Path, *, trust_remote_code: bool) -> None:

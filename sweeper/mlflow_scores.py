@@ -205,13 +205,11 @@ def read(
 
 
 def _own(outcome: CellOutcome, cells: Sequence[PlannedCell], label: str | None) -> PlannedCell:
-    """The cell of the plan with the key of a run, else with its model and label."""
+    """The cell of the plan with the key of a run, else (or if asked) by its model and label."""
     cell = outcome.cell
-    same = [one for one in cells if one.key == outcome.key]
     wanted = (cell["model"], label or cell["label"])
-    same = same or [one for one in cells if (one.cell.model["name"], one.label) == wanted]
-    if label is not None:
-        same = [one for one in cells if (one.label, one.cell.model["name"]) == wanted[::-1]]
+    same = [one for one in cells if label is None and one.key == outcome.key]
+    same += [one for one in cells if (one.cell.model["name"], one.label) == wanted]
     if not same:
         raise BadInput("cell", wanted[1], f"the run {cell['label']!r} of {cell['model']} is no "
                        f"cell of this sweep; {one_of([one.label for one in cells])}.")  # fmt: skip

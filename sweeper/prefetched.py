@@ -85,9 +85,12 @@ def before_submission(stages: Collection[Spec], *, pinned: bool) -> None:
         check(stages)
         switch_hub_off()
         return
+    wanted: dict[tuple[str, str], Lack] = {}  # dozens of tasks read one data set
     for lack in missing(stages):
         if not lack.kind:
             raise BadInput(lack.key, lack.name, f"{lack.reason}.", "Was it moved since the plan?")
+        wanted.setdefault((lack.kind, lack.repository), lack)
+    for lack in wanted.values():
         access.check(lack.key, lack.kind, lack.repository)
 
 

@@ -53,11 +53,11 @@ class Formatter(logging.Formatter):
         return redact(super().format(record))
 
 
-def log_to_stderr() -> None:
+def log_to_stderr(level: int = logging.INFO) -> None:
     """Write what is logged to stderr, with times and without secrets."""
     handler = logging.StreamHandler()
     handler.setFormatter(Formatter("%(asctime)s %(name)s %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    logging.basicConfig(level=level, handlers=[handler])
 
 
 def secret_set_by(line: str) -> str | None:

@@ -37,11 +37,12 @@ def _section(title: str, schema: type, prefix: str) -> Iterator[str]:
     about = (schema.__doc__ or "").strip()
     yield from (f"## {title}", "", about, "", "| key | default | meaning |", "|---|---|---|")
     for item in fields(schema):
-        if config.nested(item.type) is None:
+        nested = config.nested(item.type)
+        if nested is None:
             row = (f"`{prefix}{item.name}`", _default(item), item.metadata.get("help", ""))
             yield f"| {' | '.join(row)} |"
         elif prefix:
-            for inner in fields(config.nested(item.type)):  # type: ignore[arg-type]
+            for inner in fields(nested):
                 key = f"`{prefix}{item.name}.{inner.name}`"
                 yield f"| {key} | {_default(inner)} | {inner.metadata.get('help', '')} |"
     yield ""

@@ -27,11 +27,11 @@ def build(
     """The plan of all combinations.
 
     Args:
-        elsewhere: (model, label) of a cell -> directory of its checkpoint, where that was
-            compressed elsewhere and imported.
-        pins: the revisions that the sweep takes from the hub.
         blocks: (combinations, strict); in a strict block (cells listed outright, a single
             combination) what is no cell is bad input instead of being dropped.
+        pins: the revisions that the sweep takes from the hub.
+        elsewhere: (model, label) of a cell -> directory of its checkpoint, where that was
+            compressed elsewhere and imported.
 
     Raises:
         BadInput: a value that is never valid, or no cell at all is left.

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sweeper import collect, files, owner
+from sweeper import collect, files, owner, reshaped
 from sweeper.cells import Cell
 from sweeper.errors import BadInput
 from sweeper.frozen import Frozen
@@ -195,12 +195,8 @@ def _origin(cell: Cell) -> Json:
 
 def _said(cell: Cell) -> Json:
     """How a checkpoint that was compressed elsewhere is said to have been made."""
-    prune, quant = cell.pruning, cell.quantization
-    found: Json = {}
-    if prune:
-        found["prune"] = {
-            "method": prune.method, "sparsity": prune.sparsity, "pattern": prune.pattern,
-        }  # fmt: skip
+    quant = cell.quantization
+    found: Json = {"prune": reshaped.meaning(cell.pruning)} if cell.pruning else {}
     if quant:
         found["quantize"] = {
             "method": quant.method, "bits": quant.bits, "mask": quant.mask,

@@ -13,7 +13,7 @@ from sweeper.errors import BadInput, StageFailure
 from sweeper.pins import Pins
 from sweeper.stages import label
 from sweeper.store import Store
-from sweeper.sweep import Sweep, nested, plan_json
+from sweeper.sweep import Sweep, cell_json, nested, plan_json
 from tests import tiny
 from tests.composing import composed
 
@@ -178,6 +178,15 @@ def test_a_listed_cell_names_its_checkpoint_outright(made, model, tmp_path) -> N
               f"model.compressed={place / 'both'}"]  # fmt: skip
     (only,) = plan_of(model, *listed).cells
     assert (only.label, set(only.stages)) == (label, {"measure"})
+
+
+def test_its_record_has_the_options_that_its_label_names(made, model) -> None:
+    (only,) = plan_of(
+        model, "prune=wanda", "prune.sparsity=50", "prune.profile=owl", "quant=none",
+        f"model.compressed={made[1] / 'pruned'}",
+    ).cells  # fmt: skip
+    assert only.label == "wanda 50% (owl)"
+    assert cell_json(only)["config"]["prune"]["profile"] == "owl"
 
 
 def test_measure_refuses_what_has_too_few_zeros(made, model, tmp_path) -> None:

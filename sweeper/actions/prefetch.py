@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,8 +119,8 @@ def _process(wanted: Sequence[Need], known: Pins, *, offline: bool) -> Iterator[
     assert child.stdout is not None
     try:
         asked = {"needs": list(wanted), "pins": asdict(known), "free": _free()}
-        child.stdin.write(json.dumps(asked))
-        child.stdin.close()
+        with suppress(BrokenPipeError), child.stdin:  # it died: its status is told below
+            child.stdin.write(json.dumps(asked))
         for line in child.stdout:
             event = json.loads(line)
             if event["event"] == "failed":

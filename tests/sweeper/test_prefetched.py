@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from sweeper import access, fetching, hub_cache, packages, pins, planning, prefetched, tasks
-from sweeper.errors import BadInput
+from sweeper.actions import prefetch
+from sweeper.errors import BadInput, IsorateError
 from sweeper.pins import Pins
 from tests.composing import composed
 
@@ -127,6 +128,25 @@ def test_a_prefetched_sweep_switches_the_hub_off(cache: Path, monkeypatch: Any) 
     assert not hub_cache.is_offline()
     prefetched.before_submission([of_model()], pinned=True)
     assert hub_cache.is_offline()
+
+
+def test_a_data_set_of_many_tasks_is_asked_for_once(monkeypatch: Any) -> None:
+    asked: list[tuple[str, str, str]] = []
+    monkeypatch.setattr(access, "check", lambda *what: asked.append(what))
+    stages = [stage(task="mmlu_pro_math"), stage(task="mmlu_pro_law"), of_model()]
+    prefetched.before_submission(stages, pinned=False)
+    assert asked == [("tasks.names", "datasets", DATA), ("model.id", "models", "org/model")]
+
+
+def test_a_fetching_process_that_dies_at_once_is_told(tmp_path: Path, monkeypatch: Any) -> None:
+    """Before it has read what it is asked for: a broken pipe here would pass for no reader."""
+    dead = tmp_path / "python"
+    dead.write_text("#!/bin/sh\nexit 3\n")
+    dead.chmod(0o755)
+    monkeypatch.setattr(prefetch.sys, "executable", str(dead))
+    more_than_a_pipe_holds = [{"kind": "task", "name": "x" * 200_000}]
+    with pytest.raises(IsorateError, match="ended with status 3"):
+        list(prefetch._process(more_than_a_pipe_holds, Pins(), offline=False))
 
 
 def test_pins_are_whole_or_absent_and_new_ones_win(tmp_path: Path) -> None:

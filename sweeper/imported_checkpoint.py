@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,11 @@ def add(sweep: Sweep, planned: PlannedCell, path: Path) -> Path:
 
 
 def _zeros(planned: PlannedCell, path: Path) -> Iterator[str]:
-    from sweeper.stages import label, measure
+    from sweeper.stages import label
 
     cell = planned.cell
     params = dict(planned.stages["measure"].params) | {"elsewhere": True}
-    rows = measure.read_rows(path, params)
+    rows = _rows(path, params["pattern"])
     share = sum(r["zeros"] for r in rows) / sum(r["rows"] * r["columns"] for r in rows)
     expected = label.expected_sparsity(rows, params)
     more = cell.quantization is not None or not cell.sparsity
@@ -97,3 +98,11 @@ def _zeros(planned: PlannedCell, path: Path) -> Iterator[str]:
         yield f"prune.sparsity is {100 * share:.3f}, here {100 * expected:.3f}"
     if any(r.get("nm_valid_groups", 0) < r.get("nm_groups", 0) for r in rows):
         yield f"prune.pattern is not {params['pattern']} in all matrices"
+
+
+@cache  # all bytes of a checkpoint are read, and several cells may have to be told apart
+def _rows(path: Path, pattern: str) -> list[Json]:
+    """What is counted of every matrix; held against a label by whoever asks."""
+    from sweeper.stages import measure
+
+    return measure.read_rows(path, {"pattern": pattern, "sparsity": 0.0})

@@ -11,7 +11,7 @@ import pytest
 from sweeper import collect, imported_checkpoint, planning, worker
 from sweeper.errors import BadInput, StageFailure
 from sweeper.pins import Pins
-from sweeper.stages import label
+from sweeper.stages import label, measure
 from sweeper.store import Store
 from sweeper.sweep import Sweep, cell_json, nested, plan_json
 from tests import tiny
@@ -118,6 +118,15 @@ def test_the_cell_is_found_by_the_files(made, model) -> None:
             plan_of(model, "prune=magnitude", "prune.sparsity=25", "quant.bits=16").cells,
             place / "pruned", Pins(),
         )  # fmt: skip
+
+
+def test_the_files_are_read_once_however_many_cells_there_are(made, model, monkeypatch) -> None:
+    genuine, read = measure.read_rows, []
+    monkeypatch.setattr(measure, "read_rows", lambda *of: read.append(of) or genuine(*of))
+    imported_checkpoint._rows.cache_clear()
+    cells = plan_of(model, "prune=magnitude", "prune.sparsity=25,50,75", "quant.bits=16").cells
+    assert imported_checkpoint.find(cells, made[1] / "pruned", Pins()).cell.sparsity == 0.5
+    assert len(read) == 1
 
 
 def edited(place: Path, to: Path, change) -> Path:

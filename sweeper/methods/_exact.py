@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from compressed_tensors.quantization.utils import calculate_range
 
-from sweeper.methods._gptq import MaskedGPTQ, column_order, wide
+from sweeper.methods._gptq import MaskedGPTQ, column_order
 from sweeper.methods._hessian import NotPositiveDefinite, dampen
+from sweeper.methods._nearest import Grid, wide
 
 _HELD_BYTES = 2**27  # of the Hessians of the rows at work: 128 MiB, as much again of factors
 
@@ -23,22 +23,15 @@ class ExactGPTQ(MaskedGPTQ):
     """`MaskedGPTQ` whose rows do not share one inverse Hessian."""
 
     def _solve(
-        self,
-        modules: list[Any],
-        weight: torch.Tensor,
-        hessian: torch.Tensor,
-        scale: torch.Tensor,
-        zero: torch.Tensor,
+        self, modules: list[Any], weight: torch.Tensor, hessian: torch.Tensor, grid: Grid
     ) -> torch.Tensor:
-        args = modules[0].quantization_scheme.weights
-        order = column_order(hessian, args)
-        low, high = (float(v) for v in calculate_range(args, "cpu"))
+        order = column_order(hessian, grid.args)
         dead = dampen(hessian, float(self.dampening_frac or 0.0))
         weight[:, dead] = 0
         found = torch.empty_like(weight)
-        by_column = (weight, wide(scale, weight), wide(zero, weight).float())
+        by_column = (weight, wide(grid.scale, weight), wide(grid.zero, weight))
         w, s, z = (each[:, order] for each in by_column)
-        found[:, order] = solve(w, w != 0, hessian[order][:, order], s, z, low, high)
+        found[:, order] = solve(w, w != 0, hessian[order][:, order], s, z, *grid.ends)
         return found
 
 

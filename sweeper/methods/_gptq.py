@@ -25,6 +25,7 @@ from llmcompressor.modifiers.gptq.helpers import column_scale_window
 from pydantic import PrivateAttr
 
 from sweeper.methods._hessian import NotPositiveDefinite
+from sweeper.methods._nearest import Grid, values, wide
 from sweeper.methods._on_hessians import OnHessians, stacked
 
 # (in use, kept) of the running call. llm-compressor looks its block routine up in a
@@ -133,7 +134,7 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
         scale = torch.cat([f["scale"] for f in found]).to(dtype).float()
         zero = torch.cat([f["zero_point"] for f in found])
         weight, sizes = stacked(modules)
-        result = self._solve(modules, weight, hessian, scale, zero)
+        result = self._solve(modules, weight, hessian, Grid(scale=scale, zero=zero, args=args))
         if not torch.isfinite(result).all() or not torch.isfinite(scale).all():
             raise FloatingPointError
         parts = zip(result.split(sizes), scale.split(sizes), zero.split(sizes), strict=True)
@@ -144,12 +145,7 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
             self._codes[module] = (w / wide(s, w) + wide(z, w)).round_().to(torch.int8)
 
     def _solve(
-        self,
-        modules: list[Any],
-        weight: torch.Tensor,
-        hessian: torch.Tensor,
-        scale: torch.Tensor,
-        zero: torch.Tensor,
+        self, modules: list[Any], weight: torch.Tensor, hessian: torch.Tensor, grid: Grid
     ) -> torch.Tensor:
         """The weight on its grid.
 
@@ -157,17 +153,15 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
             modules: the matrices that are stacked in ``weight``.
             weight: [rows, columns], float32; overwritten.
             hessian: [columns, columns]; overwritten.
-            scale: [rows, groups], float32.
-            zero: [rows, groups], the zero points.
+            grid: of the stacked rows.
 
         Raises:
             NotPositiveDefinite: the Hessian cannot be inverted.
         """
-        args = modules[0].quantization_scheme.weights
         weight = weight.unsqueeze(0)
-        with block_routine(self._kept(weight, hessian, args)):
+        with block_routine(self._kept(weight, hessian, grid.args)):
             quantized, _, gave_up = _quantize_or_raise(
-                weight, hessian, scale, zero, args, self.block_size, self.dampening_frac
+                weight, hessian, grid, self.block_size, self.dampening_frac
             )
         if gave_up.any():
             raise NotPositiveDefinite
@@ -176,8 +170,7 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
     def on_finalize(self, state: State, **kwargs: Any) -> bool:
         """Puts the exact weights in place: (code - zero point) * scale, in float32."""
         for module, codes in self._codes.items():
-            scale, zero = module.weight_scale.float(), module.weight_zero_point
-            exact = (codes - wide(zero, codes).float()) * wide(scale, codes)
+            exact = values(codes.float(), module.weight_scale.float(), module.weight_zero_point)
             module.weight = torch.nn.Parameter(exact, requires_grad=False)
         self._codes = {}
         return bool(super().on_finalize(state, **kwargs))
@@ -200,17 +193,10 @@ def column_order(hessian: torch.Tensor, args: QuantizationArgs) -> torch.Tensor:
     return torch.argsort(hessian.diagonal().unsqueeze(0), dim=-1, descending=True)[0]
 
 
-def wide(per_group: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """[rows, groups] -> [rows, columns], one value per weight."""
-    return per_group.repeat_interleave(weight.shape[1] // per_group.shape[1], dim=1)
-
-
 def _quantize_or_raise(
     weight: torch.Tensor,
     hessian: torch.Tensor,
-    scale: torch.Tensor,
-    zero: torch.Tensor,
-    args: QuantizationArgs,
+    grid: Grid,
     block_size: int,
     dampening: float | None,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -219,10 +205,10 @@ def _quantize_or_raise(
         found: tuple[torch.Tensor, torch.Tensor, torch.Tensor] = quantize_weight(
             weights=weight,
             hessians=hessian.unsqueeze(0),
-            scale=scale.unsqueeze(0),
-            zero_point=zero.unsqueeze(0),
+            scale=grid.scale.unsqueeze(0),
+            zero_point=grid.zero.unsqueeze(0),
             global_scale=None,
-            quant_args=args,
+            quant_args=grid.args,
             blocksize=block_size,
             percdamp=dampening,
         )

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from compressed_tensors.quantization.utils import calculate_range
 
 from sweeper.methods._gptq import MaskedGPTQ
 from sweeper.methods._hessian import inverse_factor
+from sweeper.methods._nearest import Grid
 from sweeper.methods._sparsegpt import Rounding, block_of, sparsify
 
 
@@ -29,14 +29,8 @@ class JointOBS(MaskedGPTQ):
     pattern: tuple[int, int] | None
 
     def _solve(
-        self,
-        modules: list[Any],
-        weight: torch.Tensor,
-        hessian: torch.Tensor,
-        scale: torch.Tensor,
-        zero: torch.Tensor,
+        self, modules: list[Any], weight: torch.Tensor, hessian: torch.Tensor, grid: Grid
     ) -> torch.Tensor:
-        args = modules[0].quantization_scheme.weights
         rows = [m.weight.shape[0] for m in modules]
         factor, dead = inverse_factor(hessian, float(self.dampening_frac or 0.0))
         weight[:, dead] = 0
@@ -49,25 +43,18 @@ class JointOBS(MaskedGPTQ):
             block_size=block_of(self.block_size, self.pattern[1] if self.pattern else 1),
             matrices=rows,
             kept=kept,
-            rounded=by_column(scale, zero, args, weight.shape[1]),
+            rounded=by_column(grid, weight.shape[1]),
         )
         for module, mask in zip(modules, kept.split(rows), strict=True):
             module.kept = mask
         return found
 
 
-def by_column(scale: torch.Tensor, zero: torch.Tensor, args: Any, columns: int) -> Rounding:
-    """Rounds a column to the grid of its group.
-
-    Args:
-        scale: [rows, groups], float32.
-        zero: [rows, groups], the zero points.
-        args: llm-compressor's, for the range of codes.
-        columns: of the whole matrix.
-    """
-    size = columns // scale.shape[1]
-    low, high = (float(v) for v in calculate_range(args, "cpu"))
-    scales, zeros = scale.t().contiguous(), zero.t().float().contiguous()
+def by_column(grid: Grid, columns: int) -> Rounding:
+    """Rounds a column of a matrix of so many columns to the grid of its group."""
+    size = columns // grid.scale.shape[1]
+    low, high = grid.ends
+    scales, zeros = grid.scale.t().contiguous(), grid.zero.t().float().contiguous()
 
     def rounded(column: torch.Tensor, index: int) -> torch.Tensor:
         s, z = scales[index // size], zeros[index // size]

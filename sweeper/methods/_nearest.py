@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,6 +11,27 @@ from compressed_tensors.utils import update_offload_parameter
 from llmcompressor.core import Event, State
 from llmcompressor.modifiers.quantization import QuantizationModifier
 from pydantic import PrivateAttr
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What the weights of a matrix are rounded to.
+
+    Attributes:
+        scale: [rows, groups], float32.
+        zero: [rows, groups], the zero points.
+        args: llm-compressor's, for the range of codes.
+    """
+
+    scale: torch.Tensor
+    zero: torch.Tensor
+    args: Any
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The smallest and the largest code."""
+        low, high = calculate_range(self.args, "cpu")
+        return float(low), float(high)
 
 
 class Nearest(QuantizationModifier):  # type: ignore[misc]  # llm-compressor is untyped
@@ -71,15 +93,15 @@ def nearest(
         [rows, columns], whole numbers in float32.
     """
     low, high = (float(v) for v in calculate_range(args, "cpu"))
-    codes = torch.round(weight / _wide(scale, weight)) + _wide(zero_point, weight)
+    codes = torch.round(weight / wide(scale, weight)) + wide(zero_point, weight)
     return torch.clamp(codes, low, high)
 
 
 def values(codes: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor) -> torch.Tensor:
     """What codes stand for, (code - z) s; arguments as in `nearest`."""
-    return (codes - _wide(zero_point, codes)) * _wide(scale, codes)
+    return (codes - wide(zero_point, codes)) * wide(scale, codes)
 
 
-def _wide(per_group: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def wide(per_group: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """[rows, groups] -> [rows, columns], one value per weight, float32."""
     return per_group.float().repeat_interleave(weight.shape[1] // per_group.shape[1], dim=1)

@@ -12,8 +12,9 @@ from llmcompressor.modifiers.gptq.gptq_quantize import quantize_weight
 
 from sweeper.methods import _exact, _gptq
 from sweeper.methods._exact import solve
-from sweeper.methods._gptq import block_routine, wide
+from sweeper.methods._gptq import block_routine
 from sweeper.methods._hessian import NotPositiveDefinite, dampen
+from sweeper.methods._nearest import wide
 
 from .test_sparsegpt import layer, ours
 
@@ -116,7 +117,7 @@ def exact(weight: torch.Tensor, hessian: torch.Tensor, args: QuantizationArgs) -
     damped = hessian.clone()
     dampen(damped, 0.01)
     limit = 2 ** (args.num_bits - 1)
-    s, z = wide(scale, weight), wide(zero, weight).float()
+    s, z = wide(scale, weight), wide(zero, weight)
     return solve(weight, weight != 0, damped, s, z, -limit, limit - 1)
 
 

@@ -10,6 +10,7 @@ import torch
 
 from sweeper.methods._hessian import inverse_factor
 from sweeper.methods._joint import by_column
+from sweeper.methods._nearest import Grid
 from sweeper.methods._sparsegpt import block_of, sparsify
 from sweeper.methods.joint import METHOD
 
@@ -31,9 +32,10 @@ def ours(
     factor, _ = inverse_factor(2 * inputs.t() @ inputs / len(inputs), 0.01)
     kept = torch.zeros_like(weight, dtype=torch.bool)
     scale, zero = grid(weight, args)
+    points = Grid(scale=scale, zero=zero, args=args)
     found = sparsify(
         weight.clone(), factor, sparsity=sparsity, nm=nm, block_size=block,
-        matrices=[len(weight)], kept=kept, rounded=by_column(scale, zero, args, weight.shape[1]),
+        matrices=[len(weight)], kept=kept, rounded=by_column(points, weight.shape[1]),
     )  # fmt: skip
     return found, kept
 

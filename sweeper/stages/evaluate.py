@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import logging
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from sweeper import files
 from sweeper.stages import Job, token_perplexity
 from sweeper.stages import lm_eval_backends as backends
 from sweeper.stages import lm_eval_model as models
@@ -19,7 +17,6 @@ from sweeper.stages import lm_eval_task as tasks
 from sweeper.stages.lm_eval_records import Record
 
 PACKAGES = ("lm_eval", "transformers", "torch", "datasets", "compressed-tensors")
-_KEPT = ("device", "checkpoint_sha256", "versions")  # what adopted answers must agree in
 log = logging.getLogger(__name__)
 
 
@@ -69,12 +66,8 @@ class _Evaluation:
     @cached_property
     def setting(self) -> dict[str, Any]:
         """What every answer of this attempt was made with."""
-        names = (*PACKAGES, *backends.packages(self.params["backend"]))
-        return {
-            "device": self.job.device,
-            "checkpoint_sha256": models.checkpoint_sha256(self.checkpoint),
-            "versions": {name: importlib.metadata.version(name) for name in names},
-        }
+        packages = (*PACKAGES, *backends.packages(self.params["backend"]))
+        return records.setting(self.job, packages)
 
     def result(self) -> dict[str, Any]:
         known, stopped = self._adopted()
@@ -115,12 +108,9 @@ class _Evaluation:
         wanted = {d for documents in self._blocks(frozenset()).values() for d in documents}
         found: dict[int, Record] = {}
         stopped = False
-        for directory in self.job.kin:
-            theirs = files.read_json(directory / "result.json")
-            if any(theirs[name] != self.setting[name] for name in _KEPT):
-                continue
+        for theirs, answers in records.of_kin(self.job.kin, self.setting):
             stopped = stopped or (theirs["stopped"] and self.params["stop_collapsed"])
-            for record in records.load(directory):
+            for record in answers:
                 if record["doc_id"] in wanted and self._same(record):
                     found.setdefault(record["doc_id"], record)
         return list(found.values()), stopped

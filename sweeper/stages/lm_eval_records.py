@@ -7,9 +7,10 @@ by putting their records together.
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ import pyarrow.parquet
 from lm_eval.api.task import Task
 from lm_eval.utils import handle_non_serializable, hash_string
 
+from sweeper import files
+from sweeper.stages import Job
+from sweeper.stages.lm_eval_model import checkpoint_sha256
 from sweeper.stages.lm_eval_run import Answered
 from sweeper.stages.lm_eval_task import Prepared, Requests
 
@@ -194,3 +198,22 @@ def load(directory: Path) -> list[Record]:
     """What `save` wrote."""
     found: list[Record] = pyarrow.parquet.read_table(directory / FILE).to_pylist()
     return found
+
+
+def setting(job: Job, packages: Iterable[str]) -> dict[str, Any]:
+    """What every answer of an attempt is made with."""
+    return {
+        "device": job.device,
+        "checkpoint_sha256": checkpoint_sha256(job.checkpoint("model")),
+        "versions": {name: importlib.metadata.version(name) for name in packages},
+    }
+
+
+def of_kin(
+    kin: Iterable[Path], same: Mapping[str, Any]
+) -> Iterator[tuple[dict[str, Any], list[Record]]]:
+    """Result and records of each committed evaluation that was made with the ``same`` setting."""
+    for directory in kin:
+        theirs = files.read_json(directory / "result.json")
+        if all(theirs[name] == value for name, value in same.items()):
+            yield theirs, load(directory)

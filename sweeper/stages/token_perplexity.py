@@ -9,7 +9,6 @@ word perplexity is another number: documents one by one, normalized by their wor
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from typing import Any
 import torch
 from lm_eval.utils import hash_string
 
-from sweeper import files, pinned_data, task_index
+from sweeper import pinned_data, task_index
 from sweeper.errors import StageFailure
 from sweeper.stages import Job
 from sweeper.stages import lm_eval_model as models
@@ -35,7 +34,6 @@ from sweeper.stages.pace import Pace
 OUTPUT_TYPE = "token_perplexity"
 PACKAGES = ("transformers", "torch", "datasets", "compressed-tensors")
 _SLICE = 256  # positions whose logits are in float32 at a time
-_KEPT = ("device", "checkpoint_sha256", "versions")  # what adopted windows must agree in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,11 +148,7 @@ class _Evaluation:
     @cached_property
     def setting(self) -> dict[str, Any]:
         """What every number of this attempt was made with."""
-        return {
-            "device": self.job.device,
-            "checkpoint_sha256": models.checkpoint_sha256(self.checkpoint),
-            "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
-        }
+        return records.setting(self.job, PACKAGES)
 
     def result(self) -> dict[str, Any]:
         known = self._adopted()
@@ -189,12 +183,10 @@ class _Evaluation:
         """Windows that the family has scored."""
         wanted = {document: hash_string(repr(self.windows[document])) for document in self.order}
         found: dict[int, Record] = {}
-        for directory in self.job.kin:
-            theirs = files.read_json(directory / "result.json")
-            if all(theirs[name] == self.setting[name] for name in _KEPT):
-                for record in records.load(directory):
-                    if wanted.get(record["doc_id"]) == record["doc_hash"]:
-                        found.setdefault(record["doc_id"], record)
+        for _, answers in records.of_kin(self.job.kin, self.setting):
+            for record in answers:
+                if wanted.get(record["doc_id"]) == record["doc_hash"]:
+                    found.setdefault(record["doc_id"], record)
         return list(found.values())
 
     def _scored(self, known: set[int]) -> Iterator[Record]:

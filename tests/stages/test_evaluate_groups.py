@@ -14,7 +14,7 @@ import pytest
 from analysis.pooling import pooled
 from analysis.results import Results
 from sweeper.stages import Job, evaluate
-from tests.stages.conftest import COMMON, TASKS
+from tests.stages.conftest import TASK, TASKS
 
 CELL = {
     "cell": "c", "label": "dense", "model": "m", "prune_method": "", "sparsity": 0.0,
@@ -34,7 +34,7 @@ metadata: {version: 1}
 def folder(tasks: Path, tmp_path: Path) -> Path:
     """A group of two subtasks, of 23 and of 8 documents."""
     found = Path(shutil.copytree(tasks, tmp_path / "tasks"))
-    rest = COMMON.format(name="tiny_rest").replace("test_split: test", "test_split: train")
+    rest = TASK.format(name="tiny_rest").replace("test_split: test", "test_split: train")
     (found / "tiny_rest.yaml").write_text(rest + TASKS["tiny_choice"])
     (found / "tiny_group.yaml").write_text(GROUP)
     return found

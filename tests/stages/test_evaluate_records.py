@@ -19,7 +19,7 @@ from sweeper.errors import StageFailure
 from sweeper.stages import Job, evaluate, held, lm_eval_vllm, pace
 from sweeper.stages import lm_eval_records as records
 from tests import tiny
-from tests.stages.conftest import COMMON, TASKS
+from tests.stages.conftest import TASK, TASKS
 
 MakeJob = Callable[..., Job]
 
@@ -86,7 +86,7 @@ def test_a_long_answer_is_cut_where_text_is_dropped(
 ) -> None:
     folder = Path(shutil.copytree(tasks, tmp_path / "tasks"))
     whole = TASKS["tiny_answer"].replace("(zzz)", "(?s)(.*)").replace('["."]', '["zzz"]')
-    (folder / "tiny_whole.yaml").write_text(COMMON.format(name="tiny_whole") + whole)
+    (folder / "tiny_whole.yaml").write_text(TASK.format(name="tiny_whole") + whole)
     said = []
     for keep in (True, False):
         job = make_job(task="tiny_whole", keep_text=keep, max_gen_toks=60, limit=3)
@@ -143,9 +143,9 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> type[FakeVLLM]:
     module.VLLM = FakeVLLM  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.setattr(lm_eval_vllm.hardware, "gpus", lambda: 2)
-    versions = evaluate.importlib.metadata.version
+    versions = records.importlib.metadata.version
     monkeypatch.setattr(
-        evaluate.importlib.metadata, "version", lambda n: "9.9" if n == "vllm" else versions(n)
+        records.importlib.metadata, "version", lambda n: "9.9" if n == "vllm" else versions(n)
     )
     held.forget()
     FakeVLLM.made.clear()

@@ -105,6 +105,8 @@ class _Evaluation:
 
     def _adopted(self) -> tuple[list[Record], bool]:
         """Records of this share that the family has, and whether it gave the model up."""
+        if not self.job.kin:
+            return [], False
         wanted = {d for documents in self._blocks(frozenset()).values() for d in documents}
         found: dict[int, Record] = {}
         stopped = False

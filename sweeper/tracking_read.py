@@ -17,7 +17,7 @@ from sweeper.errors import BadInput, IsorateError, one_of
 from sweeper.redact import redact
 from sweeper.sweep import Sweep
 from sweeper.tracking import tracking_uri
-from sweeper.tracking_run import CELL, ORIGIN, documents_path
+from sweeper.tracking_run import CELL, ORIGIN, documents_path, stage_tag
 from sweeper.tracking_runs import CREATED, FILES, Tracker
 
 if TYPE_CHECKING:
@@ -203,9 +203,9 @@ def _cell(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
 def _stage(
     name: str, record: Mapping[str, Any], tags: Mapping[str, str], documents: Mapping[str, Path]
 ) -> StageOutcome:
-    kind, _, task = name.partition(" ")
+    kind, task, part = (str(record[field]) for field in ("kind", "task", "part"))
     return StageOutcome(
-        kind=kind, task=task, key=tags.get(f"stage.{name.replace(' ', '.')}", ""),
+        kind=kind, task=task, part=part, key=tags.get(stage_tag(name), ""),
         result=record.get("result"), manifest=record.get("manifest"),
         failure=record.get("failure"),
         documents=documents.get(documents_path(task)) if task else None,

@@ -202,7 +202,7 @@ def _tags(outcome: CellOutcome) -> dict[str, str]:
     stopped = sorted(t for t, r in outcome.scores.items() if r.get("stopped"))
     tags |= {"isorate.stopped": ", ".join(stopped)}
     for stage in outcome.stages:
-        tags[f"stage.{stage.name.replace(' ', '.')}"] = stage.key
+        tags[stage_tag(stage.name)] = stage.key
     for fact in ("host", "commit"):
         values = {
             str(s.manifest[fact]) for s in outcome.stages if s.manifest and s.manifest.get(fact)
@@ -231,8 +231,9 @@ def _artifacts(outcome: CellOutcome) -> dict[str, str | Path]:
 
     stages = {}
     for stage in outcome.stages:
-        record = {"result": stage.result, "manifest": stage.manifest, "failure": stage.failure}
-        stages[stage.name] = {k: v for k, v in record.items() if v is not None}
+        answers = {"result": stage.result, "manifest": stage.manifest, "failure": stage.failure}
+        named = {"kind": stage.kind, "task": stage.task, "part": stage.part}
+        stages[stage.name] = named | {k: v for k, v in answers.items() if v is not None}
     config = yaml.safe_dump(outcome.cell["config"], sort_keys=False, allow_unicode=True)
     written = json.dumps(stages, indent=2, sort_keys=True, ensure_ascii=False)
     documents = {
@@ -241,6 +242,11 @@ def _artifacts(outcome: CellOutcome) -> dict[str, str | Path]:
         if stage.documents is not None and stage.task in outcome.scores
     }
     return {"config.yaml": config, "stages.json": written + "\n", **documents}
+
+
+def stage_tag(name: str) -> str:
+    """The tag of a run that holds the key of a stage."""
+    return _part(f"stage.{name.replace(' ', '.')}")
 
 
 def documents_path(task: str) -> str:

@@ -28,6 +28,11 @@ def logged(tmp_path_factory):
     for cell in plan["cells"]:
         cell["config"]["tasks"] |= {"dtype": "bfloat16", "backend": "hf", "batch_size": 16}
     data.fill(store, plan)
+    # A part of an evaluation: it scores nothing.
+    whole = plan["stages"][plan["cells"][3]["stages"]["evaluate"]["capitals"]]
+    part = {**whole, "key": "part", "params": {**whole["params"], "part": [0, 2]}}
+    whole["parents"] = {**whole["parents"], "part 0": part}
+    store.results["part"] = {"task": "capitals"}
     late = plan["cells"][2]["stages"]["evaluate"]["cloze"]
     del store.results[late], store.manifests[late]
     fallen = plan["cells"][1]["stages"]["quantize"]
@@ -59,6 +64,12 @@ def test_results_come_back_from_mlflow_as_they_are_in_the_store(logged) -> None:
     read = rows.results(tracking_read.outcomes("demo", home=home, uri=uri))
     assert read.cells.to_csv() == kept.cells.to_csv()
     assert read.scores.to_csv() == kept.scores.to_csv()
+    in_store, in_mlflow = (
+        {(s.key, s.kind, s.task, s.part) for outcome in found for s in outcome.stages}
+        for found in (collect.collect(plan, store),
+                      tracking_read.outcomes("demo", home=home, uri=uri))
+    )  # fmt: skip
+    assert in_mlflow == in_store
     assert set(read.cells["status"]) == {"done", "failed", "missing"}
     assert set(read.documents) == set(kept.documents)
     for cell, task in kept.documents:

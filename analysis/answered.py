@@ -134,7 +134,7 @@ def table(rows: Sequence[Row], name: str, caption: str) -> Table:
             "model": row.model, "note": row.note,
         })  # fmt: skip
         by = "sr1" if row.definition == NAMES["sr1"] else "sr2"
-        shown |= {f"{by}": row.value, f"{by}_stderr": row.stderr, f"{by}_p": row.p,
+        shown |= {by: row.value, f"{by}_stderr": row.stderr, f"{by}_p": row.p,
                   f"{by}_verdict": row.verdict}  # fmt: skip
         if by == "sr1" and row.note and row.note != shown["note"]:
             shown["note"] = f"Sr2: {shown['note']}; Sr1: {row.note}"

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.drawing import Figure, canvas, finished
 from analysis.panel import Panel
 from analysis.summary import summarise
-from analysis.tables import STOPPED, Column, Table, stopped_notes
+from analysis.tables import STOPPED, Column, Table, several, stopped_notes
 from analysis.wording import labels
 
 MOST_CELLS, MOST_TASKS = 45, 60
@@ -69,10 +69,8 @@ def answers_table(panels: Sequence[Panel]) -> Table:
     columns = (
         Column(key="model", title="Model"), Column(key="label", title="Cell"),
         Column(key="task", title="Task"),
-        Column(key="right", title="Right", form="percent", digits=1),
-        Column(key="wrong", title="Wrong", form="percent", digits=1),
-        Column(key="unread", title="No answer found", form="percent", digits=1),
-        Column(key="of_read", title="Right of those read", form="percent", digits=1),
+        *several("percent", 1, right="Right", wrong="Wrong", unread="No answer found",
+                 of_read="Right of those read"),
     )  # fmt: skip
     note = (
         "“Right of those read” leaves out answers in which nothing was found: it falls only "

@@ -16,7 +16,7 @@ import pandas as pd
 
 from analysis.metrics import DENSE_BITS
 from analysis.reference import facts
-from analysis.tables import Column, Table
+from analysis.tables import Column, Table, several
 
 TOKENS = 2048
 TERA, GIB = 1e12, 2**30
@@ -274,9 +274,8 @@ def averages_table() -> Table:
     columns = (
         Column(key="table", title="Table"), Column(key="model", title="Model"),
         Column(key="method", title="Method"),
-        Column(key="printed", title="Printed mean", form="number", digits=2),
-        Column(key="computed", title="Mean of the seven", form="number", digits=2),
-        Column(key="difference", title="Difference", form="number", digits=2),
+        *several("number", 2, printed="Printed mean", computed="Mean of the seven",
+                 difference="Difference"),
     )  # fmt: skip
     agree = int(frame["agrees"].sum())
     return Table(

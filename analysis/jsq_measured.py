@@ -72,8 +72,9 @@ def _rows(results: Results) -> Iterator[dict[str, Any]]:
         dense = next((scores[c["cell"]] for c in cells if not _compressed(c)), None)
         if dense is None:
             continue
+        samples = _usual_samples(cells)
         for cell in cells:
-            for table, row in _repeated(cell, _usual_samples(cells)):
+            for table, row in _repeated(cell, samples):
                 value, published = scores[cell["cell"]], printed[table, row]
                 yield {"table": table, "row": row, "published": published,
                        "published_ratio": printed["1", "dense"] / published,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from analysis.measured_curves import tolerances
 from analysis.panel import Panel
 from analysis.seeds import FEWEST_SEEDS, methods
 from analysis.tables import Column, Table
+from analysis.tolerance import KEPT
 from analysis.wording import labels, percent
 
 POWER = 0.8
@@ -51,7 +53,7 @@ def _steps(panel: Panel) -> Iterator[dict[str, object]]:
 
 
 def _missing(panel: Panel) -> Iterator[dict[str, object]]:
-    """Cells that are planned but not done, at a rate where something else is."""
+    """Cells that are planned but not done; the hours are those of a cell that is."""
     names, usual = labels(panel), _hours(panel, range(len(panel.cells)))
     for row in np.flatnonzero(panel.cells["status"] == "missing"):
         yield {"model": panel.model, "run": names[row], "hours": usual,
@@ -64,8 +66,7 @@ def _ties(panel: Panel, verdict: Verdict) -> Iterator[dict[str, object]]:
     if not rivals or verdict.tcr is None:
         return
     pair = max(rivals, key=lambda one: abs(one.z))
-    needed = stats.norm.isf(ALPHA / 2 / max(verdict.family, 1)) + stats.norm.ppf(POWER)
-    factor = (needed / abs(pair.z)) ** 2 if pair.z else np.inf
+    factor = documents_needed(pair.z, verdict.family)
     if 1 < factor <= MOST_DOCUMENTS:
         names = labels(panel)
         yield {
@@ -75,6 +76,18 @@ def _ties(panel: Panel, verdict: Verdict) -> Iterator[dict[str, object]]:
             "decides": f"which of the two is better at {percent(verdict.tcr)} TCr",
             "hours": (factor - 1) * 2 * _hours(panel, (pair.first, pair.second)),
         }  # fmt: skip
+
+
+def documents_needed(z: float, family: int) -> float:
+    """Times the documents at which a difference is told by `POWER`, if it is what it seems.
+
+    Args:
+        z: the difference over its standard error with the documents there are; this error
+            falls with the square root of their number.
+        family: number of tests that share the 5 %; the first step of Holm's correction.
+    """
+    needed = stats.norm.isf(ALPHA / 2 / max(family, 1)) + stats.norm.ppf(POWER)
+    return float((needed / abs(z)) ** 2) if z else math.inf
 
 
 def _seeds(panel: Panel, found: Sequence[Verdict]) -> Iterator[dict[str, object]]:
@@ -110,7 +123,7 @@ def _transitions(panel: Panel) -> Iterator[dict[str, object]]:
             at = knots[int(gaps.argmax())] + gaps.max() / 2
             yield {"model": panel.model, "hours": _hours(panel, rows),
                    "run": f"{name} at {100 * at:.0f}% sparsity",
-                   "decides": "where 95 % of the dense model end"}  # fmt: skip
+                   "decides": f"where {100 * KEPT:g} % of the dense model end"}  # fmt: skip
 
 
 def _hours(panel: Panel, rows: Sequence[int] | range) -> float:

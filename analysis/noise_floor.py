@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.documents import IDENTITY, Documents
 from analysis.results import Results, is_dense
-from analysis.tables import Column, Table
+from analysis.tables import Column, Table, several
 
 Row = Mapping[Hashable, Any]
 
@@ -28,11 +28,9 @@ def noise_table(results: Results) -> Table:
         Column(key="model", title="Model"), Column(key="label", title="Scored again"),
         Column(key="task", title="Task"), Column(key="metric", title="Metric"),
         Column(key="first", title="First", form="estimate"),
-        Column(key="again", title="Again", form="number", digits=5),
-        Column(key="difference", title="Difference", form="number", digits=5),
-        Column(key="n", title="Documents of both", form="number", digits=0),
-        Column(key="answers", title="Other answers", form="number", digits=0),
-        Column(key="scores", title="Other scores", form="number", digits=0),
+        *several("number", 5, again="Again", difference="Difference"),
+        *several("number", 0, n="Documents of both", answers="Other answers",
+                 scores="Other scores"),
         Column(key="remark", title="Remark"),
     )  # fmt: skip
     return Table(name="noise_floor", caption="Noise floor: the dense model scored again",

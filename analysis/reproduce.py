@@ -5,13 +5,9 @@ From published numbers, from a measured sweep, or from both: then side by side.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from analysis import families, laborde, other_papers
 from analysis.audit import audit_table
@@ -19,15 +15,16 @@ from analysis.beside import beside_table, versions
 from analysis.compare import Definition
 from analysis.drawing import Figure
 from analysis.families import Family, contest_table, family_figures
+from analysis.files import INDEX, contents, index, put, written
 from analysis.fronts import front_figures
 from analysis.html_table import body
 from analysis.jsq_measured import measured_table
 from analysis.laborde_claims import claims_table
 from analysis.laborde_figures import NUMBERS, Side, figure
+from analysis.page import flat, inline, template
 from analysis.panel import Panel, panels
 from analysis.pooling import pooled
 from analysis.rates import equal_size_table, sizes_table
-from analysis.report import INDEX, contents, flat, inline, written
 from analysis.results import BadResults, Results
 from analysis.tables import Table
 
@@ -185,14 +182,7 @@ def _marked(table: Table, source: Source) -> Table:
 
 def write_files(made: Sequence[Item], out: Path) -> dict[str, Path]:
     """Write the tables and figures alone, beside what is there; name -> path."""
-    files = _contents(made)
-    for name, content in files.items():
-        path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    return {name: out / name for name in sorted(files)}
+    return put(_contents(made), out)
 
 
 def _contents(made: Sequence[Item]) -> dict[str, bytes]:
@@ -208,19 +198,14 @@ def write(
     Files that an earlier call left here and this one does not make are removed.
     """
     files = _contents(made)
-    index = {"title": title, "provenance": provenance, "files": sorted([*files, INDEX, PAGE])}
-    files[INDEX] = json.dumps(index, indent=1, sort_keys=True, default=str).encode() + b"\n"
+    files[INDEX] = index(title, provenance, sorted([*files, INDEX, PAGE]))
     files[PAGE] = _page(made, title, provenance).encode()
     return written(files, out)
 
 
 def _page(made: Sequence[Item], title: str, provenance: Mapping[str, object]) -> str:
-    environment = Environment(
-        loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
     drawn = [one for item in made for one in item.figures]
-    return environment.get_template("reproduction.html.j2").render(
+    return template("reproduction.html.j2").render(
         title=title,
         items=[
             (item.name, [(table, body(table)) for table in item.tables],

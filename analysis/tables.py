@@ -44,6 +44,12 @@ class Column:
     definition: Definition | None = None
 
 
+def several(form: Form, digits: int, **titles: str) -> tuple[Column, ...]:
+    """Columns that are printed alike: key -> title."""
+    return tuple(Column(key=key, title=title, form=form, digits=digits)
+                 for key, title in titles.items())  # fmt: skip
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
     """A table ready to be written.

@@ -104,8 +104,6 @@ def outcomes(sweep: Sweep) -> list[CellOutcome]:
 def remaining(plan: Plan, sweep: Sweep) -> Plan:
     """The plan without the cells whose scores were all imported: what still has to be run."""
     brought = {one["cell"]["key"] for one in records(sweep) if not one["lacking"]}
-    if not brought:
-        return plan
     cells = tuple(cell for cell in plan.cells if cell.key not in brought)
     if len(cells) == len(plan.cells):
         return plan
@@ -168,12 +166,11 @@ def _outcome(sweep: Sweep, record: Json) -> CellOutcome:
                      documents=_documents(sweep.path / FOLDER / key / f"{task}.parquet"))
         for task, result in sorted(record["scores"].items())
     )  # fmt: skip
+    origin = f"imported from {record['source']}"
     return CellOutcome(
-        cell=record["cell"] | {"origin": f"imported from {record['source']}"},
+        cell=record["cell"] | {"origin": origin},
         status="missing" if lacking else "done",
-        reason=f"not imported: {', '.join(lacking)}"
-        if lacking
-        else f"imported from {record['source']}",
+        reason=f"not imported: {', '.join(lacking)}" if lacking else origin,
         stages=stages,
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.answers import answers_table, heat_maps
-from analysis.next_steps import next_table
+from analysis.next_steps import documents_needed, next_table
 from analysis.panel import panels
 from tests.analysis.simulated import answers, panel
 from tests.analysis.test_tolerance import sweep
@@ -41,9 +41,11 @@ def test_ties_say_how_many_documents_would_decide_them(make) -> None:
 def test_the_documents_asked_for_do_decide() -> None:
     """Power by simulation: with as many documents the pair is told apart about 80 % of times."""
     z = 1.4
-    factor = ((1.959964 + 0.841621) / z) ** 2
-    draws = np.random.default_rng(2).normal(z * np.sqrt(factor), 1, 20_000)
-    assert (draws > 1.959964).mean() == pytest.approx(0.8, abs=0.01)
+    for family, level in ((1, 1.959964), (10, 2.807034)):  # 5 % and 0.5 %, two-sided
+        more = documents_needed(-z, family)
+        draws = np.random.default_rng(2).normal(z * np.sqrt(more), 1, 20_000)
+        assert (draws > level).mean() == pytest.approx(0.8, abs=0.01)
+    assert documents_needed(0.0, 3) == np.inf
 
 
 def test_missing_cells_and_transitions(make) -> None:

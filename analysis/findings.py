@@ -1,0 +1,95 @@
+"""What a report says first: the verdicts as sentences, and what to know before believing them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from analysis.aligned import NO_BASELINE
+from analysis.compare import Definition, Verdict, srcr_verdicts, verdicts
+from analysis.panel import Panel
+from analysis.seeds import Contrast, contrasts, sentence
+from analysis.tables import chance_notes
+from analysis.wording import conclusion, labels, sentences
+
+DEFINITIONS: tuple[Definition, Definition] = ("sr2", "sr1")
+MOST_EVIDENCE = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One verdict as the page shows it."""
+
+    decided: bool
+    sentence: str
+    evidence: tuple[str, ...]
+    definition: Definition | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFindings:
+    """What the page says first about one model."""
+
+    model: str
+    findings: tuple[Finding, ...]
+    warnings: tuple[str, ...]
+
+
+def findings(panel: Panel) -> ModelFindings:
+    """Verdicts about cells and about methods, by either definition of Sr, and the warnings."""
+    found = [_finding(panel, verdict, by) for by in DEFINITIONS
+             for verdict in verdicts(panel, by)]  # fmt: skip
+    found += [_finding(panel, verdict, None) for verdict in srcr_verdicts(panel)]
+    found += [_about_methods(rate, each, by) for by in DEFINITIONS
+              for rate, each in contrasts(panel, by).items()]  # fmt: skip
+    return ModelFindings(model=panel.model, findings=tuple(found), warnings=_warnings(panel))
+
+
+def _finding(panel: Panel, verdict: Verdict, definition: Definition | None) -> Finding:
+    decided = len(verdict.ranked) > 1 and len(verdict.best) == 1
+    return Finding(decided=decided, sentence=conclusion(panel, verdict),
+                   evidence=_evidence(panel, verdict), definition=definition)  # fmt: skip
+
+
+def _about_methods(rate: Fraction, found: Sequence[Contrast], by: Definition) -> Finding:
+    told = [sentence(rate, one) for one in found]
+    return Finding(decided=found[0].decided, sentence=told[0],
+                   evidence=tuple(told[1:MOST_EVIDENCE]), definition=by)  # fmt: skip
+
+
+def _evidence(panel: Panel, verdict: Verdict) -> tuple[str, ...]:
+    told = sentences(panel, verdict)
+    more = len(told) - MOST_EVIDENCE
+    rest = (f"{more} more comparisons are in the tables.",) if more > 0 else ()
+    return (*told[:MOST_EVIDENCE], *rest)
+
+
+def _warnings(panel: Panel) -> tuple[str, ...]:
+    """What a reader must know before believing the verdicts."""
+    said = []
+    if len(panel.cells) < 2:
+        said.append("There is one cell only, so there is nothing to compare.")
+    if panel.baseline is None:
+        said.append(f"There is {NO_BASELINE}: add the cell with sparsity 0 and 16 bit, "
+                    "without it nothing can be said to be retained.")  # fmt: skip
+    names, status = labels(panel), list(panel.cells["status"])
+    for word in ("failed", "missing"):
+        rows = [i for i, state in enumerate(status) if state == word]
+        if rows:
+            shown = [_with_reason(names[i], str(panel.cells["reason"].iat[i])) for i in rows[:8]]
+            more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
+            said.append(f"{len(rows)} of {len(status)} cells {word}: {', '.join(shown)}{more}.")
+    fallen = [n for n, c in zip(names, panel.cells["collapsed"], strict=True) if c]
+    if fallen:
+        listed = ", ".join(fallen[:8])
+        said.append(f"Collapsed (a valid result, but no working model): {listed}.")
+    gaps = [f"{names[i]}: {why}" for i in range(len(names)) if status[i] == "done"
+            and panel.baseline is not None and (why := panel.why_no_sr(i))]  # fmt: skip
+    if gaps:
+        said.append(f"No Sr for {len(gaps)} cells that are done: {' | '.join(gaps[:4])}.")
+    return (*said, *(n for n in chance_notes([panel]) if panel.baseline is not None))
+
+
+def _with_reason(name: str, reason: str) -> str:
+    return f"{name} ({reason})" if reason else name

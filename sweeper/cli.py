@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
-from sweeper import config
 from sweeper.actions import VERBS, Exit
 from sweeper.errors import BadInput, IsorateError, one_of
+from sweeper.misconfigured import explain
 
 _COMPOSE_ONLY = ("--cfg", "-c", "--info", "-i")
 _FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -100,31 +100,6 @@ def _complete_verbs() -> None:
         os.environ["COMP_LINE"] = line.replace(f" {typing[0]} ", " ", 1)
     elif len(typing) == 1 and "=" not in typing[0]:
         print(" ".join(verb for verb in VERBS if verb.startswith(typing[0])))
-
-
-def explain(error: BaseException) -> str:
-    """Hydra's and OmegaConf's own words, and the valid keys when a key is unknown."""
-    chain = list(_chain(error))
-    parts = [str(link).strip() for link in chain if str(link).strip()]
-    lines = [line for part in dict.fromkeys(parts) for line in part.splitlines() if line.strip()]
-    text = "\n  ".join(dict.fromkeys(line.strip() for line in lines))
-    if any(isinstance(link, ConfigAttributeError | ConfigKeyError) for link in chain):
-        text += f"\n  {_nearby_keys(' '.join(parts))}"
-    return text
-
-
-def _chain(error: BaseException | None) -> Iterable[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _nearby_keys(text: str) -> str:
-    keys = config.valid_keys()
-    words = {word.strip("'\".,").split("=")[0] for word in text.split()}
-    sections = {word.split(".")[0] for word in words if "." in word}
-    below = [k for k in keys if k.split(".")[0] in sections and "." in k]
-    return one_of(below or sorted({k.split(".")[0] for k in keys}))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from omegaconf.errors import OmegaConfBaseException
+
 from sweeper.errors import BadInput, IsorateError, one_of
+from sweeper.misconfigured import explain
 from sweeper.redact import Formatter, redact
 
 if TYPE_CHECKING:
@@ -160,6 +163,9 @@ def perform(request: Request) -> NoReturn:
         status: int = module.perform(request)
     except IsorateError as error:
         print(redact(f"isorate: {error}"), file=sys.stderr)
+        status = 2
+    except OmegaConfBaseException as error:
+        print(redact(f"isorate: {explain(error)}"), file=sys.stderr)
         status = 2
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # nobody reads any more

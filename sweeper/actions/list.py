@@ -8,9 +8,9 @@ from sweeper.sweep import Sweep, sweeps
 
 
 def perform(request: Request) -> int:
-    """Print each recorded sweep with the number of its cells by state."""
+    """Print each recorded sweep: its cells by state, and the arguments of its last run."""
     found = [_row(request, name) for name in sweeps(request.home)]
-    names = ["name", "cells", "done", "failed", "missing"]
+    names = ["name", "cells", "done", "failed", "missing", "arguments"]
     rows = [[str(row[name]) for name in names] for row in found]
     text = show.table(names, rows) if rows else f"no sweeps in {request.home}"
     request.answer({"home": str(request.home), "sweeps": found}, text)
@@ -18,6 +18,8 @@ def perform(request: Request) -> int:
 
 
 def _row(request: Request, name: str) -> dict[str, object]:
-    outcomes = collect.collect(Sweep(request.home, name).load(), request.store)
+    recorded = Sweep(request.home, name).load()
+    outcomes = collect.collect(recorded, request.store)
     states = {s: sum(o.status == s for o in outcomes) for s in ("done", "failed", "missing")}
-    return {"name": name, "cells": len(outcomes), **states}
+    arguments = " ".join(recorded["overrides"])
+    return {"name": name, "cells": len(outcomes), **states, "arguments": arguments}

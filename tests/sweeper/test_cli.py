@@ -187,3 +187,20 @@ def test_a_home_that_cannot_be_written(isorate, tmp_path):
 
 def test_unknown_sweeps_are_named_with_those_that_exist(isorate):
     refused(isorate("status", "name=nothing"), "name=nothing", "no such sweep")
+
+
+def test_a_key_without_a_value_is_named(isorate, tmp_path):
+    for verb in ("plan", "run"):
+        done = isorate(verb, "model=custom", f"home={tmp_path / 'h'}", tail=False)
+        assert "model.id: it has no default" in refused(done), done.stderr
+
+
+def test_what_is_retried_was_run_before(isorate, tmp_path):
+    refused(isorate("retry", "name=nothing"), "name=nothing", "no such sweep")
+    folder = tmp_path / "home" / "sweeps" / "other"
+    folder.mkdir(parents=True)
+    record = {"name": "other", "created": "2026-01-01", "overrides": ["quant.bits=4"],
+              "checkpoints": "drop", "cells": [], "stages": {}}  # fmt: skip
+    (folder / "plan-1.json").write_text(json.dumps(record))
+    refused(isorate("retry", "name=other", "quant.bits=3"), "not the cells", "quant.bits=4")
+    assert "quant.bits=4" in isorate("list").stdout

@@ -10,7 +10,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 from sweeper import config
 from sweeper.errors import one_of
 
-_THEIR_TYPES = ("reference_type=", "object_type=")
+_NOISE = ("reference_type=", "object_type=", "Value '$VALUE'")  # their types and templates
 _MISSING = re.compile(r"Missing mandatory value: ([\w.]+)")
 
 
@@ -23,7 +23,7 @@ def explain(error: BaseException) -> str:
         key = missing[1]
         return f"{key}: it has no default, and no value was given; add {key}=VALUE."
     lines = [line.strip() for part in dict.fromkeys(parts) for line in part.splitlines()]
-    told = dict.fromkeys(line for line in lines if line and not line.startswith(_THEIR_TYPES))
+    told = dict.fromkeys(line for line in lines if line and not line.startswith(_NOISE))
     text = "\n  ".join(told)
     if any(isinstance(link, ConfigAttributeError | ConfigKeyError) for link in chain):
         text += f"\n  {_nearby_keys(' '.join(parts))}"

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from sweeper.errors import BadInput, IsorateError, one_of
@@ -164,7 +165,7 @@ def perform(request: Request) -> NoReturn:
     except IsorateError as error:
         print(redact(f"isorate: {error}"), file=sys.stderr)
         status = 2
-    except OmegaConfBaseException as error:
+    except (HydraException, OmegaConfBaseException) as error:
         print(redact(f"isorate: {explain(error)}"), file=sys.stderr)
         status = 2
     except BrokenPipeError:

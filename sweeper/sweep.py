@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -132,6 +133,11 @@ def read_plan(path: Path) -> Json:
     """One recorded plan, with each stage's parents inside it."""
     record: Json = files.read_json(path)
     return record | {"stages": nested(record["stages"])}
+
+
+def typed(record: Json) -> str:
+    """The arguments that a sweep was last run with, as one would type them again."""
+    return shlex.join(word for word in record["overrides"] if not word.startswith("action="))
 
 
 def nested(stages: Mapping[str, Json]) -> dict[str, Json]:

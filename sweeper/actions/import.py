@@ -98,7 +98,8 @@ def _planned(request: Request) -> PlannedCell:
     labels = ", ".join(dict.fromkeys(one.label for one in cells))
     if found and label is not None:
         raise BadInput("cell", label, "several models have it; name one: model=...")
-    raise BadInput("cell", label, f"which cell was scored? valid: {labels}.")
+    raise BadInput("cell", label, f"which cell was scored? valid: {labels}.",
+                   "More cells: the arguments of the grid that has them.")  # fmt: skip
 
 
 def _lines(label: str, record: imported.Json) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper import collect, show
 from sweeper.actions import Request
-from sweeper.sweep import Sweep, sweeps
+from sweeper.sweep import Sweep, sweeps, typed
 
 
 def perform(request: Request) -> int:
@@ -21,5 +21,4 @@ def _row(request: Request, name: str) -> dict[str, object]:
     recorded = Sweep(request.home, name).load()
     outcomes = collect.collect(recorded, request.store)
     states = {s: sum(o.status == s for o in outcomes) for s in ("done", "failed", "missing")}
-    arguments = " ".join(recorded["overrides"])
-    return {"name": name, "cells": len(outcomes), **states, "arguments": arguments}
+    return {"name": name, "cells": len(outcomes), **states, "arguments": typed(recorded)}

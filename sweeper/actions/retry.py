@@ -6,6 +6,7 @@ import sys
 
 from sweeper.actions import Request, run
 from sweeper.errors import BadInput
+from sweeper.sweep import typed
 
 
 def perform(request: Request) -> int:
@@ -18,7 +19,7 @@ def perform(request: Request) -> int:
     if not {cell["key"] for cell in recorded["cells"]} & {cell.key for cell in plan.cells}:
         raise BadInput(
             "name", request.sweep.name, "these are not the cells of that sweep.",
-            "It was run with: " + (" ".join(recorded["overrides"]) or "no arguments"),
+            "It was run with: " + (typed(recorded) or "no arguments"),
         )  # fmt: skip
     cleared = sum(request.store.clear_failure(stage.record()) for stage in plan.stages.values())
     print(f"isorate: {cleared} failures forgotten", file=sys.stderr)

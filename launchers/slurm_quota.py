@@ -1,13 +1,15 @@
-"""What a person's own quota leaves on the file system of the home, asked of the site's tools."""
+"""What the quotas of user, group and project leave where the home is, asked of the site's tools."""
 
 from __future__ import annotations
 
 import getpass
+import grp
 import os
 import re
 import signal
+import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +40,23 @@ class Mount:
     kind: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """Whom a file system counts the home's files for.
+
+    Attributes:
+        option: of the tools: "-u", "-g" or "-p".
+        name: of the user or group, or the project's number.
+        words: how a person is told of it.
+    """
+
+    option: str
+    name: str
+    words: str
+
+
 def check(home: Path, need_bytes: int, say: Callable[[str], None]) -> None:
-    """Refuse what the user's own quota on the home's file system does not leave room for.
+    """Refuse what a quota on the home's file system does not leave room for.
 
     Args:
         home: exists.
@@ -53,17 +70,43 @@ def check(home: Path, need_bytes: int, say: Callable[[str], None]) -> None:
         return
     mount = mount_of(home)
     try:
-        free = left(mount)
+        for account in accounts(home, mount):
+            free = left(mount, account)
+            if free is not None and free < need_bytes:
+                raise BadInput(
+                    "home", home,
+                    f"{need_bytes / 1e9:.1f} GB are needed, {account.words} on {mount.point} "
+                    f"leaves {free / 1e9:.1f} GB.",
+                    "Free some, ask for more, or name another directory: home=/path",
+                )  # fmt: skip
     except QuotaError as error:
-        say(f"how much your quota on {mount.point} leaves is not known: {error}")
-        return
-    if free is not None and free < need_bytes:
-        raise BadInput(
-            "home", home,
-            f"{need_bytes / 1e9:.1f} GB are needed, your quota on {mount.point} leaves "
-            f"{free / 1e9:.1f} GB.",
-            "Free some, ask for more, or name another directory: home=/path",
-        )  # fmt: skip
+        say(f"how much room quotas on {mount.point} leave is not known: {error}")
+
+
+def accounts(home: Path, mount: Mount) -> Iterator[Account]:
+    """Whom new files below the home count for: the user, their group, and on Lustre a project.
+
+    Raises:
+        QuotaError: the project cannot be found out.
+    """
+    yield Account(option="-u", name=getpass.getuser(), words="your quota")
+    group = _group(home)
+    yield Account(option="-g", name=group, words=f"the quota of group {group}")
+    if mount.kind == "lustre":
+        # "1234 P /path"; 0 is no project
+        number, *_ = (*_ask("lfs", "project", "-d", str(home)).split(), "0")
+        if number != "0":
+            yield Account(option="-p", name=number, words=f"the quota of project {number}")
+
+
+def _group(home: Path) -> str:
+    """The group of new files: the directory's own if it hands that on, else the process's."""
+    found = home.stat()
+    number = found.st_gid if found.st_mode & stat.S_ISGID else os.getegid()
+    try:
+        return grp.getgrgid(number).gr_name
+    except KeyError:
+        return str(number)
 
 
 def mount_of(path: Path) -> Mount:
@@ -78,8 +121,8 @@ def mount_of(path: Path) -> Mount:
     return found
 
 
-def left(mount: Mount) -> int | None:
-    """Bytes that this user may still write; None: there is no limit.
+def left(mount: Mount, account: Account) -> int | None:
+    """Bytes that may still be written for an account; None: there is no limit.
 
     The hard limit counts, or the soft one where that is the only one.
 
@@ -87,9 +130,10 @@ def left(mount: Mount) -> int | None:
         QuotaError: nothing is known.
     """
     if mount.kind == "lustre":
-        said = _ask("lfs", "quota", "-q", "-u", getpass.getuser(), mount.point)
+        said = _ask("lfs", "quota", "-q", account.option, account.name, mount.point)
     else:
-        said = _ask("quota", "-u", "-w", "-p", "--hide-device", "--show-mntpoint")
+        layout = ("-w", "-p", "--hide-device", "--show-mntpoint")
+        said = _ask("quota", account.option, *layout, account.name)
     rows = [row for row in _ROW.finditer(said) if row["mount"] == mount.point]
     if not rows:
         if mount.kind in _PLAIN:

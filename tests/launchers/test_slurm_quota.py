@@ -1,7 +1,9 @@
-"""What a user's quota leaves, from scripted tools that print what the real ones print."""
+"""What quotas leave, from scripted tools that print what the real ones print."""
 
 from __future__ import annotations
 
+import getpass
+import grp
 import os
 import time
 from collections.abc import Callable
@@ -57,10 +59,20 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     return make
 
 
-def printing(text: str, tmp_path: Path, *, soft: int = 50000, hard: int = 60000) -> str:
-    """A script that prints what a tool prints, and notes its arguments."""
-    shown = text.format(home=tmp_path / "scratch of all", soft=soft, hard=hard)
-    return f"echo \"$@\" >'{tmp_path}/asked'\ncat <<'END'\n{shown}END"
+def printing(
+    text: str, tmp_path: Path, *, soft: int = 50000, hard: int = 60000, of: str = "-u"
+) -> str:
+    """A script that prints what a tool prints, and notes its arguments.
+
+    The limits are those of ``of`` ("-u", "-g" or "-p"), others have none; the home is in
+    project 4711.
+    """
+    home = tmp_path / "scratch of all"
+    limited, free = (text.format(home=home, soft=a, hard=b) for a, b in ((soft, hard), (0, 0)))
+    return (
+        f"echo \"$@\" >>'{tmp_path}/asked'\n[ $1 = project ] && {{ echo ' 4711 P {home}/me'; exit; }}\n"
+        f"case \"$*\" in *'{of} '*) cat <<'END'\n{limited}END\n;; *) cat <<'END'\n{free}END\n;; esac"
+    )
 
 
 def checked(home: Path, need: int) -> list[str]:
@@ -83,12 +95,46 @@ def test_what_the_limit_leaves(
     assert str(error.value).startswith(f"home={home}")
 
 
+@pytest.mark.parametrize(
+    ("kind", "tool", "text", "of", "whose"),
+    [("nfs4", "quota", QUOTA, "-g", "group {group}"), ("lustre", "lfs", LUSTRE, "-g", "group {group}"),
+     ("lustre", "lfs", LUSTRE, "-p", "project 4711")],
+)  # fmt: skip
+def test_groups_and_projects_have_limits_too(
+    site: Site, tmp_path: Path, kind: str, tool: str, text: str, of: str, whose: str
+) -> None:
+    home = site(kind, **{tool: printing(text, tmp_path, of=of)})
+    name = whose.format(group=grp.getgrgid(os.getegid()).gr_name)
+    assert checked(home, 20000 * KIB) == []
+    with pytest.raises(BadInput, match=f"the quota of {name} on {home.parent} leaves 0.0 GB"):
+        checked(home, 20001 * KIB)
+
+
 def test_what_the_tools_are_asked(site: Site, tmp_path: Path) -> None:
     home = site("lustre", lfs=printing(LUSTRE, tmp_path))
     checked(home, 1)
-    *options, user, _, _, _ = (tmp_path / "asked").read_text().split()
-    assert options == ["quota", "-q", "-u"]
-    assert user == slurm_quota.getpass.getuser()
+    user, group, point = getpass.getuser(), grp.getgrgid(os.getegid()).gr_name, home.parent
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        f"quota -q -u {user} {point}", f"quota -q -g {group} {point}",
+        f"project -d {home}", f"quota -q -p 4711 {point}",
+    ]  # fmt: skip
+
+
+def test_a_directory_that_hands_its_group_on_counts_for_that_group(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = site("nfs", quota=printing(QUOTA, tmp_path))
+    own = grp.getgrgid(home.stat().st_gid).gr_name
+    monkeypatch.setattr(slurm_quota.os, "getegid", lambda: 54321)
+    for mode, group in ((0o770, "54321"), (0o2770, own)):
+        home.chmod(mode)
+        checked(home, 1)
+        assert (tmp_path / "asked").read_text().split()[-1] == group
+
+
+def test_a_directory_in_no_project(site: Site, tmp_path: Path) -> None:
+    script = printing(LUSTRE, tmp_path, of="-p").replace(" 4711 P", "    0 -")
+    assert checked(site("lustre", lfs=script), 10**18) == []
 
 
 def test_no_limit_is_no_limit(site: Site, tmp_path: Path) -> None:

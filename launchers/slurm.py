@@ -87,7 +87,8 @@ class SlurmLauncher(PlansOnly):
             observer.begin(todo.relevant, todo.outcomes)
             try:
                 if todo.needed:
-                    self._dispatch.submit(todo, store, sweep, observer.say)
+                    memory = self._memory(sweep, known)
+                    self._dispatch.submit(todo, store, sweep, observer.say, memory=memory)
                 else:
                     observer.say(todo.nothing())
             finally:
@@ -125,6 +126,17 @@ class SlurmLauncher(PlansOnly):
                 )
             return {"resubmitted": again, "given_up": dict(verdict.given_up)}
 
+    def _memory(self, sweep: Sweep, known: JobTable) -> Mapping[str, float]:
+        """Factors on memory as a repair round would choose them; none where more was asked for.
+
+        A round may not be allowed to submit, or have come to the end of its budget.
+        """
+        last = records.submissions(sweep.path)[-1:]
+        if not last or last[0]["launcher"] != self.config:
+            return {}
+        factor = self._settings.memory_factor
+        return judge(known.stages, last[0]["memory"], memory_factor=factor, left=1).memory
+
     # --- before and afterwards ---------------------------------------------------------
 
     def shape(
@@ -139,7 +151,8 @@ class SlurmLauncher(PlansOnly):
                 "assumed"), as `sweeper.cost` makes them; without them, and where they are
                 only assumed, a job counts with the time that it asks for.
         """
-        planned = self._dispatch.arrays(lacking(stages, store), {}, STOCK_ARRAY)
+        todo = lacking(stages, store)
+        planned = self._dispatch.arrays(todo, self._dispatch.request(todo.specs), STOCK_ARRAY)
         return shape(planned, estimates or {}, self._settings.array_parallelism)
 
     def jobs(self, sweep_dir: Path) -> JobTable:

@@ -13,9 +13,11 @@ from launchers.schedule import closure
 from launchers.slurm_arrays import Array, arrays
 from launchers.slurm_job import StageJob
 from launchers.slurm_merge import merge
-from launchers.slurm_resources import ROUND, Resources, model_parameters
+from launchers.slurm_requests import ROUND, model_parameters
+from launchers.slurm_resources import Resources
 from launchers.slurm_round import Round
 from launchers.slurm_settings import Settings
+from launchers.slurm_site import NodeGroup
 from launchers.slurm_submit import Submission, largest_array, prepared
 from launchers.slurm_todo import Todo
 from launchers.slurm_units import Unit, pack
@@ -63,8 +65,9 @@ class Dispatch:
             SlurmError: SLURM is away or refuses; what was submitted before stays.
         """
         own = self.settings
-        self.preflight([todo.specs[key] for key in todo.needed], store, say)
-        planned = self.arrays(todo, memory or {}, largest_array(own.patience_s, say))
+        groups = self.preflight([todo.specs[key] for key in todo.needed], store, say)
+        request = self.request(todo.specs, memory or {}, groups)
+        planned = self.arrays(todo, request, largest_array(own.patience_s, say))
         submission = Submission(
             sweep=sweep.path, launcher=self.config, number=number, memory=memory or {},
             parallelism=own.array_parallelism, timeouts=own.max_num_timeout, wanted=todo.wanted,
@@ -85,35 +88,59 @@ class Dispatch:
             f"{len(planned)} arrays; `isorate status name={sweep.name}` follows them"
         )
 
-    def arrays(self, todo: Todo, memory: Mapping[str, float], largest: int) -> list[Array]:
+    def request(
+        self,
+        specs: Mapping[str, Spec],
+        memory: Mapping[str, float] | None = None,
+        groups: Sequence[NodeGroup] = (),
+    ) -> Callable[[Spec], Resources]:
+        """What each stage asks for.
+
+        Args:
+            specs: all stages by key; they tell the sizes of their models.
+            memory: stage key -> factor on the memory it asks for, as far as a node has it.
+            groups: the nodes.
+        """
+        own, sizes, factors = self.settings, model_parameters(specs), memory or {}
+
+        def asked(spec: Spec) -> Resources:
+            found = own.requests.of(spec, sizes[spec["key"]])
+            factor = factors.get(spec["key"], 1.0)
+            if factor == 1.0 or found.memory is None:
+                return found
+            _, gib = found.memory
+            most = preflight.largest_memory(found, groups)
+            return found.with_memory(max(gib, min(gib * factor, most)))
+
+        return asked
+
+    def arrays(self, todo: Todo, request: Callable[[Spec], Resources], largest: int) -> list[Array]:
         """The arrays for what is needed; a pure function of its arguments.
 
         Args:
             todo: what is needed.
-            memory: stage key -> factor on the memory it asks for.
+            request: what a stage asks for.
             largest: most elements of an array.
         """
-        own, sizes = self.settings, model_parameters(todo.specs)
-
-        def request(spec: Spec) -> Resources:
-            asked = own.requests.of(spec, sizes[spec["key"]])
-            return asked.with_memory(memory.get(spec["key"], 1.0))
-
+        own = self.settings
         units = pack(todo.specs, todo.needed, todo.live.keys(), request, by=own.pack)
         if own.pack == "cell":
             units = merge(units, slots=own.array_parallelism, startup_s=own.startup_s)
         return arrays(units, todo.live, largest)
 
-    def preflight(self, stages: Sequence[Spec], store: Store, say: Say) -> None:
+    def preflight(self, stages: Sequence[Spec], store: Store, say: Say) -> list[NodeGroup]:
         """Refuse what cannot run on this cluster.
+
+        Returns:
+            Its nodes.
 
         Raises:
             BadInput: an unknown partition, account or quality of service, more than any node
                 has, more time than the partition gives, an input that offline nodes would
-                lack, or too little room for the checkpoints on the disk or in the user's quota.
+                lack, or too little room for the checkpoints on the disk or in a quota.
         """
-        own, sizes = self.settings, model_parameters(closure(stages))
-        asked = {own.requests.of(spec, sizes[spec["key"]]) for spec in stages}
+        own, request = self.settings, self.request(closure(stages))
+        asked = {request(spec) for spec in stages}
         asked.add(own.requests.of_kind(ROUND))
         groups = slurm_site.site(own.patience_s, say)
         preflight.check(asked, groups)
@@ -125,6 +152,7 @@ class Dispatch:
         need = round(sum(float(spec.get("bulk_bytes") or 0.0) for spec in stages))
         store.check(need)
         slurm_quota.check(store.home, need, say)
+        return groups
 
     def _payload(self, sweep: Sweep, submission: str) -> Callable[[Unit], StageJob]:
         own = self.settings

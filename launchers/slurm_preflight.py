@@ -5,9 +5,10 @@ from __future__ import annotations
 import getpass
 import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 from launchers.slurm_commands import SlurmError, run
-from launchers.slurm_resources import Resources
+from launchers.slurm_resources import Resources, gres_gpus
 from launchers.slurm_site import NodeGroup
 from sweeper.errors import BadInput, one_of
 
@@ -51,35 +52,55 @@ def _check_time(asked: Resources, own: Sequence[NodeGroup]) -> None:
 
 
 def _check_nodes(asked: Resources, own: Sequence[NodeGroup]) -> None:
-    tests: list[tuple[str, object, Callable[[NodeGroup], bool], Callable[[NodeGroup], str]]] = [
-        ("cpus_per_task", asked.cpus_per_task,
-         lambda g: g.cpus >= asked.cpus_per_task, lambda g: f"{g.cpus} cores"),
-        ("mem_gb", asked.mem_gb,
-         lambda g: g.memory_mb >= 1024 * (asked.mem_gb or 0),
-         lambda g: f"{g.memory_mb / 1024:.3g} GB"),
-        ("gpu_type" if asked.gpu_type else "gpus_per_node", asked.gpu_type or asked.gpus,
-         lambda g: _has_gpus(asked, g), _shown_gpus),
-        ("constraint", asked.constraint,
-         lambda g: _has_feature(asked.constraint, g), lambda g: ",".join(sorted(g.features))),
-    ]  # fmt: skip
     fitting = list(own)
-    for key, value, fits, shown in tests:
-        left = [group for group in fitting if fits(group)]
+    for test in _tests(asked):
+        left = [group for group in fitting if test.fits(group)]
         if not left:
-            has = sorted({shown(group) for group in fitting})
+            has = sorted({test.shown(group) for group in fitting})
             where = ", ".join(sorted({group.partition for group in own}))
             raise BadInput(
-                f"hydra.launcher.{key}", value,
+                f"hydra.launcher.{test.key}", test.value,
                 f"no node of partition {where} has that; its nodes have: {'; '.join(has)}.",
             )  # fmt: skip
         fitting = left
 
 
+def largest_memory(asked: Resources, groups: Sequence[NodeGroup]) -> float:
+    """GiB of the largest node that has all that a request asks for but the memory."""
+    *others, _memory = _tests(asked)
+    fits = [g for g in _in_partitions(asked, groups) if all(test.fits(g) for test in others)]
+    return max((group.memory_mb / 1024 for group in fits), default=0.0)
+
+
+@dataclass(frozen=True)
+class _Test:
+    """A key and its value, what nodes have them, and what a node has instead."""
+
+    key: str
+    value: object
+    fits: Callable[[NodeGroup], bool]
+    shown: Callable[[NodeGroup], str]
+
+
+def _tests(asked: Resources) -> list[_Test]:
+    """All that a node must have; memory comes last."""
+    gpus = "gres" if gres_gpus(asked.gres or "") else "gpus_per_node"
+    gpus = "gpu_type" if asked.gpu_type else gpus
+    cores = "cpus_per_gpu" if asked.cpus_per_gpu and asked.gpus else "cpus_per_task"
+    memory, gib = asked.memory or ("mem_gb", 0.0)
+    return [
+        _Test(gpus, getattr(asked, gpus), lambda g: _has_gpus(asked, g), _shown_gpus),
+        _Test("constraint", asked.constraint,
+              lambda g: _has_feature(asked.constraint, g), lambda g: ",".join(sorted(g.features))),
+        _Test(cores, getattr(asked, cores),
+              lambda g: g.cpus >= asked.cores, lambda g: f"{g.cpus} cores"),
+        _Test(memory, getattr(asked, memory),
+              lambda g: g.memory_mb >= 1024 * gib, lambda g: f"{g.memory_mb / 1024:.3g} GB"),
+    ]  # fmt: skip
+
+
 def _has_gpus(asked: Resources, group: NodeGroup) -> bool:
-    kind = asked.gpu_type
-    if asked.gres:
-        _, *rest = asked.gres.split(",")[0].split(":")
-        kind = rest[0] if len(rest) > 1 else None
+    kind = asked.gpu_kind
     have = group.gpus.get(kind, 0) if kind else sum(group.gpus.values())
     return have >= asked.gpus
 
@@ -99,7 +120,7 @@ def gpu_types(asked: Resources, groups: Sequence[NodeGroup]) -> list[str]:
     """The types of GPU that a request may end up on."""
     fits = [group for group in _in_partitions(asked, groups) if _has_gpus(asked, group)]
     kinds = {kind for group in fits for kind in group.gpus}
-    return sorted(kinds & {asked.gpu_type} if asked.gpu_type else kinds)
+    return sorted(kinds & {asked.gpu_kind} if asked.gpu_kind else kinds)
 
 
 def say_mixed(

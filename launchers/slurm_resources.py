@@ -1,21 +1,19 @@
-"""What a SLURM job asks for: per kind of stage and size of model, in the names of submitit."""
+"""What one SLURM job asks for, in the names of submitit, and how requests are joined."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from launchers import slurm_script
-from sweeper.errors import BadInput, one_of
-from sweeper.stages import KINDS
-from sweeper.store import Spec
-
-ROUND = "round"
-"""The kind under which the repair-and-collect job finds its resources."""
-
-_SUMMED = ("timeout_min", "cpus_per_task", "gpus_per_node", "mem_gb", "signal_delay_s")
+_SUMMED = (
+    "timeout_min", "cpus_per_task", "cpus_per_gpu", "gpus_per_node", "mem_gb", "mem_per_cpu",
+    "mem_per_gpu", "signal_delay_s",
+)  # fmt: skip
 _GPU_PLACE = ("gpu_type", "gres")
+_SIZE = re.compile(r"(?P<number>\d+)(?P<unit>[KMGT]?)B?", re.IGNORECASE)
+_UNITS = {"K": 2.0**-20, "M": 2.0**-10, "G": 1.0, "T": 2.0**10}
 _LONGEST_DELAY = 0.2  # of the time limit: a job must live to install its handler
 
 
@@ -25,12 +23,15 @@ class Resources:
 
     Attributes:
         partition, account, qos, reservation, constraint, exclude, nodelist, comment: as in sbatch.
-        gres: generic resources, instead of ``gpus_per_node``.
+        gres: generic resources; if GPUs are among them, instead of ``gpus_per_node``.
         gpu_type: pins one type of GPU ("a100"), as the site calls it in its gres.
-        gpus_per_node: GPUs; 0 for none.
+        gpus_per_node: GPUs; 0 for none. A job is one task on one node, so ``gpus_per_task`` of
+            a configuration means the same.
         cpus_per_task: cores.
+        cpus_per_gpu: cores for each GPU, instead of ``cpus_per_task`` in a job with GPUs.
         mem_gb: memory of the job in GiB, as SLURM counts it; None: the site's default.
-        mem_per_cpu, mem_per_gpu: memory as sbatch writes it ("4GB"), instead of ``mem_gb``.
+        mem_per_cpu: memory as sbatch writes it ("4GB"), instead of ``mem_gb``.
+        mem_per_gpu: likewise, instead of both in a job with GPUs.
         timeout_min: time limit, in minutes.
         signal_delay_s: seconds before the limit at which a job is told to requeue itself;
             never more than a fifth of the limit.
@@ -53,6 +54,7 @@ class Resources:
     gpu_type: str | None = None
     gpus_per_node: int = 0
     cpus_per_task: int = 1
+    cpus_per_gpu: int | None = None
     mem_gb: float | None = None
     mem_per_cpu: str | None = None
     mem_per_gpu: str | None = None
@@ -81,27 +83,51 @@ class Resources:
     @property
     def gpus(self) -> int:
         """GPUs of the job, however they are asked for."""
-        return self.gpus_per_node or gres_gpus(self.gres or "")
+        return gres_gpus(self.gres or "") or self.gpus_per_node
+
+    @property
+    def gpu_kind(self) -> str | None:
+        """The type of GPU that is pinned, however it is."""
+        return gres_type(self.gres or "") or self.gpu_type
+
+    @property
+    def cores(self) -> int:
+        """Cores of the job, however they are asked for."""
+        by_gpu = (self.cpus_per_gpu or 0) * self.gpus
+        return by_gpu or self.cpus_per_task
+
+    @property
+    def memory(self) -> tuple[str, float] | None:
+        """(the key that asks for the job's memory, GiB in all); None: the site's default."""
+        if self.mem_per_gpu and self.gpus:
+            return "mem_per_gpu", self.gpus * gibibytes(str(self.mem_per_gpu))
+        if self.mem_per_cpu:
+            return "mem_per_cpu", self.cores * gibibytes(str(self.mem_per_cpu))
+        return None if self.mem_gb is None else ("mem_gb", self.mem_gb)
 
     @property
     def seconds(self) -> float:
         """The time limit in seconds."""
         return 60.0 * self.timeout_min
 
-    def with_memory(self, factor: float) -> Resources:
-        """The same with ``factor`` times the memory, where memory is asked for as a whole."""
-        return self if self.mem_gb is None else replace(self, mem_gb=self.mem_gb * factor)
+    def with_memory(self, gib: float) -> Resources:
+        """The same with that much memory in all, asked for under the same key."""
+        key = self.memory[0] if self.memory else "mem_gb"
+        if key == "mem_gb":
+            return replace(self, mem_gb=gib)
+        if key == "mem_per_gpu":
+            return replace(self, mem_per_gpu=f"{round(1024 * gib / self.gpus)}M")
+        return replace(self, mem_per_cpu=f"{round(1024 * gib / self.cores)}M")
 
     def parameters(self, name: str, dependency: str, parallelism: int) -> dict[str, Any]:
         """Arguments of ``submitit.SlurmExecutor.update_parameters``."""
         plain = (
             "partition", "account", "qos", "constraint", "exclude", "nodelist", "comment", "gres",
-            "cpus_per_task", "mem_per_cpu", "mem_per_gpu", "use_srun",
+            "use_srun",
         )  # fmt: skip
         found = {key: value for key in plain if (value := getattr(self, key)) is not None}
-        if self.mem_gb is not None:
-            found["mem"] = f"{round(1024 * self.mem_gb)}M"
-        if self.gpus_per_node:
+        found |= {"cpus_per_task": self.cores, **self._memory()}
+        if self.gpus_per_node and not gres_gpus(self.gres or ""):
             kind = f"{self.gpu_type}:" if self.gpu_type else ""
             found["gpus_per_node"] = f"{kind}{self.gpus_per_node}"
         if dependency:
@@ -119,6 +145,15 @@ class Resources:
             "additional_parameters": further | dict(self.additional_parameters),
         }
 
+    def _memory(self) -> dict[str, str]:
+        """The one option of memory: sbatch takes no two."""
+        if self.memory is None:
+            return {}
+        key, gib = self.memory
+        if key == "mem_gb":
+            return {"mem": f"{round(1024 * gib)}M"}
+        return {key: str(getattr(self, key))}
+
 
 def may_share(several: Sequence[Resources]) -> bool:
     """Whether stages with these requests may run in one job."""
@@ -134,128 +169,47 @@ def joined(several: Sequence[Resources]) -> Resources:
     """
     assert may_share(several)
     first = max(several, key=lambda one: one.gpus)
-    memory = [one.mem_gb for one in several if one.mem_gb is not None]
-    return replace(
+    alike = replace(
         first,
-        mem_gb=max(memory) if memory else None,
         timeout_min=max(one.timeout_min for one in several),
-        cpus_per_task=max(one.cpus_per_task for one in several),
-        gpus_per_node=max(one.gpus_per_node for one in several),
+        cpus_per_gpu=None,
+        cpus_per_task=max(one.cores for one in several),
         signal_delay_s=max(one.signal_delay_s for one in several),
     )
+    memory = [one.memory[1] for one in several if one.memory]
+    return alike.with_memory(max(memory)) if memory else alike
 
 
-class Requests:
-    """Which resources each stage gets: the base, then its kind's, then its model size's."""
+def gibibytes(size: str) -> float:
+    """An amount of memory as sbatch writes it ("4G", "4000", in MiB without a unit), in GiB.
 
-    def __init__(
-        self,
-        base: Mapping[str, Any],
-        kinds: Mapping[str, Mapping[str, Any]],
-        sizes: Sequence[Mapping[str, Any]],
-    ) -> None:
-        """Check all names and values.
-
-        Args:
-            base: fields of `Resources`.
-            kinds: kind of stage (or "round") -> fields that differ.
-            sizes: each with ``above_billion`` (parameters) and fields that differ for larger
-                models, optionally only for the ``kinds`` that it lists; later ones win.
-
-        Raises:
-            BadInput: naming the key.
-        """
-        self._base = _resources("hydra.launcher", base, Resources())
-        for kind in kinds:
-            if kind not in (*KINDS, ROUND):
-                valid = one_of([*KINDS, ROUND]) + "."
-                raise BadInput("hydra.launcher.kinds", kind, valid)
-        self._kinds = {
-            kind: _resources(f"hydra.launcher.kinds.{kind}", given, self._base)
-            for kind, given in kinds.items()
-        }
-        self._sizes = [_size(dict(given), self._base) for given in sizes]
-
-    def of_kind(self, kind: str) -> Resources:
-        """The request of a kind of stage, whatever its model."""
-        return self._kinds.get(kind, self._base)
-
-    def of(self, spec: Spec, parameters: float = 0.0) -> Resources:
-        """The request of a stage whose model has this many parameters (0: unknown)."""
-        found = self.of_kind(spec["kind"])
-        for above, kinds, given in self._sizes:
-            if parameters > above and spec["kind"] in kinds:
-                found = replace(found, **given)
-        return found
-
-
-def model_parameters(specs: Mapping[str, Spec]) -> dict[str, float]:
-    """Stage key -> parameters of its model, as far as a stage of that model tells.
-
-    ``measure`` and ``convert`` stages carry the number of parameters as their work.
+    Raises:
+        ValueError: it is none.
     """
-    roots = {key: _root(spec) for key, spec in specs.items()}
-    sizes: dict[str, float] = {}
-    for key, spec in specs.items():
-        if spec["kind"] in ("measure", "convert"):
-            sizes[roots[key]] = max(sizes.get(roots[key], 0.0), float(spec.get("work") or 0.0))
-    return {key: sizes.get(root, 0.0) for key, root in roots.items()}
+    match = _SIZE.fullmatch(size.strip())
+    if match is None:
+        raise ValueError(size)
+    return float(match["number"]) * _UNITS[match["unit"].upper() or "M"]
 
 
 def gres_gpus(gres: str) -> int:
     """The number of GPUs in a generic resource: "gpu:a10:2(S:0-1)" is 2, "shard:4" none."""
-    count = 0
-    for item in gres.split(","):
-        name, *rest = item.split("(")[0].split(":")
-        if name in ("gpu", "gres/gpu"):
-            count += int(rest[-1]) if rest and rest[-1].isdigit() else 1
-    return count
+    found = [_gpus(item) for item in gres.split(",")]
+    return sum(int(n[-1]) if n and n[-1].isdigit() else 1 for n in found if n is not None)
 
 
-def _root(spec: Spec) -> str:
-    """The model that a stage's checkpoint was made from."""
-    while parents := spec.get("parents"):
-        spec = parents.get("model") or next(iter(parents.values()))
-    sources: Mapping[str, str] = spec.get("sources", {})
-    return str(sources.get("model") or sources.get("gguf") or "")
+def gres_type(gres: str) -> str | None:
+    """The type of GPU that a generic resource names: a10 of "gpu:a10:2"."""
+    named = [n[0] for item in gres.split(",") if (n := _gpus(item)) and not n[0].isdigit()]
+    return named[0] if named else None
 
 
-def _size(given: dict[str, Any], base: Resources) -> tuple[float, frozenset[str], dict[str, Any]]:
-    key = "hydra.launcher.sizes"
-    above = given.pop("above_billion", None)
-    if not isinstance(above, int | float):
-        raise BadInput(f"{key}.above_billion", above, "valid: a number of parameters, in 10^9.")
-    kinds = given.pop("kinds", None) or KINDS
-    if unknown := set(kinds) - set(KINDS):
-        raise BadInput(f"{key}.kinds", ", ".join(sorted(unknown)), one_of(KINDS) + ".")
-    _resources(key, given, base)
-    return above * 1e9, frozenset(kinds), _frozen(given)
+def gres_without_gpus(gres: str) -> str:
+    """The other items of a generic resource."""
+    return ",".join(item for item in gres.split(",") if _gpus(item) is None)
 
 
-def _resources(key: str, given: Mapping[str, Any], base: Resources) -> Resources:
-    names = [f.name for f in fields(Resources)]
-    for name in given:
-        if name not in names:
-            raise BadInput(f"{key}.{name}", given[name], f"no such key; {one_of(names)}.")
-    for name, least in (("timeout_min", 1), ("cpus_per_task", 1), ("gpus_per_node", 0)):
-        value = given.get(name, least)
-        if not isinstance(value, int) or value < least:
-            raise BadInput(f"{key}.{name}", value, f"valid: a whole number, {least} or more.")
-    slurm_script.check(key, given)
-    made = replace(base, **_frozen(given))
-    if made.gpu_type and not made.gpus_per_node:
-        made = replace(made, gpu_type=None)  # a kind without GPUs below a base that pins a type
-    return made
-
-
-def _frozen(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Lists and maps as tuples: requests are compared and grouped by value."""
-    found: dict[str, Any] = {}
-    for name, value in given.items():
-        if isinstance(value, Mapping):
-            found[name] = tuple(sorted(value.items()))
-        elif isinstance(value, Iterable) and not isinstance(value, str):
-            found[name] = tuple(value)
-        else:
-            found[name] = value
-    return found
+def _gpus(item: str) -> list[str] | None:
+    """Type and count of an item that asks for GPUs, as far as it has them; None of another."""
+    name, *rest = item.split("(")[0].split(":")
+    return rest if name in ("gpu", "gres/gpu") else None

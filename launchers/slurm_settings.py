@@ -1,4 +1,4 @@
-"""The options of the SLURM launcher, checked; what jobs ask for is in `slurm_resources`."""
+"""The options of the SLURM launcher, checked; what jobs ask for is in `slurm_requests`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from launchers.slurm_resources import Requests, Resources
+from launchers.slurm_requests import Requests
+from launchers.slurm_resources import Resources
 from launchers.slurm_round import VERBS
 from launchers.slurm_units import PACKS
 from sweeper.errors import BadInput, one_of
@@ -36,7 +37,7 @@ class Settings:
         offline: the nodes have no network: inputs are checked here, and nothing is downloaded.
         patience_s: seconds to wait for a controller that is away.
         kinds: kind of stage, or "round" (the repair-and-collect job) -> what differs for it.
-        sizes: what differs for larger models; see `slurm_resources.Requests`.
+        sizes: what differs for larger models; see `slurm_requests.Requests`.
         collect: what the last job does once all is done: sync (MLflow), report.
         stages: package with the modules of the stages.
         resources: fields of `slurm_resources.Resources`, for all jobs.
@@ -127,7 +128,7 @@ class Settings:
 
     def threads_of(self, asked: Resources) -> int:
         """CPU threads of a job with this request."""
-        return self.threads or (asked.cpus_per_task if self.device_of(asked) == "cuda" else 1)
+        return self.threads or (asked.cores if self.device_of(asked) == "cuda" else 1)
 
 
 def plain(value: Any) -> Any:

@@ -55,7 +55,7 @@ def shape(arrays: Sequence[Array], estimates: Mapping[str, Any], parallelism: in
         arrays=len(arrays),
         widest=min(parallelism, max((len(array.units) for array in arrays), default=0)),
         gpu_hours=sum(u.resources.gpus * seconds for u, seconds, _ in timed) / 3600,
-        cpu_hours=sum(u.resources.cpus_per_task * seconds for u, seconds, _ in timed) / 3600,
+        cpu_hours=sum(u.resources.cores * seconds for u, seconds, _ in timed) / 3600,
         sources=Counter(source for _, _, source in timed),
         requests=Counter(_described(unit) for unit in units).most_common(),
     )
@@ -75,9 +75,9 @@ def _described(unit: Unit) -> str:
     asked = unit.resources
     parts = [
         f"partition {asked.partition or '(default)'}",
-        f"{asked.gpus} {asked.gpu_type or 'GPU'}" if asked.gpus else "no GPU",
-        f"{asked.cpus_per_task} cores",
-        f"{asked.mem_gb:g} GB" if asked.mem_gb else "default memory",
+        f"{asked.gpus} {asked.gpu_kind or 'GPU'}" if asked.gpus else "no GPU",
+        f"{asked.cores} cores",
+        f"{asked.memory[1]:g} GB" if asked.memory else "default memory",
         f"{asked.timeout_min} min",
     ]
     return ", ".join(parts)

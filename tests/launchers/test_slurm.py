@@ -201,6 +201,29 @@ def test_more_memory_for_what_ran_out_of_it(slurm: FakeSlurm, rig: SlurmRig) -> 
     assert slurm.jobs[rig.state(stages[1]).job]["options"]["mem"] == "1024M"
 
 
+def test_no_more_memory_than_a_node_has(slurm: FakeSlurm, rig: SlurmRig) -> None:
+    stages = [rig.make("p"), rig.make("q")]
+    rig.run(stages, mem_gb=6.0)
+    slurm.end(rig.state(stages[0]).job, "OUT_OF_MEMORY")
+    slurm.end(rig.state(stages[1]).job, "NODE_FAIL")
+    slurm.round()
+    asked = {slurm.jobs[rig.state(stage).job]["options"]["mem"] for stage in stages}
+    assert asked == {"8192M", "6144M"}, "of 9 GB; the other one is repaired all the same"
+
+
+def test_a_run_raises_memory_where_no_round_could(slurm: FakeSlurm, rig: SlurmRig) -> None:
+    stage = rig.make("p")
+    rig.run([stage], mem_gb=1.0, retry={"rounds": 0})
+    for expected in ("1536M", "2304M"):
+        slurm.end(rig.state(stage).job, "OUT_OF_MEMORY")
+        slurm.round()
+        rig.run([stage], mem_gb=1.0, retry={"rounds": 0})
+        assert slurm.jobs[rig.state(stage).job]["options"]["mem"] == expected
+    slurm.end(rig.state(stage).job, "OUT_OF_MEMORY")
+    rig.run([stage], mem_gb=5.0, retry={"rounds": 0})
+    assert slurm.jobs[rig.state(stage).job]["options"]["mem"] == "5120M", "as was asked for now"
+
+
 def test_a_bug_is_not_repaired_but_a_new_run_tries_it(slurm: FakeSlurm, rig: SlurmRig) -> None:
     stage = rig.make("p", do="bug", once=str(rig.journal) + ".once")
     rig.run([stage])
@@ -410,6 +433,9 @@ def test_no_slurm_here(rig: SlurmRig, monkeypatch: Any, tmp_path: Path) -> None:
         ({"gpus_per_node": 1, "partition": "cpu"}, r"partition cpu .*no GPU"),
         ({"mem_gb": 9}, r"mem_gb=9: .*8 GB"),
         ({"cpus_per_task": 9}, r"cpus_per_task=9: .*8 cores"),
+        ({"gpus_per_node": 2, "cpus_per_gpu": 5}, r"cpus_per_gpu=5: .*8 cores"),
+        ({"gpus_per_node": 2, "mem_per_gpu": "5G"}, r"mem_per_gpu=5G: .*8 GB"),
+        ({"gres": "gpu:a10:3"}, r"gres=gpu:a10:3: .*2 a10"),
         ({"constraint": "a100"}, r"constraint=a100: .*a10,ib"),
         ({"account": "nobody"}, r"hydra.launcher.account=nobody: valid: lab, other\."),
         ({"qos": "urgent"}, r"hydra.launcher.qos=urgent: valid: high, normal\."),

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from launchers.schedule import closure
 from launchers.slurm_arrays import Array, arrays, dependency
-from launchers.slurm_resources import Requests, Resources, model_parameters
+from launchers.slurm_requests import Requests, model_parameters
+from launchers.slurm_resources import Resources, joined
 from launchers.slurm_units import pack
 from sweeper.errors import BadInput
 from sweeper.store import Spec
@@ -219,6 +220,78 @@ def test_resources_by_kind_and_size() -> None:
     assert asked["additional_parameters"]["kill-on-invalid-dep"] == "yes"
 
 
+def asked(base: Any, kind: str = "evaluate", **kinds: Any) -> tuple[dict[str, Any], Resources]:
+    """What sbatch is told of cores, GPUs and memory, and the request itself."""
+    made = Requests(SHIPPED | base, kinds, []).of({"kind": kind})
+    told = made.parameters("n", "", 1)
+    names = ("gres", "gpus_per_node", "gpus_per_task", "cpus_per_task", "cpus_per_gpu", "mem",
+             "mem_per_cpu", "mem_per_gpu")  # fmt: skip
+    return {name: told[name] for name in names if name in told}, made
+
+
+SHIPPED = {"gpus_per_node": 1, "cpus_per_task": 8, "mem_gb": 64, "gres": None, "gpu_type": None,
+           "gpus_per_task": None, "cpus_per_gpu": None, "mem_per_cpu": None,
+           "mem_per_gpu": None}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("base", "told", "gpus", "memory"),
+    [
+        ({}, {"gpus_per_node": "1", "cpus_per_task": 8, "mem": "65536M"}, 1, 64),
+        ({"gpus_per_task": 2, "cpus_per_gpu": 6, "mem_per_gpu": "40GB"},
+         {"gpus_per_node": "2", "cpus_per_task": 12, "mem_per_gpu": "40GB"}, 2, 80),
+        ({"gres": "gpu:a100:2,nvme:1"},
+         {"gres": "gpu:a100:2,nvme:1", "cpus_per_task": 8, "mem": "65536M"}, 2, 64),
+        ({"mem_per_cpu": 4000},
+         {"gpus_per_node": "1", "cpus_per_task": 8, "mem_per_cpu": "4000"}, 1, 31.25),
+        ({"gpus_per_node": None, "cpus_per_task": None, "mem_gb": None, "setup": None},
+         {"cpus_per_task": 1}, 0, None),
+    ],
+)  # fmt: skip
+def test_one_thing_is_asked_for_in_one_way(
+    base: Any, told: Any, gpus: int, memory: float | None
+) -> None:
+    """sbatch takes no two of these; the shipped file always has the plain ones."""
+    found, made = asked(base)
+    assert found == told
+    assert made.gpus == gpus
+    assert (made.memory and made.memory[1]) == memory
+    assert made.parameters("n", "", 1)["setup"] == []
+
+
+def test_a_kind_asks_in_its_own_way() -> None:
+    base = {"gres": "gpu:a100:1,nvme:1", "cpus_per_gpu": 4, "mem_per_gpu": "40G"}
+    small, made = asked(base, "measure", measure={"gpus_per_node": 0, "mem_gb": 8})
+    assert small == {"gres": "nvme:1", "cpus_per_task": 8, "mem": "8192M"}
+    assert made.gpu_kind is None
+    wide, made = asked(base, "evaluate", evaluate={"gpus_per_node": 4})
+    told = {"gpus_per_node": "a100:4", "gres": "nvme:1", "cpus_per_task": 16, "mem_per_gpu": "40G"}
+    assert wide == told
+    other, made = asked({"gpu_type": "a10"}, evaluate={"gres": "gpu:h100:1"})
+    assert (made.gpu_kind, other["gres"]) == ("h100", "gpu:h100:1")
+    assert "gpus_per_node" not in other
+
+
+def test_joined_requests_have_room_for_each() -> None:
+    _, scored = asked({"mem_per_gpu": "40G", "cpus_per_gpu": 4})
+    _, converted = asked({"gpus_per_node": 0, "cpus_per_task": 6, "mem_gb": 50})
+    both = joined([converted, scored])
+    assert (both.gpus, both.cores) == (1, 6)
+    assert both.memory == ("mem_per_gpu", 50)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"mem_per_gpu": "40G"}, {"mem_per_gpu": "61440M"}),
+     ({"mem_per_cpu": "4G"}, {"mem_per_cpu": "6144M"}), ({}, {"mem": "98304M"})],
+)  # fmt: skip
+def test_more_memory_is_asked_for_in_the_same_way(given: Any, said: Any) -> None:
+    _, made = asked(given)
+    assert made.memory is not None
+    more = made.with_memory(1.5 * made.memory[1])
+    assert said.items() <= more.parameters("n", "", 1).items()
+
+
 def test_the_signal_comes_well_before_a_short_limit() -> None:
     asked = Resources(timeout_min=1, signal_delay_s=90).parameters("n", "", 1)
     assert asked["signal_delay_s"] <= 12
@@ -240,6 +313,13 @@ def test_model_sizes_come_from_the_stages_of_the_same_model() -> None:
         ({}, {"prun": {}}, [], "hydra.launcher.kinds=prun"),
         ({}, {}, [{"mem_gb": 3}], "above_billion"),
         ({}, {}, [{"above_billion": 3, "kinds": ["x"]}], "hydra.launcher.sizes.kinds=x"),
+        ({"setup": "module load cuda"}, {}, [], "setup=module load cuda: valid: a list"),
+        ({"mem_gb": "64GB"}, {}, [], "hydra.launcher.mem_gb=64GB: valid: a number of GiB"),
+        ({"mem_per_gpu": "much"}, {}, [], "hydra.launcher.mem_per_gpu=much: valid: an amount"),
+        ({"gpus_per_node": True}, {}, [], "gpus_per_node=True: valid: a whole number, 0 or more"),
+        ({"additional_parameters": ["x"]}, {}, [], "valid: options of sbatch"),
+        ({"nodes": 2}, {}, [], "hydra.launcher.nodes=2: no such key: a job runs on one node"),
+        ({"gres": "gpu:2", "gpu_type": "a100"}, {}, [], "gpu_type=a100: gres=gpu:2 says which"),
     ],
 )
 def test_bad_requests_are_named(base: Any, kinds: Any, sizes: Any, says: str) -> None:

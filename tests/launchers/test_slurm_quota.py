@@ -69,10 +69,16 @@ def printing(
     """
     home = tmp_path / "scratch of all"
     limited, free = (text.format(home=home, soft=a, hard=b) for a, b in ((soft, hard), (0, 0)))
-    return (
-        f"echo \"$@\" >>'{tmp_path}/asked'\n[ $1 = project ] && {{ echo ' 4711 P {home}/me'; exit; }}\n"
-        f"case \"$*\" in *'{of} '*) cat <<'END'\n{limited}END\n;; *) cat <<'END'\n{free}END\n;; esac"
-    )
+    return f"""
+echo "$@" >>'{tmp_path}/asked'
+case "$*" in
+project*) echo ' 4711 P {home}/me' ;;
+*'{of} '*) cat <<'END'
+{limited}END
+;;
+*) cat <<'END'
+{free}END
+esac"""
 
 
 def checked(home: Path, need: int) -> list[str]:
@@ -97,7 +103,8 @@ def test_what_the_limit_leaves(
 
 @pytest.mark.parametrize(
     ("kind", "tool", "text", "of", "whose"),
-    [("nfs4", "quota", QUOTA, "-g", "group {group}"), ("lustre", "lfs", LUSTRE, "-g", "group {group}"),
+    [("nfs4", "quota", QUOTA, "-g", "group {group}"),
+     ("lustre", "lfs", LUSTRE, "-g", "group {group}"),
      ("lustre", "lfs", LUSTRE, "-p", "project 4711")],
 )  # fmt: skip
 def test_groups_and_projects_have_limits_too(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from launchers.slurm_resources import Requests
+from launchers.slurm_requests import Requests
 from sweeper.endings import explain
 from sweeper.errors import BadInput, IsorateError, StageFailure
 from sweeper.plan import Plan

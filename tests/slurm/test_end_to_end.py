@@ -7,13 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from launchers import slurm_records as records
 from sweeper.sweep import Sweep
 from tests import tiny
+from tests.slurm import same
 from tests.slurm.conftest import Cluster
 
 SMALL = [
@@ -27,16 +27,6 @@ SMALL = [
 def isorate(verb: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "sweeper", verb, "name=tiny", f"home={home}", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def results(home: Path) -> dict[str, Any]:
-    """Every result of a home, without what a clock has said."""
-    found = {}
-    for path in sorted((home / "store").glob("*/*/result.json")):
-        result = json.loads(path.read_text())
-        told = {k: v for k, v in result.items() if k != "seconds" and not k.endswith("_per_s")}
-        found[f"{path.parent.parent.name}/{path.parent.name}"] = told
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -64,13 +54,13 @@ def test_the_cluster_and_this_machine_agree(
     _until_round(sweep, cluster)
     (done,) = records.rounds(sweep.path)
     assert done["verbs"] == {"report": 0}
-    assert results(there) == results(here)
-    assert len(results(here)) == 11
+    assert same.results(there) == same.results(here)
+    assert same.contents(there) == same.contents(here)
+    assert len(same.results(here)) == 11
     assert isorate("status", there).returncode == 0
-    tables = ("data/scores.csv", "data/retention.csv", "tables/tcr.csv", "tables/equal_tcr_sr1.csv")
-    for name in tables:
-        both = [(home / "sweeps" / "tiny" / "report" / name).read_bytes() for home in (there, here)]
-        assert both[0] == both[1], name
+    tables = [same.tables(home, "tiny") for home in (there, here)]
+    assert same.different(*tables) == []
+    assert {"data/scores.csv", "data/retention.csv", "tables/scores.md"} <= tables[0].keys()
     again = isorate("run", there, *grid, *SMALL)
     assert again.returncode == 0
     assert "nothing to submit" in again.stderr

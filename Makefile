@@ -46,12 +46,14 @@ test: install ## the tests (10 minutes on 2 cores, nothing is downloaded)
 test-slow: install ## the tests that take more than a few seconds each
 	$(BIN)/python -m pytest -m slow
 
+FAULTS = $(BIN)/python -m pytest tests/faults tests/security -m 'not slow' -n 2 --dist loadfile \
+  -p no:cacheprovider
+
 test-faults: install ## kill, fill and damage everything at every point (a few minutes)
-	ISORATE_FAULTS=all $(BIN)/python -m pytest tests/faults tests/security -m 'not slow' -p no:cacheprovider
+	ISORATE_FAULTS=all $(FAULTS)
 
 test-faults-long: install ## the same with many more kills at random moments (about half an hour)
-	ISORATE_FAULTS=all ISORATE_FAULT_ROUNDS=40 ISORATE_FAULT_KILLS=60 \
-	  $(BIN)/python -m pytest tests/faults tests/security -m 'not slow' -p no:cacheprovider
+	ISORATE_FAULTS=all ISORATE_FAULT_ROUNDS=40 ISORATE_FAULT_KILLS=60 $(FAULTS)
 
 test-slurm: install ## the SLURM launcher on a real cluster of this machine (root, Debian; about 7 minutes)
 	ISORATE_TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm

@@ -11,6 +11,7 @@ from typing import Any
 
 from launchers import slurm_records as records
 from launchers.slurm_commands import SlurmError, run
+from sweeper import files
 from sweeper.meter import peak_rss_bytes
 from sweeper.store import Spec
 from sweeper.sweep import Sweep
@@ -83,7 +84,7 @@ class Journal:
             "partition": place.partition, "gpus": place.gpus, "gpu_type": place.gpu_type,
             "submission": submission, "started": records.now(), "log": str(self.log),
         }  # fmt: skip
-        records.write(self._path, self._what)
+        files.write_whole(self._path, self._what)
 
     def facts(self) -> Json:
         """What the manifest keeps: this attempt as far as it has come, and those before it."""
@@ -97,7 +98,7 @@ class Journal:
     def end(self, ending: Json | None) -> None:
         """Write how it went; None means that its stage is done."""
         self._what |= {"ended": records.now(), **self._cost(), "ending": ending}
-        records.write(self._path, self._what)
+        files.write_whole(self._path, self._what)
 
     def _cost(self) -> Json:
         seconds = time.monotonic() - self._began

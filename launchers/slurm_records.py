@@ -16,7 +16,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -65,14 +65,6 @@ def now() -> str:
 def who() -> Json:
     """Who writes a file, and when."""
     return {"created": now(), "host": socket.gethostname(), "user": getpass.getuser()}
-
-
-def write(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a file whole, in one step; for files with a single writer."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{new_id()}")
-    files.write_json(aside, value)
-    aside.replace(path)
 
 
 def submissions(sweep: Path) -> list[Json]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from launchers import slurm_records as records
 from launchers.slurm_sacct import ask
 from launchers.slurm_state import JobState
-from sweeper import checkpoints, submitted
+from sweeper import checkpoints, files, submitted
 from sweeper.errors import IsorateError
 from sweeper.redact import log_to_stderr
 from sweeper.store import Store
@@ -102,11 +102,11 @@ class Round:
             done |= {"resubmitted": [], "error": str(error)}
         done["accounting"] = accounting(sweep.path)
         path = sweep.path / "jobs" / f"{self.submission}.round.json"
-        records.write(path, done)
+        files.write_whole(path, done)
         if not done["resubmitted"]:
             done["freed_bytes"] = _drop_checkpoints(sweep)
         done["verbs"] = {verb: self._verb(verb) for verb in self.verbs}
-        records.write(path, done)
+        files.write_whole(path, done)
         return done
 
     def checkpoint(self) -> DelayedSubmission:

@@ -147,7 +147,7 @@ class Submission:
             "submission": self.name, "launcher": dict(self.launcher), "arrays": self._arrays,
             "round": self._round, "memory": dict(self.memory), "wanted": list(self.wanted),
         }  # fmt: skip
-        records.write(self.sweep / "jobs" / f"{self.name}.json", record)
+        files.write_whole(self.sweep / "jobs" / f"{self.name}.json", record)
 
 
 def prepared(asked: Resources, *, threads: int, offline: bool) -> Resources:

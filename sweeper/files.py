@@ -49,6 +49,23 @@ def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
         os.fsync(file.fileno())
 
 
+def write_whole(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file that is there whole or not at all, whoever else writes the same one.
+
+    A killed process can leave a part of it under another name, which `housekeeping` finds.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{owner.new_id()}")
+    try:
+        write_json(partial, value)
+        partial.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            partial.unlink()
+        raise
+    flush_directory(path.parent)
+
+
 def read_json(path: Path) -> Any:
     """Parse a JSON file (UTF-8)."""
     return json.loads(path.read_text(encoding="utf-8"))

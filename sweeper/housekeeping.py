@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sweeper.errors import BadInput
 
 SILENT_S = 3600.0
 ABANDONED_S = 7 * 86400.0
+_PARTIAL = re.compile(r"\..+\.[^.]+\.\d+\.[0-9a-f]{8}")
 
 
 def check_home(home: Path, tmp: Path, need_bytes: int = 0) -> None:
@@ -63,7 +65,7 @@ def at_work(tmp: Path) -> dict[str, str]:
 
 
 def leftovers(root: Path, older_than_s: float, *, damaged: bool) -> list[Path]:
-    """What dead attempts left below a store, and with ``damaged`` what was set aside.
+    """What the dead left below a store and among the sweeps; ``damaged``: what was set aside too.
 
     An attempt is dead if its process on this very host is gone, or if nothing below its
     directory has changed for ``older_than_s``. Links are not followed.
@@ -77,9 +79,18 @@ def leftovers(root: Path, older_than_s: float, *, damaged: bool) -> list[Path]:
     found += [
         p for p in entries(root / "scratch") if p.name in done or owner.age_s(p, now) > older_than_s
     ]
+    found += [p for p in partials(root.parent / "sweeps") if owner.is_dead(p, older_than_s, now)]
     if damaged:
         found += [p for kind in outputs for p in entries(kind) if ".damaged." in p.name]
     return found
+
+
+def partials(sweeps: Path) -> list[Path]:
+    """Records of sweeps that are being written, or were when their process died."""
+    if sweeps.is_symlink():
+        return []
+    below = (Path(root, name) for root, _, names in os.walk(sweeps) for name in names)
+    return sorted(path for path in below if _PARTIAL.fullmatch(path.name))
 
 
 def kinds(root: Path) -> list[Path]:

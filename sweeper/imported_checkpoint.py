@@ -78,10 +78,7 @@ def add(sweep: Sweep, planned: PlannedCell, path: Path) -> Path:
     model, label = planned.cell.model["name"], planned.label
     meaning = {"model": model, "label": label}
     target = sweep.path / ELSEWHERE / f"{key_of(meaning)}.json"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".tmp")
-    files.write_json(partial, meaning | {"path": str(path)})
-    partial.replace(target)
+    files.write_whole(target, meaning | {"path": str(path)})
     return target
 
 

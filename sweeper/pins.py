@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweeper import files, owner
+from sweeper import files
 from sweeper.errors import BadInput
 
 NAME = "prefetched.json"
@@ -73,10 +73,6 @@ def read(sweep: Path) -> Pins:
 
 def write(sweep: Path, pins: Pins, about: Mapping[str, Any]) -> Path:
     """Record pins, and what a person may want to know ``about`` them; returns the file."""
-    sweep.mkdir(parents=True, exist_ok=True)
     path = sweep / NAME
-    partial = path.with_name(f".{NAME}.{owner.new_id()}")
-    files.write_json(partial, {"format": FORMAT, **asdict(pins), "about": dict(about)})
-    partial.replace(path)
-    files.flush_directory(sweep)
+    files.write_whole(path, {"format": FORMAT, **asdict(pins), "about": dict(about)})
     return path

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sweeper import collect, files, owner, reshaped
+from sweeper import collect, files, reshaped
 from sweeper.cells import Cell
 from sweeper.errors import BadInput
 from sweeper.frozen import Frozen
@@ -87,7 +87,7 @@ class Sweep:
                 "overrides": [redact(text) for text in overrides],
                 "checkpoints": checkpoints,
             }
-            _write_whole(target, head | meaning)
+            files.write_whole(target, head | meaning)
 
     def load(self) -> Json:
         """All plans of this name as one record; each stage has its parents' records inside.
@@ -113,15 +113,6 @@ def _current(cell: Json, elsewhere: Mapping[tuple[str, str], str]) -> bool:
     where = elsewhere.get((cell["model"], cell["label"]))
     own = cell["config"]["model"].get("compressed")
     return where is None or own is not None
-
-
-def _write_whole(target: Path, value: Json) -> None:
-    """Write a file that is there whole or not at all, whoever else writes the same one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{owner.new_id()}")
-    files.write_json(partial, value)
-    partial.replace(target)
-    files.flush_directory(target.parent)
 
 
 def sweeps(home: Path) -> list[str]:

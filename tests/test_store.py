@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sweeper import owner
+from sweeper import files, owner
 from sweeper.errors import BadInput, DamagedOutput, IsorateError
 from sweeper.store import Store
 from tests.stubstages import spec
@@ -314,6 +314,34 @@ def test_gc_deletes_what_was_set_aside_only_when_asked(store: Store) -> None:
     aside = store.set_aside(A)
     assert store.gc() == []
     assert store.gc(damaged=True) == [aside]
+
+
+def test_a_record_that_cannot_be_written_leaves_the_one_before_and_nothing_else(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "sweeps" / "name" / "record.json"
+    files.write_whole(path, {"value": 1})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_whole(path, {"value": float("nan")})
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    assert files.read_json(path) == {"value": 1}
+
+
+def test_gc_finds_records_that_the_dead_were_writing_and_no_others(store: Store) -> None:
+    folder = store.home / "sweeps" / "name" / "jobs"
+    folder.mkdir(parents=True)
+    dead = folder / f".record.json.{owner.host()}.{2**22 + 1}.0123abcd"
+    alive = folder / f".record.json.{owner.host()}.{os.getpid()}.0123abcd"
+    for path in (dead, alive, folder / ".nfs0001.hidden", folder / "record.json"):
+        path.write_text("{")
+    outside = store.home.parent / "outside"
+    folder.rename(outside)
+    folder.symlink_to(outside)
+    assert store.gc(older_than_s=-1.0) == [], "nothing behind a link"
+    folder.unlink()
+    outside.rename(folder)
+    assert store.gc() == [dead]
+    assert len(list(folder.iterdir())) == 3
 
 
 def test_a_temporary_directory_that_is_a_link_is_not_entered(store: Store, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,11 +22,24 @@ def home() -> Iterator[Path]:
         yield Path(directory) / "home"
 
 
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A process of `pytest -n` hands its account to the one that prints."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["faults"] = tally.account()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Add what one of its processes tried."""
+    for fault, count in getattr(node, "workeroutput", {}).get("faults", {}).items():
+        tally.survived(fault, count)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was survived."""
     if not tally.total():
         return
-    failed = len(terminalreporter.stats.get("failed", []))
+    failed = sum(len(terminalreporter.stats.get(how, [])) for how in ("failed", "error"))
     terminalreporter.section("faults")
     for line in tally.lines():
         terminalreporter.write_line(line)

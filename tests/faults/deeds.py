@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import StageFailure
+from sweeper.plan import Plan
 from sweeper.store import Spec, Store
+from sweeper.sweep import Sweep
 from sweeper.worker import Bench, find_stage, run_stage
 from tests.stubstages import spec
 
@@ -24,6 +26,7 @@ PRUNE = spec(name="prune")
 QUANTIZE = spec(name="quantize", parents={"model": PRUNE})
 SCORE = spec("score", name="score", parents={"model": QUANTIZE})
 LATER = spec("score", name="later", parents={"model": PRUNE})
+PLAN = Plan(cells=(), stages={}, dropped=(), merged=())
 FAULTY = spec(name="faulty", do="fail")
 CHAIN = (PRUNE, QUANTIZE, SCORE)
 STAGES = (PRUNE, QUANTIZE, SCORE, LATER, FAULTY)
@@ -96,6 +99,10 @@ def _gc(store: Store) -> None:
     store.gc(older_than_s=-1.0, damaged=True)
 
 
+def _record(store: Store) -> None:
+    Sweep(store.home, "sweep").record(PLAN, ["x=1"], "drop")
+
+
 DEEDS = (
     Deed(name="a chain of stages", prepare=_nothing, act=_chain),
     Deed(name="dropping checkpoints", prepare=_chain, act=_drop),
@@ -103,6 +110,7 @@ DEEDS = (
     Deed(name="a reader of a damaged checkpoint", prepare=_damaged, act=_later),
     Deed(name="a failing cell", prepare=_nothing, act=_fail),
     Deed(name="forgetting a failure", prepare=_fail, act=_clear),
+    Deed(name="recording a plan", prepare=_nothing, act=_record),
     Deed(name="gc", prepare=_corpses, act=_gc),
 )
 
@@ -118,6 +126,8 @@ def state(home: Path) -> dict[str, Any]:
         elif store.is_done(stage):
             store.verify(stage, full=True)
             found[stage["key"]] = store.has_bulk(stage), _hashes(store, stage)
+    if Sweep(home, "sweep").planned:
+        found["sweep"] = {k: v for k, v in Sweep(home, "sweep").load().items() if k != "created"}
     return found
 
 
@@ -142,11 +152,10 @@ def commits(home: Path) -> dict[str, str]:
 
 
 def temporaries(home: Path) -> list[str]:
-    """What lies in the store and is no output."""
-    root = home / "store"
-    return sorted(
-        str(p.relative_to(root)) for d in ("tmp", "scratch") for p in (root / d).glob("*")
-    )
+    """What lies in the home and is neither an output nor a whole record."""
+    found = [p for d in ("tmp", "scratch") for p in (home / "store" / d).glob("*")]
+    found += (home / "sweeps").glob("*/.*")
+    return sorted(str(p.relative_to(home)) for p in found)
 
 
 def fresh(home: Path, deed: Deed) -> Store:

@@ -12,6 +12,11 @@ def survived(fault: str, count: int = 1) -> None:
     _SURVIVED[fault] += count
 
 
+def account() -> dict[str, int]:
+    """Fault -> how often it was survived."""
+    return dict(_SURVIVED)
+
+
 def lines() -> list[str]:
     """The table, empty if no fault was tried."""
     return [f"{number:6d}  {fault}" for fault, number in sorted(_SURVIVED.items())]

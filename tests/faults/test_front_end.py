@@ -42,7 +42,7 @@ def test_a_sweep_killed_again_and_again(home: Path, tmp_path: Path) -> None:
     done = whole.isorate("run", whole.words(calm, model), env=SLOW)
     assert done.returncode == 0, done.stderr
     lasts = time.monotonic() - began
-    rng, kills = random.Random(4711), 0
+    rng, kills, there = random.Random(4711), 0, whole.finished(home)
     command = whole.command("run", whole.words(home, model))
     for _ in range(KILLS):
         process = subprocess.Popen(
@@ -51,8 +51,11 @@ def test_a_sweep_killed_again_and_again(home: Path, tmp_path: Path) -> None:
         )  # fmt: skip
         time.sleep(rng.uniform(0.2, 1.0) * lasts)
         kills += kill(process, rng)
+        before, there = there, whole.finished(home)
+        assert before.items() <= there.items(), "finished work was lost or done again"
     done = whole.isorate("run", whole.words(home, model))
     assert done.returncode == 0, done.stderr
+    assert there.items() <= whole.finished(home).items()
     assert whole.tables(home) == whole.tables(calm)
     assert whole.tracked(home) == whole.tracked(calm)
     assert set(whole.tracked(home)) == {*whole.LABELS, "whole"}

@@ -28,6 +28,7 @@ from sweeper.worker import Bench, find_stage, run_stage
 from tests import tiny
 from tests.composing import composed
 from tests.faults import tally
+from tests.faults.whole import finished
 
 KILLS = int(os.environ.get("ISORATE_FAULT_KILLS", "12"))
 GRID = {"prune.sparsity": "0,50", "quant.bits": "16,4"}
@@ -100,6 +101,7 @@ def test_real_stages_killed_at_random_moments(stages: list[Spec], tmp_path: Path
     rng, kills, rounds = random.Random(2505), 0, 0
     while kills < KILLS:
         home = tmp_path / f"home{rounds}"
+        there = finished(home)
         rounds += 1
         while (worker := begin(stages, home)).exitcode is None:
             worker.join(rng.uniform(0.02, 0.4) * lasts if kills < KILLS else None)
@@ -108,9 +110,12 @@ def test_real_stages_killed_at_random_moments(stages: list[Spec], tmp_path: Path
                 os.kill(worker.pid, signal.SIGKILL)
                 worker.join()
                 kills += 1
+                before, there = there, finished(home)
+                assert before.items() <= there.items(), "finished work was lost or done again"
             else:
                 break
         assert worker.exitcode == 0
+        assert there.items() <= finished(home).items()
         assert outputs(stages, home) == wanted
         Store(home).gc(older_than_s=-1.0)
         assert not list(Store(home).tmp.iterdir())

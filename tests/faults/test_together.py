@@ -22,6 +22,18 @@ from tests.faults.test_kills import FRONT_END, outputs
 from tests.stubstages import spec
 
 
+def front_end(
+    home: Path, plan: Path, stages: list[dict[str, Any]], *, workers: int = 2
+) -> subprocess.Popen[bytes]:
+    """One that carries out these stages in a process of its own."""
+    plan.write_bytes(pickle.dumps(stages))
+    return subprocess.Popen(
+        [sys.executable, "-c", FRONT_END, str(home), str(plan), str(workers)],
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(Path(tests.__file__).parent.parent)},
+    )
+
+
 @pytest.mark.faults
 def test_eight_front_ends_on_one_sweep(home: Path, tmp_path: Path) -> None:
     journal = str(tmp_path / "journal")
@@ -32,12 +44,7 @@ def test_eight_front_ends_on_one_sweep(home: Path, tmp_path: Path) -> None:
         for p in prunes
     ]
     stages = [*scores, *prunes]
-    (tmp_path / "plan").write_bytes(pickle.dumps(stages))
-    command = [sys.executable, "-c", FRONT_END, str(home), str(tmp_path / "plan"), "1"]
-    environment = os.environ | {"PYTHONPATH": str(Path(tests.__file__).parent.parent)}
-    front_ends = [
-        subprocess.Popen(command, stderr=subprocess.DEVNULL, env=environment) for _ in range(8)
-    ]
+    front_ends = [front_end(home, tmp_path / f"plan{n}", stages, workers=1) for n in range(8)]
     assert [process.wait(240) for process in front_ends] == [0] * 8
     store = Store(home)
     assert set(outputs(store, stages)) == {stage["key"] for stage in stages}
@@ -96,11 +103,25 @@ def test_a_checkpoint_that_is_dropped_at_that_very_moment(
     tally.survived("a checkpoint dropped between two calls of its reader")
 
 
-def test_two_sweeps_that_share_stages_make_them_once(home: Path, tmp_path: Path) -> None:
+@pytest.mark.faults
+def test_two_sweeps_at_once_share_stages(home: Path, tmp_path: Path) -> None:
+    """Whoever comes first makes a checkpoint; nobody makes a finished one again."""
     journal = str(tmp_path / "journal")
-    shared = spec(name="shared", journal=journal)
-    ends = [spec("score", name=f"own{n}", parents={"model": shared}) for n in range(2)]
-    for end in ends:
-        run_stage(end, Store(home), BENCH)
-    assert len(list(Path(journal).iterdir())) == 1
-    assert all(Store(home).is_done(stage) for stage in (shared, *ends))
+    shared = [spec(name=f"shared{n}", journal=journal, sleep=0.1) for n in range(3)]
+    sweeps = [
+        [spec("score", name=f"own{sweep}", parents={"model": one}) for one in shared]
+        for sweep in range(2)
+    ]
+    both = [
+        front_end(home, tmp_path / f"plan{n}", [*scores, *shared])
+        for n, scores in enumerate(sweeps)
+    ]
+    assert [process.wait(120) for process in both] == [0, 0]
+    every = [*shared, *sweeps[0], *sweeps[1]]
+    assert set(outputs(Store(home), every)) == {stage["key"] for stage in every}
+    assert list(Store(home).tmp.iterdir()) == []
+    made = len(list(Path(journal).iterdir()))
+    again = front_end(home, tmp_path / "plan0", [*sweeps[0], *shared])
+    assert again.wait(120) == 0
+    assert len(list(Path(journal).iterdir())) == made >= len(shared)
+    tally.survived("two sweeps at once on shared stages", 2)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import tests
+from sweeper import contents, files
 from tests import standin
 
 CELLS = ("prune.sparsity=0,50", "quant.bits=16,4")
@@ -48,6 +49,12 @@ def isorate(verb: str, overrides: Sequence[str], **more: Any) -> subprocess.Comp
 def model(path: Path) -> Path:
     """A checkpoint to plan with."""
     return standin.model(path)
+
+
+def finished(home: Path) -> dict[str, str]:
+    """Directory of every committed stage -> the attempt that made it."""
+    manifests = (home / "store").glob(f"*/*/{contents.NAME}")
+    return {str(path.parent): files.read_json(path)["attempt"] for path in manifests}
 
 
 def tables(home: Path) -> dict[str, str]:

@@ -14,6 +14,7 @@ import pytest
 
 from launchers import slurm_records as records
 from launchers.slurm_commands import SlurmError, outside_env
+from sweeper import files
 from sweeper.errors import BadInput, IsorateError
 from sweeper.submitted import launcher as recorded_launcher
 from tests.launchers.fake_slurm import FakeSlurm
@@ -290,7 +291,7 @@ def test_a_job_out_of_time_for_good_takes_its_later_stages_along(
     slurm.end(job, "FAILED", code="1:0")
     ending = {"error": "UncompletedJobError", "message": "timed-out too many times", "again": True}
     attempt = {"job": job, "restart": 0, "started": records.now(), "ending": ending}
-    records.write(records.attempt_file(rig.sweep.path, first["key"], job, 0), attempt)
+    files.write_whole(records.attempt_file(rig.sweep.path, first["key"], job, 0), attempt)
     assert {rig.state(s).cause for s in (first, second)} == {"time limit"}
     slurm.work()
     assert rig.done([first, second])
@@ -546,7 +547,7 @@ def test_the_eta_is_the_work_left_over_the_jobs_that_run(slurm: FakeSlurm, rig: 
         job = rig.state(stage).job
         slurm.change(job, state="RUNNING")
         path = records.attempt_file(rig.sweep.path, stage["key"], job, 0)
-        records.write(path, {"job": job, "restart": 0, "started": records.now(), "log": ""})
+        files.write_whole(path, {"job": job, "restart": 0, "started": records.now(), "log": ""})
     assert rig.table().eta_s == pytest.approx(200.0)
 
 

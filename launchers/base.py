@@ -78,7 +78,13 @@ class Observer(Protocol):
 
 
 class PlanLauncher(Protocol):
-    """A launcher as the sweeper sees it (beside Hydra's own ``Launcher`` methods)."""
+    """A launcher as the sweeper sees it (beside Hydra's own ``Launcher`` methods).
+
+    Attributes:
+        drops_at_end: whether checkpoints without readers stay until all else is done.
+    """
+
+    drops_at_end: bool
 
     def observer(
         self, title: str = "", cells: Mapping[str, Iterable[str]] | None = None

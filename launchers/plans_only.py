@@ -18,6 +18,8 @@ class PlansOnly(Launcher):
 
     name: str
     """As ``hydra/launcher`` has it."""
+    drops_at_end = False
+    """Whether checkpoints without readers stay until all else is done."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

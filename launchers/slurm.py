@@ -37,6 +37,7 @@ class SlurmLauncher(PlansOnly):
     """Carries out a plan on a SLURM cluster; its arguments are the fields of `Settings`."""
 
     name = "slurm"
+    drops_at_end = True  # while jobs run, nobody sees all readers of a checkpoint
 
     def __init__(self, **options: Any) -> None:
         self._settings = Settings.of(options)

@@ -56,7 +56,7 @@ def shape(arrays: Sequence[Array], estimates: Mapping[str, Any], parallelism: in
         widest=min(parallelism, max((len(array.units) for array in arrays), default=0)),
         gpu_hours=sum(u.resources.gpus * seconds for u, seconds, _ in timed) / 3600,
         cpu_hours=sum(u.resources.cores * seconds for u, seconds, _ in timed) / 3600,
-        sources=Counter(source for _, _, source in timed),
+        sources=dict(Counter(source for _, _, source in timed)),
         requests=Counter(_described(unit) for unit in units).most_common(),
     )
 

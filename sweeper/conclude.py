@@ -15,9 +15,14 @@ from sweeper.errors import IsorateError
 if TYPE_CHECKING:
     from analysis.results import Results
 
+_UNDER_WAY = ("queued", "running")
+"""A cell in a cluster's hands."""
+
 
 def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str]) -> int:
     """Report and log a sweep, and say how the cells that were asked for fared.
+
+    While a cluster works on them it only says so: the last job reports and logs.
 
     Args:
         request: the command.
@@ -32,9 +37,11 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
     outcomes = underway.overlaid(outcomes, underway.jobs(request.sweep.path))
     outcomes = collect.joined(outcomes, imported.outcomes(request.sweep))
     asked = [outcome for outcome in outcomes if outcome.key in keys]
-    scored = any(outcome.scores for outcome in outcomes)
+    later = any(outcome.status in _UNDER_WAY for outcome in asked)
+    scored = any(outcome.scores for outcome in outcomes) and not later
     files, verdicts = report(request, outcomes) if scored else ({}, [])
-    tracked = sync(request, record)
+    enabled = bool(request.config.tracking.enabled)
+    tracked = {"enabled": enabled, "later": True} if later else sync(request, record)
     request.answer(
         {
             "name": request.sweep.name,
@@ -46,8 +53,7 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
         },
         _text(asked, ended, verdicts, files, tracked),
     )
-    fine = ("done", "queued", "running")
-    return 0 if all(outcome.status in fine for outcome in asked) else 1
+    return 0 if all(outcome.status in ("done", *_UNDER_WAY) for outcome in asked) else 1
 
 
 def report(request: Request, outcomes: Sequence[CellOutcome]) -> tuple[dict[str, Path], list[str]]:
@@ -165,7 +171,9 @@ def _text(
         lines += ["", *verdicts]
     if "report.html" in files:
         lines += ["", f"Report: {files['report.html']}"]
-    if tracked.get("problem"):
+    if tracked.get("later"):
+        lines += ["", "Reported and logged by the last job; before, by isorate report and sync"]
+    elif tracked.get("problem"):
         lines += [f"MLflow: not up to date ({tracked['problem']}); isorate sync writes it later"]
     elif tracked["enabled"]:
         lines += [f"MLflow: {tracked['uri']}", f"        {_address(tracked['view'])}"]

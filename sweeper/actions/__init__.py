@@ -125,7 +125,7 @@ class Request:
                 self.store,
                 device="cpu" if seats[0] is None else "cuda",
                 workers=len(seats),
-                keep=self.config.checkpoints,
+                keep="keep" if self.launcher.drops_at_end else self.config.checkpoints,
             )
 
     @property

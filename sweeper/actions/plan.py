@@ -116,6 +116,7 @@ def _stages(request: Request, plan: Plan, spent: Cost) -> str:
     saved = plan.unshared - len(plan.stages)
     done = len(plan.stages) - len(spent.pending)
     jobs = _jobs(request)
+    last = ", by the last job" if request.launcher.drops_at_end else ""
     return "\n".join(
         [
             f"Stages: {len(plan.stages)} ({kinds}); sharing saves {saved}; {done} are done",
@@ -123,7 +124,7 @@ def _stages(request: Request, plan: Plan, spent: Cost) -> str:
             f"{show.duration(spent.wall_seconds)} with {spent.workers} workers on "
             f"{spent.device} (estimates: {spent.sources()})",
             f"Disk:   {show.size(spent.peak_bytes)} of checkpoints at the peak "
-            f"(checkpoints={request.config.checkpoints})",
+            f"(checkpoints={request.config.checkpoints}{last})",
             *([jobs.text()] if jobs else []),
         ]
     )

@@ -78,10 +78,22 @@ def test_a_sweep_is_followed_from_other_shells(slurm: FakeSlurm, shell: Shell) -
     planned = shell.run(*GRID, verb="plan").stdout
     assert "Jobs:   5 in 2 arrays" in planned
     assert "as requested, nothing is measured yet" in planned
+    assert "at the peak (checkpoints=drop, by the last job)" in planned
+    dropped, kept = (
+        json.loads(shell.run(*GRID, "output=json", f"checkpoints={policy}", verb="plan").stdout)
+        for policy in ("drop", "keep")
+    )
+    key = "peak_checkpoint_bytes"
+    assert dropped["cost"][key] == kept["cost"][key] > 0
+    assert dropped["jobs"]["sources"] == {"requested": 5}
     assert slurm.jobs == {}
-    assert "submitted 11 stages as 5 jobs" in shell.run(*GRID).stderr
+    submitted = shell.run(*GRID, "tracking.enabled=true")
+    assert "submitted 11 stages as 5 jobs" in submitted.stderr
+    assert "Reported and logged by the last job" in submitted.stdout
+    assert not (shell.home / "mlflow.db").exists(), "the prompt is not kept waiting"
     assert {cell["status"] for cell in shell.states(1).values()} == {"queued"}
-    again = shell.run(*GRID)
+    again = shell.run(*GRID, "output=json")
+    assert json.loads(again.stdout)["tracking"] == {"enabled": False, "later": True}
     assert "nothing to submit; 11 stages are queued" in again.stderr
     assert slurm.calls("sbatch") == 3, "two arrays and the round, once"
 

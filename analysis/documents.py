@@ -20,6 +20,9 @@ from analysis.metrics import Array
 IDENTITY = ("doc_id", "doc_hash", "target_hash")
 SUBTASK = "subtask"
 Key = tuple[str, str]
+One = Path | pd.DataFrame
+Source = One | Mapping[str, One]
+"""Of one task: a file or a table, or one for each of its parts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +44,9 @@ class Scored:
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """The documents of a sweep by (cell, task): a parquet file or a table for each."""
+    """The documents of a sweep by (cell, task); of a benchmark, those of its subtasks."""
 
-    sources: Mapping[Key, Path | pd.DataFrame] = field(default_factory=dict)
+    sources: Mapping[Key, Source] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.sources)
@@ -60,6 +63,13 @@ class Documents:
         source = self.sources.get((cell, task))
         if source is None:
             return None
+        if isinstance(source, Mapping):
+            parts = [_part(self._one(cell, name, one), name) for name, one in source.items()]
+            return pd.concat(parts, ignore_index=True)
+        return self._one(cell, task, source)
+
+    @staticmethod
+    def _one(cell: str, task: str, source: One) -> pd.DataFrame:
         table = source if isinstance(source, pd.DataFrame) else _read(source)
         if absent := [name for name in IDENTITY if name not in table]:
             raise BadResults(f"the documents of {cell}, {task} lack {', '.join(absent)}; "
@@ -98,6 +108,12 @@ class Documents:
             weight=weight,
             subtask=tuple(table[SUBTASK] if SUBTASK in table else [""] * len(table)),
         )
+
+
+def _part(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The documents of one subtask, whose ids say so: those of two subtasks may be equal."""
+    ids = [f"{name}/{number}" for number in table["doc_id"]]
+    return table.assign(**{"doc_id": ids, SUBTASK: name})
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -28,6 +28,7 @@ from analysis.noise_floor import noise_table
 from analysis.page import MARKS, flat, inline, template
 from analysis.panel import Panel, panels
 from analysis.per_task import per_task_table
+from analysis.pooling import pooled
 from analysis.rates import size_tables
 from analysis.results import Results
 from analysis.seeds import methods_table
@@ -51,7 +52,8 @@ def write_report(
     in the directory is touched.
 
     Args:
-        results: the checked results.
+        results: the checked results, by leaf task; a group of tasks is shown as one task, and
+            ``data/scores.csv`` has the parts.
         out: the directory, made if need be.
         title: the heading of the page.
         provenance: where the numbers come from (versions, commit, configuration); shown as
@@ -60,9 +62,10 @@ def write_report(
     Returns:
         The path of every file by its name relative to `out`; the page is "report.html".
     """
-    groups = panels(results)
+    whole = pooled(results)
+    groups = panels(whole)
     tables = [*all_tables(groups, results.cells), *size_tables(groups), *_significance(groups)]
-    if len((noise := noise_table(results)).rows):
+    if len((noise := noise_table(whole)).rows):
         tables.append(noise)
     figures = [*all_figures(groups), *curve_figures(groups), *heat_maps(groups),
                *front_figures(groups), *beside_figures(groups)]  # fmt: skip

@@ -23,7 +23,7 @@ from analysis.laborde_claims import claims_table
 from analysis.laborde_figures import NUMBERS, Side, figure
 from analysis.page import flat, inline, template
 from analysis.panel import Panel, panels
-from analysis.pooling import pooled
+from analysis.pooling import LABORDE, pooled
 from analysis.rates import equal_size_table, sizes_table
 from analysis.results import BadResults, Results
 from analysis.tables import Table
@@ -98,7 +98,7 @@ _NEEDS = {
 
 
 def _read(source: Source) -> _Read:
-    results = pooled(source.results)
+    results = pooled(source.results, LABORDE)
     return _Read(source=source, results=results, panels=panels(results))
 
 

@@ -78,13 +78,14 @@ def write(
     """Write a report of any results; as `report`."""
     from analysis.compare import verdicts
     from analysis.panel import panels
+    from analysis.pooling import pooled
     from analysis.report import write_report
     from analysis.results import BadResults
     from analysis.wording import conclusion
 
     try:
         files = write_report(results, out, title=title, provenance=origin)
-        words = [conclusion(p, verdict) for p in panels(results) for verdict in verdicts(p)]
+        words = [conclusion(p, verdict) for p in panels(pooled(results)) for verdict in verdicts(p)]
         return files, words
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
@@ -102,12 +102,14 @@ class PlannedCell:
         label: its name, unique for its model within the plan.
         stages: "prune", "quantize", "measure" -> stage, those that the cell has.
         tasks: leaf task -> its evaluate stage.
+        groups: the groups of tasks that are one benchmark each -> their leaf tasks.
     """
 
     cell: Cell
     label: str
     stages: Mapping[str, Stage]
     tasks: Mapping[str, Stage]
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @cached_property
     def key(self) -> str:

@@ -27,11 +27,12 @@ log = logging.getLogger(__name__)
 def retained(outcomes: Sequence[CellOutcome]) -> dict[str, dict[str, float]]:
     """Cell key -> metric -> value, as `analysis.summary` computes them for the report.
 
-    ``retention/<task>``, Sr1, Sr2, SrCr_p, SrCr_q, SrCr_j, each with its ``stderr/``;
-    TCr_achieved, TCr_whole and size (bytes over the dense model's). What the analysis leaves
-    open (no dense cell yet, a cell that is not done) is absent.
+    ``retention/<task>``, scores of groups of tasks, Sr1, Sr2, SrCr_p, SrCr_q, SrCr_j, each with
+    its ``stderr/``; TCr_achieved, TCr_whole and size (bytes over the dense model's). What the
+    analysis leaves open (no dense cell yet, a cell that is not done) is absent.
     """
     from analysis.panel import panels
+    from analysis.pooling import pooled
     from analysis.results import BadResults
     from analysis.summary import retention_table, summarise
 
@@ -39,7 +40,8 @@ def retained(outcomes: Sequence[CellOutcome]) -> dict[str, dict[str, float]]:
     if not any(outcome.scores for outcome in outcomes):
         return found
     try:
-        by_model = panels(rows.results(outcomes))
+        results = pooled(rows.results(outcomes))
+        by_model = panels(results)
     except BadResults as refused:
         log.warning("MLflow gets the scores but no retention: %s", refused)
         return found
@@ -50,9 +52,13 @@ def retained(outcomes: Sequence[CellOutcome]) -> dict[str, dict[str, float]]:
         found[row["cell"]] |= {k: v for k, v in rates.items() if math.isfinite(v)}
     for row in retention_table(by_model).to_dict("records"):
         found[row["cell"]] |= _pair(path("retention", row["task"]), row, "retention")
+    leaves = {outcome.key: outcome.scores for outcome in outcomes}
+    for row in results.scores.to_dict("records"):
+        if row["task"] not in leaves[row["cell"]]:
+            found[row["cell"]] |= _pair(path(row["metric"], row["task"]), row, "value", "stderr")
     return found
 
 
-def _pair(name: str, row: Mapping[Any, Any], column: str) -> dict[str, float]:
-    both = {name: row[column], f"stderr/{name}": row[f"{column}_stderr"]}
+def _pair(name: str, row: Mapping[Any, Any], column: str, error: str = "") -> dict[str, float]:
+    both = {name: row[column], f"stderr/{name}": row[error or f"{column}_stderr"]}
     return {k: float(v) for k, v in both.items() if math.isfinite(v)}

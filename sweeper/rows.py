@@ -39,8 +39,9 @@ def score_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
     return [
         row
         for outcome in outcomes
+        for home in [_groups(outcome.cell)]
         for task, result in outcome.scores.items()
-        for row in _score_rows(outcome.key, task, result)
+        for row in _score_rows(outcome.key, task, home.get(task, ""), result)
     ]
 
 
@@ -63,6 +64,12 @@ def results(outcomes: Sequence[CellOutcome]) -> Results:
     return tables.Results(
         cells=pd.DataFrame(cell_rows(outcomes)), scores=scores, documents=Documents(paths)
     )
+
+
+def _groups(cell: Json) -> dict[str, str]:
+    """Leaf task -> the group that it is a part of."""
+    groups = cell.get("config", {}).get("groups", {})
+    return {task: group for group, tasks in groups.items() for task in tasks}
 
 
 def _cell_row(outcome: CellOutcome) -> Row:
@@ -110,12 +117,13 @@ def _at(tree: Any, path: str) -> Any:
     return tree
 
 
-def _score_rows(cell: str, task: str, result: Json) -> Iterator[Row]:
+def _score_rows(cell: str, task: str, group: str, result: Json) -> Iterator[Row]:
     for metric, entry in result["metrics"].items():
         primary = metric == result["primary"]
         yield {
             "cell": cell,
             "task": task,
+            "group": group,
             "metric": metric,
             "value": entry["value"],
             "stderr": entry.get("stderr"),

@@ -67,6 +67,7 @@ class Stager:
             tasks=self._once(
                 self._evaluations, cell.model, cell.tasks, parent, cell.label, removed, cell.rerun
             ),
+            groups=self._once(self._groups, cell.tasks),
         )
 
     def _adopted(self, cell: Cell) -> PlannedCell:
@@ -84,6 +85,7 @@ class Stager:
             label=cell.label,
             stages={"measure": self._measure(cell.model, amounts, None, None, cell.label)},
             tasks=self._evaluations(cell.model, cell.tasks, None, cell.label, None, 0),
+            groups=self._once(self._groups, cell.tasks),
         )
 
     def _measure(
@@ -152,14 +154,24 @@ class Stager:
     def _asked(self, section: Frozen, model: Frozen | None, rerun: int) -> list[evaluations.Asked]:
         """What the evaluation of each leaf task means; the same for all checkpoints."""
         evaluations.check(section)
-        folder = self._once(self._folder, section)
-        leaves = tasks.resolve(section["names"], folder, cache_dir=cache_directory())
         meaning = self._shared.start(model).meaning if model else {}
         pinned = self._shared.pins.tasks
         return [
             evaluations.asked(leaf, section, meaning, pinned.get(leaf.name, {}), rerun)
-            for leaf in leaves
+            for leaf in self._once(self._leaves, section)
         ]
+
+    def _leaves(self, section: Frozen) -> list[tasks.LeafTask]:
+        folder = self._once(self._folder, section)
+        return tasks.resolve(section["names"], folder, cache_dir=cache_directory())
+
+    def _groups(self, section: Frozen) -> dict[str, list[str]]:
+        """Group -> its leaf tasks."""
+        found: dict[str, list[str]] = {}
+        for leaf in self._once(self._leaves, section):
+            if leaf.group:
+                found.setdefault(leaf.group, []).append(leaf.name)
+        return found
 
     def _folder(self, section: Frozen) -> Path | None:
         return located(section["path"], "tasks.path") if section["path"] else None

@@ -173,6 +173,8 @@ def cell_json(planned: PlannedCell) -> Json:
 def _config(planned: PlannedCell) -> Json:
     cell = planned.cell
     sections: Json = {"model": cell.model.dict, "tasks": cell.tasks.dict}
+    if planned.groups:
+        sections["groups"] = dict(planned.groups)
     if cell.calibration:
         sections["calibration"] = cell.calibration.dict
     if cell.model.dict.get("compressed"):

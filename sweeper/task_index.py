@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-FORMAT = 2
+FORMAT = 3
 # Not data sets but readers of files, which `datasets` takes in the same place.
 FORMATS = (
     "json",
@@ -91,7 +91,8 @@ def scan(root: Path) -> Index:
     Returns:
         name -> {"kind": "task", "path": relative, "version": ..., "output_type": ...,
         "data": what it reads from the hub or None, "metrics": [[name, direction], ...]},
-        {"kind": "group", "members": [...], "overrides": bool} or {"kind": "tag", "members"}.
+        {"kind": "group", "members": [...], "overrides": bool, "pooled": bool} or
+        {"kind": "tag", "members"}.
         The first file (by path) that defines a name counts.
     """
     index: Index = {}
@@ -171,7 +172,11 @@ def _metrics(config: Mapping[str, Any]) -> list[list[Any]]:
 
 
 def _group(config: Mapping[str, Any]) -> Entry:
-    """Members by name; ``overrides`` if the group changes them (then the name is not enough)."""
+    """Members by name.
+
+    ``overrides`` if the group changes them (then the name is not enough), ``pooled`` if its
+    scores are means over all documents of its members.
+    """
     members = config.get("task")
     items = [members] if isinstance(members, str) else list(members or [])
     names, changed = [], False
@@ -182,7 +187,19 @@ def _group(config: Mapping[str, Any]) -> Entry:
         else:
             names.append(str(entry))
     known = {"group", "group_alias", "task", "aggregate_metric_list", "metadata", "tag"}
-    return {"kind": "group", "members": names, "overrides": changed or bool(set(config) - known)}
+    listed = config.get("aggregate_metric_list")
+    means = [listed] if isinstance(listed, dict) else list(listed or [])
+    return {
+        "kind": "group",
+        "members": names,
+        "overrides": changed or bool(set(config) - known),
+        "pooled": bool(means) and all(_by_size(mean) for mean in means),
+    }
+
+
+def _by_size(mean: Mapping[str, Any]) -> bool:
+    """Whether a metric of a group is a mean over documents, which is what lm-eval presumes."""
+    return mean.get("aggregation", "mean") == "mean" and bool(mean.get("weight_by_size", True))
 
 
 def stock(cache_dir: Path) -> Index:

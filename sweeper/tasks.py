@@ -39,6 +39,7 @@ class LeafTask:
         documents: number of documents where the data stands beside the task file.
         folder: where its files are, None for one of lm-eval's own.
         listed: the name in the configuration that it came by: its own, a group's or a tag's.
+        group: that name if it is a group whose scores are means over all its documents, else "".
     """
 
     name: str
@@ -49,6 +50,7 @@ class LeafTask:
     documents: int | None
     folder: Path | None
     listed: str = ""
+    group: str = ""
 
     def limit(self, section: Frozen) -> int | None:
         """How many of its documents are wanted, None for all, by the `tasks` section."""
@@ -88,7 +90,10 @@ def resolve(names: Sequence[str], include_path: Path | None, *, cache_dir: Path)
     for name in names:
         for leaf in lookup.leaves(name):
             listed.setdefault(leaf, name)
-    return [replace(lookup.task(leaf), listed=name) for leaf, name in listed.items()]
+    return [
+        replace(lookup.task(leaf), listed=name, group=name if lookup.pools(name) else "")
+        for leaf, name in listed.items()
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +133,10 @@ class Lookup:
     def stock(self) -> Index:
         """lm-eval's own tasks, read from the cached index once."""
         return task_index.stock(self.cache_dir)
+
+    def pools(self, name: str) -> bool:
+        """Whether the name is a group that has scores of its own, over all its documents."""
+        return bool((self.find(name)[0] or {}).get("pooled"))
 
     def leaves(self, name: str, within: tuple[str, ...] = ()) -> Iterator[str]:
         """The leaf tasks of a task, group or tag."""

@@ -28,7 +28,7 @@ metadata: {{version: 1.0, chance: 0.25}}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two tasks that share a template, and two groups of them."""
+    """Two tasks that share a template, and groups of them."""
     root = tmp_path / "tasks"
     root.mkdir()
     (root / "base.inc").write_text(BASE)
@@ -37,6 +37,9 @@ def folder(tmp_path: Path) -> Path:
     for name in ("one", "two"):
         (root / f"{name}.yaml").write_text(TASK.format(name=name))
     (root / "both.yaml").write_text("group: both\ntask: [two, one]\n")
+    means = "aggregate_metric_list: [{metric: acc, weight_by_size: %s}]\n"
+    (root / "scored.yaml").write_text("group: scored\ntask: [one]\n" + means % "true")
+    (root / "equal.yaml").write_text("group: equal\ntask: [one]\n" + means % "false")
     (root / "changed.yaml").write_text("group: changed\ntask: [{task: one, num_fewshot: 3}]\n")
     return root
 
@@ -53,6 +56,14 @@ def empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     (tmp_path / "none").mkdir()
     monkeypatch.setattr(task_index, "directory", lambda: tmp_path / "none")
     return tmp_path / "cache"
+
+
+@pytest.mark.parametrize("name", ["one", "mine", "both", "equal", "scored"])
+def test_a_group_that_lm_eval_scores_over_all_documents_is_one(
+    name: str, folder: Path, empty: Path
+) -> None:
+    found = tasks.resolve([name], folder, cache_dir=empty)
+    assert {task.group for task in found} == {"scored" if name == "scored" else ""}
 
 
 def test_own_tasks_and_groups_become_leaves_once(folder: Path, empty: Path) -> None:

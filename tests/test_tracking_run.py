@@ -55,6 +55,18 @@ def test_retention_and_srcr_are_those_of_the_analysis():
     assert (dense["Sr1"], dense["stderr/Sr1"]) == (1, 0)
 
 
+def test_a_group_of_tasks_counts_once():
+    plan = data.record()
+    for cell in plan["cells"]:
+        cell["config"]["groups"] = {"both": ["capitals", "cloze"]}
+    metrics = wanted_of(plan, "25% + 4bit").metrics
+    parts = [metrics["acc/capitals"], metrics["acc/cloze"]]
+    assert metrics["acc/both"] == pytest.approx(sum(parts) / 2)
+    assert metrics["stderr/acc/both"] > 0
+    assert metrics["Sr2"] == pytest.approx(metrics["retention/both"])
+    assert "retention/cloze" not in metrics
+
+
 def test_without_the_dense_cell_there_is_no_retention():
     plan = data.record(data.GRID[1:])
     metrics = wanted_of(plan, "25%").metrics

@@ -12,7 +12,7 @@ from analysis.beside import beside_table, versions
 from analysis.laborde import CAPTIONS, config, configs, find, rate_table, score_table, tables
 from analysis.laborde_figures import NUMBERS, RETENTIONS, Side, figure, figures
 from analysis.panel import panels
-from analysis.pooling import pooled
+from analysis.pooling import LABORDE, pooled
 from analysis.reference import facts, laborde2025
 from analysis.results import Results
 
@@ -203,7 +203,7 @@ def parts(n: tuple[int, ...] = (100, 300)) -> Results:
 
 
 def test_a_benchmark_is_the_mean_over_documents() -> None:
-    whole = pooled(parts()).scores
+    whole = pooled(parts(), LABORDE).scores
     assert list(whole["task"]) == ["MATH", "MATH"]
     assert whole["value"].iloc[0] == pytest.approx((0.2 * 100 + 0.6 * 300) / 400)
     assert whole["n"].iloc[0] == 400
@@ -214,10 +214,11 @@ def test_a_benchmark_is_the_mean_over_documents() -> None:
 def test_a_cell_without_one_subtask_has_no_benchmark() -> None:
     full = parts()
     some = full.scores[(full.scores["cell"] == "dense") | full.scores["task"].str.endswith("a")]
-    whole = pooled(Results(cells=full.cells, scores=some)).scores
+    whole = pooled(Results(cells=full.cells, scores=some), LABORDE).scores
     assert list(whole["cell"]) == ["dense"]
 
 
 def test_other_tasks_stay(make) -> None:
     results = make()
+    assert pooled(results, LABORDE) is results
     assert pooled(results) is results

@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
+from sweeper import task_index
 from tests import tiny
 
 Rows = Sequence[Mapping[str, Any]]
@@ -34,6 +35,7 @@ def build(root: Path, real: Path | None = None) -> Path:
             target.symlink_to(repository)
     dataset(root / "EleutherAI/hendrycks_math", {name: _math(name) for name in MATH})
     dataset(root / "ptb-text-only/ptb_text_only", {"penn_treebank": {"test": _ptb()}})
+    dataset(root / "cais/mmlu", {name: _mmlu(name) for name in subjects()})
     dataset(root / "Salesforce/wikitext", {WIKITEXT: {"test": _wikitext(real)}})
     return root
 
@@ -65,6 +67,26 @@ def _math(kind: str) -> dict[str, Rows]:
         }  # fmt: skip
 
     return {"train": [row() for _ in range(4)], "test": [row() for _ in range(3)]}
+
+
+def subjects() -> list[str]:
+    """Of MMLU, each a configuration of its data set, as lm-eval's task files name them."""
+    files = (task_index.directory() / "mmlu/default").glob("mmlu_*.yaml")
+    return sorted(file.stem.removeprefix("mmlu_") for file in files)
+
+
+def _mmlu(subject: str) -> dict[str, Rows]:
+    """Sums with four answers each; subjects differ in size, as the real ones do."""
+    rng = random.Random(subject)
+
+    def row() -> dict[str, Any]:
+        a, b, answer = rng.randint(2, 99), rng.randint(2, 99), rng.randrange(4)
+        choices = [str(a + b + i - answer) for i in range(4)]
+        question = f"What is {a} plus {b}?"
+        return {"question": question, "subject": subject, "choices": choices, "answer": answer}
+
+    sizes = {"test": rng.randint(3, 6), "validation": 2, "dev": 5}
+    return {split: [row() for _ in range(size)] for split, size in sizes.items()}
 
 
 def _ptb() -> Rows:

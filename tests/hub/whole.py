@@ -32,12 +32,14 @@ OURS = "token_perplexity"
 
 
 class Whole:
-    """One run of it, below ``root``; ``words`` are added to the experiment."""
+    """One run of it, below ``root``; ``words`` are added to those of ``experiment``."""
 
-    def __init__(self, root: Path, words: Sequence[str] = ()) -> None:
+    def __init__(
+        self, root: Path, words: Sequence[str] = (), experiment: Sequence[str] = EXPERIMENT
+    ) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.root, self.home = root, root / "home"
-        self.words = (*EXPERIMENT, *words)
+        self.words = (*experiment, *words)
         self.served = root / "served"
         if not self.served.exists():
             standins.build(self.served, Path(os.environ[serving.VARIABLE]).absolute())
@@ -84,31 +86,40 @@ class Whole:
             found[task] = (result, pandas.read_parquet(folder / "documents.parquet"))
         return found
 
-    def peer(self, checkpoint: Path, dtype: str, tasks: Mapping[str, Sequence[int]]) -> Any:
-        """Results of lm-eval's own command on the same documents, with the hub back."""
+    def peer(
+        self,
+        checkpoint: Path,
+        dtype: str,
+        tasks: Mapping[str, Sequence[int]],
+        names: Sequence[str] = (),
+    ) -> Any:
+        """What lm-eval's own command writes about the same documents, with the hub back.
+
+        ``names`` are what it is asked for, if not the leaf tasks one by one.
+        """
         with serving.served(self.served, self.root / "log") as hub:
             out = self.root / "peer"
             model = f"pretrained={checkpoint},dtype={dtype},softmax_dtype=float32"
             command = [
                 sys.executable, "-m", "lm_eval", "--model", "hf", "--model_args", model,
-                "--tasks", ",".join(tasks), "--batch_size", "16", "--device", "cpu",
+                "--tasks", ",".join(names or tasks), "--batch_size", "16", "--device", "cpu",
                 "--samples", json.dumps({t: list(map(int, ids)) for t, ids in tasks.items()}),
                 "--gen_kwargs", "max_gen_toks=128", "--output_path", str(out),
             ]  # fmt: skip
             subprocess.run(command, env=hub.environment(self.root / "hf-peer"), check=True)
         newest = max(out.rglob("results_*.json"), key=lambda path: path.stat().st_mtime)
-        return json.loads(newest.read_text())["results"]
+        return json.loads(newest.read_text())
 
 
 def differences(
     ours: Mapping[str, tuple[dict[str, Any], pandas.DataFrame]], peer: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """One row per task and metric: our value, lm-eval's, and the difference."""
-    rows = []
+    rows, results = [], peer["results"]
     for task, (result, _) in ours.items():
         for metric, entry in result["metrics"].items():
             name, _, extraction = metric.partition(":")
-            theirs = peer.get(task, {}).get(f"{name},{extraction or entry['filter']}")
+            theirs = results.get(task, {}).get(f"{name},{extraction or entry['filter']}")
             if isinstance(theirs, int | float):
                 value = entry["value"]
                 rows.append({

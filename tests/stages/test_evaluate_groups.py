@@ -11,9 +11,11 @@ from typing import Any
 import pandas
 import pytest
 
+from analysis.documents import Documents
 from analysis.pooling import pooled
 from analysis.results import Results
 from sweeper.stages import Job, evaluate
+from sweeper.tasks import resolve
 from tests.stages.conftest import TASK, TASKS
 
 CELL = {
@@ -45,12 +47,12 @@ def row(name: str, result: dict[str, Any]) -> dict[str, Any]:
     return {
         "cell": "c", "task": name, "metric": "acc", "value": acc["value"],
         "stderr": acc["stderr"], "n": acc["n"], "higher_is_better": True, "primary": True,
-        "version": "2", "chance": 1 / 3,
+        "version": "2", "chance": 1 / 3, "group": "tiny_group",
     }  # fmt: skip
 
 
 def test_a_group_is_recombined_to_the_digits_of_lm_eval(
-    folder: Path, checkpoint: Path, make_job: Callable[..., Job]
+    folder: Path, checkpoint: Path, make_job: Callable[..., Job], tmp_path: Path
 ) -> None:
     from lm_eval import evaluator
     from lm_eval.models.huggingface import HFLM
@@ -61,14 +63,27 @@ def test_a_group_is_recombined_to_the_digits_of_lm_eval(
     manager = TaskManager(include_defaults=False, include_path=str(folder))
     expected = evaluator.simple_evaluate(lm, tasks=["tiny_group"], task_manager=manager)
     sources = {"model": checkpoint, "tasks": folder}
-    rows = []
+    leaves = resolve(["tiny_group"], folder, cache_dir=tmp_path)
+    assert {leaf.group for leaf in leaves} == {"tiny_group"}
+    rows, documents = [], {}
     for name in ("tiny_choice", "tiny_rest"):
         job = replace(make_job(task=name), sources=sources)
         rows.append(row(name, evaluate.run(job)))
+        documents["c", name] = job.out / "documents.parquet"
     assert [r["n"] for r in rows] == [23, 8]
-    whole = pooled(
-        Results(cells=pandas.DataFrame([CELL]), scores=pandas.DataFrame(rows)), {"G": ("tiny",)}
-    ).scores.iloc[0]
+    results = pooled(
+        Results(
+            cells=pandas.DataFrame([CELL]),
+            scores=pandas.DataFrame(rows),
+            documents=Documents(documents),
+        )
+    )
+    (whole,) = results.scores.to_dict("records")
+    assert whole["task"] == "tiny_group"
+    table = results.documents.table("c", "tiny_group")
+    assert table is not None
+    assert list(table["subtask"].value_counts()) == [23, 8]
+    assert table["prediction"].notna().all()
     group = expected["results"]["tiny_group"]
     assert whole["value"] == pytest.approx(group["acc,none"], rel=1e-15)
     assert whole["stderr"] == pytest.approx(group["acc_stderr,none"], rel=1e-14)

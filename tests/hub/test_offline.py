@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from tests.hub import serving, standins
@@ -22,6 +23,9 @@ def test_prefetch_then_run_without_the_hub(root: Path, tmp_path: Path, isorate: 
     with serving.served(root, tmp_path / "log") as hub:
         env = hub.environment(tmp_path / "hf")
         fetched = isorate("prefetch", *words, "output=json", env=env)
+    assert re.search(r"to fetch: model tiny/llama, [\d.]+ [kM]B", fetched.stderr)
+    assert re.search(r"together about [\d.]+ [kM]B", fetched.stderr)
+    assert "[1/7] model tiny/llama" in fetched.stderr
     record = json.loads(fetched.stdout)
     assert list(record["models"]) == ["tiny/llama@main"]
     assert list(record["data"]) == ["allenai/c4@main"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.documents import Documents, Source
+from analysis.documents import Documents, One
 from analysis.results import Results
 
 Row = dict[str, Any]
@@ -64,9 +64,9 @@ def _benchmark(task: str, benchmarks: Mapping[str, Sequence[str]]) -> str:
 
 def _pool(scores: pd.DataFrame, home: Mapping[str, str]) -> Iterator[Row]:
     scores = scores.assign(benchmark=scores["task"].map(home))
-    subtasks = {name: set(rows["task"]) for name, rows in scores.groupby("benchmark")}
+    subtasks = {str(name): set(rows["task"]) for name, rows in scores.groupby("benchmark")}
     for (name, _, cell), part in scores.groupby(["benchmark", "metric", "cell"], sort=False):
-        if set(part["task"]) == subtasks[name]:
+        if set(part["task"]) == subtasks[str(name)]:
             yield _whole(str(name), cell, part)
 
 
@@ -101,9 +101,10 @@ def _stderr(stderr: np.ndarray[Any, Any], n: np.ndarray[Any, Any]) -> float:
 
 def _documents(results: Results, home: Mapping[str, str]) -> Documents:
     """The documents of the subtasks together, each naming the subtask that it is from."""
-    parts: dict[tuple[str, str], dict[str, Source]] = {}
+    parts: dict[tuple[str, str], dict[str, One]] = {}
     for (cell, task), source in results.documents.sources.items():
-        parts.setdefault((cell, home.get(task, task)), {})[task] = source
+        found = parts.setdefault((cell, home.get(task, task)), {})
+        found.update(source if isinstance(source, Mapping) else {task: source})
     return Documents({
         (cell, name): found[name] if list(found) == [name] else found
         for (cell, name), found in parts.items()

@@ -99,12 +99,14 @@ class CellMaker:
             pruned = _pruned_by(quantized, pruned)
         if pruned and quantized and prune["order"] == "last":
             pruned, quantized = _pruned_last(pruned, quantized)
+        if pruned and quantized:
+            _refuse_two_profiles(pruned, quantized)
         return Cell(
             model=self._once(Frozen.of, model),
             pruning=pruned,
             quantization=quantized,
             calibration=self._once(Frozen.of, sections["calibration"])
-            if any(part and methods.method(part.method).calibrated for part in (pruned, quantized))
+            if _looks_at_text(pruned, quantized)
             else None,
             tasks=self._once(_tasks, sections["tasks"]),
         )
@@ -127,6 +129,22 @@ class CellMaker:
 def _tasks(section: Section) -> Frozen:
     """How often the dense model is scored again says nothing of the other cells."""
     return Frozen.of({name: value for name, value in section.items() if name != RERUNS})
+
+
+def _looks_at_text(pruned: Pruning | None, quantized: Quantization | None) -> bool:
+    parts = [part for part in (pruned, quantized) if part]
+    mixed = quantized is not None and quantized.mixed
+    return mixed or any(methods.method(part.method).calibrated for part in parts)
+
+
+def _refuse_two_profiles(pruned: Pruning, quantized: Quantization) -> None:
+    """Where zeros and bits both differ by matrix, their means do not multiply to the rate."""
+    profile = dict(pruned.options).get("profile")
+    if profile and quantized.mixed and not pruned.removes:
+        raise NoCell(
+            f"prune.profile={profile} and quant.profile=allocated together would miss the rate of "
+            "the label; valid: one of them, the other uniform"
+        )
 
 
 def _pruned_by(quantized: Quantization, pruned: Pruning | None) -> Pruning:

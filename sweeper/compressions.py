@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeper import methods, reshaped
+from sweeper import allocations, methods, reshaped
 from sweeper.cells import Cell
 from sweeper.errors import Refused
 from sweeper.frozen import Frozen
@@ -15,7 +15,6 @@ from sweeper.pruning import Pruning
 from sweeper.quantization import Quantization
 from sweeper.shared import Shared
 
-_LAYERWISE = ("llmcompressor",)
 # What a method without calibration takes for a weight: about as long as these many tokens.
 _DATA_FREE_TOKENS = 256
 
@@ -98,7 +97,10 @@ class Compressions:
     ) -> dict[str, Any]:
         amount = reshaped.meaning(pruning) if pruning else {}
         own = {"method": quant.method, "bits": quant.bits, "mask": quant.mask}
-        return self._checked({**amount, **own, **Frozen(quant.options).dict}, section, removed)
+        meaning = {**amount, **own, **Frozen(quant.options).dict}
+        if removed and (refusal := allocations.refuse_groups(meaning, reshaped.meaning(removed))):
+            raise Refused(refusal)
+        return self._checked(meaning, section, removed)
 
     def _checked(
         self, meaning: dict[str, Any], section: Frozen, removed: Pruning | None
@@ -130,8 +132,12 @@ class Compressions:
             if costed := methods.costed(meaning["method"]):
                 tokens *= costed.passes({**meaning, **text, "shapes": shapes.linear})
         if meaning.get("profile") == ALLOCATED:
+            assert calibration is not None
+            dense = self._shared.dense(section)
+            before = parent if kind == "quantize" else dense
+            own = allocations.measured(meaning)
             read["parents"]["sensitivity"] = self._shared.once(
-                self._sensitivity, section, calibration, meaning["levels"]
+                allocations.sensitivity, self._shared, own, section, calibration, before
             )
         return self._shared.stage(
             kind=kind,
@@ -148,26 +154,6 @@ class Compressions:
             label=label,
             work=float(shapes.linear_parameters) * tokens,
             bulk_bytes=bulk_bytes,
-        )
-
-    def _sensitivity(self, section: Frozen, calibration: Frozen, levels: int) -> Stage:
-        """Errors by matrix and sparsity of the dense model; all allocations share it."""
-        read = self._shared.reads(section, self._shared.dense(section))
-        text, path = self._shared.text(calibration, section)
-        tokens = calibration["samples"] * calibration["length"]
-        return self._shared.stage(
-            kind="sensitivity",
-            params=Params(
-                levels=levels,
-                calibration=text,
-                model=read["meaning"],
-                compute_dtype=section["compute_dtype"],
-            ),
-            parents=read["parents"],
-            library=library(_LAYERWISE),
-            sources=read["sources"] | ({"calibration": path} if path else {}),
-            label=section["name"],
-            work=float(self._shared.model(section).shapes.linear_parameters) * tokens,
         )
 
 

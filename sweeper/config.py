@@ -75,12 +75,10 @@ class PruneConfig:
     pattern: str = key("unstructured", "unstructured, or N:M (N of every M weights pruned)")
     profile: str = key(
         "uniform",
-        "sparsity of matrices: uniform, owl (layers with outliers stay denser), or allocated (the "
-        "least sum of measured layer errors)",
+        "sparsity or rank of matrices: uniform, owl (layers with outliers stay denser), or "
+        "allocated (the least sum of measured layer errors)",
     )
-    levels: int = key(
-        20, "allocated: sparsities that a matrix can have: 0, 1/levels, ... to below 1"
-    )
+    levels: int = key(20, "allocated: shares that can go of a matrix: 0, 1/levels, ... to below 1")
     order: str = key(
         "first",
         "first: prune the dense model, then quantize; last: prune the quantized model",
@@ -127,6 +125,14 @@ class QuantConfig:
         "keep",
         "pruned weights: keep (the paper's Case B, one inverse Hessian for all rows), exact "
         "(Case B as printed, an inverse for each row; gptq on small models) or ignore (Case A)",
+    )
+    profile: str = key(
+        "uniform",
+        "bits of matrices: uniform, or allocated (gptq, rtn: one of `widths` for each, at most "
+        "`bits` in the mean; the least sum of measured layer errors)",
+    )
+    widths: list[int] = key(
+        lambda: [2, 3, 4, 8], "allocated: the bits that a matrix can have, ascending"
     )
     group_size: int | None = key(None, "weights that share a scale; -1 whole rows; model's default")
     symmetric: bool = key(True, "symmetric grid, without zero points")

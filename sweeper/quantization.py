@@ -8,6 +8,7 @@ from typing import Any
 from sweeper import methods
 from sweeper.errors import BadInput, NoCell, one_of
 from sweeper.frozen import Section, chosen
+from sweeper.methods._profiles import ALLOCATED, BIT_PROFILES, profile_options
 
 MASKS = {"keep": "", "ignore": " (mask ignored)", "exact": " (exact mask)"}
 """What becomes of the zeros of a pruned model -> what a cell's label says of it."""
@@ -32,8 +33,15 @@ class Quantization:
 
     @property
     def label(self) -> str:
-        """'4bit', 'RTN 4bit', 'NF4'."""
-        return methods.method(self.method).label.format(bits=self.bits, **dict(self.options))
+        """'4bit', 'RTN 4bit', 'NF4', '4bit (allocated)'."""
+        options = dict(self.options)
+        label = methods.method(self.method).label.format(bits=self.bits, **options)
+        return label + (f" ({options['profile']})" if "profile" in options else "")
+
+    @property
+    def mixed(self) -> bool:
+        """Whether matrices have bits of their own; they are found on the calibration text."""
+        return dict(self.options).get("profile") == ALLOCATED
 
 
 def of(section: Section, zeros: bool) -> Quantization | None:
@@ -57,8 +65,16 @@ def of(section: Section, zeros: bool) -> Quantization | None:
         method=section["method"],
         bits=bits,
         mask=_mask(section["mask"], found) if zeros else "none",
-        options=chosen(section, found.options),
+        options=_options(section, found),
     )
+
+
+def _options(section: Section, method: methods.Method) -> tuple[tuple[str, Any], ...]:
+    own = {name for name in method.options if name != "profile"}
+    profile = profile_options(section, BIT_PROFILES, "quant.profile")
+    if profile and "profile" not in method.options:
+        raise NoCell(f"quant.method={section['method']} has the same bits everywhere")
+    return chosen({**section, **profile}, {*own, *profile})
 
 
 def _mask(asked: str, method: methods.Method) -> str:

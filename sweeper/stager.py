@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from sweeper import compressed, evaluations, reshaped, tasks
 from sweeper.cells import Cell
@@ -115,7 +116,11 @@ class Stager:
     ) -> Params:
         pruning, quant = amounts
         options = dict(quant.options) if quant else {}
-        more = {k: v for k, v in options.items() if k == "activation_bits"}
+        more: dict[str, Any] = {k: options[k] for k in ("activation_bits",) if k in options}
+        if quant and quant.mixed:
+            more["widths"] = Frozen(quant.options)["widths"]
+        if pruning and pruning.removes and "profile" in dict(pruning.options):
+            more["profile"] = dict(pruning.options)["profile"]
         if model and compressed.given(model):
             more["elsewhere"] = True
         return Params(

@@ -8,15 +8,10 @@ that the whole has the sparsity of its label to the weight.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from sweeper.methods._knapsack import least
-
-_WIDEST = 2**17  # units of a budget; more are rounded, to the safe side
+from sweeper.methods._allocation import best
 
 
 def sparsities(table: Mapping[str, Any], sparsity: float) -> dict[str, float]:
@@ -29,22 +24,13 @@ def sparsities(table: Mapping[str, Any], sparsity: float) -> dict[str, float]:
     """
     levels, rows = int(table["levels"]), table["matrices"]
     sizes = [int(row["weights"]) for row in rows.values()]
-    costs, budget = _units(sizes, levels, sparsity)
-    chosen = least(np.array([row["errors"] for row in rows.values()]), costs, budget)
+    errors = [row["errors"] for row in rows.values()]
+    kept = [[n * (levels - k) for k in range(levels)] for n in sizes]
+    chosen = best(errors, kept, (1 - sparsity) * sum(sizes) * levels)
     shares = [option / levels for option in chosen]
     surplus = sum(s * n for s, n in zip(shares, sizes, strict=True)) - sparsity * sum(sizes)
-    _give_back(shares, surplus, [row["errors"] for row in rows.values()], chosen, sizes)
+    _give_back(shares, surplus, errors, chosen, sizes)
     return dict(zip(rows, shares, strict=True))
-
-
-def _units(sizes: list[int], levels: int, sparsity: float) -> tuple[Any, int]:
-    """What each share keeps of each matrix, and what may be kept of all, in whole units."""
-    unit = math.gcd(*sizes)
-    coarser = max(1.0, sum(sizes) / unit * levels / _WIDEST)
-    kept = np.array([[n // unit * (levels - k) for k in range(levels)] for n in sizes])
-    budget = (1 - sparsity) * sum(sizes) / unit * levels
-    # 2/3 of a whole number may come out a hair below one
-    return np.ceil(kept / coarser).astype(np.int64), math.floor(budget / coarser + 1e-6)
 
 
 def _give_back(

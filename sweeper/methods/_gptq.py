@@ -127,7 +127,15 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
     _codes: dict[torch.nn.Module, torch.Tensor] = PrivateAttr(default_factory=dict)
 
     def treat(self, modules: list[Any], hessian: torch.Tensor) -> None:
-        """Quantizes matrices that share a Hessian as one matrix with more rows."""
+        """Quantizes matrices that share a Hessian; those of the same bits as one with more rows."""
+        alike: dict[int, list[Any]] = {}
+        for module in modules:
+            alike.setdefault(module.quantization_scheme.weights.num_bits, []).append(module)
+        for same in alike.values():
+            # it is overwritten
+            self._treat_alike(same, hessian if len(alike) == 1 else hessian.clone())
+
+    def _treat_alike(self, modules: list[Any], hessian: torch.Tensor) -> None:
         dtype = getattr(torch, self.save_dtype)
         args = modules[0].quantization_scheme.weights
         found = [m.weight_observer.get_qparams() for m in modules]

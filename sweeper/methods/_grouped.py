@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sweeper.errors import BadInput
-from sweeper.methods import Params, _check
+from sweeper.methods import Params, _check, _widths
 
 IGNORED = ["re:.*lm_head"]
 
@@ -28,7 +28,8 @@ class GroupedRounding:
 
     def refusal(self, params: Params) -> BadInput | None:
         """See `sweeper.methods.Method`."""
-        return _check.refuse_bits(self.name, params, self.bits) or _check.refuse_group(params)
+        wrong_bits = _widths.refuse_bits(self.name, params, self.bits)
+        return wrong_bits or _check.refuse_group(params)
 
     def rounding(self, params: Params) -> Any:
         """The modifier that rounds."""

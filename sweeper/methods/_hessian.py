@@ -71,6 +71,11 @@ def _add_lower_triangle(total: torch.Tensor, rows: torch.Tensor) -> None:
         total[start:stop, :stop].addmm_(rows[:, start:stop].t(), rows[:, :stop])
 
 
+def energy(weight: torch.Tensor, hessian: torch.Tensor) -> float:
+    """||X W^T||^2 of a weight [rows, columns], up to the factor of the Hessian."""
+    return float(((weight @ hessian) * weight).sum())
+
+
 def dampen(hessian: torch.Tensor, dampening: float) -> torch.Tensor:
     """Adds a share of the mean diagonal, in place; boolean [columns], inputs never active."""
     diagonal = torch.diagonal(hessian)

@@ -14,6 +14,7 @@ from pydantic import Field, PrivateAttr
 from sweeper.errors import StageFailure
 from sweeper.methods._failures import Failures
 from sweeper.methods._hessian import Hessians
+from sweeper.methods._input_sizes import InputSizes, scaling
 from sweeper.methods._rank import rank_of
 from sweeper.methods._truncation import Factors, truncated, whitening
 
@@ -26,9 +27,12 @@ class LowRankModifier(SparsityModifierBase):  # type: ignore[misc]  # it is unty
 
     The factors are rounded to ``save_dtype`` at once, so that the layers after it are
     calibrated on what is saved.
+
+    Attributes:
+        sparsities: name of a matrix -> share of its parameters that goes; 0: it stays whole.
     """
 
-    removed: float
+    sparsities: dict[str, float]
     dampening: float = 0.0
     sparsity: float | None = None
     ignore: list[str] = Field(default_factory=lambda: list(IGNORED))
@@ -61,16 +65,19 @@ class LowRankModifier(SparsityModifierBase):  # type: ignore[misc]  # it is unty
             with torch.no_grad(), failures.of(names):
                 scale = self.scale(summed, names)
                 for name, module in zip(names, matrices, strict=True):
-                    state.model.set_submodule(name, self._factors(module, scale))
+                    if share := self.sparsities[name]:
+                        state.model.set_submodule(name, self._factors(module, scale, share))
         failures.raise_if_any()
 
     def on_finalize(self, state: State, **kwargs: Any) -> bool:
         """Nothing is left to do."""
         return True
 
-    def _factors(self, module: torch.nn.Linear, scale: torch.Tensor) -> torch.nn.Sequential:
+    def _factors(
+        self, module: torch.nn.Linear, scale: torch.Tensor, share: float
+    ) -> torch.nn.Sequential:
         weight = module.weight
-        rank = rank_of(weight.shape[0], weight.shape[1], self.removed)
+        rank = rank_of(weight.shape[0], weight.shape[1], share)
         found = truncated(weight, scale, rank)
         return sequence(module, found, getattr(torch, self.save_dtype))
 
@@ -118,22 +125,18 @@ class Scaled(LowRankModifier):
 
     alpha: float
 
-    _sums: dict[torch.nn.Module, torch.Tensor] = PrivateAttr(default_factory=dict)
+    _sizes: InputSizes = PrivateAttr(default_factory=InputSizes)
 
     def calibrate_module(
         self, module: torch.nn.Module, args: tuple[torch.Tensor, ...], _output: torch.Tensor
     ) -> None:
         """Forward hook: adds the sizes of the inputs, by column."""
-        rows = args[0].detach().reshape(-1, args[0].shape[-1]).float()
-        sums = torch.stack([rows.abs().sum(0), torch.full_like(rows[0], len(rows))])
-        known = self._sums.get(module)
-        self._sums[module] = sums if known is None else known.add_(sums)
+        self._sizes.add(module, args[0])
 
     def sums(self) -> Iterator[tuple[list[torch.nn.Module], torch.Tensor]]:
         """See `LowRankModifier`."""
-        for module in list(self._sums):
-            total, count = self._sums.pop(module)
-            yield [module], total / count
+        for module, mean in self._sizes.take():
+            yield [module], mean
 
     def scale(self, summed: torch.Tensor, names: list[str]) -> torch.Tensor:
         """See `LowRankModifier`.
@@ -147,14 +150,3 @@ class Scaled(LowRankModifier):
                 "Compute with a wider range: model.compute_dtype=float32 or bfloat16."
             )
         return scaling(summed, self.alpha)
-
-
-def scaling(mean: torch.Tensor, alpha: float) -> torch.Tensor:
-    """[columns], float64: the mean size of each input to the power ``alpha``; 1 at alpha 0.
-
-    An input that was never active counts as the least active of the others, since ASVD has
-    to divide by it.
-    """
-    least = float(mean[mean > 0].min())
-    scale: torch.Tensor = mean.double().clamp_min(least) ** alpha
-    return scale

@@ -1,4 +1,4 @@
-"""How sparse each matrix becomes, so that all together have the sparsity of the label.
+"""How much of each matrix goes, so that all together have the sparsity of the label.
 
 ``prune.profile`` names a profile. Whatever it is, a pruner is handed one mapping, name of a
 matrix -> share of its weights to prune, as ``params["sparsities"]``, and honours it. A new
@@ -15,6 +15,7 @@ from sweeper.methods import Params
 
 UNIFORM = "uniform"
 ALLOCATED = "allocated"
+LOW_RANK = "low-rank"
 PROFILES: Mapping[str, tuple[str, ...]] = {
     UNIFORM: (),
     "owl": ("owl_lambda", "owl_m"),
@@ -22,23 +23,30 @@ PROFILES: Mapping[str, tuple[str, ...]] = {
 }
 """Profile -> the configuration keys below ``prune`` that mean something to it."""
 
+BIT_PROFILES: Mapping[str, tuple[str, ...]] = {UNIFORM: (), ALLOCATED: ("widths",)}
+"""The same of ``quant.profile`` and the keys below ``quant``."""
+
 _MOST_LEVELS = 100
 
 PROFILE_KEYS = {"profile", *(key for keys in PROFILES.values() for key in keys)}
 
 
-def profile_options(section: Mapping[str, Any]) -> dict[str, Any]:
-    """What the ``prune`` section of the configuration says of the profile; nothing if uniform.
+def profile_options(
+    section: Mapping[str, Any],
+    profiles: Mapping[str, tuple[str, ...]] = PROFILES,
+    key: str = "prune.profile",
+) -> dict[str, Any]:
+    """What a section of the configuration says of the profile; nothing if uniform.
 
     Raises:
         BadInput: there is no such profile.
     """
     profile = section["profile"]
-    if profile not in PROFILES:
-        raise BadInput("prune.profile", profile, f"{one_of(list(PROFILES))}.")
+    if profile not in profiles:
+        raise BadInput(key, profile, f"{one_of(list(profiles))}.")
     if profile == UNIFORM:
         return {}
-    return {"profile": profile, **{key: section[key] for key in PROFILES[profile]}}
+    return {"profile": profile, **{name: section[name] for name in profiles[profile]}}
 
 
 def refuse_profile(params: Params, *, calibrated: bool = True) -> BadInput | None:
@@ -51,7 +59,14 @@ def refuse_profile(params: Params, *, calibrated: bool = True) -> BadInput | Non
     profile = params.get("profile", UNIFORM)
     if profile == UNIFORM:
         return None
-    if params["pattern"] != "unstructured":
+    if params["pattern"] == LOW_RANK and profile != ALLOCATED:
+        return BadInput(
+            "prune.profile",
+            profile,
+            "it says how zeros are spread, and low rank has none.",
+            f"valid with low rank: {UNIFORM}, {ALLOCATED}.",
+        )
+    if params["pattern"] not in ("unstructured", LOW_RANK):
         return BadInput(
             "prune.profile",
             profile,

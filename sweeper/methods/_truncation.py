@@ -59,10 +59,7 @@ def truncated(weight: torch.Tensor, scale: torch.Tensor, rank: int) -> Factors:
         rank: singular values that are kept.
     """
     dense, s = weight.double(), scale.double()
-    scaled = dense @ s if s.dim() == 2 else dense * s
-    wide = dense.shape[0] <= dense.shape[1]
-    squares, vectors = torch.linalg.eigh(scaled @ scaled.T if wide else scaled.T @ scaled)
-    squares = squares.clamp_min(0)
+    wide, squares, vectors, scaled = _decomposed(dense, s)
     vectors, root = vectors[:, -rank:], squares[-rank:].sqrt().sqrt()
     # a singular value of 0 has no part in the product, whatever it is divided by
     divisor = root.clamp_min(torch.finfo(root.dtype).tiny)
@@ -71,6 +68,40 @@ def truncated(weight: torch.Tensor, scale: torch.Tensor, rank: int) -> Factors:
     else:  # vectors are the right ones, [columns, rank]
         inner, outer = (_unscaled(vectors, s) * root).T, scaled @ (vectors / divisor)
     return Factors(inner=inner, outer=outer, loss=float(squares[:-rank].sum()))
+
+
+def losses(weight: torch.Tensor, scale: torch.Tensor, gram: torch.Tensor) -> torch.Tensor:
+    """What each singular value of W S takes of ||X W'^T - X W^T||^2 when it is dropped.
+
+    The error of a rank is the sum over what it drops: left singular vectors are orthogonal in
+    the outputs, and right ones belong to outputs that are. With S S^T = X^T X these are the
+    squared singular values themselves.
+
+    Args:
+        weight: W, [rows, columns].
+        scale: S, as in `truncated`.
+        gram: X^T X of the inputs on which the error is taken, [columns, columns].
+
+    Returns:
+        [min(rows, columns)], float64, in the order of the singular values, the least first.
+    """
+    dense, s, inputs = weight.double(), scale.double(), gram.double()
+    wide, squares, vectors, _ = _decomposed(dense, s)
+    if wide:
+        outputs = vectors.T @ dense  # u^T W, the rows of what is dropped
+        return ((outputs @ inputs) * outputs).sum(1)
+    rows = _unscaled(vectors, s)
+    return squares * ((inputs @ rows) * rows).sum(0)
+
+
+def _decomposed(
+    dense: torch.Tensor, scale: torch.Tensor
+) -> tuple[bool, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(whether vectors are left ones, squared singular values ascending, vectors, W S)."""
+    scaled = dense @ scale if scale.dim() == 2 else dense * scale
+    wide = dense.shape[0] <= dense.shape[1]
+    squares, vectors = torch.linalg.eigh(scaled @ scaled.T if wide else scaled.T @ scaled)
+    return wide, squares.clamp_min(0), vectors, scaled
 
 
 def _unscaled(vectors: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

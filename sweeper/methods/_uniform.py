@@ -19,8 +19,20 @@ def weight_grid(params: Params) -> QuantizationArgs:
 
 
 def groups(params: Params) -> dict[str, QuantizationScheme]:
-    """The same grid for all linear layers, as llm-compressor's ``config_groups``."""
-    return {"linear": QuantizationScheme(targets=["Linear"], weights=weight_grid(params))}
+    """The grids of all linear layers, as llm-compressor's ``config_groups``.
+
+    It is one, unless ``bits_by_matrix`` (name -> bits) says what each matrix has.
+    """
+    mixed = params.get("bits_by_matrix")
+    if mixed is None:
+        return {"linear": QuantizationScheme(targets=["Linear"], weights=weight_grid(params))}
+    return {
+        f"{bits}bit": QuantizationScheme(
+            targets=[name for name, found in mixed.items() if found == bits],
+            weights=weight_grid({**params, "bits": bits}),
+        )
+        for bits in sorted(set(mixed.values()))
+    }
 
 
 def token_grid(bits: int) -> QuantizationArgs:

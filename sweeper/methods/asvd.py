@@ -13,7 +13,7 @@ class ASVD(LowRank):
     """ASVD (Yuan et al., 2023): activation-aware scaling, the same share from every matrix."""
 
     label = "asvd {amount}"
-    options = ("alpha",)
+    options = ("alpha", "profile")
 
     def refusal(self, params: Params) -> BadInput | None:
         """See `sweeper.methods.Method`."""
@@ -26,7 +26,7 @@ class ASVD(LowRank):
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods._low_rank import Scaled
 
-        return [Scaled(removed=params["sparsity"], alpha=params["alpha"],
+        return [Scaled(sparsities=params["sparsities"], alpha=params["alpha"],
                        save_dtype=params["save_dtype"])]  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sweeper.errors import BadInput, one_of
-from sweeper.methods import Params, _check
+from sweeper.methods import Params, _check, _widths
 
 BITS = (2, 3, 4, 8)
 ORDERS = ("none", "static")
@@ -19,7 +19,7 @@ class GPTQ:
 
     stage = "quantize"
     label = "{bits}bit"
-    options = ("group_size", "symmetric", "actorder", "block_size", "dampening")
+    options = ("group_size", "symmetric", "actorder", "block_size", "dampening", "profile")
     packages = ("llmcompressor", "compressed-tensors")
     calibrated = True
     masks = ("keep", "ignore", "exact")
@@ -27,7 +27,7 @@ class GPTQ:
 
     def refusal(self, params: Params) -> BadInput | None:
         """See `sweeper.methods.Method`."""
-        wrong_bits = _check.refuse_bits("gptq", params, BITS)
+        wrong_bits = _widths.refuse_bits("gptq", params, BITS)
         if wrong_bits is not None:
             return wrong_bits
         if params.get("actorder", "static") not in ORDERS:

@@ -15,6 +15,7 @@ class RoundToNearest(GroupedRounding):
     bits = (2, 3, 4, 6, 8)
     label = "RTN {bits}bit"
     calibrated = False
+    options = (*GroupedRounding.options, "profile")
 
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""

@@ -13,7 +13,7 @@ class SVDLLM(LowRank):
     """SVD-LLM (Wang et al., ICLR 2025): truncation-aware whitening; weights are not updated."""
 
     label = "svd_llm {amount}"
-    options = ("dampening",)
+    options = ("dampening", "profile")
 
     def refusal(self, params: Params) -> BadInput | None:
         """See `sweeper.methods.Method`."""
@@ -23,7 +23,7 @@ class SVDLLM(LowRank):
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods._low_rank import Whitened
 
-        return [Whitened(removed=params["sparsity"], dampening=params["dampening"],
+        return [Whitened(sparsities=params["sparsities"], dampening=params["dampening"],
                          save_dtype=params["save_dtype"])]  # fmt: skip
 
 

@@ -14,20 +14,11 @@ from loguru import logger
 from torch.utils.data import DataLoader
 
 from sweeper.errors import StageFailure
-from sweeper.files import read_json, write_json
-from sweeper.methods import ByModifiers, BySearch, Params, Progress, _allocated, _profiles, method
-from sweeper.stages import (
-    Job,
-    calibration,
-    chain,
-    checkpoint,
-    layerwise,
-    placing,
-    sensitivity,
-)
+from sweeper.files import write_json
+from sweeper.methods import ByModifiers, BySearch, Params, Progress, _profiles, method
+from sweeper.stages import Job, allocation, calibration, chain, checkpoint, layerwise, placing
 
 RECORD = "search.json"
-ALLOCATION = "allocation.json"
 _ADVISING = "llmcompressor.pipelines.registry"
 
 
@@ -97,23 +88,15 @@ def _searched(
 
 
 def _profiled(job: Job, model: Any, samples: torch.Tensor | None) -> Params:
-    """What the share of each matrix adds to the parameters of a method that prunes."""
+    """What the share or the bits of each matrix add to the parameters of a method."""
     params = job.params
+    if params.get("profile") == _profiles.ALLOCATED:
+        return allocation.of(job)
     if "sparsity" not in params:
         return {}
-    if params.get("profile") == _profiles.ALLOCATED:
-        return {"sparsities": _allocation(job)}
     batches = None if samples is None else chain.batches(samples)
     shares = _profiles.sparsities(params, model, checkpoint.linears(model), batches)
     return {"sparsities": shares}
-
-
-def _allocation(job: Job) -> dict[str, float]:
-    """The shares that the measured errors lead to; kept as a record of the stage."""
-    table = read_json(job.inputs["sensitivity"] / sensitivity.FILE)
-    shares = _allocated.sparsities(table, job.params["sparsity"])
-    write_json(job.out / ALLOCATION, shares)
-    return shares
 
 
 def tokens(samples: torch.Tensor | None) -> int:

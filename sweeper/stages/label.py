@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweeper.errors import StageFailure, several
 from sweeper.methods import _check
-from sweeper.stages.rows import Row, total
+from sweeper.stages.rows import Row, mean_bits, total, weights_of
 
 # a share of all weights: thresholds prune one weight too many per block and matrix, and
 # the columns of inputs that were never active are zero on top of the label
@@ -79,11 +79,34 @@ def _require_bits(rows: list[Row], params: Mapping[str, Any]) -> None:
             "the checkpoint has no linear matrices that can be read: expected two-dimensional "
             "weights or pack-quantized codes in *.safetensors."
         )
+    if "widths" in params:
+        _require_mean(rows, params["bits"], params["widths"])
+        return
     _require_none(
         [r["name"] for r in rows if r["bits"] != params["bits"]],
         f"weights are not stored with {params['bits']} bits",
         "Build this checkpoint again: its quantization was not applied or was another one.",
     )
+
+
+def _require_mean(rows: list[Row], bits: float, widths: Sequence[int]) -> None:
+    """At most the label's bits in the mean, and no matrix could have had more within them."""
+    _require_none(
+        [r["name"] for r in rows if r["bits"] not in widths],
+        f"weights are not stored with one of {', '.join(map(str, widths))} bits",
+        "Build this checkpoint again: its quantization was not applied or was another one.",
+    )
+    left = bits * total(rows, "weights") - sum(r["bits"] * weights_of(r) for r in rows)
+    steps = [
+        (min(w for w in widths if w > r["bits"]) - r["bits"]) * weights_of(r)
+        for r in rows
+        if r["bits"] < widths[-1]
+    ]
+    if left < 0 or left >= min(steps, default=0):
+        raise StageFailure(
+            f"weights have {mean_bits(rows):.4f} bits in the mean, the label says {bits}, or less "
+            "by less than one matrix's step. Build this checkpoint again: it is another one."
+        )
 
 
 def _require_sparsity(rows: list[Row], params: Mapping[str, Any]) -> None:

@@ -29,18 +29,17 @@ def save(source: Path, out: Path, kept: Mapping[str, torch.Tensor]) -> None:
     """
     shutil.copytree(source, out)
     with Files(source) as files:
-        bits = files.bits
-    assert bits is not None
+        bits = {name: files.bits_of(name) for name in kept}
     for path in sorted(out.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         for name, mask in kept.items():
-            _zero(tensors, name, mask, bits)
+            _zero(tensors, name, mask, bits[name])
         save_file(tensors, path, metadata=metadata)
 
 
-def _zero(tensors: Tensors, name: str, kept: torch.Tensor, bits: int) -> None:
+def _zero(tensors: Tensors, name: str, kept: torch.Tensor, bits: int | None) -> None:
     """Edits one matrix, if it is in this file; its parts lie together."""
     packed = tensors.get(f"{name}.weight_packed")
     if packed is None:
@@ -48,6 +47,7 @@ def _zero(tensors: Tensors, name: str, kept: torch.Tensor, bits: int) -> None:
         if codes is not None:  # int-quantized and symmetric: the code of 0 is 0
             tensors[f"{name}.weight"] = codes.masked_fill(~kept, 0)
         return
+    assert bits is not None
     codes = unpack_from_int32(packed, bits, kept.shape)
     zero = torch.zeros((), dtype=codes.dtype)
     point, scale = tensors.get(f"{name}.weight_zero_point"), tensors[f"{name}.weight_scale"]

@@ -64,8 +64,18 @@ def entropy(symbols: torch.Tensor) -> float:
     return float(-(share * share.log2()).sum()) + 0.0
 
 
+def weights_of(row: Mapping[str, Any]) -> int:
+    """Number of weights of a matrix."""
+    return int(row["rows"] * row["columns"])
+
+
+def mean_bits(rows: list[Row]) -> float:
+    """Bits of a stored weight in the mean over all matrices."""
+    return float(sum(row["bits"] * weights_of(row) for row in rows) / total(rows, "weights"))
+
+
 def total(rows: list[Row], name: str) -> int:
     """A count over all matrices; "weights" is rows x columns."""
     if name == "weights":
-        return sum(r["rows"] * r["columns"] for r in rows)
+        return sum(weights_of(r) for r in rows)
     return sum(r.get(name, 0) for r in rows)

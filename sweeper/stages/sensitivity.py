@@ -1,9 +1,8 @@
-"""``sensitivity``: how much the output of each matrix suffers at each of several sparsities."""
+"""``sensitivity``: how much the output of each matrix suffers from each of several treatments."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeper.files import write_json
 from sweeper.stages import Job
@@ -11,15 +10,33 @@ from sweeper.stages import Job
 if TYPE_CHECKING:
     import torch
 
+    from sweeper.methods import Params
+
 FILE = "sensitivity.json"
+OWN = ("levels", "widths")
+"""The parameters that the table repeats, for whoever allocates."""
+
+
+class Measure(Protocol):
+    """One kind of treatment: the errors of a matrix by how much it is treated."""
+
+    def listen(self, module: Any, inputs: torch.Tensor) -> None:
+        """Told the inputs of a matrix, [..., columns], batch by batch."""
+        ...
+
+    def of(self, module: Any, hessian: torch.Tensor) -> tuple[list[float], dict[str, Any]]:
+        """(||X (W - W')^T||^2 of each option, up to the Hessian's factor; more of the row)."""
+        ...
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Writes ``sensitivity.json``: for each matrix its weights, and its errors by share.
+    """Writes ``sensitivity.json``: for each matrix its weights, and its errors by option.
 
-    The error of a share is ||X (W - W')^T||^2 / ||X W^T||^2 over the calibration tokens, where
-    W' is W without the share of each row that Wanda scores least, and X are the inputs of the
-    dense model. One pass through the model; the Hessians of one decoder layer at a time.
+    The error of an option is ||X (W - W')^T||^2 / ||X W^T||^2 over the calibration tokens, where
+    X are the inputs of the model as it is read and W' is what the option makes of W:
+    without the ``levels`` shares of each row that Wanda scores least, rounded to each of
+    ``widths``, or at the ranks that remove each of ``levels`` shares (with a ``method``).
+    One pass through the model; the Hessians of one decoder layer at a time.
 
     Raises:
         BadInput: the calibration text does not fit.
@@ -31,63 +48,76 @@ def run(job: Job) -> dict[str, Any]:
     model = placing.place(checkpoint.sole(job, dtype=params["compute_dtype"]), job.device)
     samples = calibration.of(job, checkpoint.tokenizer(job.checkpoint("model")))
     names = {module: name for name, module in checkpoint.linears(model).items()}
-    rows: dict[str, Any] = {}
+    measure, rows = _measure(params), dict[str, Any]()
     with chain.opened(model, samples.to(job.device)) as layers:
         states = layers.embedded()
         for index, layer in enumerate(layers.layers):
             matrices = {names[m]: m for m in layer.modules() if m in names}
-            states, found = _layer(layers, index, states, matrices, params["levels"])
+            states, found = _layer(layers, index, states, matrices, measure)
             rows |= found
             done = index + 1
             job.progress(done / len(layers.layers), f"layer {done}/{len(layers.layers)}")
-    write_json(job.out / FILE, {"levels": params["levels"], "matrices": rows})
+    own = {name: params[name] for name in OWN if name in params}
+    write_json(job.out / FILE, {**own, "matrices": rows})
     return {"layers": len(rows), "calibration_tokens": samples.numel()}
 
 
+def _measure(params: Params) -> Measure:
+    if "widths" in params:
+        from sweeper.methods._rounded_error import RoundedError
+
+        return RoundedError(params=params)
+    if "method" in params:
+        from sweeper.methods._truncated_error import TruncatedError
+
+        return TruncatedError(params=params)
+    from sweeper.methods._pruned_error import PrunedError
+
+    return PrunedError(levels=params["levels"])
+
+
 def _layer(
-    layers: Any, index: int, states: Any, matrices: dict[str, Any], levels: int
+    layers: Any, index: int, states: Any, matrices: dict[str, Any], measure: Measure
 ) -> tuple[Any, dict[str, Any]]:
-    """(what the dense layer gives, the rows of its matrices)."""
+    """(what the layer gives, the rows of its matrices)."""
     from sweeper.methods._hessian import Hessians
 
     sums, names = Hessians(), {module: name for name, module in matrices.items()}
-    handles = [
-        module.register_forward_pre_hook(lambda module, args: sums.add(module, args[0]))
-        for module in names
-    ]
+
+    def listen(module: Any, args: tuple[torch.Tensor, ...]) -> None:
+        sums.add(module, args[0])
+        measure.listen(module, args[0])
+
+    handles = [module.register_forward_pre_hook(listen) for module in names]
     try:
         after = layers.through(index, states)
     finally:
         for handle in handles:
             handle.remove()
     rows = {
-        names[module]: {
-            "weights": module.weight.numel(),
-            "errors": list(_errors(names[module], module.weight.detach().float(), hessian, levels)),
-        }
+        names[module]: _row(names[module], module, hessian, measure)
         for modules, hessian in sums.take()
         for module in modules
     }
     return after, rows
 
 
-def _errors(name: str, weight: torch.Tensor, hessian: torch.Tensor, levels: int) -> Iterator[float]:
-    """The error of each share k / levels."""
+def _row(name: str, module: Any, hessian: torch.Tensor, measure: Measure) -> dict[str, Any]:
     from sweeper.errors import StageFailure
+    from sweeper.methods._hessian import NotPositiveDefinite, energy
 
-    whole = _energy(weight, hessian)
+    whole = energy(module.weight.detach().float(), hessian)
     if not 0 < whole < float("inf"):
         raise StageFailure(
             f"the calibration outputs of {name} are zero or not finite. Compute with a wider "
             "range (model.compute_dtype=float32) or calibrate with other text."
         )
-    scores = weight.abs() * hessian.diagonal().sqrt()
-    ranks = scores.argsort(dim=1, stable=True).argsort(dim=1)
-    for level in range(levels):
-        lost = weight * (ranks < round(weight.shape[1] * level / levels))
-        yield _energy(lost, hessian) / whole
-
-
-def _energy(weight: torch.Tensor, hessian: torch.Tensor) -> float:
-    """||X W^T||^2, up to the factor of the Hessian."""
-    return float(((weight @ hessian) * weight).sum())
+    try:
+        energies, more = measure.of(module, hessian)
+    except NotPositiveDefinite:
+        raise StageFailure(
+            f"the Gram matrix of the inputs of {name} is not positive definite. Raise "
+            "prune.dampening or calibrate with more text."
+        ) from None
+    errors = [each / whole for each in energies]
+    return {"weights": module.weight.numel(), "errors": errors, **more}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.methods import _check
-from sweeper.stages.rows import Row, total
+from sweeper.stages.rows import Row, mean_bits, total, weights_of
 
 
 def summary(
@@ -18,7 +18,9 @@ def summary(
     linear, held = total(rows, "weights"), total(rows, "held")
     other = sum(others.values())
     sparsity = held / linear
-    rate = 1 - params["bits"] / 16 * (1 - sparsity)
+    kept = total(rows, "weights") - held
+    bits = sum(r["bits"] * (weights_of(r) - r["held"]) for r in rows) / kept if kept else 0.0
+    rate = 1 - bits / 16 * (1 - sparsity)
     head = _head(others)
     result: dict[str, Any] = {
         "achieved_sparsity": sparsity,
@@ -54,7 +56,7 @@ def bits_per_weight(rows: list[Row], params: Mapping[str, Any]) -> dict[str, flo
         total(rows, "zero_point_bits") / linear,
         sum(r["entropy"] * r["rows"] * r["columns"] for r in rows) / linear,
     )
-    bits, sparsity = float(params["bits"]), total(rows, "held") / linear
+    bits, sparsity = mean_bits(rows), total(rows, "held") / linear
     # a mask that was not kept cannot stand in for codes
     masked = bool(params["sparsity"]) and params["mask"] != "ignore"
     codes = bits * (1 - sparsity) if masked else bits

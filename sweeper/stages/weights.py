@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from compressed_tensors.utils.match import match_name
 from safetensors import safe_open
 
 from sweeper.stages import weights_bitsandbytes as bitsandbytes
@@ -26,7 +27,6 @@ class Files:
     """The safetensors files of a checkpoint directory, opened together; a context manager.
 
     Attributes:
-        bits: bits of the packed codes, from the checkpoint's configuration; None if dense.
         symmetric: whether codes have no zero point.
         activation_bits: bits of the inputs of quantized matrices; 16 if they stay as they are.
     """
@@ -40,8 +40,8 @@ class Files:
             self._home |= dict.fromkeys(file.keys(), file)
         config = json.loads((folder / "config.json").read_text())
         groups = (config.get("quantization_config") or {}).get("config_groups") or {}
-        weights = [group["weights"] for group in groups.values()]
-        self.bits: int | None = weights[0]["num_bits"] if weights else None
+        self._groups: list[dict[str, Any]] = list(groups.values())
+        weights = [group["weights"] for group in self._groups]
         self.symmetric: bool = weights[0]["symmetric"] if weights else True
         inputs = [found for group in groups.values() if (found := group.get("input_activations"))]
         self.activation_bits: int = inputs[0]["num_bits"] if inputs else 16
@@ -53,6 +53,14 @@ class Files:
     def __exit__(self, *_: object) -> None:
         """Close the files."""
         self._stack.close()
+
+    def bits_of(self, name: str) -> int | None:
+        """Bits of the codes of a matrix, from the checkpoint's configuration; None if dense."""
+        for group in self._groups:
+            if any(match_name(name, target) for target in group["targets"]):
+                return int(group["weights"]["num_bits"])
+        # the others name a class of modules, and all matrices are of one
+        return int(self._groups[0]["weights"]["num_bits"]) if self._groups else None
 
     def matrices(self) -> Iterator[Matrix]:
         """The linear layers, packed or not, in the order of their names; one in memory at once."""
@@ -102,7 +110,7 @@ class Files:
         scale = self._get(f"{name}.weight_scale")
         assert scale is not None
         assert self.symmetric
-        bits, top = self.bits or 8, int(codes.max())
+        bits, top = self.bits_of(name) or 8, int(codes.max())
         fits = -(2 ** (bits - 1)) <= int(codes.min()) and top < 2 ** (bits - 1)
         return Matrix(
             name=name,
@@ -139,20 +147,21 @@ class Files:
         assert packed is not None
         assert scale is not None
         assert shape is not None
-        assert self.bits is not None
+        bits = self.bits_of(name)
+        assert bits is not None
         size = torch.Size(shape.tolist())
-        codes = unpack_from_int32(packed, self.bits, size)
+        codes = unpack_from_int32(packed, bits, size)
         zeros, point = torch.zeros(1, dtype=codes.dtype), parts["weight_zero_point"]
         if point is not None:
             groups = torch.Size((size[0], scale.shape[1]))
-            zeros = unpack_from_int32(point, self.bits, groups, packed_dim=0)
+            zeros = unpack_from_int32(point, bits, groups, packed_dim=0)
             zeros = zeros.repeat_interleave(size[1] // scale.shape[1], dim=1)
         return Matrix(
             name=name,
             symbols=codes,
             zero=codes == zeros,
             finite=bool(torch.isfinite(scale).all()),
-            bits=self.bits,
+            bits=bits,
             group_size=-1 if scale.shape[1] == 1 else size[1] // scale.shape[1],
             scale_bytes=scale.nbytes,
             zero_point_bytes=0 if point is None else point.nbytes,

@@ -8,7 +8,7 @@ import torch
 
 from sweeper.methods import method
 from sweeper.methods._hessian import NotPositiveDefinite
-from sweeper.methods._low_rank import scaling
+from sweeper.methods._input_sizes import scaling
 from sweeper.methods._rank import rank_of
 from sweeper.methods._truncation import Factors, truncated, whitening
 

@@ -30,6 +30,8 @@ QUANT = {
     "method": "gptq",
     "bits": 16,
     "mask": "keep",
+    "profile": "uniform",
+    "widths": [2, 3, 4, 8],
     "group_size": None,
     "symmetric": True,
     "actorder": "static",

@@ -1,0 +1,48 @@
+"""What a lower rank costs a matrix, before it is factorized: the error of its output, by rank."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from sweeper.methods import Params
+from sweeper.methods._input_sizes import InputSizes, scaling
+from sweeper.methods._rank import ranks
+from sweeper.methods._truncation import losses, whitening
+
+
+@dataclass(frozen=True, kw_only=True)
+class TruncatedError:
+    """A matrix that stays whole, then the ranks that remove 1/levels, 2/levels ... of it.
+
+    Attributes:
+        params: ``levels``, and ``dampening`` (SVD-LLM's whitening) or ``alpha`` (ASVD's scaling).
+    """
+
+    params: Params
+    _sizes: InputSizes = field(default_factory=InputSizes)
+
+    def listen(self, module: Any, inputs: torch.Tensor) -> None:
+        """Adds the sizes of the inputs, which ASVD scales by."""
+        if "alpha" in self.params:
+            self._sizes.add(module, inputs)
+
+    def of(self, module: Any, hessian: torch.Tensor) -> tuple[list[float], dict[str, Any]]:
+        """See `sweeper.stages.sensitivity.Measure`; with the ``shape`` of the matrix.
+
+        Raises:
+            NotPositiveDefinite: the inputs cannot be whitened.
+        """
+        weight = module.weight.detach().float()
+        shape = (weight.shape[0], weight.shape[1])
+        lost = losses(weight, self._scale(module, hessian), hessian).cumsum(0)
+        kept = [min(rank, len(lost)) for rank in ranks(shape, self.params["levels"]) if rank]
+        dropped = [float(lost[-rank - 1]) if rank < len(lost) else 0.0 for rank in kept]
+        return [0.0, *dropped], {"shape": list(shape)}
+
+    def _scale(self, module: Any, hessian: torch.Tensor) -> torch.Tensor:
+        if "alpha" not in self.params:
+            return whitening(hessian, self.params["dampening"])
+        return scaling(self._sizes.mean(module), self.params["alpha"])

@@ -1,0 +1,27 @@
+"""What each matrix is given, from measured errors; kept as ``allocation.json`` of the stage."""
+
+from __future__ import annotations
+
+from sweeper.files import read_json, write_json
+from sweeper.methods import Params, _allocated, _allocated_bits, _allocated_ranks
+from sweeper.methods._profiles import LOW_RANK
+from sweeper.stages import Job, sensitivity
+
+FILE = "allocation.json"
+
+
+def of(job: Job) -> Params:
+    """What is added to the parameters of a stage whose profile is ``allocated``.
+
+    ``bits_by_matrix`` to a quantizer, ``sparsities`` to a pruner; name of a matrix -> value.
+    """
+    table, params = read_json(job.inputs["sensitivity"] / sensitivity.FILE), job.params
+    if "widths" in params:
+        bits = _allocated_bits.bits(table, params["bits"])
+        write_json(job.out / FILE, bits)
+        return {"bits_by_matrix": bits}
+    low_rank = params["pattern"] == LOW_RANK
+    solve = _allocated_ranks.shares if low_rank else _allocated.sparsities
+    shares = solve(table, params["sparsity"])
+    write_json(job.out / FILE, shares)
+    return {"sparsities": shares}

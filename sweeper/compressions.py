@@ -16,7 +16,7 @@ from sweeper.quantization import Quantization
 from sweeper.shared import Shared
 
 # What a method without calibration takes for a weight: about as long as these many tokens.
-_DATA_FREE_TOKENS = 256
+_DATA_FREE_TOKENS = 700
 
 
 class Compressions:
@@ -129,8 +129,8 @@ class Compressions:
             assert calibration is not None
             text["calibration"], path = self._shared.text(calibration, section)
             tokens = calibration["samples"] * calibration["length"]
-            if costed := methods.costed(meaning["method"]):
-                tokens *= costed.passes({**meaning, **text, "shapes": shapes.linear})
+        if costed := methods.costed(meaning["method"]):
+            tokens *= costed.passes({**meaning, **text, "shapes": shapes.linear})
         if meaning.get("profile") == ALLOCATED:
             assert calibration is not None
             dense = self._shared.dense(section)

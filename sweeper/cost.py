@@ -21,12 +21,12 @@ _ASSUMED_RATE = {
     # Work units (parameters x tokens, parameters x documents, parameters) per second: one
     # CPU core, and one data-centre GPU. Rough; the first measured stage replaces them.
     "cpu": {
-        "convert": 5e6,
+        "convert": 4.6e6,
         "sensitivity": 1.2e10,
         "prune": 1.5e10,
         "quantize": 1.5e10,
-        "measure": 6e7,
-        "evaluate": 4e9,
+        "measure": 7e7,
+        "evaluate": 5.5e9,
     },
     "cuda": {
         "convert": 2e8,

@@ -27,6 +27,8 @@ _MEANING_VLLM = ("max_model_len", "gpu_memory_utilization")
 # ... and which documents are asked.
 _SHARE = ("limit", "stop_collapsed")
 _DOCUMENTS = 1000  # of a task that does not say how many it has; for estimates only
+# A text of some hundred words takes as long as so many short questions; for estimates only.
+_WEIGHTS = {"loglikelihood_rolling": 25}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +158,7 @@ def stage(each: Asked, reads: Reads, *, add: Callable[..., Stage]) -> Stage:
         "label": reads.label,
         "answers": each.answers,
     }
-    work = reads.parameters * each.documents
+    work = reads.parameters * each.documents * _WEIGHTS.get(each.leaf.output_type or "", 1)
     if not each.parts:
         return add(**fields, params=each.whole, parents=reads.parents, work=work)
     parts = {

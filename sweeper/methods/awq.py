@@ -16,6 +16,10 @@ class ActivationAware(GroupedRounding):
     label = "AWQ {bits}bit"
     calibrated = True
 
+    def passes(self, params: Params) -> float:
+        """See `sweeper.methods.Costed`."""
+        return 6.6
+
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods._awq import AWQScaling

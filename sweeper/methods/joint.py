@@ -34,6 +34,10 @@ class JointOBS:
             or _check.refuse_dampening("quant", params)
         )
 
+    def passes(self, params: Params) -> float:
+        """See `sweeper.methods.Costed`."""
+        return 1.1
+
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods._joint import JointOBS as Modifier

@@ -10,7 +10,9 @@ from sweeper.methods import Params, Progress, _check
 
 IGNORED = ["re:.*lm_head"]
 CLAMPS = ("range", "quantile")
-# What a pass costs beside the two forward passes and the pruning of a pass without search.
+# What pruning costs without a search, SparseGPT's being 1; without ranges it is Wanda ...
+_PRUNING, _WITHOUT_RANGES = 2.0, 0.65
+# ... and a step of the search beside that, on the same samples.
 _STEP = 0.75
 
 
@@ -77,11 +79,22 @@ class JSQ:
 
     def passes(self, params: Params) -> float:
         """See `sweeper.methods.Costed`."""
-        if len(params["strengths"]) == 1:
-            return 1.0
-        every = params["calibration"]["samples"]
-        share = min(params["search_samples"] or every, every) / every
-        return float(1 + _STEP * share * (params["search_steps"] + 1))
+        pruning = _PRUNING if params["range_weight"] else _WITHOUT_RANGES
+        return pruning * (1 + _searching(params))
+
+    def search_share(self, params: Params) -> float:
+        """See `sweeper.methods.BySearch`."""
+        searching = _searching(params)
+        return searching / (1 + searching)
+
+
+def _searching(params: Params) -> float:
+    """What the search costs, pruning without it being 1."""
+    if len(params["strengths"]) == 1:
+        return 0.0
+    every = params["calibration"]["samples"]
+    share = min(params["search_samples"] or every, every) / every
+    return float(_STEP * share * (params["search_steps"] + 1))
 
 
 class _Watched:

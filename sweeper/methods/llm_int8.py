@@ -29,6 +29,10 @@ class LLMInt8:
             or _refuse_threshold(params["outlier_threshold"])
         )
 
+    def passes(self, params: Params) -> float:
+        """See `sweeper.methods.Costed`."""
+        return 0.3
+
     def loading(self, params: Params) -> Any:
         """See `sweeper.methods.ByLoading`."""
         from transformers import BitsAndBytesConfig

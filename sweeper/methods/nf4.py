@@ -26,6 +26,10 @@ class NormalFloat4:
         missing = _check.refuse_missing("bitsandbytes", "nf4")
         return missing or _check.refuse_bits("nf4", params, BITS)
 
+    def passes(self, params: Params) -> float:
+        """See `sweeper.methods.Costed`."""
+        return 1.5
+
     def loading(self, params: Params) -> Any:
         """See `sweeper.methods.ByLoading`."""
         from transformers import BitsAndBytesConfig

@@ -13,6 +13,10 @@ class ShortGPT(DepthPruning):
 
     label = "shortgpt {amount}"
 
+    def passes(self, params: Params) -> float:
+        """See `sweeper.methods.Costed`."""
+        return 0.35
+
     def removed(self, params: Params, chain: Any, report: Any) -> list[int]:
         """See `sweeper.methods.ByRemoval`."""
         from sweeper.methods._blocks import block_influence

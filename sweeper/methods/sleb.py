@@ -6,12 +6,21 @@ from typing import Any
 
 from sweeper.methods import Params
 from sweeper.methods._depth import DepthPruning
+from sweeper.shapes import Shapes
+
+_LOADING, _CANDIDATE = 0.1, 0.12  # of a model of 30 layers: half of it and the head for each
 
 
 class SLEB(DepthPruning):
     """SLEB (Song et al., ICML 2024): greedy removal by perplexity on the calibration text."""
 
     label = "sleb {amount}"
+
+    def passes(self, params: Params) -> float:
+        """See `sweeper.methods.Costed`: every round scores each layer that is left."""
+        layers, blocks = Shapes(params["shapes"], 0).layers, params["blocks"]
+        candidates = blocks * layers - blocks * (blocks - 1) // 2
+        return _LOADING + _CANDIDATE * candidates
 
     def removed(self, params: Params, chain: Any, report: Any) -> list[int]:
         """See `sweeper.methods.ByRemoval`."""

@@ -34,6 +34,10 @@ class SmoothQuant:
             or _refuse_architecture(params)
         )
 
+    def passes(self, params: Params) -> float:
+        """See `sweeper.methods.Costed`."""
+        return 0.77
+
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from compressed_tensors.quantization import QuantizationScheme

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sweeper.methods import Params
 from sweeper.methods._scored import ScoredPruning
 
 
@@ -11,6 +12,10 @@ class WandaPruning(ScoredPruning):
     label = "wanda {amount}"
     modifier = "Wanda"
     calibrated = True
+
+    def passes(self, params: Params) -> float:
+        """See `sweeper.methods.Costed`."""
+        return 0.65
 
 
 METHOD = WandaPruning()

@@ -72,7 +72,7 @@ def _searched(
             "a search changes all weights many times, and this GPU cannot hold them: use one "
             "with more memory, or a lower compute_dtype"
         )
-    share = 1 - 1 / how.passes(job.params)
+    share = how.search_share(job.params)
 
     def searching(fraction: float, note: str = "") -> None:
         job.progress(share * fraction, note)

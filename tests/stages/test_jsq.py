@@ -228,10 +228,13 @@ def test_the_cost_counts_the_steps() -> None:
     how = method("jsq")
     assert isinstance(how, BySearch)
     params = PRUNE | JSQ
-    assert how.passes(params | FIXED) == 1
+    alone = how.passes(params | FIXED)
+    assert how.search_share(params | FIXED) == 0
     whole = how.passes(params | {"search_samples": None, "search_steps": 40})
     half = how.passes(params | {"search_samples": 4, "search_steps": 40})
-    assert whole - 1 == pytest.approx(2 * (half - 1))
+    assert whole - alone == pytest.approx(2 * (half - alone))
+    searched = params | {"search_samples": None, "search_steps": 40}
+    assert how.search_share(searched) == pytest.approx((whole - alone) / whole)
     assert how.passes(params | {"search_samples": 100, "search_steps": 40}) == whole
 
 

@@ -74,6 +74,7 @@ def cell(prune=(), quant=(), **others):
         ({"pattern": "2:8"}, {}, "2:8", Fraction(1, 4)),
         ({}, {"bits": 4}, "4bit", Fraction(3, 4)),
         ({"sparsity": 25}, {"bits": 4}, "25% + 4bit", Fraction(13, 16)),
+        ({}, {"bits": 3, "profile": "allocated"}, "3bit (allocated)", Fraction(13, 16)),
         ({"pattern": "1:3"}, {"bits": 3}, "1:3 + 3bit", Fraction(7, 8)),
         ({"sparsity": 25}, {"bits": 4, "mask": "ignore"}, "25% + 4bit (mask ignored)",
          Fraction(13, 16)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -409,6 +410,30 @@ def test_a_search_is_counted_as_many_passes(plan):
         for strengths in ("[0]", "[0,0.1]")
     )
     assert many.work > 10 * one.work
+
+
+def test_what_a_method_costs_is_counted(plan):
+    def work(*overrides, kind="prune"):
+        return only(plan("prune.sparsity=50", *overrides), kind).work
+
+    assert work("prune=wanda") < work() < work("prune=jsq", "prune.strengths=[0]")
+    rounding = {
+        only(plan("quant=rtn", "quant.bits=4", f"calibration.samples={n}"), "quantize").work
+        for n in (4, 8)
+    }
+    assert len(rounding) == 1, "it looks at no text"
+    assert work("calibration.samples=8") == 2 * work()
+    asked = [stage for stage in plan("quant.bits=4").stages.values() if stage.kind == "evaluate"]
+    text, questions = sorted(asked, key=lambda stage: stage.params["task"], reverse=True)
+    assert text.params["task"] == "demo_pydoc"
+    assert text.work > questions.work, "31 texts take longer than 360 questions"
+
+
+def test_sleb_scores_every_layer_that_is_left_in_every_round():
+    shapes = {f"model.layers.{i}.mlp.up_proj": (8, 8) for i in range(30)}
+    costs = [methods.costed("sleb").passes({"shapes": shapes, "blocks": n}) for n in (1, 2, 3)]
+    rounds = [b - a for a, b in pairwise(costs)]
+    assert rounds[1] / rounds[0] == pytest.approx(28 / 29)
 
 
 def test_an_allocation_rests_on_one_table_of_errors(plan):

@@ -20,7 +20,7 @@ class SLEB(DepthPruning):
         """See `sweeper.methods.Costed`: every round scores each layer that is left."""
         layers, blocks = Shapes(params["shapes"], 0).layers, params["blocks"]
         candidates = blocks * layers - blocks * (blocks - 1) // 2
-        return _LOADING + _CANDIDATE * candidates
+        return float(_LOADING + _CANDIDATE * candidates)
 
     def removed(self, params: Params, chain: Any, report: Any) -> list[int]:
         """See `sweeper.methods.ByRemoval`."""

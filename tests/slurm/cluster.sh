@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # A real SLURM cluster on one machine, for integration tests. Run as root; needs no systemd.
 #
-#   cluster.sh install          apt-get the Debian packages (the only command that installs anything)
+#   cluster.sh install          apt-get the Debian packages
+#   cluster.sh able             whether there can be a cluster here: installs what is missing, else says why not, exit 1
 #   cluster.sh up     [STATE]   start (idempotent); returns once sinfo shows every node idle
 #   cluster.sh down   [STATE]   end every job and daemon of this cluster
 #   cluster.sh status [STATE]   daemons, nodes, queue; exit 1 if anything is not running
@@ -145,11 +146,33 @@ kill_node() {
     rm -f "$S/spool/$1/$1_"*
 }
 
+missing() {
+    local b found=()
+    for b in munged mariadbd slurmdbd slurmctld slurmd sbatch sacct; do
+        PATH=$PATH:/usr/sbin command -v $b >/dev/null || found+=("$b"); done
+    echo "${found[*]}"
+}
+
+install() {
+    apt() { apt-get -qy -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 -o Acquire::http::Timeout=30 "$@"; }
+    apt update && apt install --no-install-recommends slurmctld slurmd slurm-client slurmdbd \
+        slurm-wlm-basic-plugins munge mariadb-server procps
+}
+
+able() {
+    local absent
+    [ "$(id -u)" = 0 ] || { echo "SLURM's daemons need root"; return 1; }
+    absent=$(missing); [ -n "$absent" ] || return 0
+    command -v apt-get >/dev/null || { echo "there is no $absent, and no apt-get to install it"; return 1; }
+    echo "installing Debian's SLURM packages ($absent missing)" >&2
+    timeout 900 bash "$0" install >&2 && absent=$(missing) && [ -z "$absent" ] ||
+        { echo "there is no $absent, and apt-get could not install it"; return 1; }
+}
+
 up() {
     [ "$(id -u)" = 0 ] || die "run as root"
-    for b in munged mariadbd slurmdbd slurmctld slurmd sbatch sacct; do
-        PATH=$PATH:/usr/sbin command -v $b >/dev/null || die "$b is missing: run '$0 install'"; done
-    local i n
+    local i n absent
+    absent=$(missing); [ -z "$absent" ] || die "$absent missing: run '$0 install'"
     write_config
     start munged "$S/log/munged.log" "munge -n -S $S/munge/socket" \
         munged --socket="$S/munge/socket" --key-file="$S/munge/key" --pid-file="$S/run/munged.pid" \
@@ -197,12 +220,11 @@ status() {
 
 case "$cmd" in
     install) export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1   # at runlevel 1 no package starts its daemon
-             apt() { apt-get -qy -o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "$@"; }
-             apt update && apt install --no-install-recommends slurmctld slurmd slurm-client slurmdbd \
-                 slurm-wlm-basic-plugins munge mariadb-server procps ;;
+             install ;;
+    able) able ;;
     up) up ;; down) down ;; status) status ;;
     env) echo "export SLURM_CONF=$SLURM_CONF" ;;
     node) case "$2" in start) start_node "$1";; stop) stop TERM "$1";; kill) kill_node "$1";; *) die "node NAME start|stop|kill";; esac ;;
     ctld) case "$1" in start) start_ctld;; stop) stop TERM slurmctld;; kill) stop KILL slurmctld;; *) die "ctld start|stop|kill";; esac ;;
-    *) sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    *) sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac

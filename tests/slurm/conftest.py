@@ -84,11 +84,11 @@ class Rig(SlurmRig):
         given = {"stages": "tests.slurm.stubs", "collect": [], "patience_s": 60.0, "mem_gb": 0.25}
         return super().launcher(**(given | options))
 
-    def wait(self, stages: Sequence[Spec], seconds: float = 150.0) -> None:
+    def wait(self, stages: Sequence[Spec], seconds: float = 300.0) -> None:
         """Until all are committed and the last round is over."""
         self.until(lambda: self.done(stages), seconds)
 
-    def until(self, true: Callable[[], bool], seconds: float = 150.0) -> None:
+    def until(self, true: Callable[[], bool], seconds: float = 300.0) -> None:
         """Until something holds; else say what became of the stages."""
         end = time.monotonic() + seconds
         while not true():

@@ -32,13 +32,13 @@ def timed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> tuple[R
 @pytest.mark.usefixtures("timed")
 def test_a_grid_in_arrays_above_the_sites_limit(rig: Rig) -> None:
     stages = rig.grid(pruned=5, quantized=1, tasks=1)
-    began = time.monotonic()
+    before = sum(os.times()[:4])
     rig.run(stages)
-    assert time.monotonic() - began < 10
+    assert sum(os.times()[:4]) - before < 10, "CPU seconds: other work may slow the clock's"
     record = records.submissions(rig.sweep.path)[0]
     assert [len(array["jobs"]) for array in record["arrays"][:2]] == [4, 1]
     assert {a["dependency"].split(":")[0] for a in record["arrays"]} == {"", "aftercorr", "afterok"}
-    rig.wait(stages, 120)
+    rig.wait(stages)
     assert rig.runs() == sorted(s["label"] for s in stages), "each stage ran once"
     rig.until(lambda: len(rig.table().rounds) == 1)
     (done,) = rig.table().rounds
@@ -105,7 +105,7 @@ def test_kill_9_of_a_job_is_repaired(rig: Rig, tmp_path: Path) -> None:
     good = rig.make("good")
     stages = [bad, rig.make("child", parents={"model": bad}), rig.score("t", bad), good]
     rig.run(stages)
-    rig.wait(stages, 90)
+    rig.wait(stages)
     assert rig.runs() == ["bad", "bad", "child", "good", "t"]
     first = rig.table().rounds[0]
     assert set(first["resubmitted"]) == {s["key"] for s in stages[:3]}
@@ -145,7 +145,7 @@ def test_a_failed_cell_is_kept_until_retry(rig: Rig, tmp_path: Path) -> None:
 def test_memory_runs_out_and_is_raised(rig: Rig) -> None:
     stage = rig.make("hog", hog_mb=300)
     rig.run([stage], mem_gb=0.2, retry={"memory_factor": 3.0})
-    rig.wait([stage], 90)
+    rig.wait([stage])
     submitted = records.submissions(rig.sweep.path)
     assert submitted[-1]["memory"] == {stage["key"]: 3.0}
 
@@ -179,13 +179,14 @@ def _queued(cluster: Cluster, rig: Rig) -> list[str]:
 def test_preemption(rig: Rig, cluster: Cluster, warned: bool) -> None:
     cluster("up", SLURM_LAB_PREEMPT="preempt_send_user_signal" if warned else "")
     cluster.run("scontrol", "reconfigure")
-    first = rig.make("first", sleep=2.0)
-    stages = [first, rig.score("second", first, sleep=10.0)]
+    first = rig.make("first")
+    # the second one works until it is begun once more
+    stages = [first, rig.make("second", parents={"model": first}, meet=3, patience=300)]
     rig.run(stages, partition="preempt", nodelist="n1", cpus_per_task=8)
     rig.until(lambda: rig.store.is_done(first) and rig.running(stages[1]))
     urgent = ("-w", "n1", "-c", "8", "--mem=100", "-o", "/dev/null", "--wrap", "sleep 3")
     cluster.run("sbatch", *urgent)
-    rig.wait(stages, 120)
+    rig.wait(stages)
     rig.until(lambda: rig.state(first).restarts >= 1)
     assert rig.runs().count("first") == 1, "what was finished stays"
     logs = "".join(path.read_text() for path in rig.sweep.logs.glob("*"))
@@ -193,13 +194,13 @@ def test_preemption(rig: Rig, cluster: Cluster, warned: bool) -> None:
 
 
 def test_a_node_dies_with_its_jobs(rig: Rig, cluster: Cluster) -> None:
-    stage = rig.make("p", sleep=12.0)
+    stage = rig.make("p", meet=2, patience=300)  # works until it is begun once more
     rig.run([stage])
     rig.until(lambda: rig.running(stage))
     node = rig.state(stage).node
     cluster("node", node, "kill")
     try:
-        rig.wait([stage], 120)
+        rig.wait([stage])
         assert rig.state(stage).restarts == 1
         assert len(rig.runs()) == 2
     finally:
@@ -207,15 +208,15 @@ def test_a_node_dies_with_its_jobs(rig: Rig, cluster: Cluster) -> None:
 
 
 def test_slurmd_alone_dies_and_its_orphan_works_on(rig: Rig, cluster: Cluster) -> None:
-    stage = rig.make("p", meet=2, patience=120)  # the orphan works until the other one has begun
+    stage = rig.make("p", meet=2, patience=300)  # the orphan works until the other one has begun
     rig.run([stage])
     rig.until(lambda: rig.running(stage))
     node = rig.state(stage).node
     pid = int((cluster.state / "run" / f"{node}.pid").read_text())
     os.kill(pid, signal.SIGKILL)
     try:
-        rig.until(lambda: len(rig.runs()) == 2, 120)
-        rig.wait([stage], 120)
+        rig.until(lambda: len(rig.runs()) == 2)
+        rig.wait([stage])
         rig.until(lambda: not [a for a in records.attempts(rig.sweep.path, stage["key"])
                                if "ended" not in a], 60)  # fmt: skip
         assert rig.done([stage])
@@ -241,12 +242,12 @@ def test_the_controller_is_away_for_30_s_during_submission_and_run(
         back.join()
     assert time.monotonic() - began > 20
     assert any("waiting up to 60 s" in message for message in rig.ear.said)
-    rig.wait(stages, 90)
+    rig.wait(stages)
     assert sorted(set(rig.runs())) == ["p", "q", "running"]
 
 
 def test_accounting_is_down(rig: Rig, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    stage = rig.make("p", sleep=4.0)
+    stage = rig.make("p", meet=2, patience=300)
     rig.run([stage])
     tools = rig.journal.parent / "bin"
     tools.mkdir()
@@ -256,12 +257,14 @@ def test_accounting_is_down(rig: Rig, cluster: Cluster, monkeypatch: pytest.Monk
     table = rig.table()
     assert "slurmdbd is away" in table.note
     assert table.stages[stage["key"]].live
+    rig.journal.mkdir(exist_ok=True)
+    (rig.journal / "go").touch()
     rig.wait([stage])
 
 
 def test_the_time_limit_ends_a_job_and_it_goes_on(timed: tuple[Rig, list[Any]]) -> None:
     rig, stages = timed
-    rig.wait(stages, 240)
+    rig.wait(stages)
     assert {rig.state(s).job for s in stages} == {rig.state(stages[0]).job}
     assert rig.state(stages[0]).restarts >= 1
     assert len(records.submissions(rig.sweep.path)) == 1, "no repair was needed"

@@ -267,6 +267,8 @@ def test_a_kind_asks_in_its_own_way() -> None:
     wide, made = asked(base, "evaluate", evaluate={"gpus_per_node": 4})
     told = {"gpus_per_node": "a100:4", "gres": "nvme:1", "cpus_per_task": 16, "mem_per_gpu": "40G"}
     assert wide == told
+    plain, _ = asked(base, "evaluate", evaluate={"cpus_per_task": 2, "mem_gb": 16})
+    assert plain == {"gres": base["gres"], "cpus_per_task": 2, "mem": "16384M"}
     other, made = asked({"gpu_type": "a10"}, evaluate={"gres": "gpu:h100:1"})
     assert (made.gpu_kind, other["gres"]) == ("h100", "gpu:h100:1")
     assert "gpus_per_node" not in other

@@ -159,8 +159,7 @@ class Compressions:
 
 def _scale_bits(meaning: dict[str, Any]) -> float:
     """Bits per weight that the scales of a quantizer take: 16 for a group, unless it says."""
-    how = methods.method(meaning["method"])
-    if isinstance(how, methods.ByLoading):
+    if how := methods.by_loading(meaning["method"]):
         return how.scale_bits(meaning)
     group = meaning.get("group_size", -1)
     return 16 / group if group > 0 else 0.0

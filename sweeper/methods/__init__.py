@@ -190,6 +190,13 @@ def removal(name: str) -> ByRemoval | None:
 
 
 @cache
+def by_loading(name: str) -> ByLoading | None:
+    """The method called ``name`` if it quantizes while a model is loaded."""
+    found = method(name)
+    return found if isinstance(found, ByLoading) else None
+
+
+@cache
 def costed(name: str) -> Costed | None:
     """The method called ``name`` if it says what it costs."""
     found = method(name)

@@ -38,7 +38,11 @@ AutoConfig.register(MODEL_TYPE, LowRankConfig, exist_ok=True)
 
 
 def load(folder: Path | str, **how: Any) -> Any:
-    """The causal LM at ``folder``, factored or not; ``how`` is for `from_pretrained`."""
+    """The causal LM at ``folder``, factored or not; ``how`` is for `from_pretrained`.
+
+    Weights are read from safetensors only: a pickle could run anything.
+    """
+    how["use_safetensors"] = True
     if not is_factored(folder):
         return Auto.from_pretrained(folder, **how)
     config = config_of(folder)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from sweeper.errors import StageFailure, several
-from sweeper.methods import ByLoading, method
+from sweeper.methods import ByLoading, by_loading
 from sweeper.stages import Job
 
 
@@ -19,7 +19,8 @@ def run(job: Job) -> dict[str, Any]:
         StageFailure: a Hessian cannot be inverted, weights are not finite, or a layer was
             left out.
     """
-    return _loaded(job) if isinstance(method(job.params["method"]), ByLoading) else _modified(job)
+    how = by_loading(job.params["method"])
+    return _loaded(job, how) if how else _modified(job)
 
 
 def _modified(job: Job) -> dict[str, Any]:
@@ -39,15 +40,13 @@ def _modified(job: Job) -> dict[str, Any]:
     return {"layers": len(layers), "calibration_tokens": tokens(samples)}
 
 
-def _loaded(job: Job) -> dict[str, Any]:
+def _loaded(job: Job, how: ByLoading) -> dict[str, Any]:
     """By transformers, which hands each matrix to the method's library while it loads."""
     from torch.nn import Linear
 
     from sweeper.stages import checkpoint
 
     params = job.params
-    how = method(params["method"])
-    assert isinstance(how, ByLoading)
     model = checkpoint.sole(
         job, dtype=params["save_dtype"], device=job.device, quantization=how.loading(params)
     )

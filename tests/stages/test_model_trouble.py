@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import re
 import shutil
 from collections.abc import Callable
@@ -89,3 +91,26 @@ def test_weights_that_are_missing_are_never_made_up(model: Path, reader: str) ->
     assert soundness.trouble(model) is None
     with pytest.raises(StageFailure, match=r"not in .*: model\.layers\.1\.mlp\.up_proj\.weight"):
         load()
+
+
+class Trap:
+    """A pickle that leaves a file behind when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_weights_that_are_a_pickle_are_not_opened(model: Path, tmp_path: Path) -> None:
+    """Neither where they are all there is (such a directory is no model to plan with either)."""
+    from sweeper.stages import checkpoint
+
+    with (model / "pytorch_model.bin").open("wb") as file:
+        pickle.dump(Trap(tmp_path / "sprung"), file)
+    assert checkpoint.load(model, dtype="float32").config.vocab_size
+    (model / "model.safetensors").unlink()
+    with pytest.raises(OSError, match="safetensors"):
+        checkpoint.load(model, dtype="float32")
+    assert not (tmp_path / "sprung").exists()

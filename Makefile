@@ -47,7 +47,7 @@ test-slow: install ## the tests that take more than a few seconds each
 	$(BIN)/python -m pytest -m slow
 
 FAULTS = $(BIN)/python -m pytest tests/faults tests/security -m 'not slow' -n 2 --dist loadfile \
-  -p no:cacheprovider
+  -p no:cacheprovider --timeout 900
 
 test-faults: install ## kill, fill and damage everything at every point (a few minutes)
 	ISORATE_FAULTS=all $(FAULTS)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 QUIET = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-STARTS_S = 120.0
+STARTS_S = 600.0
 Hook = Callable[[int], "int | None"]
 """Told the number of a request (from 1); a status is answered in place of the server's."""
 
@@ -51,11 +51,11 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it answers (the first time it makes its tables)."""
         self._process = self._by_command() if self._command else self._forked()
-        patience = time.monotonic() + STARTS_S
-        while not self._answers():
-            assert self._alive(), "the MLflow server ended by itself"
-            assert time.monotonic() < patience, "the MLflow server does not answer"
-            time.sleep(0.02)
+        try:
+            self._wait()
+        except BaseException:
+            self.kill()
+            raise
 
     def kill(self) -> None:
         """Kill -9 it with all its children."""
@@ -67,6 +67,13 @@ class Server:
         wait = self._process.join if isinstance(self._process, BaseProcess) else self._process.wait
         wait()
         self._process = None
+
+    def _wait(self) -> None:
+        patience = time.monotonic() + STARTS_S
+        while not self._answers():
+            assert self._alive(), "the MLflow server ended by itself"
+            assert time.monotonic() < patience, "the MLflow server does not answer"
+            time.sleep(0.02)
 
     def _options(self) -> dict[str, str]:
         return {"uri": f"sqlite:///{self.database}", "files": self.artifacts.as_uri()}

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from tests.faults import tally, whole
+from tests.faults.test_kills import PATIENCE_S
 
 KILLS = int(os.environ.get("ISORATE_FAULT_KILLS", "10"))
 SLOW = {"STANDIN_SECONDS": "0.1"}
@@ -31,7 +32,7 @@ def kill(process: subprocess.Popen[bytes], rng: random.Random) -> bool:
             rng.choice(workers).send_signal(signal.SIGKILL)
         time.sleep(rng.uniform(0.0, 0.5))
     process.kill()
-    process.wait(30)
+    process.wait(PATIENCE_S)
     return True
 
 

@@ -18,7 +18,7 @@ from sweeper.store import Store
 from sweeper.worker import run_stage
 from tests.faults import tally
 from tests.faults.deeds import BENCH, PRUNE, QUANTIZE
-from tests.faults.test_kills import FRONT_END, outputs
+from tests.faults.test_kills import FRONT_END, PATIENCE_S, outputs
 from tests.stubstages import spec
 
 
@@ -45,7 +45,7 @@ def test_eight_front_ends_on_one_sweep(home: Path, tmp_path: Path) -> None:
     ]
     stages = [*scores, *prunes]
     front_ends = [front_end(home, tmp_path / f"plan{n}", stages, workers=1) for n in range(8)]
-    assert [process.wait(240) for process in front_ends] == [0] * 8
+    assert [process.wait(PATIENCE_S) for process in front_ends] == [0] * 8
     store = Store(home)
     assert set(outputs(store, stages)) == {stage["key"] for stage in stages}
     assert list(store.tmp.iterdir()) == []
@@ -116,12 +116,12 @@ def test_two_sweeps_at_once_share_stages(home: Path, tmp_path: Path) -> None:
         front_end(home, tmp_path / f"plan{n}", [*scores, *shared])
         for n, scores in enumerate(sweeps)
     ]
-    assert [process.wait(120) for process in both] == [0, 0]
+    assert [process.wait(PATIENCE_S) for process in both] == [0, 0]
     every = [*shared, *sweeps[0], *sweeps[1]]
     assert set(outputs(Store(home), every)) == {stage["key"] for stage in every}
     assert list(Store(home).tmp.iterdir()) == []
     made = len(list(Path(journal).iterdir()))
     again = front_end(home, tmp_path / "plan0", [*sweeps[0], *shared])
-    assert again.wait(120) == 0
+    assert again.wait(PATIENCE_S) == 0
     assert len(list(Path(journal).iterdir())) == made >= len(shared)
     tally.survived("two sweeps at once on shared stages", 2)

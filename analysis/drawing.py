@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.compare import Definition
+from analysis.typeface import families
 from analysis.wording import plus_minus
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers; markers repeat the message.
@@ -23,11 +24,13 @@ MOST_SPOTS = 400
 Spot = tuple[float, float, str]
 _STYLE = {
     "svg.hashsalt": "isorate", "text.parse_math": False,
+    # No drawing has ticks at its top: titles stay where they are, and text is not fitted to pixels.
+    "axes.titley": 1.0, "text.hinting": "none", "text.hinting_factor": 1,
     "svg.fonttype": "path", "pdf.fonttype": 42, "font.size": 9, "axes.titlesize": 10,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "grid.color": "#e6e6e6", "grid.linewidth": 0.7, "axes.axisbelow": True,
     "legend.frameon": False, "legend.fontsize": 8, "errorbar.capsize": 0, "lines.markersize": 5,
-    "lines.linewidth": 1.4, "font.family": "DejaVu Sans",
+    "lines.linewidth": 1.4,
 }  # fmt: skip
 
 
@@ -86,7 +89,7 @@ def canvas(width: float, height: float, columns: int = 1) -> Iterator[tuple[Any,
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Drawing
 
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context({**_STYLE, "font.family": families()}):
         drawing: Any = Drawing(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(drawing)
         drawing.spots, drawing.published = [], []

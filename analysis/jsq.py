@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -132,7 +133,8 @@ class Row:
         return names.get((good_size, good_macs), "neither")
 
 
-def rows(table: str) -> list[Row]:
+@lru_cache(maxsize=len(TABLES))
+def rows(table: str) -> tuple[Row, ...]:
     """The rows of table 1 or 9, each with its implied sparsity and bits.
 
     Whole bits and a sparsity are sought that give both printed numbers; pruning only has 16
@@ -151,7 +153,7 @@ def rows(table: str) -> list[Row]:
             again = _row(table, row, dense[row["model"]], like.sparsity, like.bits)
             one = again if again.reproduced != "neither" else one
         found.append(one)
-    return found
+    return tuple(found)
 
 
 def _printed(table: str) -> Iterator[dict[str, Any]]:

@@ -68,8 +68,13 @@ def _jsq(by: Definition) -> Iterator[Row]:
                "tcr": row["tcr"], "value": row[by]}  # fmt: skip
 
 
-def _mpt() -> Iterator[Row]:
+@lru_cache(maxsize=1)
+def _mpt() -> tuple[Row, ...]:
     """Perplexities over sparsity and bits, each with the dense one of its own table."""
+    return tuple(_perplexities())
+
+
+def _perplexities() -> Iterator[Row]:
     seen: set[tuple[Any, ...]] = set()
     for table in reference.TABLES["mpt"]:
         facts = reference.facts("mpt", table)

@@ -10,7 +10,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from analysis.drawing import Figure, Spot
+from analysis.typeface import NAME
 
+_GLYPHS = NAME.replace(" ", "") + "-"
 _SPOT = Markup('<circle class="spot" cx="{}" cy="{}" r="5"><title>{}</title></circle>')
 _POINT = Markup('<path d="M{} {}{}"><title>{}</title></path>')
 # A dot and a square are ends of a line without length.
@@ -35,7 +37,7 @@ def inline(figure: Figure, index: int) -> Markup:
     )  # a hundredth of a point is finer than any screen
     svg = re.sub(r"\s*\n\s*", " ", svg).replace("> <", "><")
     # Nothing reaches beyond its axes; shorter names make a page of many drawings lighter.
-    svg = re.sub(r' clip-path="[^"]*"', "", svg).replace("DejaVuSans-", "g")
+    svg = re.sub(r' clip-path="[^"]*"', "", svg).replace(_GLYPHS, "g")
     svg = svg.replace("xlink:href", "href").replace("stroke-linejoin: miter", "")
     used = set(re.findall(r'href="#([^"]+)"', svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)

@@ -12,6 +12,9 @@ _FAR = tuple((dx, dy) for radius in (20, 32, 46, 62) for dx, dy in (
     (-radius, -radius), (0, radius), (0, -radius),
 ))  # fmt: skip
 
+Box = tuple[float, float, float, float]
+"""Left, bottom, right and top in pixels; matplotlib's own boxes take ten times as long."""
+
 
 def place(axes: Any, points: Sequence[tuple[float, float, str]], *, size: float = 7.5) -> int:
     """Label each (x, y, text) of a laid-out matplotlib axes.
@@ -20,20 +23,18 @@ def place(axes: Any, points: Sequence[tuple[float, float, str]], *, size: float 
         How many labels found no free place and were left out.
     """
     renderer = axes.figure.canvas.get_renderer()
-    frame = axes.get_window_extent(renderer)
-    dots = axes.transData.transform([(x, y) for x, y, _ in points]) if points else []
-    taken = [_box(px - 4, py - 4, 8, 8) for px, py in dots]
+    frame = axes.get_window_extent(renderer).extents.tolist()
+    dots = axes.transData.transform([(x, y) for x, y, _ in points]).tolist() if points else []
+    taken = [(px - 4, py - 4, px + 4, py + 4) for px, py in dots]
     if (legend := axes.get_legend()) is not None:
-        taken.append(legend.get_window_extent(renderer))
+        taken.append(legend.get_window_extent(renderer).extents.tolist())
     dropped = 0
     for (x, y, text), (px, py) in zip(points, dots, strict=True):
         width, height = _extent(axes, text, size, renderer)
         for dx, dy in (*_NEAR, *_FAR):
             box = _beside(px, py, width, height, dx, dy, axes.figure.dpi / 72)
-            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 \
-                and box.y1 <= frame.y1  # fmt: skip
-            if inside and not any(box.overlaps(other) for other in taken):
-                taken.append(box.padded(6))
+            if _inside(box, frame) and not any(_overlap(box, other) for other in taken):
+                taken.append((box[0] - 6, box[1] - 6, box[2] + 6, box[3] + 6))
                 _write(axes, (x, y), text, (dx, dy), size)
                 break
         else:
@@ -58,11 +59,11 @@ def _write(
 
 def _beside(
     px: float, py: float, width: float, height: float, dx: int, dy: int, scale: float
-) -> Any:
+) -> Box:
     """The box of words (pixels) at an offset (points) from a marker (pixels)."""
     x, y = px + dx * scale, py + dy * scale
     left = x if dx > 0 else x - width if dx < 0 else x - width / 2
-    return _box(left, y - height / 2, width, height)
+    return left, y - height / 2, left + width, y + height / 2
 
 
 def _extent(axes: Any, text: str, size: float, renderer: Any) -> tuple[float, float]:
@@ -72,7 +73,10 @@ def _extent(axes: Any, text: str, size: float, renderer: Any) -> tuple[float, fl
     return extent.width, extent.height
 
 
-def _box(x: float, y: float, width: float, height: float) -> Any:
-    from matplotlib.transforms import Bbox
+def _inside(box: Box, frame: Box) -> bool:
+    return (frame[0] <= box[0] and frame[1] <= box[1]
+            and box[2] <= frame[2] and box[3] <= frame[3])  # fmt: skip
 
-    return Bbox.from_bounds(x, y, width, height)
+
+def _overlap(one: Box, two: Box) -> bool:
+    return one[0] <= two[2] and two[0] <= one[2] and one[1] <= two[3] and two[1] <= one[3]

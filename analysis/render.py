@@ -17,7 +17,7 @@ _LATEX = str.maketrans({
     "±": r"$\pm$", "–": "--", "†": r"\dag{}", "‡": r"\ddag{}", "°": r"$^{\circ}$", "×": r"$\times$",
     "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
 })  # fmt: skip
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|~])")
+_MARKDOWN = str.maketrans({"\n": " "} | {sign: f"\\{sign}" for sign in r"\`*_{}[]<>#|~"})
 
 Row = dict[str, object]
 
@@ -111,4 +111,4 @@ def latex(plain: str) -> str:
 
 
 def _markdown(plain: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", plain.replace("\n", " "))
+    return plain.translate(_MARKDOWN)

@@ -9,7 +9,7 @@ documents of two different seeds, which no number of seeds can average away.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -160,9 +160,8 @@ def _pairs(
                 continue
             plus, minus = (_rows(m, seeds) for m in (one, two))
             found = mean(panel, by, plus, minus)
-            better = found.value >= 0
-            pairs.append((one, two, found) if better
-                         else (two, one, mean(panel, by, minus, plus)))  # fmt: skip
+            pairs.append((one, two, found) if found.value >= 0
+                         else (two, one, replace(found, value=-found.value)))  # fmt: skip
     return pairs
 
 

@@ -25,6 +25,9 @@ FEWEST = 4
 _STEEP = np.geomspace(0.2, 60.0, 40)  # k from a curve that falls at once to one like a step
 _GRID = 90
 _ZOOMS = 7
+_STEPS = np.linspace(-3.0, 3.0, 25)  # around the best point, in steps of the grid before
+_CLOSE = np.geomspace(1 / 1.5, 1.5, _GRID)
+_NEAR = np.geomspace(1 / 4, 4, 48)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,12 +194,12 @@ def _lowest(errors: Array) -> Array:
 
 def _around(grid: Array, point: float) -> Array:
     """The grid, finer around the best point: there the interval ends, if the data are good."""
-    return np.sort(np.concatenate([grid, np.geomspace(point / 1.5, point * 1.5, _GRID)]))
+    return np.sort(np.concatenate([grid, point * _CLOSE]))
 
 
 def _near(steepness: float) -> Array:
     """Steepnesses around the best one, fine enough that the profile is not rounded up."""
-    return np.asarray(np.geomspace(steepness / 4, steepness * 4, 48))
+    return np.asarray(steepness * _NEAR)
 
 
 def _best(
@@ -209,7 +212,6 @@ def _best(
         at, steep = np.unravel_index(int(rss.argmin()), rss.shape)
         point, steepness, least = points[at], steeps[steep], rss[at, steep]
         # The errors are smooth in both: look again, and closer, around the best.
-        ratio = (points[1] / points[0]) ** 3, (steeps[1] / steeps[0]) ** 3
-        points = np.geomspace(point / ratio[0], point * ratio[0], 25)
-        steeps = np.geomspace(steepness / ratio[1], steepness * ratio[1], 25)
+        points, steeps = (best * (grid[1] / grid[0]) ** _STEPS
+                          for best, grid in ((point, points), (steepness, steeps)))  # fmt: skip
     return float(point), float(steepness), float(least)

@@ -44,6 +44,7 @@ class Figure:
         caption: what it shows and what it leaves out.
         svg: the drawing, deterministic.
         pdf: the same for a paper, text as text.
+        width: in inches.
         definition: the definition of Sr that it is drawn for, if for one.
         spots: (x, y, what is there) in the drawing's own units, for whoever points at it.
         published: paper -> points of it that lie within the axes, in the same units; they are
@@ -55,6 +56,7 @@ class Figure:
     caption: str
     svg: bytes
     pdf: bytes
+    width: float
     definition: Definition | None = None
     spots: tuple[Spot, ...] = ()
     published: Mapping[str, tuple[Spot, ...]] = field(default_factory=dict)
@@ -118,7 +120,7 @@ def finished(drawing: Any, name: str, model: str, caption: str,
     nobody = {"CreationDate": None, "Creator": None, "Producer": None}
     FigureCanvasPdf(drawing).print_pdf(pdf, metadata=nobody)
     return Figure(name=f"{name}_{slug(model)}", model=model, caption=caption, svg=svg.getvalue(),
-                  pdf=pdf.getvalue(), definition=definition, spots=_spots(drawing),
+                  pdf=pdf.getvalue(), width=drawing.get_figwidth(), definition=definition, spots=_spots(drawing),
                   published=_published(drawing))  # fmt: skip
 
 

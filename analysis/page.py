@@ -13,6 +13,7 @@ from analysis.drawing import Figure, Spot
 from analysis.typeface import NAME
 
 _GLYPHS = NAME.replace(" ", "") + "-"
+_UNUSED = r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>"
 _SPOT = Markup('<circle class="spot" cx="{}" cy="{}" r="5"><title>{}</title></circle>')
 _POINT = Markup('<path d="M{} {}{}"><title>{}</title></path>')
 # A dot and a square are ends of a line without length.
@@ -31,7 +32,8 @@ def template(name: str) -> Template:
 def inline(figure: Figure, index: int) -> Markup:
     """The drawing for use inside a page: no prolog, and ids that no other drawing has."""
     svg = figure.svg.decode()
-    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.S)
+    # A style sheet in a drawing holds for the whole page: the page's own has what it says.
+    svg = re.sub(_UNUSED, "", svg[svg.index("<svg") :], flags=re.S)
     svg = re.sub(
         r' (?:d|x|y|transform)="(?!scale)[^"]*"', lambda m: re.sub(r"(\.\d\d)\d+", r"\1", m[0]), svg
     )  # a hundredth of a point is finer than any screen

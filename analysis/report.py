@@ -34,10 +34,11 @@ from analysis.results import Results
 from analysis.seeds import methods_table
 from analysis.sensitivity import exponent_table, ranking_table
 from analysis.summary import retention_table
-from analysis.tables import Table, all_tables
+from analysis.tables import Table, all_tables, without_model
 
 PAGE = "report.html"
 MOST_SCORE_ROWS = 300
+BROAD = 8.0  # inches; a wider drawing takes the whole width of the page
 DETAILS = ("scores", "sizes_sr2", "tolerances", "transitions", "per_task", "answers", "next",
            "disagreements", "methods_sr1", "methods_sr2")  # fmt: skip
 
@@ -69,6 +70,8 @@ def write_report(
         tables.append(noise)
     figures = [*all_figures(groups), *curve_figures(groups), *heat_maps(groups),
                *front_figures(groups), *beside_figures(groups)]  # fmt: skip
+    if len(groups) == 1:
+        tables = [without_model(table) for table in tables]
     files: dict[str, bytes] = {}
     files |= contents(tables, figures)
     files["data/cells.csv"] = results.cells.to_csv(index=False, lineterminator="\n").encode()
@@ -122,6 +125,7 @@ def html(
             for panel in groups
         },
         provenance=flat(provenance),
+        broad=BROAD,
         papers=PAPERS if any(figure.published for figure in figures) else {},
         marks=MARKS,
     )

@@ -6,7 +6,7 @@ A `Table` carries numbers at full precision; `analysis.render` rounds and writes
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -178,6 +178,12 @@ def all_tables(panels: Sequence[Panel], cells: pd.DataFrame) -> list[Table]:
     """Every table of the report, in its order."""
     equal = [equal_tcr_table(panels, "sr2"), equal_tcr_table(panels, "sr1")]
     return [*equal, cells_table(panels), scores_table(panels), tcr_table(cells)]
+
+
+def without_model(table: Table) -> Table:
+    """The table as it is printed where there is one model only; its data keep the name."""
+    columns = tuple(column for column in table.columns if column.key != "model")
+    return replace(table, columns=columns)
 
 
 def chance_notes(panels: Sequence[Panel]) -> tuple[str, ...]:

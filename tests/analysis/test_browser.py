@@ -98,6 +98,19 @@ def test_pointing_at_a_mark_names_its_cell(report) -> None:
     assert said.startswith("2:8 + 4bit: 0.8")
 
 
+def test_published_points_are_painted_when_asked_for(report) -> None:
+    marks = ("return [...document.querySelectorAll('.controls .published, figure .published')]"
+             ".filter(g => g.getClientRects().length > 0).map(g => [g.classList[1],"
+             " getComputedStyle(g.querySelector('path')).strokeLinecap])")  # fmt: skip
+    assert {name for name, _ in report.run(marks)} == {"laborde2025", "jsq2024", "mpt"}  # keys
+    before = len(report.run(marks))
+    for paper, ends in (("laborde2025", "round"), ("jsq2024", "square")):
+        report.click(f"input[name=published][value={paper}]")
+        # A mark without length is nothing but its ends.
+        assert {cap for name, cap in report.run(marks) if name == paper} == {ends}
+    assert len(report.run(marks)) > before
+
+
 def test_nothing_is_wider_than_the_window(report) -> None:
     for width in (1366, 420):
         report.devtools("Emulation.setDeviceMetricsOverride", width=width, height=900,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from analysis.choosing import choice_table
+from analysis.choosing import MOST_NAMED, choice_table
 from analysis.panel import panels
 from analysis.render import to_markdown
 from analysis.sensitivity import above_chance, exponent_table, fieller, ranking_table
@@ -24,6 +25,20 @@ def test_a_budget_admits_what_is_no_larger(make) -> None:
     assert at_124["label"] == "4bit"  # not the joint cells of the same size
     assert "25% + 4bit" in at_124["instead"]
     assert (np.diff(rows["sr"]) >= 0).all()
+
+
+def test_of_many_rivals_the_nearest_are_named_and_the_data_have_all(make) -> None:
+    def many(table):
+        again = table[table["cell"].str.endswith("/4bit")]
+        return pd.concat([table, *(again.assign(cell=again["cell"] + f" {i}") for i in range(9))])
+
+    def seeds(table):
+        return many(table).assign(calibration_seed=range(len(table) + 9))
+
+    rows = choice_table(panels(make(cells=seeds, scores=many))).rows
+    row = rows[rows["budget"] == 124e6].iloc[0]
+    assert row["instead"].endswith(f"and {len(row['every_tied'].split(', ')) - MOST_NAMED} more")
+    assert row["instead"].count(",") == MOST_NAMED - 1
 
 
 def test_without_sizes_or_baseline_there_is_no_choice(make) -> None:

@@ -120,8 +120,8 @@ def finished(drawing: Any, name: str, model: str, caption: str,
     nobody = {"CreationDate": None, "Creator": None, "Producer": None}
     FigureCanvasPdf(drawing).print_pdf(pdf, metadata=nobody)
     return Figure(name=f"{name}_{slug(model)}", model=model, caption=caption, svg=svg.getvalue(),
-                  pdf=pdf.getvalue(), width=drawing.get_figwidth(), definition=definition, spots=_spots(drawing),
-                  published=_published(drawing))  # fmt: skip
+                  pdf=pdf.getvalue(), width=drawing.get_figwidth(), definition=definition,
+                  spots=_spots(drawing), published=_published(drawing))  # fmt: skip
 
 
 def _spots(drawing: Any) -> tuple[Spot, ...]:

@@ -15,7 +15,12 @@ from typing import Any
 FULL = "DejaVu Sans"
 NAME = "Isorate Sans"
 # Latin with its accents, Greek, punctuation, arrows, signs: the rest is drawn in the full font.
-_LETTERS = (*range(0x20, 0x180), *range(0x370, 0x400), *range(0x2000, 0x2070), *range(0x2190, 0x2280))
+_LETTERS = (
+    *range(0x20, 0x180),
+    *range(0x370, 0x400),
+    *range(0x2000, 0x2070),
+    *range(0x2190, 0x2280),
+)
 _RULES = ("GSUB", "GPOS", "GDEF", "kern", "FFTM", "MATH")
 _FAMILY, _POSTSCRIPT = (1, 4, 16), 6  # numbers of names in a font
 

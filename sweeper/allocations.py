@@ -14,6 +14,8 @@ from sweeper.plan import Params, Stage
 from sweeper.shared import Shared
 
 _GRID = ("widths", "group_size", "symmetric")
+# For estimates: the pass through the model, each share or width, and all ranks at once.
+_PASS, _OPTION, _RANKS = 0.5, 0.04, 0.33
 
 
 def sensitivity(
@@ -44,7 +46,7 @@ def sensitivity(
         library=library(tuple(packages)),
         sources=reads["sources"] | ({"calibration": path} if path else {}),
         label=read.label if read is not None else section["name"],
-        work=float(shared.model(section).shapes.linear_parameters) * tokens,
+        work=float(shared.model(section).shapes.linear_parameters) * tokens * _passes(own),
     )
 
 
@@ -56,6 +58,13 @@ def measured(meaning: Mapping[str, Any]) -> Frozen:
         return Frozen.of({"levels": meaning["levels"]})
     own = (*methods.method(meaning["method"]).options, "method", "levels")
     return Frozen.of({name: meaning[name] for name in own if name != "profile"})
+
+
+def _passes(own: Mapping[str, Any]) -> float:
+    if "method" in own:
+        return _PASS + _RANKS
+    options = len(own["widths"]) if "widths" in own else own["levels"]
+    return float(_PASS + _OPTION * options)
 
 
 def refuse_groups(meaning: Mapping[str, Any], removed: Mapping[str, Any]) -> BadInput | None:

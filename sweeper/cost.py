@@ -26,7 +26,7 @@ _ASSUMED_RATE = {
         "prune": 1.5e10,
         "quantize": 1.5e10,
         "measure": 7e7,
-        "evaluate": 5.5e9,
+        "evaluate": 6.3e9,
     },
     "cuda": {
         "convert": 2e8,

@@ -28,7 +28,7 @@ _MEANING_VLLM = ("max_model_len", "gpu_memory_utilization")
 _SHARE = ("limit", "stop_collapsed")
 _DOCUMENTS = 1000  # of a task that does not say how many it has; for estimates only
 # A text of some hundred words takes as long as so many short questions; for estimates only.
-_WEIGHTS = {"loglikelihood_rolling": 25}
+_WEIGHTS = {"loglikelihood_rolling": 28}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,10 @@ class ASVD(LowRank):
             return BadInput("prune.alpha", params["alpha"], valid, "0.5 is usual.")
         return super().refusal(params)
 
+    def passes(self, params: Params) -> float:
+        """See `sweeper.methods.Costed`."""
+        return 0.85
+
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods._low_rank import Scaled

@@ -13,7 +13,7 @@ CLAMPS = ("range", "quantile")
 # What pruning costs without a search, SparseGPT's being 1; without ranges it is Wanda ...
 _PRUNING, _WITHOUT_RANGES = 2.0, 0.65
 # ... and a step of the search beside that, on the same samples.
-_STEP = 0.75
+_STEP = 0.85
 
 
 class JSQ:

@@ -8,7 +8,7 @@ from sweeper.methods import Params
 from sweeper.methods._depth import DepthPruning
 from sweeper.shapes import Shapes
 
-_LOADING, _CANDIDATE = 0.1, 0.12  # of a model of 30 layers: half of it and the head for each
+_LOADING, _CANDIDATE = 0.1, 0.25  # for each: half of the model and the head
 
 
 class SLEB(DepthPruning):

@@ -19,6 +19,10 @@ class SVDLLM(LowRank):
         """See `sweeper.methods.Method`."""
         return super().refusal(params) or _check.refuse_dampening("prune", params)
 
+    def passes(self, params: Params) -> float:
+        """See `sweeper.methods.Costed`."""
+        return 1.2
+
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods._low_rank import Whitened

@@ -132,6 +132,16 @@ def test_in_a_grid_what_cannot_be_is_left_out_with_its_reason(plan: Any) -> None
     assert reasons == {"prune.profile=allocated", "quant.bits=8:"}
 
 
+def test_a_table_costs_by_its_options(plan: Any) -> None:
+    def work(*overrides: str) -> float:
+        return of_kind(plan(*overrides), "sensitivity")[0].work
+
+    shares = [work("prune.profile=allocated", "prune.sparsity=50", f"prune.levels={n}")
+              for n in (5, 10, 20)]  # fmt: skip
+    assert shares[2] - shares[1] == pytest.approx(2 * (shares[1] - shares[0]))
+    assert work(MIXED, "quant.bits=4") < shares[0]
+
+
 def test_a_mix_can_be_pruned_last(plan: Any) -> None:
     made = plan(MIXED, "quant.bits=4", "prune=wanda", "prune.sparsity=25", "prune.order=last")
     (cell,) = made.cells

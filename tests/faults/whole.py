@@ -12,6 +12,7 @@ from typing import Any
 
 import tests
 from sweeper import contents, files
+from sweeper.housekeeping import kinds
 from tests import standin
 
 CELLS = ("prune.sparsity=0,50", "quant.bits=16,4")
@@ -53,8 +54,8 @@ def model(path: Path) -> Path:
 
 def finished(home: Path) -> dict[str, str]:
     """Directory of every committed stage -> the attempt that made it."""
-    manifests = (home / "store").glob(f"*/*/{contents.NAME}")
-    return {str(path.parent): files.read_json(path)["attempt"] for path in manifests}
+    outputs = [p for kind in kinds(home / "store") for p in kind.iterdir() if "." not in p.name]
+    return {str(p): files.read_json(p / contents.NAME)["attempt"] for p in outputs}
 
 
 def tables(home: Path) -> dict[str, str]:

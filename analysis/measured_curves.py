@@ -23,8 +23,8 @@ Line = tuple[str, str, list[int], list[float]]
 """Name, axis, rows of the panel, rates."""
 
 _Cell = Mapping[Hashable, Any]
-_OVER_SPARSITY = ["prune_method", "quant_method", "bits", "mask", "calibration_seed"]
-_OVER_BITS = ["quant_method", "prune_method", "sparsity", "pattern", "calibration_seed"]
+_OVER_SPARSITY = ["prune_method", "quant_method", "bits", "mask", "calibration_seed", "profile"]
+_OVER_BITS = ["quant_method", "prune_method", "sparsity", "pattern", "calibration_seed", "profile"]
 _USED = list(dict.fromkeys([*_OVER_SPARSITY, *_OVER_BITS, "status"]))
 
 
@@ -49,7 +49,7 @@ def _series(panel: Panel) -> Iterator[Line]:
         ordered = sorted(part, key=lambda cell: float(cell["sparsity"]))
         one = ordered[0]
         quantized = f" + {one['quant_method']} {one['bits']:g}bit" * (one["bits"] < DENSE_BITS)
-        name = f"{one['prune_method']}{quantized}{_seed(one)}"
+        name = f"{one['prune_method']}{quantized}{_profile(one)}{_seed(one)}"
         yield name, "sparsity", [c["row"] for c in ordered], [c["sparsity"] for c in ordered]
     for part in _alike([c for c in usable if c["bits"] < DENSE_BITS], _OVER_BITS):
         ordered = sorted(part, key=lambda cell: -float(cell["bits"]))
@@ -57,7 +57,7 @@ def _series(panel: Panel) -> Iterator[Line]:
         amount = one["pattern"] if ":" in one["pattern"] else f"{100 * one['sparsity']:.5g}%"
         pruning = f"{one['prune_method']} {amount} + " * bool(one["prune_method"])
         rates = [1 - c["bits"] / DENSE_BITS for c in ordered]
-        name = f"{pruning}{one['quant_method']}{_seed(one)}"
+        name = f"{pruning}{one['quant_method']}{_profile(one)}{_seed(one)}"
         yield name, "bits", [c["row"] for c in ordered], rates
 
 
@@ -69,6 +69,10 @@ def _alike(cells: Sequence[_Cell], names: Sequence[str]) -> list[list[_Cell]]:
         key = tuple((v != v, "" if v != v else v) for v in (cell[name] for name in names))
         groups.setdefault(key, []).append(cell)
     return [groups[key] for key in sorted(groups)]
+
+
+def _profile(cell: _Cell) -> str:
+    return f" ({cell['profile']})" if cell["profile"] else ""
 
 
 def _seed(cell: _Cell) -> str:

@@ -45,7 +45,8 @@ def _surfaces(panel: Panel) -> Iterator[Surface]:
 
 
 def _surface(cells: pd.DataFrame, prune: str, quant: str, name: str) -> Surface:
-    mine = cells[cells["prune_method"].isin(("", prune)) & cells["quant_method"].isin(("", quant))]
+    named = cells["prune_method"].isin(("", prune)) & cells["quant_method"].isin(("", quant))
+    mine = cells[named & (cells["profile"] == "")]
     each = {float(b): mine[mine["bits"] == b] for b in set(mine["bits"].to_numpy(float))}
     lines = {b: line for b, line in each.items() if _is_line(line)}
     bits = tuple(sorted(lines, reverse=True))

@@ -82,7 +82,7 @@ def _cell_row(outcome: CellOutcome) -> Row:
     row |= {"status": outcome.status, "reason": outcome.reason}
     row |= {"origin": cell.get("origin", "")}
     row |= {"group_size": cell.get("config", {}).get("quantize", {}).get("group_size")}
-    row |= _jsq(cell.get("config", {}))
+    row |= {"profile": _profile(cell.get("config", {}))} | _jsq(cell.get("config", {}))
     row |= _measures(measured)
     row["collapsed"] = any(bool(r.get("collapsed")) for r in outcome.scores.values())
     row["seconds"] = sum(float((s.manifest or {}).get("seconds", 0)) for s in outcome.stages)
@@ -90,6 +90,12 @@ def _cell_row(outcome: CellOutcome) -> Row:
     hours = accounting.metrics({stage.name: stage.manifest for stage in outcome.stages})
     row["gpu_hours"] = hours.get(("gpu_hours", "cell"))
     return row
+
+
+def _profile(config: Json) -> str:
+    """How sparsity or bits are spread over matrices; "" where all are alike."""
+    parts = (config.get(stage, {}).get("profile", "") for stage in ("prune", "quantize"))
+    return " + ".join(filter(None, parts))
 
 
 def _jsq(config: Json) -> Row:

@@ -115,6 +115,16 @@ def test_rows_are_what_the_analysis_takes(plan, store):
     assert accuracy["primary"]
 
 
+def test_rows_say_how_bits_and_sparsity_are_spread(plan, store):
+    said = {"prune": {"profile": "owl"}, "quantize": {"profile": "allocated"}}
+    for cell, stages in zip(plan["cells"], (["prune"], ["quantize"], ["prune", "quantize"]),
+                            strict=False):  # fmt: skip
+        cell["config"] = cell["config"] | {name: said[name] for name in stages}
+    found = rows.results(collect.collect(plan, store)).cells.set_index("cell")["profile"]
+    first = [found[cell["key"]] for cell in plan["cells"][:4]]
+    assert first == ["owl", "allocated", "owl + allocated", ""]
+
+
 def test_no_scores_at_all_are_still_a_table(plan, store):
     results = rows.results(collect.collect(plan, store))
     assert len(results.cells) == len(data.GRID)

@@ -75,6 +75,17 @@ def test_the_papers_case_is_taken_where_there_are_two() -> None:
     assert panel.cells["mask"].iat[row] == "ignore"
 
 
+def test_the_papers_cells_are_uniform(make) -> None:
+    made = make()
+    first = made.cells["label"] == "4bit"
+    mixed = made.cells[first].assign(cell="0/first", profile="allocated", label="4bit (allocated)")
+    both = Results(cells=pd.concat([mixed, made.cells]), scores=made.scores)
+    panel = panels(both)[0]
+    row = find(panel, config("4bit"))
+    assert row is not None
+    assert panel.cells["label"].iat[row] == "4bit"
+
+
 def test_a_measured_sweep_of_other_tasks_fills_what_it_can(make) -> None:
     made = {table.name: table for table in tables(panels(make()))}
     assert len(made) == 7

@@ -61,6 +61,23 @@ def test_removed_parameters_have_curves() -> None:
     assert named["shortgpt"] == [0.2]
 
 
+def test_what_is_allocated_has_curves_of_its_own() -> None:
+    made = results()
+    more = made.cells.assign(
+        cell=made.cells["cell"] + "/a", label=made.cells["label"] + " (allocated)",
+        profile="allocated",
+    )[made.cells["prune_method"] == "asvd"]  # fmt: skip
+    scores = made.scores.assign(cell=made.scores["cell"] + "/a")
+    scores = scores[scores["cell"].isin(more["cell"])]
+    both = Results(cells=pd.concat([made.cells, more]), scores=pd.concat([made.scores, scores]))
+    (panel,), (alone,) = panels(both), panels(made)
+    named = {name: rates for name, axis, _, rates in series(panel) if axis == "sparsity"}
+    assert (
+        named["asvd"] == named["asvd (allocated)"] == pytest.approx([s / 10 for s in range(1, 7)])
+    )
+    assert [list(s.s[8]) for s in surfaces(panel)] == [list(s.s[8]) for s in surfaces(alone)]
+
+
 def test_a_sweep_has_a_surface_and_the_best_pair_at_each_budget() -> None:
     (panel,) = panels(results())
     (data,) = surfaces(panel)

@@ -11,11 +11,10 @@ from analysis.drawing import Figure, canvas, finished
 from analysis.panel import Panel
 from analysis.summary import summarise
 from analysis.tables import STOPPED, Column, Table, several, stopped_notes
-from analysis.wording import labels
+from analysis.wording import labels, short
 
 MOST_CELLS, MOST_TASKS = 45, 60
 FEWEST_TASKS = 3
-LONGEST = 32  # characters of a name beside the map
 
 
 def heat_maps(panels: Sequence[Panel]) -> Iterator[Figure]:
@@ -39,8 +38,8 @@ def _heat_map(panel: Panel) -> Figure:
         axes.pcolormesh(shown, cmap="cividis", vmin=0, vmax=1)
         axes.invert_yaxis()
         axes.set_yticks(np.arange(len(rows)) + 0.5,
-                        [f"{_short(names[r])}  {100 * rates[r]:.5g} %" for r in rows])  # fmt: skip
-        axes.set_xticks(np.arange(len(tasks)) + 0.5, [_short(panel.tasks[t]) for t in tasks],
+                        [f"{short(names[r])}  {100 * rates[r]:.5g} %" for r in rows])  # fmt: skip
+        axes.set_xticks(np.arange(len(tasks)) + 0.5, [short(panel.tasks[t]) for t in tasks],
                         rotation=60, ha="right")  # fmt: skip
         for at in np.argwhere(np.isfinite(shown)) if shown.size <= 400 else ():
             value = shown[tuple(at)]
@@ -53,10 +52,6 @@ def _heat_map(panel: Panel) -> Figure:
                    f"dense score, dark (nothing) to light (all); a blank is a gap.{rest}"
                    )  # fmt: skip
         return finished(drawing, "heat_map", panel.model, caption)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
 
 
 def answers_table(panels: Sequence[Panel]) -> Table:

@@ -11,6 +11,7 @@ import pandas as pd
 from analysis.drawing import COLOURS, MARKERS, Figure, canvas, dodge, finished, points, settle
 from analysis.panel import Panel
 from analysis.placing import place
+from analysis.wording import short
 
 MOST_SERIES = 16
 MOST_ROWS = 40
@@ -79,7 +80,7 @@ def joint_cells(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
             axes.errorbar(joint[name], at + shift, xerr=joint[f"{name}_stderr"].fillna(0),
                           linestyle="none", color=colour, marker=marker, label=said,
                           elinewidth=1, zorder=3)  # fmt: skip
-        axes.set_yticks(at, joint["name"])
+        axes.set_yticks(at, joint["name"].map(short))
         axes.set(xlabel="SrCr_j and its estimate", title=panel.model)
         axes.set_xlim(left=0)
         axes.set_ylim(-0.7, len(joint) - 0.3)

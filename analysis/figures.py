@@ -16,7 +16,7 @@ from analysis.drawing import COLOURS, MARKERS, Figure, canvas, dodge, finished, 
 from analysis.panel import Panel
 from analysis.placing import place
 from analysis.summary import summarise
-from analysis.wording import NAMES, labels
+from analysis.wording import NAMES, labels, short
 
 KIND_STYLE = {
     "dense": ("#000000", "*"),
@@ -107,7 +107,7 @@ def _per_cell(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
                       markersize=9 if marker == "|" else 5, markeredgewidth=1.6,
                       label=NAMES[name], zorder=4)  # fmt: skip
         axes.axvline(1, color="#888888", linewidth=0.8, linestyle=":")
-        names = [f"{name}  {100 * rate:.5g} %" for name, rate in
+        names = [f"{short(name)}  {100 * rate:.5g} %" for name, rate in
                  zip(shown["name"], shown["tcr"], strict=True)]  # fmt: skip
         axes.set_yticks(positions, names)
         axes.set(xlabel="Retention (dense = 1)", title=f"{panel.model}: cells and their TCr")
@@ -120,6 +120,6 @@ def _per_cell(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
 
 
 def _spread(axes: Any, value: Any, stderr: Any, at: Any, task: str, i: int) -> None:
-    axes.errorbar(value, at, xerr=np.nan_to_num(stderr), linestyle="none", label=task,
+    axes.errorbar(value, at, xerr=np.nan_to_num(stderr), linestyle="none", label=short(task),
                   marker=MARKERS[i % len(MARKERS)], color=COLOURS[i % (len(COLOURS) - 1)],
                   elinewidth=1, markersize=4.5, zorder=3)  # fmt: skip

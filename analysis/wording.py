@@ -23,6 +23,7 @@ NAMES = {
     "srcr_j": "SrCr_j",
 }
 SCOPE = "for these checkpoints"
+LONGEST, END = 34, 12  # characters of a name in a drawing, and of its end
 
 
 def percent(rate: Fraction | float) -> str:
@@ -57,6 +58,11 @@ def labels(panel: Panel) -> tuple[str, ...]:
         names = [f"{n} {s}".strip() if len(kinds[n]) > 1 else n
                  for n, s in zip(names, suffix, strict=True)]  # fmt: skip
     return tuple(names)
+
+
+def short(name: str) -> str:
+    """A name as a drawing has room for it: without its middle, for its end tells namesakes apart."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - END - 1]}…{name[-END:]}"
 
 
 def _methods(panel: Panel) -> list[str]:

@@ -15,6 +15,7 @@ from analysis.drawing import slug
 from analysis.figures import all_figures
 from analysis.panel import panels
 from analysis.report import write_report
+from analysis.wording import END, LONGEST, short
 
 VOID = {"meta", "input", "br", "link", "img", "path", "use", "rect"}
 
@@ -113,6 +114,18 @@ def test_nothing_of_the_user_becomes_markup(make, tmp_path: Path) -> None:
     assert text.count("<script>") == 1
     assert Page(text).open == []
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+@pytest.mark.filterwarnings("error:constrained_layout")
+def test_long_names_leave_room_for_the_drawing(make) -> None:
+    long = "a_name_that_nobody_can_read_" * 6
+    results = make(cells=lambda c: c.assign(label=long + c["label"]),
+                   scores=lambda s: s.assign(task=long + s["task"]))  # fmt: skip
+    drawn = {figure.name.split("_Smol")[0] for figure in all_figures(panels(results))}
+    assert {"retention_per_cell", "srcr_joint_cells"} <= drawn
+    assert short("2:8 + 4bit (seed 1)") == "2:8 + 4bit (seed 1)"
+    assert short(long + "(seed 1)").endswith("_read_(seed 1)"[-END:])
+    assert len(short(long)) == LONGEST
 
 
 def test_a_second_report_replaces_the_first_and_nothing_else(make, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ Spot = tuple[float, float, str]
 _STYLE = {
     "svg.hashsalt": "isorate", "text.parse_math": False,
     # No drawing has ticks at its top: titles stay where they are, and text is not fitted to pixels.
-    "axes.titley": 1.0, "text.hinting": "none", "text.hinting_factor": 1,
+    "axes.titley": 1.0, "text.hinting": "none",
     "svg.fonttype": "path", "pdf.fonttype": 42, "font.size": 9, "axes.titlesize": 10,
     "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
     "grid.color": "#e6e6e6", "grid.linewidth": 0.7, "axes.axisbelow": True,

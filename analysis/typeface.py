@@ -33,7 +33,8 @@ def families() -> list[str]:
     file, path = tempfile.mkstemp(prefix="isorate-", suffix=".ttf")
     os.close(file)
     atexit.register(_remove, path, os.getpid())
-    _reduced(font_manager.findfont(FULL)).save(path)
+    with _reduced(font_manager.findfont(FULL)) as font:
+        font.save(path)
     font_manager.fontManager.addfont(path)
     return [NAME, FULL]
 

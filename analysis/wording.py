@@ -61,7 +61,7 @@ def labels(panel: Panel) -> tuple[str, ...]:
 
 
 def short(name: str) -> str:
-    """A name as a drawing has room for it: without its middle, for its end tells namesakes apart."""
+    """A name as a drawing has room for it: without its middle, the end tells namesakes apart."""
     return name if len(name) <= LONGEST else f"{name[: LONGEST - END - 1]}…{name[-END:]}"
 
 

@@ -19,7 +19,7 @@ from tests.faults.test_kills import PATIENCE_S
 KILLS = int(os.environ.get("ISORATE_FAULT_KILLS", "10"))
 SLOW = {"STANDIN_SECONDS": "0.1"}
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
 
 def kill(process: subprocess.Popen[bytes], rng: random.Random) -> bool:

@@ -29,7 +29,7 @@ MOMENTS = int(os.environ.get("ISORATE_FAULT_ROUNDS", "6"))
 GRID = data.GRID[:1] + data.GRID[4:6]
 RUNS = len(GRID) + 1
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 
 class Rig:

@@ -34,7 +34,7 @@ KILLS = int(os.environ.get("ISORATE_FAULT_KILLS", "12"))
 GRID = {"prune.sparsity": "0,50", "quant.bits": "16,4"}
 TIMES = ("seconds", "_s", "rss", "memory", "started", "date")
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")

@@ -49,7 +49,7 @@ test-slow: install ## the tests that take more than a few seconds each
 FAULTS = $(BIN)/python -m pytest tests/faults tests/security -m 'not slow' -n 2 --dist loadfile \
   -p no:cacheprovider --timeout 900
 
-test-faults: install ## kill, fill and damage everything at every point (about 5 minutes on 2 cores)
+test-faults: install ## kill, fill and damage everything at every point (2 processes, some 340 CPU seconds)
 	ISORATE_FAULTS=all $(FAULTS)
 
 test-faults-long: install ## the same with many more kills at random moments (about half an hour)

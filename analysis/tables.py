@@ -20,6 +20,7 @@ from analysis.wording import NAMES, labels, percent, values
 
 Form = Literal["text", "percent", "number", "estimate", "megabytes", "p"]
 AT_CHANCE = "†"
+MOST_NAMED = 8  # tasks in one note
 STOPPED = "‡"
 """Printed at a score so far of a model given up as collapsed, and where one lacks for that."""
 
@@ -96,8 +97,7 @@ def cells_table(panels: Sequence[Panel]) -> Table:
     if not rows.empty:
         rows["label"] = _labels(panels)
         rows["flags"] = [_flags(row) for row in rows.to_dict("records")]
-        for key, wide in _by_task(panels, "retention").items():
-            rows[key] = wide
+        rows = pd.concat([rows, _by_task(panels, "retention")], axis=1)
     tasks = _tasks(panels)
     columns = [
         Column(key="model", title="Model"),
@@ -137,8 +137,7 @@ def scores_table(panels: Sequence[Panel]) -> Table:
         if panels else pd.DataFrame()  # fmt: skip
     if not rows.empty:
         rows["label"] = _labels(panels)
-        for key, wide in _by_task(panels, "value").items():
-            rows[key] = wide
+        rows = pd.concat([rows, _by_task(panels, "value")], axis=1)
     heads = {t: m for p in reversed(panels) for t, m in zip(p.tasks, p.metrics, strict=True)}
     columns = [Column(key="model", title="Model"), Column(key="label", title="Cell")]
     columns += [Column(key=f"task:{t}", title=f"{t} ({heads[t]})", form="estimate")
@@ -187,19 +186,26 @@ def without_model(table: Table) -> Table:
 
 
 def chance_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
-    """One note per task whose baseline says nothing, and per task without a baseline score."""
+    """One note per model for the tasks whose baseline says nothing, one for those without any."""
     notes = []
     for panel in panels:
-        for task, chance, counted in zip(panel.tasks, panel.chance, panel.counted, strict=True):
-            if chance:
-                notes.append(f"{AT_CHANCE} {task} ({panel.model}): {chance}; "
-                             "a retention of it means little, also inside Sr.")  # fmt: skip
-            elif not counted and panel.baseline is not None:
-                notes.append(f"{task} ({panel.model}): the baseline has no usable score, so it "
-                             "counts nowhere.")  # fmt: skip
+        tasks = list(zip(panel.tasks, panel.chance, panel.counted, strict=True))
+        weak = [f"{task} ({why})" for task, why, _ in tasks if why]
+        unscored = [task for task, why, counted in tasks if not (why or counted)]
+        if weak:
+            notes.append(f"{AT_CHANCE} A retention means little, also inside Sr, where the "
+                         f"baseline says little. {panel.model}: {_listed(weak)}.")  # fmt: skip
         if panel.baseline is None:
             notes.append(f"{panel.model}: no dense baseline is done, so nothing is retained yet.")
+        elif unscored:
+            notes.append("The baseline has no usable score of these, so they count nowhere. "
+                         f"{panel.model}: {_listed(unscored)}.")  # fmt: skip
     return tuple(notes)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return "; ".join(names[:MOST_NAMED]) + more
 
 
 def stopped_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
@@ -259,7 +265,7 @@ def _tasks(panels: Sequence[Panel]) -> list[str]:
     return sorted({t for p in panels for t in p.tasks}, key=lambda t: (t.casefold(), t))
 
 
-def _by_task(panels: Sequence[Panel], value: str) -> dict[str, pd.Series]:
+def _by_task(panels: Sequence[Panel], value: str) -> pd.DataFrame:
     """Columns `task:<name>`, `..._stderr` and `..._mark`, one row per cell of all panels."""
     long = retention_table(panels)
     chance = np.where(long["at_chance"] != "", AT_CHANCE, "").astype(object)
@@ -273,7 +279,7 @@ def _by_task(panels: Sequence[Panel], value: str) -> dict[str, pd.Series]:
     for suffix, source in (("", value), ("_stderr", stderr), ("_mark", "mark")):
         for task, column in pick(source).items():
             columns[f"task:{task}{suffix}"] = column.reset_index(drop=True)
-    return columns
+    return pd.DataFrame(columns)
 
 
 def _filled(columns: Sequence[Column], rows: pd.DataFrame) -> tuple[Column, ...]:

@@ -19,7 +19,7 @@ from sweeper.stages.lm_eval_records import Record
 from sweeper.stages.lm_eval_task import Requests
 
 BOOTSTRAPS = 1000
-FEWEST_TO_JUDGE = 16  # documents: fewer that loop say nothing of a model
+FEWEST_TO_JUDGE = 16  # documents: fewer that are empty or loop say nothing of a model
 PERPLEXITIES = (lm_eval_metrics.weighted_perplexity, lm_eval_metrics.perplexity)
 OWN_COLUMNS = (
     "doc_id", "doc_hash", "prompt_hash", "target_hash", "position", "block", "prediction",
@@ -158,17 +158,18 @@ def collapse(found: Sequence[Record], kind: str, vocabulary: int) -> str | None:
     """Why the model is no language model any more, or None.
 
     It is not when a log-likelihood is not finite, when running text is less likely than
-    under a uniform guess over the vocabulary, or when every generated answer is empty or
-    ends by repeating itself. A part without documents says nothing.
+    under a uniform guess over the vocabulary, or when every generated answer, of
+    `FEWEST_TO_JUDGE` or more, is empty or ends by repeating itself. A part without documents
+    says nothing.
     """
     if not found:
         return None
     broken = [record["broken"] for record in found]
     if "not finite" in broken:
         return "a log-likelihood is not finite"
-    if set(broken) == {"empty"}:
-        return "every answer is empty"
     if all(broken) and len(broken) >= FEWEST_TO_JUDGE:
+        if set(broken) == {"empty"}:
+            return "every answer is empty"
         return "every answer is empty or repeats itself without end"
     if kind == "loglikelihood_rolling":
         total = sum(sum(record["likelihoods"]) for record in found)

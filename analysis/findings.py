@@ -10,7 +10,7 @@ from analysis.aligned import NO_BASELINE
 from analysis.compare import Definition, Verdict, srcr_verdicts, verdicts
 from analysis.panel import Panel
 from analysis.seeds import Contrast, contrasts, sentence
-from analysis.tables import chance_notes
+from analysis.tables import chance_notes, listed
 from analysis.wording import conclusion, labels, sentences
 
 DEFINITIONS: tuple[Definition, Definition] = ("sr2", "sr1")
@@ -77,18 +77,24 @@ def _warnings(panel: Panel) -> tuple[str, ...]:
     for word in ("failed", "missing"):
         rows = [i for i, state in enumerate(status) if state == word]
         if rows:
-            shown = [_with_reason(names[i], str(panel.cells["reason"].iat[i])) for i in rows[:8]]
-            more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
-            said.append(f"{len(rows)} of {len(status)} cells {word}: {', '.join(shown)}{more}.")
+            shown = [_with_reason(names[i], str(panel.cells["reason"].iat[i])) for i in rows]
+            said.append(f"{len(rows)} of {len(status)} cells {word}: {listed(shown)}.")
     fallen = [n for n, c in zip(names, panel.cells["collapsed"], strict=True) if c]
     if fallen:
-        listed = ", ".join(fallen[:8])
-        said.append(f"Collapsed (a valid result, but no working model): {listed}.")
-    gaps = [f"{names[i]}: {why}" for i in range(len(names)) if status[i] == "done"
-            and panel.baseline is not None and (why := panel.why_no_sr(i))]  # fmt: skip
-    if gaps:
-        said.append(f"No Sr for {len(gaps)} cells that are done: {' | '.join(gaps[:4])}.")
+        said.append(f"Collapsed (a valid result, but no working model): {listed(fallen)}.")
+    said += _without_sr(panel, names, status)
     return (*said, *(n for n in chance_notes([panel]) if panel.baseline is not None))
+
+
+def _without_sr(panel: Panel, names: Sequence[str], status: Sequence[str]) -> list[str]:
+    """Each reason for which done cells have no Sr, with those cells."""
+    if panel.baseline is None:
+        return []
+    reasons: dict[str, list[str]] = {}
+    for row, name in enumerate(names):
+        if status[row] == "done" and (why := panel.why_no_sr(row)):
+            reasons.setdefault(why, []).append(name)
+    return [f"Done, but without Sr ({why}): {listed(cells)}." for why, cells in reasons.items()]
 
 
 def _with_reason(name: str, reason: str) -> str:

@@ -194,16 +194,17 @@ def chance_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
         unscored = [task for task, why, counted in tasks if not (why or counted)]
         if weak:
             notes.append(f"{AT_CHANCE} A retention means little, also inside Sr, where the "
-                         f"baseline says little. {panel.model}: {_listed(weak)}.")  # fmt: skip
+                         f"baseline says little. {panel.model}: {listed(weak)}.")  # fmt: skip
         if panel.baseline is None:
             notes.append(f"{panel.model}: no dense baseline is done, so nothing is retained yet.")
         elif unscored:
             notes.append("The baseline has no usable score of these, so they count nowhere. "
-                         f"{panel.model}: {_listed(unscored)}.")  # fmt: skip
+                         f"{panel.model}: {listed(unscored)}.")  # fmt: skip
     return tuple(notes)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """'a; b; c and 4 more'."""
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return "; ".join(names[:MOST_NAMED]) + more
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.findings import findings
 from analysis.panel import Panel, panels
 from analysis.results import BadResults
 from analysis.summary import summarise
@@ -64,6 +65,14 @@ def test_a_cell_with_a_gap_in_a_counted_task_has_no_sr_and_says_why(make) -> Non
     assert np.isnan(table.loc["4bit", "sr1"])
     assert table.loc["4bit", "why"] == "facts: not scored"
     assert np.isfinite(table.loc["3bit", "sr2"])
+
+
+def test_cells_without_sr_for_one_reason_are_named_together(make) -> None:
+    (panel,) = panels(make(scores=at("dense", "facts", value=0.0)))
+    (said,) = [one for one in findings(panel).warnings if "without Sr" in one]
+    assert "(facts: the baseline is 0)" in said
+    assert "; 4bit; " in said
+    assert " more." in said
 
 
 def test_a_backend_that_is_not_said_is_no_contradiction(make) -> None:

@@ -11,11 +11,12 @@ from analysis.compare import Definition, compare
 from analysis.intervals import normal
 from analysis.metrics import Array
 from analysis.panel import Panel
+from analysis.phrases import listed
 from analysis.tables import Column, Table
 from analysis.wording import NAMES, labels, values
 
 MOST_COMPARED = 60
-MOST_NAMED = 6
+MOST_NAMED = 6  # the nearest rivals; a page has no room for sixty
 
 
 def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
@@ -60,7 +61,7 @@ def _choices(panel: Panel, by: Definition) -> list[dict[str, object]]:
             "model": panel.model, "cell": panel.cells["cell"].iat[best], "budget": budget,
             "label": names[best], "bytes": size[best], "sr": estimate.value[best],
             "sr_stderr": estimate.stderr[best], "low": ends.low, "high": ends.high,
-            "sure": _sure(len(every), len(tied)), "instead": _few(tied),
+            "sure": _sure(len(every), len(tied)), "instead": listed(tied, MOST_NAMED, ", "),
             "every_tied": ", ".join(tied),
         })  # fmt: skip
     return rows
@@ -74,12 +75,6 @@ def _steps(size: Array, value: Array) -> list[float]:
         steps += [budget] if now > best else []
         best = max(best, now)
     return steps
-
-
-def _few(names: Sequence[str]) -> str:
-    """The nearest rivals; a page has no room for sixty."""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _sure(fitting: int, tied: int) -> str:

@@ -9,8 +9,9 @@ from fractions import Fraction
 from analysis.aligned import NO_BASELINE
 from analysis.compare import Definition, Verdict, srcr_verdicts, verdicts
 from analysis.panel import Panel
+from analysis.phrases import listed
 from analysis.seeds import Contrast, contrasts, sentence
-from analysis.tables import chance_notes, listed
+from analysis.tables import chance_notes
 from analysis.wording import conclusion, labels, sentences
 
 DEFINITIONS: tuple[Definition, Definition] = ("sr2", "sr1")

@@ -18,6 +18,7 @@ from analysis.aligned import NO_BASELINE, Grid, anchor, dense_row, gaps, honest_
 from analysis.documents import Documents
 from analysis.metrics import Array, Estimate, Rows, retention, sr1, sr2
 from analysis.paired import Sample, sample
+from analysis.phrases import listed
 from analysis.results import Results
 
 CHANCE_STDERRS = 2.0
@@ -188,8 +189,7 @@ class Panel:
         kept = self.counted
         reasons = [f"{t}: {g}" for t, g in zip(np.array(self.tasks)[kept], self.gap[row, kept],
                                                strict=True) if g]  # fmt: skip
-        more = f" and {len(reasons) - 2} more" if len(reasons) > 2 else ""
-        return "; ".join(reasons[:2]) + more
+        return listed(reasons, 2)
 
 
 def panels(results: Results) -> list[Panel]:

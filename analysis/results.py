@@ -17,6 +17,7 @@ import pandas as pd
 
 from analysis.documents import Documents
 from analysis.errors import BadResults as BadResults
+from analysis.phrases import listed
 
 CELL_TEXT = (
     "cell", "label", "model", "prune_method", "pattern", "quant_method", "mask", "status",
@@ -199,9 +200,8 @@ def _refuse(rows: pd.DataFrame, columns: Sequence[str], what: str) -> None:
     """Raise with the first three offending rows, unless there are none."""
     if rows.empty:
         return
-    shown = [", ".join(f"{c}={row[c]}" for c in columns) for _, row in rows.head(3).iterrows()]
-    more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
-    raise BadResults(f"{what}: {'; '.join(shown)}{more}")
+    shown = [", ".join(f"{c}={row[c]}" for c in columns) for _, row in rows.iterrows()]
+    raise BadResults(f"{what}: {listed(shown, 3)}")
 
 
 def _check_cells(cells: pd.DataFrame) -> None:

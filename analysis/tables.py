@@ -15,12 +15,12 @@ import pandas as pd
 from analysis.compare import Definition, Verdict, verdicts
 from analysis.metrics import achieved_tcr, exact, tcr
 from analysis.panel import Panel
+from analysis.phrases import listed
 from analysis.summary import retention_table, summarise
 from analysis.wording import NAMES, labels, percent, values
 
 Form = Literal["text", "percent", "number", "estimate", "megabytes", "p"]
 AT_CHANCE = "†"
-MOST_NAMED = 8  # tasks in one note
 STOPPED = "‡"
 """Printed at a score so far of a model given up as collapsed, and where one lacks for that."""
 
@@ -201,12 +201,6 @@ def chance_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
             notes.append("The baseline has no usable score of these, so they count nowhere. "
                          f"{panel.model}: {listed(unscored)}.")  # fmt: skip
     return tuple(notes)
-
-
-def listed(names: Sequence[str]) -> str:
-    """'a; b; c and 4 more'."""
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return "; ".join(names[:MOST_NAMED]) + more
 
 
 def stopped_notes(panels: Sequence[Panel]) -> tuple[str, ...]:

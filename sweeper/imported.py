@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeper import files
 from sweeper.collect import CellOutcome, StageOutcome
-from sweeper.errors import BadInput
+from sweeper.errors import BadInput, one_of, several
 from sweeper.plan import Plan, PlannedCell
 from sweeper.sweep import Sweep, cell_json
 
@@ -55,6 +55,22 @@ class Scored(Protocol):
         ...
 
 
+def named(cells: Sequence[PlannedCell], label: str | None) -> PlannedCell:
+    """The one cell of a plan that ``label`` names; a plan of one cell needs none.
+
+    Raises:
+        BadInput: it is none of them, or one of several models.
+    """
+    found = [one for one in cells if label in (None, one.label)]
+    if len(found) == 1:
+        return found[0]
+    labels = list(dict.fromkeys(one.label for one in cells))
+    if found and label is not None:
+        raise BadInput("cell", label, "several models have it; name one: model=...")
+    raise BadInput("cell", label, f"which cell was scored? {one_of(labels)}.",
+                   "More cells: the arguments of the grid that has them.")  # fmt: skip
+
+
 def add(sweep: Sweep, planned: PlannedCell, output: Scored) -> Json:
     """Record the scores of one cell; the same cell again replaces it.
 
@@ -73,8 +89,8 @@ def add(sweep: Sweep, planned: PlannedCell, output: Scored) -> Json:
     fitting = [task for task in planned.tasks if task in output.tasks]
     if not fitting:
         raise BadInput("path", output.source,
-                       f"it has scores of {_few(output.tasks)}; this sweep is about "
-                       f"{_few(list(planned.tasks))}.")  # fmt: skip
+                       f"it has scores of {several(output.tasks, 6)}; this sweep is about "
+                       f"{several(list(planned.tasks), 6)}.")  # fmt: skip
     conditions = {task: output.conditions(task) for task in fitting}
     others = [one for one in records(sweep) if one["cell"]["key"] != planned.key]
     _refuse(output, conditions, planned, others)
@@ -177,8 +193,3 @@ def _outcome(sweep: Sweep, record: Json) -> CellOutcome:
 
 def _documents(path: Path) -> Path | None:
     return path if path.is_file() else None
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-    return ", ".join(names[:6]) + more

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper import task_index, tracking_read
+from sweeper import imported, task_index, tracking_read
 from sweeper.collect import CellOutcome
 from sweeper.errors import BadInput, one_of
 from sweeper.identity import cache_directory
@@ -200,7 +200,7 @@ def read(
             raise BadInput("path", path, f"{len(runs)} runs, none of them written by Isorate: "
                            f"{one_of([f'{path}/{run.info.run_name}' for run in runs[:12]])}",
                            "Name one, and its cell.")  # fmt: skip
-        planned = _named(cells, label)
+        planned = imported.named(cells, label)
         return [(planned, _foreign(runs[0], planned, f"{server.place}: {path}"))]
 
 
@@ -214,14 +214,6 @@ def _own(outcome: CellOutcome, cells: Sequence[PlannedCell], label: str | None) 
         raise BadInput("cell", wanted[1], f"the run {cell['label']!r} of {cell['model']} is no "
                        f"cell of this sweep; {one_of([one.label for one in cells])}.")  # fmt: skip
     return same[0]
-
-
-def _named(cells: Sequence[PlannedCell], label: str | None) -> PlannedCell:
-    found = [one for one in cells if label in (None, one.label)]
-    if len(found) != 1:
-        raise BadInput("cell", label, f"which cell was scored? "
-                       f"{one_of(list(dict.fromkeys(one.label for one in cells)))}.")  # fmt: skip
-    return found[0]
 
 
 def _foreign(run: Run, planned: PlannedCell, source: str) -> Foreign:

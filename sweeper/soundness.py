@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from sweeper.errors import several
+
 
 def trouble(path: Path) -> str | None:
     """What is wrong with a checkpoint in the transformers format, or None."""
@@ -23,8 +25,7 @@ def _shards(path: Path) -> Iterator[str]:
         named = set(_json(index).get("weight_map", {}).values())
         missing = sorted(name for name in named if not (path / name).is_file())
         if missing:
-            more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-            yield f"{index.name} names {', '.join(missing[:3])}{more}, which is missing"
+            yield f"{index.name} names {several(missing, 3)}, which is missing"
 
 
 def _cut(path: Path) -> Iterator[str]:

@@ -84,3 +84,14 @@ def make(
         model = LlamaForCausalLM(config).to(torch.bfloat16)
     model.save_pretrained(path)
     return tokenizer(path, vocab=vocab)
+
+
+def overrides(folder: Path, *, layers: int = 2) -> list[str]:
+    """Makes a model and a text below ``folder``; the words that plan with them."""
+    make(folder / "model", layers=layers)
+    text(folder / "text.txt", count=600)
+    return [
+        "model=custom", f"model.id={folder / 'model'}", "model.name=tiny",
+        f"calibration.path={folder / 'text.txt'}", "model.group_size=32",
+        "calibration.samples=4", "calibration.length=32",
+    ]  # fmt: skip

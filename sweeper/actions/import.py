@@ -30,7 +30,7 @@ def perform(request: Request) -> int:
     path = Path(config.path).expanduser().absolute()
     if path.is_dir() and imported_checkpoint.is_checkpoint(path):
         return _checkpoint(request, path)
-    planned = _planned(request)
+    planned = imported.named(request.plan.cells, request.config.cell)
     return _scores(request, [(planned, lm_eval_output.read(path))])
 
 
@@ -65,7 +65,7 @@ def _checkpoint(request: Request, path: Path) -> int:
     if label is None:
         planned = imported_checkpoint.find(cells, path, request.pins)
     else:
-        planned = _planned(request)
+        planned = imported.named(request.plan.cells, request.config.cell)
         imported_checkpoint.check(planned, path, request.pins)
     imported_checkpoint.add(request.sweep, planned, path)
     _record(replace(request))  # whose plan knows of the checkpoint
@@ -87,19 +87,6 @@ def _record(request: Request) -> None:
 def _own(word: str) -> bool:
     """Whether an override is about the import, not about the sweep."""
     return word.partition("=")[0] in ("action", "cell", "path", "source")
-
-
-def _planned(request: Request) -> PlannedCell:
-    """The one cell of the plan that ``cell`` names; a plan of one cell needs no name."""
-    cells, label = request.plan.cells, request.config.cell
-    found = [one for one in cells if label in (None, one.label)]
-    if len(found) == 1:
-        return found[0]
-    labels = ", ".join(dict.fromkeys(one.label for one in cells))
-    if found and label is not None:
-        raise BadInput("cell", label, "several models have it; name one: model=...")
-    raise BadInput("cell", label, f"which cell was scored? valid: {labels}.",
-                   "More cells: the arguments of the grid that has them.")  # fmt: skip
 
 
 def _lines(label: str, record: imported.Json) -> list[str]:

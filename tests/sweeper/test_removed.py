@@ -17,14 +17,8 @@ from tests.composing import composed
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("own")
-    tiny.make(folder / "model", layers=6)
-    tiny.text(folder / "text.txt")
-    return [
-        "model=custom", f"model.id={folder / 'model'}", "model.name=tiny",
-        f"calibration.path={folder / 'text.txt'}", "model.group_size=32",
-        "calibration.samples=4", "calibration.length=32", "tasks.names=[demo_pydoc]",
-    ]  # fmt: skip
+    made = tiny.overrides(tmp_path_factory.mktemp("own"), layers=6)
+    return [*made, "tasks.names=[demo_pydoc]"]
 
 
 @pytest.fixture

@@ -26,15 +26,8 @@ needs_bitsandbytes = pytest.mark.skipif(
 @pytest.fixture(scope="module")
 def own(tmp_path_factory):
     """Overrides that name a tiny model and its calibration text."""
-    folder = tmp_path_factory.mktemp("own")
-    tiny.make(folder / "model")
-    tiny.text(folder / "text.txt", count=600)
-    return [
-        "model=custom", f"model.id={folder / 'model'}", "model.name=tiny",
-        f"calibration.path={folder / 'text.txt'}", "model.group_size=32",
-        "calibration.samples=4", "calibration.length=32",
-        "tasks.names=[demo_pydoc,demo_agreement]",
-    ]  # fmt: skip
+    made = tiny.overrides(tmp_path_factory.mktemp("own"))
+    return [*made, "tasks.names=[demo_pydoc,demo_agreement]"]
 
 
 @pytest.fixture

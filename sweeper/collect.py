@@ -6,7 +6,7 @@ left out; one without results says what it still lacks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -94,6 +94,10 @@ class CellOutcome:
     def begun(self) -> bool:
         """Whether anything at all became of it."""
         return any(stage.result or stage.failure for stage in self.stages)
+
+    def at_work(self, running: Container[str]) -> list[StageOutcome]:
+        """Its stages that are not done and whose keys are among the running."""
+        return [s for s in self.stages if s.key in running and s.result is None]
 
     @property
     def measured(self) -> Json | None:

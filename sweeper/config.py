@@ -216,6 +216,10 @@ class TrackingConfig:
 
     enabled: bool = key(True, "write the sweep to MLflow")
     uri: str | None = key(None, "tracking URI; default: SQLite below home")
+    every_s: float = key(
+        60.0, "seconds between writes while a sweep runs on this machine, or `sync watch=true`; "
+        "0: at its end only"
+    )  # fmt: skip
 
 
 @dataclass
@@ -228,7 +232,7 @@ class Config:
     home: str = key("outputs", "directory of store, sweeps and MLflow; $ISORATE_HOME")
     checkpoints: str = key("drop", "keep, pruned or drop: what stays once its last reader is done")
     yes: bool = key(False, "`gc` deletes what it otherwise only shows")
-    watch: bool = key(False, "`status` refreshes in place until interrupted")
+    watch: bool = key(False, "`status`, `sync`: again and again until every cell is done or failed")
     cell: str | None = key(None, "`logs`, `export`, `import`: the label of one cell")
     path: str | None = key(
         None,

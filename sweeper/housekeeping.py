@@ -7,8 +7,9 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from sweeper import files, owner
+from sweeper import files, headway, owner
 from sweeper.errors import BadInput
+from sweeper.headway import Headway
 
 SILENT_S = 3600.0
 ABANDONED_S = 7 * 86400.0
@@ -51,16 +52,18 @@ def check_home(home: Path, tmp: Path, need_bytes: int = 0) -> None:
         )  # fmt: skip
 
 
-def at_work(tmp: Path) -> dict[str, str]:
-    """Key of every stage that is at work now -> the host it runs on.
+def at_work(tmp: Path) -> dict[str, Headway]:
+    """Key of every stage that is at work now -> the attempt that is furthest.
 
     Elsewhere than on this host, an attempt counts for an hour after its last sign.
     """
-    found = {}
+    found: dict[str, Headway] = {}
     for path in entries(tmp):
         key, *rest = path.name.split(".")
         if len(rest) == 3 and not owner.is_dead(path, SILENT_S):
-            found[key] = rest[0].rpartition("-")[0] or rest[0]
+            said = headway.read(path, rest[0].rpartition("-")[0] or rest[0])
+            if key not in found or said.fraction > found[key].fraction:
+                found[key] = said
     return found
 
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from sweeper import contents, files, housekeeping, owner
 from sweeper.errors import IsorateError
+from sweeper.headway import Headway
 from sweeper.outputs import Outputs, Spec, signature
 
 __all__ = ["Attempt", "Spec", "Store"]
@@ -31,10 +32,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """One execution of one stage: its id and its own directory in ``tmp``."""
+    """One execution of one stage.
+
+    Attributes:
+        spec: the stage.
+        id: the attempt's own.
+        place: its directory in ``tmp``; holds what it says of its headway, and `out`.
+        out: what becomes the stage's output.
+    """
 
     spec: Spec
     id: str
+    place: Path
     out: Path
 
 
@@ -45,12 +54,13 @@ class Store(Outputs):
     def attempt(self, spec: Spec) -> Iterator[Attempt]:
         """A directory of its own for one execution; whatever is not committed is deleted."""
         id_ = owner.new_id()
-        out = self.tmp / f"{spec['key']}.{id_}"
+        place = self.tmp / f"{spec['key']}.{id_}"
+        out = place / "out"
         out.mkdir(parents=True)
         try:
-            yield Attempt(spec=spec, id=id_, out=out)
+            yield Attempt(spec=spec, id=id_, place=place, out=out)
         finally:
-            files.remove(out)
+            files.remove(place)
 
     def scratch(self, spec: Spec) -> Path:
         """The directory that outlives a killed attempt of this stage; made if absent."""
@@ -201,8 +211,8 @@ class Store(Outputs):
         """
         housekeeping.check_home(self.home, self.tmp, need_bytes)
 
-    def running(self) -> dict[str, str]:
-        """Key of every stage that is at work now -> the host it runs on."""
+    def running(self) -> dict[str, Headway]:
+        """Key of every stage that is at work now -> where, and how far it is."""
         return housekeeping.at_work(self.tmp)
 
     def leftovers(

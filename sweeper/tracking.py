@@ -1,8 +1,8 @@
 """MLflow as a projection of the store: written by one collector, as often as one likes.
 
-One experiment per sweep, one parent run, one nested run per cell that has begun. Runs
-are found again by a tag, so that a second `sync` changes nothing; nothing that goes
-wrong here costs more than seconds and a warning.
+One experiment per sweep, one parent run, one nested run per cell that has begun, with
+speed and time left of its stages at work. Runs are found again by a tag, so that a second
+`sync` changes nothing; nothing that goes wrong here costs more than seconds and a warning.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from sweeper import accounting, collect, tracking_run, tracking_runs, tracking_server, tracking_view
 from sweeper.collect import CellOutcome, Json, Reads, joined
+from sweeper.headway import Headway
 from sweeper.redact import redact
 from sweeper.retained import retained
 from sweeper.tracking_pass import OutOfTime, Projection
@@ -87,7 +89,9 @@ def sync(
     uri: str | None = None,
     report: Path | None = None,
     imported: Sequence[CellOutcome] = (),
+    running: Mapping[str, Headway] = MappingProxyType({}),
     limit_s: float | None = None,
+    quiet: bool = False,
 ) -> Summary:
     """Make MLflow show what the store holds of a sweep; writes only what differs.
 
@@ -98,7 +102,9 @@ def sync(
         uri: see `tracking_uri`.
         report: directory whose files become artifacts of the parent run.
         imported: cells whose scores came from elsewhere (tag isorate.origin).
+        running: key -> headway of the stages at work now, see `Store.running`.
         limit_s: stop after so many seconds and leave the rest to the next `sync`.
+        quiet: do not warn of a problem; it is in the summary all the same.
 
     Returns:
         What was done. An MLflow that is down, slow, locked or refuses something is a
@@ -114,12 +120,12 @@ def sync(
         tracker.tag_experiment(tracking_view.TAG, tracking_view.columns(outcomes))
         view = tracking_view.link(where, tracker.experiment)
         jobs = accounting.executions(home / "sweeps" / str(record["name"]))
-        work.carry_out(tracker, *_wanted(record, outcomes, report, jobs))
+        work.carry_out(tracker, *_wanted(record, outcomes, report, jobs, running))
         problem = "; ".join(f"{name}: {why}" for name, why in work.refused.items())
     except _trouble() as error:
         problem = _one_line(error)
     problem = redact(problem, where)
-    if problem:
+    if problem and not quiet:
         log.warning(BEHIND, redact(where), problem)
     return Summary(
         uri=redact(where),
@@ -140,15 +146,19 @@ def _open(uri: str, home: Path, name: str) -> Tracker:
 
 
 def _wanted(
-    record: Json, outcomes: Sequence[CellOutcome], report: Path | None, jobs: Sequence[Json]
+    record: Json,
+    outcomes: Sequence[CellOutcome],
+    report: Path | None,
+    jobs: Sequence[Json],
+    running: Mapping[str, Headway],
 ) -> tuple[Wanted, list[Wanted]]:
     """The parent run, and the run of every cell that has begun."""
     files = [path for path in sorted(report.rglob("*")) if path.is_file()] if report else []
     named = {path.relative_to(report).as_posix(): path for path in files if report}
     sweep = tracking_run.sweep_run(record, outcomes, named, jobs)
     names, kept = tracking_run.names(outcomes), retained(outcomes)
-    begun = [outcome for outcome in outcomes if outcome.begun]
-    return sweep, [tracking_run.wanted(o, names[o.key], kept[o.key]) for o in begun]
+    begun = [o for o in outcomes if o.begun or o.at_work(running)]
+    return sweep, [tracking_run.wanted(o, names[o.key], kept[o.key], running) for o in begun]
 
 
 def _trouble() -> tuple[type[Exception], ...]:

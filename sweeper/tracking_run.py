@@ -13,10 +13,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sweeper import accounting
 from sweeper.collect import CellOutcome, Json, StageOutcome, devices, epoch
+from sweeper.headway import Headway
 
 CELL = "isorate.cell"
 SWEEP = "isorate.sweep"
@@ -72,16 +74,24 @@ def names(outcomes: Sequence[CellOutcome]) -> dict[str, str]:
     return chosen
 
 
-def wanted(outcome: CellOutcome, name: str, retained: Mapping[str, float]) -> Wanted:
+def wanted(
+    outcome: CellOutcome,
+    name: str,
+    retained: Mapping[str, float],
+    running: Mapping[str, Headway] = MappingProxyType({}),
+) -> Wanted:
     """The run of one cell.
 
     Args:
         outcome: the cell and what the store holds of it.
         name: the run's name, see `names`.
         retained: its metrics against the dense cell, see `sweeper.retained`.
+        running: key -> headway of the stages at work, of any cell.
     """
     times = [_times(stage) for stage in outcome.stages if stage.manifest]
+    begun = [start for start, _ in times] + _begun(outcome, running)
     metrics = {"TCr": float(outcome.cell["tcr"]), **retained, **_metrics(outcome)}
+    metrics |= _live(outcome, running)
     return Wanted(
         identity=(CELL, outcome.key),
         name=name,
@@ -90,7 +100,7 @@ def wanted(outcome: CellOutcome, name: str, retained: Mapping[str, float]) -> Wa
         tags=_tags(outcome),
         artifacts=_artifacts(outcome),
         status=STATUS[outcome.status],
-        start=min((start for start, _ in times), default=None),
+        start=min(begun, default=None),
         end=max((end for _, end in times), default=None),
         retracted=frozenset(map(_part, _tasks(outcome.cell))) - set(outcome.scores)
         if outcome.status == "failed"
@@ -178,6 +188,20 @@ def _metrics(outcome: CellOutcome) -> dict[str, float]:
             found[path("seconds", stage.name)] = float(stage.manifest["seconds"])
     manifests = {stage.name: stage.manifest for stage in outcome.stages}
     return found | {path(*parts): value for parts, value in accounting.metrics(manifests).items()}
+
+
+def _begun(outcome: CellOutcome, running: Mapping[str, Headway]) -> list[int]:
+    started = [running[stage.key].started for stage in outcome.at_work(running)]
+    return [epoch(moment) for moment in started if moment is not None]
+
+
+def _live(outcome: CellOutcome, running: Mapping[str, Headway]) -> dict[str, float]:
+    """How fast its stages at work are, and how long they will still take."""
+    return {
+        path(rate, stage.task or stage.part or stage.kind): value
+        for stage in outcome.at_work(running)
+        for rate, value in running[stage.key].rates.items()
+    }
 
 
 def _params(cell: Json) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from sweeper.headway import SECONDS_LEFT
 from sweeper.redact import Redactor
 from sweeper.tracking_run import Wanted
 
@@ -148,9 +149,14 @@ class Tracker:
         from mlflow.entities import Metric, Param, RunTag
 
         now, held = int(1000 * time.time()), run.data
+        # What was under way and is not any more has nothing left: a chart that stopped at
+        # the last sync would say otherwise.
+        over = {k: 0.0 for k in held.metrics if k.split("/")[0] == SECONDS_LEFT}
         clean = {k: self._clean(v) for k, v in {**tags, "mlflow.runName": wanted.name}.items()}
         metrics = [
-            Metric(k, v, now, 0) for k, v in wanted.metrics.items() if held.metrics.get(k) != v
+            Metric(k, v, now, 0)
+            for k, v in {**over, **wanted.metrics}.items()
+            if held.metrics.get(k) != v
         ]
         params = [
             Param(k, self._clean(v)) for k, v in wanted.params.items() if k not in held.params

@@ -16,6 +16,7 @@ from typing import Any
 
 from sweeper import sources
 from sweeper.errors import IsorateError, StageFailure
+from sweeper.headway import Recorder
 from sweeper.meter import Meter
 from sweeper.redact import redact
 from sweeper.stages import Job
@@ -43,7 +44,7 @@ class Bench:
     Attributes:
         find: kind of stage -> its run function.
         device: "cpu" or "cuda".
-        progress: given to the stage, see `Job`.
+        progress: told the fraction that is done and a note, as often as a stage says it.
         facts: asked when an attempt ends: where it ran (a SLURM job, say); kept in the manifest.
     """
 
@@ -77,7 +78,7 @@ def run_stage(spec: Spec, store: Store, bench: Bench | None = None, *, bulk: boo
         job = Job(
             params=spec["params"], inputs=inputs, sources=resolved, out=attempt.out,
             scratch=store.scratch(spec), kin=store.kin(spec), device=bench.device,
-            progress=bench.progress,
+            progress=Recorder(attempt.place, bench.progress),
         )  # fmt: skip
         try:
             result = bench.find(spec["kind"])(job)

@@ -15,6 +15,7 @@ import time
 import pytest
 
 from sweeper import tracking, tracking_pass, tracking_runs, tracking_server, tracking_view
+from sweeper.headway import Headway
 from sweeper.tracking_run import CELL
 from tests import tracking_data as data
 
@@ -143,6 +144,31 @@ def test_a_growing_sweep_updates_only_what_changed(home, plan):
     runs = runs_of(home)
     assert runs["dense"].info.run_id == dense
     assert runs["demo"].info.status == "FINISHED"
+
+
+def test_a_stage_at_work_shows_its_pace_until_it_is_done(home, plan):
+    store, rates = data.FakeStore(), {"documents_per_s": 2.5, "seconds_left": 40.0}
+    data.fill(store, plan, cells=1)
+    key = plan["cells"][0]["stages"]["evaluate"]["cloze"]
+    late = store.results.pop(key), store.manifests.pop(key)
+    other = plan["cells"][1]["stages"]["quantize"]
+    running = {key: Headway(started=1.8e9, rates=rates), other: Headway(started=1.9e9)}
+    tracking.sync(plan, store, home=home, running=running)
+    runs = runs_of(home)
+    assert runs["dense"].data.metrics["seconds_left/cloze"] == 40.0
+    assert runs["dense"].data.metrics["documents_per_s/cloze"] == 2.5
+    assert runs["dense"].info.status == "RUNNING"
+    begun = set(runs) - {"demo", "dense"}
+    assert len(begun) == 1, "a cell of which nothing is done yet is shown once work on it begins"
+    assert runs[begun.pop()].info.start_time == 1.9e12
+    store.results[key], store.manifests[key] = late
+    tracking.sync(plan, store, home=home)
+    runs = runs_of(home)
+    assert runs["dense"].data.metrics["seconds_left/cloze"] == 0.0
+    assert runs["dense"].info.status == "FINISHED"
+    before = dump(home)
+    tracking.sync(plan, store, home=home)
+    assert dump(home) == before
 
 
 def test_retention_arrives_when_the_dense_cell_does(home, plan, store):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeper import checkpoints, conclude, prefetched
+from sweeper import checkpoints, conclude, live, prefetched
 from sweeper.actions import Request
 from sweeper.sweep import nested, plan_json
 
@@ -21,15 +21,16 @@ def perform(request: Request) -> int:
     drop = checkpoints.Dropper(
         request.store, request.home, list(specs.values()), request.config.checkpoints
     )
-    outcome = request.launcher.carry_out(
-        list(specs.values()),
-        request.store,
-        observer=request.launcher.observer(
-            sweep.name, {cell.key: cell.lineage for cell in plan.cells}
-        ),
-        logs=sweep.logs,
-        on_done=drop,
-    )
+    with live.followed(request):
+        outcome = request.launcher.carry_out(
+            list(specs.values()),
+            request.store,
+            observer=request.launcher.observer(
+                sweep.name, {cell.key: cell.lineage for cell in plan.cells}
+            ),
+            logs=sweep.logs,
+            on_done=drop,
+        )
     ended = {k: o.reason for k, o in outcome.stages.items() if o.state == "ended"}
     return conclude.conclude(request, keys={cell.key for cell in plan.cells}, ended=ended)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from sweeper import collect, conclude, imported, underway
+from sweeper import conclude, underway
 from sweeper.actions import Request
 
 _EVERY_S = 5.0
@@ -15,10 +15,7 @@ def perform(request: Request) -> int:
     """Print the state of every cell; 0 if all are done, else 1."""
     while True:
         table = underway.jobs(request.sweep.path)
-        outcomes = collect.collect(request.sweep.load(), request.store)
-        outcomes = collect.joined(
-            underway.overlaid(outcomes, table), imported.outcomes(request.sweep)
-        )
+        outcomes = conclude.current(request, request.sweep.load(), table)
         spent = [underway.cell_document(outcome, table) for outcome in outcomes]
         running = request.store.running()
         document = {
@@ -35,7 +32,7 @@ def perform(request: Request) -> int:
         text = f"{conclude.states(outcomes, running, hours)}\n{underway.footer(table)}"
         request.answer(document, text)
         sys.stdout.flush()
-        finished = all(outcome.status in ("done", "failed") for outcome in outcomes)
+        finished = all(outcome.status in conclude.ENDED for outcome in outcomes)
         if finished or not request.config.watch:
             return 0 if all(outcome.status == "done" for outcome in outcomes) else 1
         time.sleep(_EVERY_S)

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from sweeper import conclude
+import time
+from typing import Any
+
+from sweeper import conclude, live
 from sweeper.actions import Request
+from sweeper.errors import BadInput
 
 
 def perform(request: Request) -> int:
-    """Make MLflow show what the store holds of a recorded sweep; 1 if it could not."""
-    done = conclude.sync(request, request.sweep.load())
-    if not done["enabled"]:
-        text = "tracking.enabled=false: nothing was written"
-    else:
-        counts = ", ".join(f"{done[k]} {k}" for k in ("created", "updated", "unchanged", "removed"))
-        text = done["problem"] or f"{done['uri']}: {counts}"
-    request.answer(done, text)
+    """Make MLflow show what the store holds of a recorded sweep; 1 if it could not.
+
+    With `watch` it does so until every cell is done or failed: while a cluster works, say.
+    """
+    every_s = float(request.config.tracking.every_s)
+    if request.config.watch and every_s <= 0:
+        raise BadInput("tracking.every_s", every_s, "valid with watch=true: more than 0 seconds.")
+    write = live.writer(request)
+    finished = conclude.finished(request)
+    done = write(False)
+    while request.config.watch and done["enabled"] and not finished:
+        time.sleep(every_s)
+        finished = conclude.finished(request)  # before writing, so that the end is written too
+        done = write(bool(done["problem"]))
+    request.answer(done, _text(done))
     return 1 if done.get("problem") else 0
+
+
+def _text(done: dict[str, Any]) -> str:
+    if not done["enabled"]:
+        return "tracking.enabled=false: nothing was written"
+    counts = ", ".join(f"{done[k]} {k}" for k in ("created", "updated", "unchanged", "removed"))
+    return str(done["problem"] or f"{done['uri']}: {counts}")

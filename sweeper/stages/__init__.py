@@ -18,7 +18,7 @@ from typing import Any
 KINDS = ("convert", "sensitivity", "prune", "quantize", "evaluate", "measure")
 
 
-def _silent(fraction: float, note: str = "") -> None:
+def _silent(fraction: float, note: str = "", **rates: float) -> None:
     """Progress that nobody watches."""
 
 
@@ -37,7 +37,8 @@ class Job:
         kin: outputs of committed stages of the same family: the same work on other documents,
             which need not be done again.
         device: "cpu" or "cuda".
-        progress: call with a fraction in [0, 1] and a short note ("layer 3/30").
+        progress: call with a fraction in [0, 1], a short note ("layer 3/30") and, by name, what is
+            known of documents_per_s, tokens_per_s and seconds_left.
     """
 
     params: Mapping[str, Any]

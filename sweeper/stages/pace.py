@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 
@@ -26,12 +26,25 @@ class Pace:
             self._fresh += requests
             self._tokens += tokens
         fraction = self._settled / self._requests
-        self._progress(fraction, self._note(fraction, time.perf_counter() - self._began))
+        rates = self._rates(fraction, time.perf_counter() - self._began)
+        self._progress(fraction, self._note(fraction, rates), **rates)
 
-    def _note(self, fraction: float, seconds: float) -> str:
-        done = f"{round(fraction * self._documents)}/{self._documents} documents"
+    def _rates(self, fraction: float, seconds: float) -> dict[str, float]:
         if not self._fresh or seconds <= 0:
-            return done
+            return {}
         rate = self._fresh / self._requests * self._documents / seconds
-        left = timedelta(seconds=round((1 - fraction) * self._documents / rate))
-        return f"{done}, {rate:.3g}/s, {self._tokens / seconds:.3g} tokens/s, {left} left"
+        return {
+            "documents_per_s": rate,
+            "tokens_per_s": self._tokens / seconds,
+            "seconds_left": (1 - fraction) * self._documents / rate,
+        }
+
+    def _note(self, fraction: float, rates: Mapping[str, float]) -> str:
+        done = f"{round(fraction * self._documents)}/{self._documents} documents"
+        if not rates:
+            return done
+        left = timedelta(seconds=round(rates["seconds_left"]))
+        return (
+            f"{done}, {rates['documents_per_s']:.3g}/s, "
+            f"{rates['tokens_per_s']:.3g} tokens/s, {left} left"
+        )

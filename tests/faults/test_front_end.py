@@ -44,7 +44,7 @@ def test_a_sweep_killed_again_and_again(home: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lasts = time.monotonic() - began
     rng, kills, there = random.Random(4711), 0, whole.finished(home)
-    command = whole.command("run", whole.words(home, model))
+    command = whole.command("run", whole.words(home, model, "tracking.every_s=0.3"))
     for _ in range(KILLS):
         process = subprocess.Popen(
             command, env=whole.environment(SLOW), stdout=subprocess.DEVNULL,

@@ -109,12 +109,19 @@ def test_progress_says_how_far_how_fast_and_how_long(monkeypatch: pytest.MonkeyP
     now = 100.0
     monkeypatch.setattr(pace.time, "perf_counter", lambda: now)
     said: list[tuple[float, str]] = []
-    counter = pace.Pace(documents=10, requests=40, progress=lambda *note: said.append(note))
+    rates: list[dict[str, float]] = []
+
+    def progress(*note: Any, **known: float) -> None:
+        said.append(note)
+        rates.append(known)
+
+    counter = pace.Pace(documents=10, requests=40, progress=progress)
     counter.answered(20, 500, fresh=False)
     assert said[-1] == (0.5, "5/10 documents")  # what was there already says nothing of speed
     now += 5
     counter.answered(10, 250, fresh=True)
     assert said[-1] == (0.75, "8/10 documents, 0.5/s, 50 tokens/s, 0:00:05 left")
+    assert rates == [{}, {"documents_per_s": 0.5, "tokens_per_s": 50, "seconds_left": 5}]
 
 
 class FakeVLLM:

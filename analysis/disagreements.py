@@ -45,12 +45,28 @@ def _of_panel(panel: Panel) -> Iterator[dict[str, object]]:
         first, second = verdict.ranked[:2]
         head = {"model": panel.model, "tcr": float(verdict.tcr), "first": names[first],
                 "second": names[second]}  # fmt: skip
-        for task in np.flatnonzero(panel.counted):
-            for row in _of_task(panel, first, second, int(task)):
-                yield {**head, "task": panel.tasks[task], **row}
+        yield from ({**head, **row} for row in parted(panel, first, second, most=MOST))
 
 
-def _of_task(panel: Panel, first: int, second: int, task: int) -> Iterator[dict[str, object]]:
+def parted(
+    panel: Panel, first: int, second: int, *, most: int | None
+) -> Iterator[dict[str, object]]:
+    """The documents of counted tasks on which two cells said different things.
+
+    Args:
+        panel: a model.
+        first: the row of a cell.
+        second: the row of another.
+        most: of each task at most so many; None: all.
+    """
+    for task in np.flatnonzero(panel.counted):
+        for row in _of_task(panel, first, second, int(task), most):
+            yield {"task": panel.tasks[task], **row}
+
+
+def _of_task(
+    panel: Panel, first: int, second: int, task: int, most: int | None
+) -> Iterator[dict[str, object]]:
     name, metric = panel.tasks[task], panel.metrics[task]
     mine, theirs = (
         panel.documents.table(str(panel.cells["cell"].iat[row]), name) for row in (first, second)
@@ -62,7 +78,7 @@ def _of_task(panel: Panel, first: int, second: int, task: int) -> Iterator[dict[
     both = mine.merge(theirs, on=list(IDENTITY), suffixes=("_first", "_second"))
     said = both[["prediction_first", "prediction_second"]].astype(object)
     differ = both[(said.iloc[:, 0] != said.iloc[:, 1]) & said.notna().any(axis=1)]
-    for row in differ.head(MOST).to_dict("records"):
+    for row in differ.iloc[:most].to_dict("records"):
         yield {
             "doc_id": str(row["doc_id"]),
             "first_said": _short(row["prediction_first"]),

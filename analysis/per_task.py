@@ -42,7 +42,7 @@ def per_task_table(panels: Sequence[Panel]) -> Table:
 
 
 def _of_group(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
-    rows = [row for pair in verdict.pairs for row in _of_pair(panel, pair.first, pair.second)]
+    rows = [row for pair in verdict.pairs for row in pair_rows(panel, pair.first, pair.second)]
     names, adjusted = labels(panel), holm(np.array([row["raw"] for row in rows], dtype=float))
     for row, p in zip(rows, adjusted, strict=True):
         ahead = "best cell better" if row.pop("ahead") else "other better"
@@ -51,7 +51,8 @@ def _of_group(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
     return rows
 
 
-def _of_pair(panel: Panel, first: int, second: int) -> Iterator[dict[str, object]]:
+def pair_rows(panel: Panel, first: int, second: int) -> Iterator[dict[str, object]]:
+    """One row per task whose documents two cells share: difference, counts, uncorrected p."""
     pair = (first, second)
     for task, shared in enumerate(panel.samples):
         if shared is None or not shared.shared[list(pair)].all():

@@ -35,16 +35,22 @@ from analysis.seeds import methods_table
 from analysis.sensitivity import exponent_table, ranking_table
 from analysis.summary import retention_table
 from analysis.tables import Table, all_tables, without_model
+from analysis.two_cells import asked, compared_table, parting_table
 
 PAGE = "report.html"
 MOST_SCORE_ROWS = 300
 BROAD = 8.0  # inches; a wider drawing takes the whole width of the page
 DETAILS = ("scores", "sizes_sr2", "tolerances", "transitions", "per_task", "answers", "next",
-           "disagreements", "methods_sr1", "methods_sr2")  # fmt: skip
+           "disagreements", "parting", "methods_sr1", "methods_sr2")  # fmt: skip
 
 
 def write_report(
-    results: Results, out: Path, *, title: str, provenance: Mapping[str, object]
+    results: Results,
+    out: Path,
+    *,
+    title: str,
+    provenance: Mapping[str, object],
+    compare: Sequence[str] = (),
 ) -> dict[str, Path]:
     """Write the page, the tables (CSV, Markdown, LaTeX), the figures (SVG, PDF) and the data.
 
@@ -59,13 +65,21 @@ def write_report(
         title: the heading of the page.
         provenance: where the numbers come from (versions, commit, configuration); shown as
             it is, so it must not hold times if equal runs are to give equal bytes.
+        compare: names of two cells to be laid side by side, task by task and document by
+            document; none: only the best of each rate and its rival are.
 
     Returns:
         The path of every file by its name relative to `out`; the page is "report.html".
+
+    Raises:
+        NotComparable: `compare` names no two cells with scores of the same documents.
     """
     whole = pooled(results)
     groups = panels(whole)
     tables = [*all_tables(groups, results.cells), *size_tables(groups), *_significance(groups)]
+    if compare:
+        pairs = asked(groups, compare)
+        tables += [compared_table(pairs), parting_table(pairs)]
     if len((noise := noise_table(whole)).rows):
         tables.append(noise)
     figures = [*all_figures(groups), *curve_figures(groups), *heat_maps(groups),

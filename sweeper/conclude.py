@@ -88,9 +88,13 @@ def report(request: Request, outcomes: Sequence[CellOutcome]) -> tuple[dict[str,
 
 
 def write(
-    results: Results, out: Path, title: str, origin: Mapping[str, Any]
+    results: Results,
+    out: Path,
+    title: str,
+    origin: Mapping[str, Any],
+    compare: Sequence[str] = (),
 ) -> tuple[dict[str, Path], list[str]]:
-    """Write a report of any results; as `report`."""
+    """Write a report of any results, with two cells to `compare`; as `report`."""
     from analysis.compare import verdicts
     from analysis.panel import panels
     from analysis.pooling import pooled
@@ -99,7 +103,7 @@ def write(
     from analysis.wording import conclusion
 
     try:
-        files = write_report(results, out, title=title, provenance=origin)
+        files = write_report(results, out, title=title, provenance=origin, compare=compare)
         words = [conclusion(p, verdict) for p in panels(pooled(results)) for verdict in verdicts(p)]
         return files, words
     except BadResults as refused:

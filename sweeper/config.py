@@ -243,6 +243,11 @@ class Config:
     refresh: bool = key(
         False, "`prefetch`: the hub's newest revisions, not those that the sweep pinned before"
     )
+    compare: list[str] = key(
+        list,
+        "`report`: two cells to lay side by side, task by task and document by document: "
+        "compare='[25% + 4bit,3bit]'",
+    )
     source: str = key(
         "store",
         "`report`, `reproduce`, `import`: where results are read from: store, mlflow or published",

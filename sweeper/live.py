@@ -12,8 +12,8 @@ from typing import Any
 from sweeper import conclude
 from sweeper.actions import Request
 
-SHARE = 20.0
-"""A write that takes long is repeated rarely: at most this share of the time goes into them."""
+APART = 10.0
+"""A write that takes long is repeated rarely: they are so many times their own length apart."""
 GRACE_S = 10.0
 """What a write under way is given when the run is over; then it is left to itself."""
 
@@ -53,7 +53,7 @@ def writer(request: Request) -> Write:
 
 def follow(write: Write, every_s: float, stop: threading.Event) -> None:
     """Write again and again until told to stop; a problem is said once, and goes on nobody."""
-    said, pause = False, every_s
+    said, pause, first = False, every_s, True
     while not stop.wait(pause):
         began = time.monotonic()
         try:
@@ -61,4 +61,6 @@ def follow(write: Write, every_s: float, stop: threading.Event) -> None:
         except Exception as error:  # the run must not suffer, and its end will write all anew
             log.warning("MLflow does not follow this run any more: %s", error)
             return
-        pause = max(every_s, SHARE * (time.monotonic() - began))
+        # The first one imports MLflow and makes its database: the next will not.
+        pause = every_s if first else max(every_s, APART * (time.monotonic() - began))
+        first = False

@@ -2,20 +2,50 @@
 
 from __future__ import annotations
 
-from sweeper import conclude, reading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from sweeper import conclude, reading, show
 from sweeper.actions import Request
+from sweeper.errors import BadInput, one_of
+
+if TYPE_CHECKING:
+    from analysis.results import Results
 
 
 def perform(request: Request) -> int:
-    """Write the report of what `source` and `sweeps` name and print its verdicts."""
-    read = reading.read(request)
-    files, verdicts = conclude.write(read.results, read.sweep.report, read.name, read.provenance)
+    """Write the report of what `source` and `sweeps` name; print its verdicts, and `compare`."""
+    read, pair = reading.read(request), list(request.config.compare)
+    said = [compared(read.results, pair), ""] if pair else []
+    files, verdicts = conclude.write(
+        read.results, read.sweep.report, read.name, read.provenance, pair
+    )
     request.answer(
         {
             "name": read.name,
             "verdicts": verdicts,
             "report": {name: str(path) for name, path in files.items()},
         },
-        "\n".join([*verdicts, "", f"Report: {files['report.html']}"]),
+        "\n".join([*said, *verdicts, "", f"Report: {files['report.html']}"]),
     )
     return 0
+
+
+def compared(results: Results, pair: Sequence[str]) -> str:
+    """Two cells side by side, task by task, in plain text.
+
+    Raises:
+        BadInput: these are no two cells with scores of the same documents.
+    """
+    from analysis.errors import NotComparable
+    from analysis.panel import panels
+    from analysis.pooling import pooled
+    from analysis.render import printed
+    from analysis.two_cells import asked, compared_table
+
+    try:
+        table = compared_table(asked(panels(pooled(results)), pair))
+    except NotComparable as refused:
+        valid = f"{one_of(refused.valid)}." if refused.valid else ""
+        raise BadInput("compare", list(pair), f"{refused}.", valid) from refused
+    return show.table([column.title for column in table.columns], printed(table))

@@ -24,12 +24,11 @@ ROLES = ("convert", "sensitivity", "prune", "quantize", "measure", "evaluate")
 class Reads(Protocol):
     """The part of the store that is read; each answer is None when there is nothing."""
 
-    def result(self, spec: Spec) -> Json | None:
-        """The committed ``result.json`` of a stage; `DamagedOutput` if it has changed."""
-        ...
+    def output(self, spec: Spec) -> tuple[Json, Json] | None:
+        """``result.json`` and ``manifest.json`` of a committed stage.
 
-    def manifest(self, spec: Spec) -> Json | None:
-        """The ``manifest.json`` of a committed stage; `DamagedOutput` if it has changed."""
+        `DamagedOutput` if they have changed.
+        """
         ...
 
     def failure(self, spec: Spec) -> Json | None:
@@ -191,8 +190,7 @@ def _read(spec: Spec, store: Reads) -> StageOutcome:
         part=f"{task}, part {part[0] + 1} of {part[1]}" if part else "",
     )  # fmt: skip
     try:
-        result = store.result(spec)
-        manifest = store.manifest(spec) if result is not None else None
+        result, manifest = store.output(spec) or (None, None)
     except DamagedOutput as damage:
         return replace(known, damage=str(damage))
     failure = store.failure(spec) if result is None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from sweeper.errors import DamagedOutput
 NAME = "manifest.json"
 RESULT = "result.json"
 REBUILD = "rebuild-"
+_CHANGED = "{} has changed: its hash is not the one recorded"
 
 Listing = Mapping[str, Mapping[str, Any]]
 """Path inside the output -> {"size": bytes, "sha256": hex}."""
@@ -96,19 +98,39 @@ def check_file(path: Path, entry: Mapping[str, Any], *, hashed: bool = True) -> 
         DamagedOutput: it is missing or differs.
     """
     try:
-        size = path.stat().st_size
-        if size != entry["size"]:
-            raise DamagedOutput(f"{path} has {size} bytes, {entry['size']} were written")
+        _same(path, entry, path.stat().st_size)
         if hashed and files.sha256(path) != entry["sha256"]:
-            raise DamagedOutput(f"{path} has changed: its hash is not the one recorded")
+            raise DamagedOutput(_CHANGED.format(path))
     except (FileNotFoundError, NotADirectoryError):  # a disk that stutters is no damage
         raise DamagedOutput(f"{path} is missing") from None
+
+
+def result(out: Path, manifest: Mapping[str, Any]) -> Any:
+    """The result of an output, whose bytes are those that the manifest recorded.
+
+    Raises:
+        DamagedOutput: it is missing or differs.
+    """
+    path, entry = out / RESULT, manifest["files"][RESULT]
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DamagedOutput(f"{path} is missing") from None
+    _same(path, entry, len(data))
+    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        raise DamagedOutput(_CHANGED.format(path))
+    return json.loads(data)
 
 
 def rebuilds(out: Path) -> list[dict[str, Any]]:
     """The records of rebuilds whose bytes differed from the manifest's, by attempt."""
     names = sorted(n for n in os.listdir(out) if n.startswith(REBUILD))
     return [load(out / name) for name in names]
+
+
+def _same(path: Path, entry: Mapping[str, Any], size: int) -> None:
+    if size != entry["size"]:
+        raise DamagedOutput(f"{path} has {size} bytes, {entry['size']} were written")
 
 
 def _compare_any(out: Path, variants: Sequence[Listing], *, full: bool) -> None:

@@ -62,12 +62,21 @@ class Outputs:
         Raises:
             DamagedOutput: its bytes are not those that were recorded.
         """
-        found = self.manifest(spec)
-        if found is None:
+        found = self.output(spec)
+        return None if found is None else found[0]
+
+    def output(self, spec: Spec) -> tuple[Any, dict[str, Any]] | None:
+        """Result and manifest of a committed stage, each read once; else None.
+
+        Raises:
+            DamagedOutput: they are no longer what was written.
+        """
+        out = self.path(spec)
+        try:
+            found = contents.load(out / contents.NAME)
+        except FileNotFoundError:
             return None
-        path = self.path(spec) / contents.RESULT
-        contents.check_file(path, found["files"][contents.RESULT])
-        return files.read_json(path)
+        return contents.result(out, found), found
 
     def failure(self, spec: Spec) -> dict[str, Any] | None:
         """Why the stage failed for good (error, message, traceback), else None."""

@@ -24,16 +24,13 @@ class FakeStore:
         self.damaged: set[str] = set()
         self.reads = 0
 
-    def result(self, spec: Spec) -> Any | None:
+    def output(self, spec: Spec) -> tuple[Any, Any] | None:
         """What was put there."""
         self.reads += 1
-        if spec["key"] in self.damaged:
+        key = spec["key"]
+        if key in self.damaged:
             raise DamagedOutput("result.json has changed")
-        return self.results.get(spec["key"])
-
-    def manifest(self, spec: Spec) -> Any | None:
-        """What was put there."""
-        return self.manifests.get(spec["key"])
+        return (self.results[key], self.manifests.get(key)) if key in self.results else None
 
     def failure(self, spec: Spec) -> Any | None:
         """What was put there."""

@@ -130,7 +130,8 @@ class Compressions:
             text["calibration"], path = self._shared.text(calibration, section)
             tokens = calibration["samples"] * calibration["length"]
         if costed := methods.costed(meaning["method"]):
-            tokens *= costed.passes({**meaning, **text, "shapes": shapes.linear})
+            zeros = parent.params.get("sparsity", 0.0) if parent is not None else 0.0
+            tokens *= costed.passes({**meaning, **text, "shapes": shapes.linear, "zeros": zeros})
         if meaning.get("profile") == ALLOCATED:
             assert calibration is not None
             dense = self._shared.dense(section)

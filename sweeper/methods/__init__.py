@@ -76,7 +76,8 @@ class Costed(Method, Protocol):
         """What the whole stage costs, SparseGPT's on the same samples being 1; cheap.
 
         Without calibration, loading, rounding to nearest and saving are 1. As measured on a
-        model of 135M parameters; ``params`` as in `Method.refusal`.
+        model of 135M parameters; ``params`` as in `Method.refusal`, with "calibration" and
+        the share of "zeros" in the model that is given to it.
         """
         ...
 

@@ -416,6 +416,16 @@ def test_what_a_method_costs_is_counted(plan):
     }
     assert len(rounding) == 1, "it looks at no text"
     assert work("calibration.samples=8") == 2 * work()
+
+    def quantizing(sparsity: int, mask: str) -> float:
+        axes = [f"prune.sparsity={sparsity}", "quant.bits=4", f"quant.mask={mask}"]
+        return only(plan(*axes), "quantize").work
+
+    kept = quantizing(50, "keep")
+    assert quantizing(25, "keep") == kept
+    # a factor for each row costs the third power of the columns that it keeps
+    exact = [quantizing(sparsity, "exact") - kept for sparsity in (25, 50)]
+    assert exact[0] / exact[1] == pytest.approx((0.75 / 0.5) ** 3)
     asked = [stage for stage in plan("quant.bits=4").stages.values() if stage.kind == "evaluate"]
     text, questions = sorted(asked, key=lambda stage: stage.params["task"], reverse=True)
     assert text.params["task"] == "demo_pydoc"

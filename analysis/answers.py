@@ -45,7 +45,7 @@ def _heat_map(panel: Panel) -> Figure:
             value = shown[tuple(at)]
             axes.text(at[1] + 0.5, at[0] + 0.5, f"{100 * value:.0f}", ha="center", va="center",
                       fontsize=6.5, color="#000000" if value > 0.6 else "#ffffff")  # fmt: skip
-        axes.set_title(f"{panel.model}: where tasks break")
+        drawing.suptitle(f"{panel.model}: where tasks break", fontsize=10)
         left = int(np.isfinite(kept).any(axis=0).sum()) - len(tasks)
         rest = f" {left} tasks that keep more are left out." if left else ""
         caption = (f"Retention of every task in every cell, {panel.model}, in percent of the "

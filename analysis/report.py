@@ -79,7 +79,7 @@ def write_report(
     tables = [*all_tables(groups, results.cells), *size_tables(groups), *_significance(groups)]
     if compare:
         pairs = asked(groups, compare)
-        tables += [compared_table(pairs), parting_table(pairs)]
+        tables = [compared_table(pairs), parting_table(pairs), *tables]
     if len((noise := noise_table(whole)).rows):
         tables.append(noise)
     figures = [*all_figures(groups), *curve_figures(groups), *heat_maps(groups),

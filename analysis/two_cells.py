@@ -19,7 +19,7 @@ Asked = tuple[Panel, int, int]
 """A model, and the rows of the two cells in it."""
 
 NOTES = (
-    "Answered differently: another choice, or another answer; a perplexity has no answers. "
+    "Other answer: documents where the two chose or said different things; a perplexity has none. "
     "Right-or-wrong tasks: McNemar's exact test over the documents that only one of the two got "
     "right; other scores: z test of the paired difference. Family: all tasks of this pair, "
     "Holm's correction at 5 %.",
@@ -65,9 +65,9 @@ def compared_table(pairs: Sequence[Asked]) -> Table:
         Column(key="first_value", title="Score", form="number"),
         Column(key="second_value", title="Other's", form="number"),
         Column(key="difference", title="Difference", form="estimate"),
-        *several("number", 0, n="Documents", differ="Answered differently",
-                 only_first="Only the cell right", only_second="Only the other right"),
         Column(key="p", title="p (Holm)", form="p"), Column(key="verdict", title="Better"),
+        *several("number", 0, n="Documents", differ="Other answer",
+                 only_first="Only it right", only_second="Only other right"),
     )  # fmt: skip
     return Table(name="compared", caption="The two cells that were asked for, task by task",
                  columns=columns, rows=pd.DataFrame(rows), notes=NOTES)  # fmt: skip

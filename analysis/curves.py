@@ -26,7 +26,7 @@ def single(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
     with canvas(7.2, 3.3, columns=2) as (drawing, (left, right)):
         drawing.suptitle(panel.model, fontsize=10)
         _over_sparsity(left, pruned, "srcr_p", ["family"])
-        _over_bits(right, quantized, "srcr_q", ["quant_method"])
+        _over_bits(right, quantized, "srcr_q", ["quant_method", "quant_profile"])
         _dressed(left, "Sparsity (%)", "SrCr_p", "Pruning only")
         _dressed(right, "Bits", "SrCr_q", "Quantization only")
         settle(drawing)
@@ -48,8 +48,10 @@ def joint_curves(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
                        zip(joint["pattern"], joint["sparsity"], strict=True)]  # fmt: skip
     joint["quantized"] = [f"{b:g}bit" for b in joint["bits"]]
     joint["masked"] = np.where(joint["mask"] == "ignore", "(mask ignored)", "")
+    profiles = zip(joint["prune_profile"], joint["quant_profile"], strict=True)
+    joint["spread"] = [f"({p} pruning)" * bool(p) + f"({q} bits)" * bool(q) for p, q in profiles]
     # A name tells apart what differs here, and nothing else.
-    extra = [name for name in ("quant_method", "prune_method", "masked") if
+    extra = [name for name in ("quant_method", "prune_method", "masked", "spread") if
              joint[name].nunique() > 1]  # fmt: skip
     with canvas(7.2, 4.2, columns=2) as (drawing, (left, right)):
         drawing.suptitle(panel.model, fontsize=10)

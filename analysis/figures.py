@@ -42,8 +42,9 @@ def all_figures(panels: Sequence[Panel]) -> list[Figure]:
 
 def _of_model(panel: Panel) -> Iterator[Figure]:
     table = summarise([panel]).assign(name=labels(panel))
-    pairs = zip(table["prune_method"], table["pattern"], strict=True)
-    table["family"] = [f"{m} {'n:m' if ':' in p else p}".strip() for m, p in pairs]
+    named = zip(table["prune_method"], table["pattern"], table["prune_profile"], strict=True)
+    table["family"] = [" ".join(filter(None, (method, "n:m" if ":" in pattern else pattern, how)))
+                       for method, pattern, how in named]  # fmt: skip
     for by in ("sr2", "sr1"):
         yield from _against_rate(panel, table, by)
     yield from single(panel, table)

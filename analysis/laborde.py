@@ -96,7 +96,7 @@ def find(panel: Panel, wanted: Config) -> int | None:
     cells = panel.cells
     same = (cells["pattern"] == wanted.pattern) & (cells["quant_method"] == wanted.quant_method)
     same &= (cells["bits"] == wanted.bits) & cells["prune_method"].isin(["", "sparsegpt"])
-    same &= cells["profile"] == ""
+    same &= (cells["prune_profile"] == "") & (cells["quant_profile"] == "")
     same &= (cells["sparsity"] - wanted.sparsity).abs() < 1e-9
     nearest = pd.DataFrame({
         "undone": cells["status"] != "done", "kept": cells["mask"] == "keep",

@@ -23,8 +23,9 @@ Line = tuple[str, str, list[int], list[float]]
 """Name, axis, rows of the panel, rates."""
 
 _Cell = Mapping[Hashable, Any]
-_OVER_SPARSITY = ["prune_method", "quant_method", "bits", "mask", "calibration_seed", "profile"]
-_OVER_BITS = ["quant_method", "prune_method", "sparsity", "pattern", "calibration_seed", "profile"]
+_ALIKE = ["calibration_seed", "prune_profile", "quant_profile"]
+_OVER_SPARSITY = ["prune_method", "quant_method", "bits", "mask", *_ALIKE]
+_OVER_BITS = ["quant_method", "prune_method", "sparsity", "pattern", *_ALIKE]
 _USED = list(dict.fromkeys([*_OVER_SPARSITY, *_OVER_BITS, "status"]))
 
 
@@ -48,16 +49,18 @@ def _series(panel: Panel) -> Iterator[Line]:
     for part in _alike(pruned, _OVER_SPARSITY):
         ordered = sorted(part, key=lambda cell: float(cell["sparsity"]))
         one = ordered[0]
-        quantized = f" + {one['quant_method']} {one['bits']:g}bit" * (one["bits"] < DENSE_BITS)
-        name = f"{one['prune_method']}{quantized}{_profile(one)}{_seed(one)}"
+        quantized = f" + {one['quant_method']} {one['bits']:g}bit{_profile(one, 'quant')}"
+        quantized *= one["bits"] < DENSE_BITS
+        name = f"{one['prune_method']}{_profile(one, 'prune')}{quantized}{_seed(one)}"
         yield name, "sparsity", [c["row"] for c in ordered], [c["sparsity"] for c in ordered]
     for part in _alike([c for c in usable if c["bits"] < DENSE_BITS], _OVER_BITS):
         ordered = sorted(part, key=lambda cell: -float(cell["bits"]))
         one = ordered[0]
         amount = one["pattern"] if ":" in one["pattern"] else f"{100 * one['sparsity']:.5g}%"
-        pruning = f"{one['prune_method']} {amount} + " * bool(one["prune_method"])
+        pruning = f"{one['prune_method']} {amount}{_profile(one, 'prune')} + "
+        pruning *= bool(one["prune_method"])
         rates = [1 - c["bits"] / DENSE_BITS for c in ordered]
-        name = f"{pruning}{one['quant_method']}{_profile(one)}{_seed(one)}"
+        name = f"{pruning}{one['quant_method']}{_profile(one, 'quant')}{_seed(one)}"
         yield name, "bits", [c["row"] for c in ordered], rates
 
 
@@ -71,8 +74,9 @@ def _alike(cells: Sequence[_Cell], names: Sequence[str]) -> list[list[_Cell]]:
     return [groups[key] for key in sorted(groups)]
 
 
-def _profile(cell: _Cell) -> str:
-    return f" ({cell['profile']})" if cell["profile"] else ""
+def _profile(cell: _Cell, part: str) -> str:
+    name = cell[f"{part}_profile"]
+    return f" ({name})" if name else ""
 
 
 def _seed(cell: _Cell) -> str:

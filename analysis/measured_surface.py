@@ -46,7 +46,7 @@ def _surfaces(panel: Panel) -> Iterator[Surface]:
 
 def _surface(cells: pd.DataFrame, prune: str, quant: str, name: str) -> Surface:
     named = cells["prune_method"].isin(("", prune)) & cells["quant_method"].isin(("", quant))
-    mine = cells[named & (cells["profile"] == "")]
+    mine = cells[named & (cells["prune_profile"] == "") & (cells["quant_profile"] == "")]
     each = {float(b): mine[mine["bits"] == b] for b in set(mine["bits"].to_numpy(float))}
     lines = {b: line for b, line in each.items() if _is_line(line)}
     bits = tuple(sorted(lines, reverse=True))

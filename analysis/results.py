@@ -21,7 +21,7 @@ from analysis.phrases import listed
 
 CELL_TEXT = (
     "cell", "label", "model", "prune_method", "pattern", "quant_method", "mask", "status",
-    "reason", "device", "editing", "origin", "profile",
+    "reason", "device", "editing", "origin", "prune_profile", "quant_profile",
 )  # fmt: skip
 CELL_NUMBERS = (
     "sparsity", "bits", "calibration_seed", "achieved_sparsity", "containment",
@@ -61,8 +61,8 @@ class Results:
             points), stored_bits (in the files), entropy_bits (bound of any order-0 code),
             group_size (quantized weights per scale), bytes, linear_weights, total_weights,
             macs, collapsed, seconds, gpu_hours, device; origin (where a cell comes from that was
-            not made here); profile (how sparsity or bits are spread over matrices, "" where all
-            are alike); of JSQ editing ("searched", or the one strength) and
+            not made here); prune_profile, quant_profile (how sparsity and bits are spread over
+            matrices, "" where all are alike); of JSQ editing ("searched", or the one strength) and
             range_weight; calibration_samples; rerun (1, 2, ... of the dense model scored once
             more, which is no cell to compare; else 0).
         scores: one row per cell, task and metric: value and stderr (same unit), n

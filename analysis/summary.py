@@ -137,8 +137,8 @@ def _estimates(panel: Panel, kind: pd.Series[str]) -> Estimate:
 
 
 _Key = tuple[object, ...]
-_PRUNED_BY = ("prune_method", "sparsity", "pattern", "calibration_seed")
-_QUANTIZED_BY = ("quant_method", "bits", "calibration_seed")
+_PRUNED_BY = ("prune_method", "sparsity", "pattern", "prune_profile", "calibration_seed")
+_QUANTIZED_BY = ("quant_method", "bits", "quant_profile", "calibration_seed")
 
 
 def _keys(cells: pd.DataFrame, names: Sequence[str]) -> list[_Key]:

@@ -82,7 +82,7 @@ def _cell_row(outcome: CellOutcome) -> Row:
     row |= {"status": outcome.status, "reason": outcome.reason}
     row |= {"origin": cell.get("origin", "")}
     row |= {"group_size": cell.get("config", {}).get("quantize", {}).get("group_size")}
-    row |= {"profile": _profile(cell.get("config", {}))} | _jsq(cell.get("config", {}))
+    row |= _profiles(cell.get("config", {})) | _jsq(cell.get("config", {}))
     row |= _measures(measured)
     row["collapsed"] = any(bool(r.get("collapsed")) for r in outcome.scores.values())
     row["seconds"] = sum(float((s.manifest or {}).get("seconds", 0)) for s in outcome.stages)
@@ -92,10 +92,15 @@ def _cell_row(outcome: CellOutcome) -> Row:
     return row
 
 
-def _profile(config: Json) -> str:
-    """How sparsity or bits are spread over matrices; "" where all are alike."""
-    parts = (config.get(stage, {}).get("profile", "") for stage in ("prune", "quantize"))
-    return " + ".join(filter(None, parts))
+def _profiles(config: Json) -> Row:
+    """How sparsity and bits are spread over matrices; "" where all are alike."""
+    quantized = config.get("quantize", {})
+    own = quantized.get("profile", "")
+    mixed = "widths" in quantized  # else it is the profile of a quantizer that prunes too
+    return {
+        "prune_profile": config.get("prune", {}).get("profile", "") or ("" if mixed else own),
+        "quant_profile": own if mixed else "",
+    }
 
 
 def _jsq(config: Json) -> Row:

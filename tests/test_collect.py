@@ -116,13 +116,20 @@ def test_rows_are_what_the_analysis_takes(plan, store):
 
 
 def test_rows_say_how_bits_and_sparsity_are_spread(plan, store):
-    said = {"prune": {"profile": "owl"}, "quantize": {"profile": "allocated"}}
-    for cell, stages in zip(plan["cells"], (["prune"], ["quantize"], ["prune", "quantize"]),
-                            strict=False):  # fmt: skip
-        cell["config"] = cell["config"] | {name: said[name] for name in stages}
-    found = rows.results(collect.collect(plan, store)).cells.set_index("cell")["profile"]
-    first = [found[cell["key"]] for cell in plan["cells"][:4]]
-    assert first == ["owl", "allocated", "owl + allocated", ""]
+    bits, at_once = {"profile": "allocated", "widths": [3, 8]}, {"profile": "owl"}
+    said = (
+        {"prune": {"profile": "owl"}},
+        {"quantize": bits},
+        {"prune": {"profile": "allocated"}, "quantize": bits},
+        {"quantize": at_once},  # by a quantizer that prunes
+        {},
+    )
+    for cell, sections in zip(plan["cells"], said, strict=False):
+        cell["config"] = cell["config"] | sections
+    found = rows.results(collect.collect(plan, store)).cells.set_index("cell")
+    first = found.loc[[cell["key"] for cell in plan["cells"][: len(said)]]]
+    assert list(first["prune_profile"]) == ["owl", "", "allocated", "owl", ""]
+    assert list(first["quant_profile"]) == ["", "allocated", "allocated", "", ""]
 
 
 def test_no_scores_at_all_are_still_a_table(plan, store):

@@ -78,7 +78,8 @@ def test_the_papers_case_is_taken_where_there_are_two() -> None:
 def test_the_papers_cells_are_uniform(make) -> None:
     made = make()
     first = made.cells["label"] == "4bit"
-    mixed = made.cells[first].assign(cell="0/first", profile="allocated", label="4bit (allocated)")
+    mixed = made.cells[first].assign(cell="0/first", quant_profile="allocated",
+                                     label="4bit (allocated)")  # fmt: skip
     both = Results(cells=pd.concat([mixed, made.cells]), scores=made.scores)
     panel = panels(both)[0]
     row = find(panel, config("4bit"))

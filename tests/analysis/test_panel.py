@@ -193,6 +193,28 @@ def test_an_ambiguous_partner_gives_no_estimate(make) -> None:
     assert np.isnan(table.loc["25% + 4bit", "srcr_estimate"])
 
 
+def test_a_joint_cell_is_estimated_from_cells_that_are_spread_like_it(make) -> None:
+    def allocated(table: pd.DataFrame, name: str, **changes: str) -> pd.DataFrame:
+        mine = table[table["cell"].str.endswith(f"/{name}")]
+        return mine.assign(cell=mine["cell"] + " (allocated)", **changes)
+
+    def cells(table: pd.DataFrame, single: bool = True) -> pd.DataFrame:
+        bits = allocated(table, "4bit", label="4bit (allocated)", quant_profile="allocated")
+        joint = allocated(table, "25% + 4bit", label="both", quant_profile="allocated")
+        return pd.concat([table, joint, *([bits] if single else [])])
+
+    def scores(table: pd.DataFrame) -> pd.DataFrame:
+        rows = allocated(table, "4bit"), allocated(table, "25% + 4bit")
+        return pd.concat([table, rows[0].assign(value=0.9 * rows[0]["value"]), rows[1]])
+
+    plain = summarise(panels(make())).set_index("label")["srcr_estimate"]
+    found = summarise(panels(make(cells=cells, scores=scores))).set_index("label")["srcr_estimate"]
+    assert found["25% + 4bit"] == plain["25% + 4bit"], "the allocated cell is no namesake"
+    assert found["both"] == pytest.approx(0.9 * plain["25% + 4bit"])
+    alone = summarise(panels(make(cells=lambda c: cells(c, single=False), scores=scores)))
+    assert np.isnan(alone.set_index("label").loc["both", "srcr_estimate"])
+
+
 def test_several_models_keep_to_their_own_baseline(published) -> None:
     first, second = panels(published)
     assert (first.model, second.model) == ("LLaMA-3.1-8B", "Mistral-7B-v0.3")

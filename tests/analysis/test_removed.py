@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis import curves
+from analysis.figures import all_figures
 from analysis.measured_curves import series
 from analysis.measured_surface import budget_tables, surfaces
 from analysis.mpt_beside import beside_figures, beside_table, doubled, pairs
@@ -65,7 +67,7 @@ def test_what_is_allocated_has_curves_of_its_own() -> None:
     made = results()
     more = made.cells.assign(
         cell=made.cells["cell"] + "/a", label=made.cells["label"] + " (allocated)",
-        profile="allocated",
+        prune_profile="allocated",
     )[made.cells["prune_method"] == "asvd"]  # fmt: skip
     scores = made.scores.assign(cell=made.scores["cell"] + "/a")
     scores = scores[scores["cell"].isin(more["cell"])]
@@ -76,6 +78,42 @@ def test_what_is_allocated_has_curves_of_its_own() -> None:
         named["asvd"] == named["asvd (allocated)"] == pytest.approx([s / 10 for s in range(1, 7)])
     )
     assert [list(s.s[8]) for s in surfaces(panel)] == [list(s.s[8]) for s in surfaces(alone)]
+
+
+def test_sparsity_and_bits_that_are_allocated_make_no_line_together() -> None:
+    made = results()
+    last = made.cells["sparsity"] == 0.6
+    mixed = made.cells[last & (made.cells["bits"] == 8)]
+    apart = [
+        mixed.assign(cell=name, label=name, **{name: "allocated"})
+        for name in ("prune_profile", "quant_profile")
+    ]
+    same = made.scores[made.scores["cell"] == mixed["cell"].iat[0]]
+    scores = [same.assign(cell=one["cell"].iat[0]) for one in apart]
+    both = Results(cells=pd.concat([made.cells, *apart]), scores=pd.concat([made.scores, *scores]))
+    (panel,) = panels(both)
+    named = {name: rates for name, axis, _, rates in series(panel) if axis == "sparsity"}
+    assert named["asvd (allocated) + rtn 8bit"] == named["asvd + rtn 8bit (allocated)"] == [0.6]
+
+
+def test_lines_of_figures_keep_apart_what_is_spread_otherwise(make, monkeypatch) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(curves, "points", lambda axes, rows, x, y, colour, marker, name, **_: (
+        drawn.append(f"{name}: {len(rows)}")))  # fmt: skip
+
+    def more(table: pd.DataFrame) -> pd.DataFrame:
+        both = [
+            table[table["cell"].str.endswith(f"-135M/{name}")] for name in ("4bit", "25% + 4bit")
+        ]
+        added = [part.assign(cell=part["cell"] + " (allocated)") for part in both]
+        if "label" in table:
+            added = [part.assign(quant_profile="allocated") for part in added]
+        return pd.concat([table, *added])
+
+    all_figures(panels(make(cells=more, scores=more)))
+    assert "gptq: 3" in drawn
+    assert "gptq allocated: 1" in drawn
+    assert {"4bit: 1", "4bit (allocated bits): 1"} <= set(drawn)
 
 
 def test_a_sweep_has_a_surface_and_the_best_pair_at_each_budget() -> None:

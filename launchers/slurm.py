@@ -22,7 +22,7 @@ from launchers.slurm_settings import Settings
 from launchers.slurm_shape import Shape, shape
 from launchers.slurm_state import JobTable, table
 from launchers.slurm_submit import STOCK_ARRAY
-from launchers.slurm_todo import Submitting, lacking, sort_out
+from launchers.slurm_todo import Submitting, Todo, lacking, sort_out
 from sweeper.store import Spec, Store
 from sweeper.sweep import Sweep
 
@@ -31,6 +31,13 @@ _CLAIM_WAIT_S = 60.0
 
 def _quiet(_message: object) -> None:
     """Nobody listens."""
+
+
+def _raised(
+    memory: Mapping[str, float], before: Mapping[str, float], todo: Todo
+) -> Mapping[str, float]:
+    """Factors on memory; they rise only for what is submitted: others did not run out again."""
+    return {**before, **{key: memory[key] for key in todo.needed if key in memory}}
 
 
 class SlurmLauncher(PlansOnly):
@@ -88,7 +95,7 @@ class SlurmLauncher(PlansOnly):
             observer.begin(todo.relevant, todo.outcomes)
             try:
                 if todo.needed:
-                    memory = self._memory(sweep, known)
+                    memory = self._memory(sweep, known, todo)
                     self._dispatch.submit(todo, store, sweep, observer.say, memory=memory)
                 else:
                     observer.say(todo.nothing())
@@ -122,12 +129,11 @@ class SlurmLauncher(PlansOnly):
             todo = sort_out(wanted, store, known, verdict.given_up)
             again = sorted(todo.needed) if left > 0 else []
             if again:
-                self._dispatch.submit(
-                    todo, store, sweep, _quiet, number=number + 1, memory=verdict.memory
-                )
+                memory = _raised(verdict.memory, record["memory"], todo)
+                self._dispatch.submit(todo, store, sweep, _quiet, number=number + 1, memory=memory)
             return {"resubmitted": again, "given_up": dict(verdict.given_up)}
 
-    def _memory(self, sweep: Sweep, known: JobTable) -> Mapping[str, float]:
+    def _memory(self, sweep: Sweep, known: JobTable, todo: Todo) -> Mapping[str, float]:
         """Factors on memory as a repair round would choose them; none where more was asked for.
 
         A round may not be allowed to submit, or have come to the end of its budget.
@@ -135,8 +141,9 @@ class SlurmLauncher(PlansOnly):
         last = records.submissions(sweep.path)[-1:]
         if not last or last[0]["launcher"] != self.config:
             return {}
-        factor = self._settings.memory_factor
-        return judge(known.stages, last[0]["memory"], memory_factor=factor, left=1).memory
+        before, factor = last[0]["memory"], self._settings.memory_factor
+        verdict = judge(known.stages, before, memory_factor=factor, left=1)
+        return _raised(verdict.memory, before, todo)
 
     # --- before and afterwards ---------------------------------------------------------
 

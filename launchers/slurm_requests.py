@@ -15,10 +15,15 @@ from sweeper.store import Spec
 ROUND = "round"
 """The kind under which the repair-and-collect job finds its resources."""
 
-_REPLACES = {"mem_gb": ("mem_per_cpu", "mem_per_gpu"), "cpus_per_task": ("cpus_per_gpu",)}
+_REPLACES = {
+    "mem_gb": ("mem_per_cpu", "mem_per_gpu"), "mem_per_cpu": ("mem_per_gpu",),
+    "cpus_per_task": ("cpus_per_gpu",),
+}  # fmt: skip
 """What a kind or a size asks for in one way is not asked for in another way as well."""
 _NEVER_NONE = [f.name for f in fields(Resources) if f.default is not None]
 """Given as null, these stay what they were."""
+_WORDS = [f.name for f in fields(Resources) if f.type == "str | None"]
+"""What may look like a number on the command line: hydra.launcher.account=2024."""
 
 
 class Requests:
@@ -112,13 +117,14 @@ def _resources(key: str, given: Mapping[str, Any], base: Resources) -> Resources
 def _over(base: Resources, given: Mapping[str, Any]) -> Resources:
     """A request with what is given in place of what it has, whatever asked for the same before."""
     values = {name: _frozen(value) for name, value in given.items()}
+    values |= {name: str(values[name]) for name in _WORDS if values.get(name) is not None}
     for name in _NEVER_NONE:
         if values.get(name, ...) is None:
             del values[name]
     if (gpus := values.pop("gpus_per_task", None)) is not None:
         values["gpus_per_node"] = gpus
     for name, others in _REPLACES.items():
-        if name in values:
+        if values.get(name) is not None:
             values = dict.fromkeys(others) | values
     if "gres" in values and gres_gpus(values["gres"] or ""):
         values = {"gpu_type": None} | values

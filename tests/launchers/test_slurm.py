@@ -225,6 +225,23 @@ def test_a_run_raises_memory_where_no_round_could(slurm: FakeSlurm, rig: SlurmRi
     assert slurm.jobs[rig.state(stage).job]["options"]["mem"] == "5120M", "as was asked for now"
 
 
+def test_memory_is_raised_once_for_each_time_that_it_ran_out(
+    slurm: FakeSlurm, rig: SlurmRig
+) -> None:
+    options = {"mem_gb": 1.0, "retry": {"rounds": 0}}
+    stage = rig.make("p")
+    rig.run([stage], **options)
+    slurm.end(rig.state(stage).job, "OUT_OF_MEMORY")
+    for other in (rig.make("q"), rig.make("r")):
+        rig.run([other], **options)
+    rig.run([stage], **options)
+    assert slurm.jobs[rig.state(stage).job]["options"]["mem"] == "1536M"
+    slurm.end(rig.state(stage).job, "OUT_OF_MEMORY")
+    rig.run([rig.make("s")], **options)
+    rig.run([stage], **options)
+    assert slurm.jobs[rig.state(stage).job]["options"]["mem"] == "2304M"
+
+
 def test_a_bug_is_not_repaired_but_a_new_run_tries_it(slurm: FakeSlurm, rig: SlurmRig) -> None:
     stage = rig.make("p", do="bug", once=str(rig.journal) + ".once")
     rig.run([stage])

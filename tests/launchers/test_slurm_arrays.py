@@ -272,6 +272,16 @@ def test_a_kind_asks_in_its_own_way() -> None:
     other, made = asked({"gpu_type": "a10"}, evaluate={"gres": "gpu:h100:1"})
     assert (made.gpu_kind, other["gres"]) == ("h100", "gpu:h100:1")
     assert "gpus_per_node" not in other
+    cores, _ = asked(base, "evaluate", evaluate={"mem_per_cpu": "8G"})
+    assert cores == {"gres": base["gres"], "cpus_per_task": 4, "mem_per_cpu": "8G"}
+    same, _ = asked(base, "evaluate", evaluate={"mem_gb": None, "mem_per_cpu": None})
+    assert same["mem_per_gpu"] == "40G", "what is not given takes the place of nothing"
+
+
+def test_names_may_be_numbers() -> None:
+    """Hydra reads hydra.launcher.account=2024 as one."""
+    _, made = asked({"account": 2024, "partition": 7}, evaluate={"reservation": 12})
+    assert (made.account, made.partition, made.reservation) == ("2024", "7", "12")
 
 
 def test_joined_requests_have_room_for_each() -> None:

@@ -39,7 +39,8 @@ class LeafTask:
         documents: number of documents where the data stands beside the task file.
         folder: where its files are, None for one of lm-eval's own.
         listed: the name in the configuration that it came by: its own, a group's or a tag's.
-        group: that name if it is a group whose scores are means over all its documents, else "".
+        group: of the names in the configuration the group that it is counted in: one whose scores
+            are means over all its documents, and none of whose tasks another one has; else "".
     """
 
     name: str
@@ -90,10 +91,20 @@ def resolve(names: Sequence[str], include_path: Path | None, *, cache_dir: Path)
     for name in names:
         for leaf in lookup.leaves(name):
             listed.setdefault(leaf, name)
+    home = _groups(lookup, names)
     return [
-        replace(lookup.task(leaf), listed=name, group=name if lookup.pools(name) else "")
+        replace(lookup.task(leaf), listed=name, group=home.get(leaf, ""))
         for leaf, name in listed.items()
     ]
+
+
+def _groups(lookup: Lookup, names: Sequence[str]) -> dict[str, str]:
+    """Leaf task -> the group that has scores of its own; a part of one would be no score of it."""
+    home: dict[str, str] = {}
+    for name in names:
+        if lookup.pools(name) and home.keys().isdisjoint(leaves := set(lookup.leaves(name))):
+            home |= dict.fromkeys(leaves, name)
+    return home
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,6 +66,24 @@ def test_a_group_that_lm_eval_scores_over_all_documents_is_one(
     assert {task.group for task in found} == {"scored" if name == "scored" else ""}
 
 
+@pytest.mark.parametrize(
+    ("names", "groups"),
+    [
+        (["one", "pair"], {"one": "pair", "two": "pair"}),
+        (["mine", "pair"], {"one": "pair", "two": "pair"}),
+        (["pair", "scored"], {"one": "pair", "two": "pair"}),
+        (["scored", "pair"], {"one": "scored", "two": ""}),
+    ],
+)
+def test_a_group_is_one_with_all_of_its_tasks_or_none(
+    names: list[str], groups: dict[str, str], folder: Path, empty: Path
+) -> None:
+    means = "aggregate_metric_list: [{metric: acc}]\n"
+    (folder / "pair.yaml").write_text("group: pair\ntask: [one, two]\n" + means)
+    found = tasks.resolve(names, folder, cache_dir=empty)
+    assert {task.name: task.group for task in found} == groups
+
+
 def test_own_tasks_and_groups_become_leaves_once(folder: Path, empty: Path) -> None:
     found = tasks.resolve(["two", "both", "mine"], folder, cache_dir=empty)
     assert [task.name for task in found] == ["two", "one"]

@@ -18,7 +18,7 @@ FEWEST_TASKS = 3
 
 
 def heat_maps(panels: Sequence[Panel]) -> Iterator[Figure]:
-    """One map per model: cells by rising TCr, tasks (subtasks as they were scored) across."""
+    """One map per model: cells by rising TCr, tasks across."""
     for panel in panels:
         if len(panel.tasks) >= FEWEST_TASKS and len(panel.cells) > 1 and panel.counted.any():
             yield _heat_map(panel)

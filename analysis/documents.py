@@ -64,7 +64,8 @@ class Documents:
         if source is None:
             return None
         if isinstance(source, Mapping):
-            parts = [_part(self._one(cell, name, one), name) for name, one in source.items()]
+            # in one order whatever theirs, or cells would not be compared document by document
+            parts = [_part(self._one(cell, name, source[name]), name) for name in sorted(source)]
             return pd.concat(parts, ignore_index=True)
         return self._one(cell, task, source)
 

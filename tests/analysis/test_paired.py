@@ -29,6 +29,20 @@ def mixed(rng, levels=LEVELS, n=250):
     }
 
 
+def test_parts_of_a_benchmark_are_paired_whatever_order_they_came_in() -> None:
+    def part(name: str) -> pd.DataFrame:
+        known = {"doc_id": [0, 1], "doc_hash": [f"{name}0", f"{name}1"], "target_hash": "t"}
+        return pd.DataFrame({**known, "acc": [1.0, 0.0]})
+
+    parts = {name: part(name) for name in ("algebra", "law", "zoology")}
+    turned = dict(reversed(parts.items()))
+    documents = Documents({("one", "all"): parts, ("two", "all"): turned})
+    one, two = (documents.scored(cell, "all", "acc") for cell in ("one", "two"))
+    assert one is not None
+    assert two is not None
+    assert (one.identity, one.subtask) == (two.identity, two.subtask)
+
+
 def test_the_error_of_a_difference_by_hand() -> None:
     # 8 documents: both right 4, only the first 2, only the second 1, neither 1.
     one, two = [1, 1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 0, 0, 1, 0]

@@ -52,7 +52,11 @@ def age_s(path: Path, now: float | None = None) -> float:
                 newest = max(newest, entry.lstat().st_mtime)
             except FileNotFoundError:
                 continue
-    return (time.time() if now is None else now) - (newest or path.lstat().st_mtime)
+    try:
+        newest = newest or path.lstat().st_mtime
+    except FileNotFoundError:  # whoever was at work has just moved it to its place
+        return 0.0
+    return (time.time() if now is None else now) - newest
 
 
 def _is_running(pid: int) -> bool:

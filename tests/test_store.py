@@ -316,6 +316,12 @@ def test_gc_deletes_what_was_set_aside_only_when_asked(store: Store) -> None:
     assert store.gc(damaged=True) == [aside]
 
 
+def test_a_record_that_was_renamed_meanwhile_is_nobodys_leftover(tmp_path):
+    """Another host was writing it when the directory was listed."""
+    gone = tmp_path / ".plan-1.json.other-host.7.0123abcd"
+    assert not owner.is_dead(gone, older_than_s=0)
+
+
 def test_a_record_that_cannot_be_written_leaves_the_one_before_and_nothing_else(
     tmp_path: Path,
 ) -> None:

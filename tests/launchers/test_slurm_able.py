@@ -79,17 +79,35 @@ def test_what_is_missing_is_installed(tools: Path) -> None:
 def test_ci_runs_it_where_it_can_be_run(
     tmp_path: Path, why_not: str, breaks: str, status: int, made: list[str]
 ) -> None:
-    for name in (".ci", "tests/slurm", "bin"):
-        (tmp_path / name).mkdir(parents=True)
-    shutil.copy(CI, tmp_path / ".ci" / "run")
-    script(tmp_path / "tests/slurm/cluster.sh", f"echo '{why_not}'; [ -z '{why_not}' ]")
-    log = tmp_path / "made"
-    script(tmp_path / "bin" / "make", f"echo $1 >>'{log}'; [ $1 != {breaks} ] || exit 2")
-    path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
-    done = subprocess.run(
-        ["bash", str(tmp_path / ".ci" / "run")],
-        env={**os.environ, "PATH": path}, capture_output=True, text=True,
-    )  # fmt: skip
-    assert (done.returncode, log.read_text().split()) == (status, made)
+    done, log = ci(tmp_path, why_not, breaks, browser=True)
+    assert (done.returncode, log) == (status, made)
     said = f"make test-slurm was not run: {why_not}\n" if why_not else ""
     assert done.stdout == said
+
+
+def test_ci_goes_on_without_a_browser(tmp_path: Path) -> None:
+    done, log = ci(tmp_path, "", "nothing", browser=False)
+    assert (done.returncode, log[:2]) == (0, ["apt-get", "lint"])
+    assert done.stdout.startswith("No chromium here, and apt-get cannot install it")
+
+
+def ci(
+    root: Path, why_not: str, breaks: str, *, browser: bool
+) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    """What CI says, and what it has carried out; of this very machine it finds and gets nothing."""
+    for name in (".ci", "tests/slurm", "bin"):
+        (root / name).mkdir(parents=True)
+    shutil.copy(CI, root / ".ci" / "run")
+    script(root / "tests/slurm/cluster.sh", f"echo '{why_not}'; [ -z '{why_not}' ]")
+    tools, log = root / "bin", root / "made"
+    for name in ("bash", "dirname", "rm"):
+        (tools / name).symlink_to(str(shutil.which(name)))
+    script(tools / "make", f"echo $1 >>'{log}'; [ $1 != {breaks} ] || exit 2")
+    script(tools / "apt-get", f"echo apt-get >>'{log}'; exit 100")
+    for name in ("chromium", "chromedriver") if browser else ():
+        script(tools / name, "")
+    done = subprocess.run(
+        ["bash", str(root / ".ci" / "run")],
+        env={**os.environ, "PATH": str(tools)}, capture_output=True, text=True,
+    )  # fmt: skip
+    return done, log.read_text().split()

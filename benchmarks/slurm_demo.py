@@ -34,7 +34,7 @@ REQUEST = [
 def on_cluster(home: Path) -> None:
     """Submit the demo and wait for the last job's record."""
     began = time.monotonic()
-    subprocess.run([*DEMO, f"home={home}", *REQUEST], cwd=ROOT, check=False)
+    subprocess.run([*DEMO, f"home={home}", *REQUEST], cwd=ROOT, check=True)
     print(f"the prompt is back after {time.monotonic() - began:.1f} s", flush=True)
     jobs = home / "sweeps" / "demo" / "jobs"
     while not (done := _ended(jobs)):

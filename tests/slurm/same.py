@@ -3,7 +3,7 @@
     python -m tests.slurm.same HERE THERE [--sweep demo]
 
 Left out is what a clock said: seconds, hours, GPU hours and rates. Prints what was compared
-and ends with 1 if anything differs.
+and ends with 1 if anything differs, or if there is nothing to compare.
 """
 
 from __future__ import annotations
@@ -93,6 +93,9 @@ def main() -> None:
     parser.add_argument("there", type=Path)
     parser.add_argument("--sweep", default="demo")
     asked, wrong = parser.parse_args(), 0
+    for home in (asked.here, asked.there):
+        if not results(home):
+            sys.exit(f"{home} holds no results")
     for what, of in {
         "scores with their standard errors": scores,
         "results": results,

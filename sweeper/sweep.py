@@ -127,7 +127,7 @@ def read_plan(path: Path) -> Json:
 
 
 def typed(record: Json) -> str:
-    """The arguments that a sweep was last run with, as one would type them again."""
+    """The arguments that the newest plan of a sweep was made from, as one would type them."""
     return shlex.join(word for word in record["overrides"] if not word.startswith("action="))
 
 

@@ -8,7 +8,7 @@ from sweeper.sweep import Sweep, sweeps, typed
 
 
 def perform(request: Request) -> int:
-    """Print each recorded sweep: its cells by state, and the arguments of its last run."""
+    """Print each recorded sweep: its cells by state, and the arguments of its newest plan."""
     found = [_row(request, name) for name in sweeps(request.home)]
     names = ["name", "cells", "done", "failed", "missing", "arguments"]
     rows = [[str(row[name]) for name in names] for row in found]

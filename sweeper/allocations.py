@@ -13,7 +13,7 @@ from sweeper.methods._profiles import LOW_RANK
 from sweeper.plan import Params, Stage
 from sweeper.shared import Shared
 
-_GRID = ("widths", "group_size", "symmetric")
+_GRID = ("widths", "errors", "group_size", "symmetric")
 # For estimates: the pass through the model, each share or width, and all ranks at once.
 _PASS, _OPTION, _RANKS = 0.5, 0.04, 0.33
 
@@ -40,7 +40,10 @@ def sensitivity(
     return shared.stage(
         kind="sensitivity",
         params=Params(
-            **own, calibration=text, model=reads["meaning"], compute_dtype=section["compute_dtype"]
+            **own,
+            calibration=text,
+            model=reads["meaning"],
+            compute_dtype=section["compute_dtype"],
         ),
         parents=reads["parents"],
         library=library(tuple(packages)),
@@ -55,8 +58,8 @@ def measured(meaning: Mapping[str, Any]) -> Frozen:
     if "widths" in meaning:
         return Frozen.of({name: meaning[name] for name in _GRID})
     if meaning["pattern"] != LOW_RANK:
-        return Frozen.of({"levels": meaning["levels"]})
-    own = (*methods.method(meaning["method"]).options, "method", "levels")
+        return Frozen.of({name: meaning[name] for name in ("levels", "errors")})
+    own = (*methods.method(meaning["method"]).options, "method", "levels", "errors")
     return Frozen.of({name: meaning[name] for name in own if name != "profile"})
 
 

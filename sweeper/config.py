@@ -79,6 +79,11 @@ class PruneConfig:
         "allocated (the least sum of measured layer errors)",
     )
     levels: int = key(20, "allocated: shares that can go of a matrix: 0, 1/levels, ... to below 1")
+    errors: str = key(
+        "unit",
+        "allocated: layer errors on inputs that are unit (each token's at length 1) or plain (as "
+        "they are: a few massive tokens decide)",
+    )
     order: str = key(
         "first",
         "first: prune the dense model, then quantize; last: prune the quantized model",
@@ -134,6 +139,7 @@ class QuantConfig:
     widths: list[int] = key(
         lambda: [2, 3, 4, 8], "allocated: the bits that a matrix can have, ascending"
     )
+    errors: str = key("unit", "allocated: as prune.errors")
     group_size: int | None = key(None, "weights that share a scale; -1 whole rows; model's default")
     symmetric: bool = key(True, "symmetric grid, without zero points")
     actorder: str = key(

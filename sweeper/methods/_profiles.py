@@ -19,12 +19,15 @@ LOW_RANK = "low-rank"
 PROFILES: Mapping[str, tuple[str, ...]] = {
     UNIFORM: (),
     "owl": ("owl_lambda", "owl_m"),
-    ALLOCATED: ("levels",),
+    ALLOCATED: ("levels", "errors"),
 }
 """Profile -> the configuration keys below ``prune`` that mean something to it."""
 
-BIT_PROFILES: Mapping[str, tuple[str, ...]] = {UNIFORM: (), ALLOCATED: ("widths",)}
+BIT_PROFILES: Mapping[str, tuple[str, ...]] = {UNIFORM: (), ALLOCATED: ("widths", "errors")}
 """The same of ``quant.profile`` and the keys below ``quant``."""
+
+UNIT, PLAIN = "unit", "plain"
+"""Of what inputs the errors are that an allocation rests on: each at length 1, or as they are."""
 
 _MOST_LEVELS = 100
 
@@ -39,13 +42,16 @@ def profile_options(
     """What a section of the configuration says of the profile; nothing if uniform.
 
     Raises:
-        BadInput: there is no such profile.
+        BadInput: there is no such profile, or no such errors to allocate by.
     """
     profile = section["profile"]
     if profile not in profiles:
         raise BadInput(key, profile, f"{one_of(list(profiles))}.")
     if profile == UNIFORM:
         return {}
+    if profile == ALLOCATED and section["errors"] not in (UNIT, PLAIN):
+        own = key.replace("profile", "errors")
+        raise BadInput(own, section["errors"], f"{one_of([UNIT, PLAIN])}.")
     return {"profile": profile, **{name: section[name] for name in profiles[profile]}}
 
 

@@ -25,7 +25,7 @@ class RoundedError:
     params: Params
 
     def listen(self, module: Any, inputs: torch.Tensor) -> None:
-        """The Hessian is all that is needed."""
+        """Rounding to nearest looks at no inputs."""
 
     def of(self, module: Any, hessian: torch.Tensor) -> tuple[list[float], dict[str, Any]]:
         """See `sweeper.stages.sensitivity.Measure`."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from sweeper.methods import Params
+from sweeper.methods._hessian import Hessians
 from sweeper.methods._input_sizes import InputSizes, scaling
 from sweeper.methods._rank import ranks
 from sweeper.methods._truncation import losses, whitening
@@ -23,11 +24,15 @@ class TruncatedError:
 
     params: Params
     _sizes: InputSizes = field(default_factory=InputSizes)
+    _sums: Hessians = field(default_factory=Hessians)
+    _hessians: dict[Any, torch.Tensor] = field(default_factory=dict)
 
     def listen(self, module: Any, inputs: torch.Tensor) -> None:
-        """Adds the sizes of the inputs, which ASVD scales by."""
+        """Adds up what the method scales by: sizes of the inputs (ASVD), or their Hessian."""
         if "alpha" in self.params:
             self._sizes.add(module, inputs)
+        else:
+            self._sums.add(module, inputs)
 
     def of(self, module: Any, hessian: torch.Tensor) -> tuple[list[float], dict[str, Any]]:
         """See `sweeper.stages.sensitivity.Measure`; with the ``shape`` of the matrix.
@@ -37,12 +42,14 @@ class TruncatedError:
         """
         weight = module.weight.detach().float()
         shape = (weight.shape[0], weight.shape[1])
-        lost = losses(weight, self._scale(module, hessian), hessian).cumsum(0)
+        lost = losses(weight, self._scale(module), hessian).cumsum(0)
         kept = [min(rank, len(lost)) for rank in ranks(shape, self.params["levels"]) if rank]
         dropped = [float(lost[-rank - 1]) if rank < len(lost) else 0.0 for rank in kept]
         return [0.0, *dropped], {"shape": list(shape)}
 
-    def _scale(self, module: Any, hessian: torch.Tensor) -> torch.Tensor:
-        if "alpha" not in self.params:
-            return whitening(hessian, self.params["dampening"])
-        return scaling(self._sizes.mean(module), self.params["alpha"])
+    def _scale(self, module: Any) -> torch.Tensor:
+        if "alpha" in self.params:
+            return scaling(self._sizes.mean(module), self.params["alpha"])
+        for modules, hessian in self._sums.take():  # of a whole layer, with its first matrix
+            self._hessians.update(dict.fromkeys(modules, hessian))
+        return whitening(self._hessians.pop(module), self.params["dampening"])

@@ -25,7 +25,10 @@ class Measure(Protocol):
         ...
 
     def of(self, module: Any, hessian: torch.Tensor) -> tuple[list[float], dict[str, Any]]:
-        """(||X (W - W')^T||^2 of each option, up to the Hessian's factor; more of the row)."""
+        """(||X (W - W')^T||^2 of each option, up to the Hessian's factor; more of the row).
+
+        X are the inputs that errors are taken on: as they are, or each at length 1.
+        """
         ...
 
 
@@ -33,10 +36,11 @@ def run(job: Job) -> dict[str, Any]:
     """Writes ``sensitivity.json``: for each matrix its weights, and its errors by option.
 
     The error of an option is ||X (W - W')^T||^2 / ||X W^T||^2 over the calibration tokens, where
-    X are the inputs of the model as it is read and W' is what the option makes of W:
+    X are the inputs of the model as it is read, and with ``errors: unit`` each token's at length
+    1 (see `UnitInputs`). W' is what the option makes of W, looking at the inputs as they are:
     without the ``levels`` shares of each row that Wanda scores least, rounded to each of
-    ``widths``, or at the ranks that remove each of ``levels`` shares (with a ``method``).
-    One pass through the model; the Hessians of one decoder layer at a time.
+    ``widths``, or at the ranks that remove each of ``levels`` shares (with a ``method``). One
+    pass through the model; the Hessians of one decoder layer at a time.
 
     Raises:
         BadInput: the calibration text does not fit.
@@ -53,7 +57,7 @@ def run(job: Job) -> dict[str, Any]:
         states = layers.embedded()
         for index, layer in enumerate(layers.layers):
             matrices = {names[m]: m for m in layer.modules() if m in names}
-            states, found = _layer(layers, index, states, matrices, measure)
+            states, found = _layer(layers, index, states, matrices, measure, params["errors"])
             rows |= found
             done = index + 1
             job.progress(done / len(layers.layers), f"layer {done}/{len(layers.layers)}")
@@ -77,15 +81,21 @@ def _measure(params: Params) -> Measure:
 
 
 def _layer(
-    layers: Any, index: int, states: Any, matrices: dict[str, Any], measure: Measure
+    layers: Any,
+    index: int,
+    states: Any,
+    matrices: dict[str, Any],
+    measure: Measure,
+    errors: str,
 ) -> tuple[Any, dict[str, Any]]:
     """(what the layer gives, the rows of its matrices)."""
-    from sweeper.methods._hessian import Hessians
+    from sweeper.methods._hessian import Hessians, UnitInputs
+    from sweeper.methods._profiles import UNIT
 
-    sums, names = Hessians(), {module: name for name, module in matrices.items()}
+    sums, unit, names = Hessians(), UnitInputs(), {m: name for name, m in matrices.items()}
 
     def listen(module: Any, args: tuple[torch.Tensor, ...]) -> None:
-        sums.add(module, args[0])
+        sums.add(module, unit.of(args[0]) if errors == UNIT else args[0])
         measure.listen(module, args[0])
 
     handles = [module.register_forward_pre_hook(listen) for module in names]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.nn import functional
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 from sweeper.errors import StageFailure
@@ -26,7 +27,13 @@ from .test_sensitivity import inputs_of
 WIDTHS = [2, 3, 4, 8]
 MIXED = {"profile": "allocated", "widths": WIDTHS}
 READ = {"calibration": CALIBRATION, "model": {}, "compute_dtype": "float32"}
-GRID = {"widths": WIDTHS, "group_size": 64, "symmetric": True, "save_dtype": "bfloat16"}
+GRID = {
+    "widths": WIDTHS,
+    "errors": "unit",
+    "group_size": 64,
+    "symmetric": True,
+    "save_dtype": "bfloat16",
+}
 METHODS = {"svd_llm": {"dampening": 1e-6}, "asvd": {"alpha": 0.5}}
 LABEL = {"bits": 5, "widths": WIDTHS}
 
@@ -92,8 +99,9 @@ def test_errors_of_bits_are_those_of_the_quantizer(
             out / "checkpoint", dtype=torch.float32,
             quantization_config=CompressedTensorsConfig(dequantize=True),
         )  # fmt: skip
-        lost = (served.get_submodule(name).weight - weight) @ inputs.T
-        expected = float(lost.square().sum() / (weight @ inputs.T).square().sum())
+        unit = functional.normalize(inputs)
+        lost = (served.get_submodule(name).weight - weight) @ unit.T
+        expected = float(lost.square().sum() / (weight @ unit.T).square().sum())
         # what is served is a code times a scale, rounded to bfloat16
         assert table[name]["errors"][option] == pytest.approx(expected, rel=0.02)
     assert table[name]["errors"] == sorted(table[name]["errors"], reverse=True)
@@ -103,7 +111,7 @@ def test_errors_of_bits_are_those_of_the_quantizer(
 def test_errors_of_ranks_are_those_of_the_factors(
     workshop: Any, tables: Tables, method: str
 ) -> None:
-    found = rows(tables.of({"method": method, "levels": 10} | METHODS[method]))
+    found = rows(tables.of({"method": method, "levels": 10, "errors": "unit"} | METHODS[method]))
     for name in ("model.layers.0.mlp.up_proj", "model.layers.0.mlp.down_proj"):
         weight, inputs = inputs_of(workshop, name)
         gram = inputs.T @ inputs
@@ -115,8 +123,9 @@ def test_errors_of_ranks_are_those_of_the_factors(
         assert row["errors"][0] == 0
         for level in (1, 4, 9):
             factors = truncated(weight, scale, rank_of(*weight.shape, level / 10))
-            lost = (factors.outer @ factors.inner - weight.double()) @ inputs.T.double()
-            expected = float(lost.square().sum() / (weight @ inputs.T).square().sum())
+            unit = functional.normalize(inputs)
+            lost = (factors.outer @ factors.inner - weight.double()) @ unit.T.double()
+            expected = float(lost.square().sum() / (weight @ unit.T).square().sum())
             assert row["errors"][level] == pytest.approx(expected, rel=2e-3)
 
 
@@ -124,7 +133,9 @@ def test_a_rank_without_loss_has_no_error() -> None:
     weight, gram = torch.ones(4, 4), torch.eye(4)
     layer = torch.nn.Linear(4, 4, bias=False)
     layer.weight = torch.nn.Parameter(weight)
-    errors, _ = TruncatedError(params={"levels": 4, "dampening": 1e-9}).of(layer, gram)
+    measure = TruncatedError(params={"levels": 4, "dampening": 1e-9})
+    measure.listen(layer, gram)
+    errors, _ = measure.of(layer, gram)
     assert errors == pytest.approx([0, 0, 0, 0], abs=1e-9)
 
 
@@ -239,7 +250,7 @@ def test_a_label_that_is_not_that_of_the_files_is_refused(
 @pytest.fixture(scope="module", params=METHODS)
 def by_rank(request: pytest.FixtureRequest, workshop: Any, tables: Tables) -> Path:
     method = request.param
-    own = {"method": method, "levels": 20} | METHODS[method]
+    own = {"method": method, "levels": 20, "errors": "unit"} | METHODS[method]
     job = workshop.job(
         PRUNE | own | {"sparsity": 0.4, "pattern": "low-rank", "profile": "allocated"},
         inputs={"sensitivity": tables.of(own)},
@@ -287,7 +298,7 @@ def test_whole_matrices_beside_factors_reload_and_can_be_scored(
 
 
 def test_inputs_that_cannot_be_whitened_name_the_matrix(workshop: Any) -> None:
-    own = {"method": "svd_llm", "levels": 4, "dampening": 1e-16}
+    own = {"method": "svd_llm", "levels": 4, "errors": "unit", "dampening": 1e-16}
     few = {"samples": 1, "length": 16, "seed": 0}
     job = workshop.job(
         READ | own | {"calibration": few},

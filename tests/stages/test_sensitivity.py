@@ -11,6 +11,8 @@ import torch
 
 from sweeper.errors import StageFailure
 from sweeper.methods._allocated import sparsities
+from sweeper.methods._hessian import Hessians, UnitInputs, energy
+from sweeper.methods._pruned_error import PrunedError
 from sweeper.methods._saliency import least_of_rows
 from sweeper.stages import Job, calibration, checkpoint, masks, prune, sensitivity
 from tests.methods.layers import error
@@ -19,17 +21,28 @@ from .conftest import CALIBRATION, PRUNE
 
 LEVELS = 8
 PARAMS: dict[str, Any] = {
-    "levels": LEVELS, "calibration": CALIBRATION, "model": {}, "compute_dtype": "float32",
+    "levels": LEVELS, "errors": "unit", "calibration": CALIBRATION, "model": {},
+    "compute_dtype": "float32",
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def measured(workshop: Any) -> Path:
-    job = workshop.job(PARAMS, sources={"model": workshop.dense, "calibration": workshop.text})
+def taken(workshop: Any, errors: str) -> Path:
+    sources = {"model": workshop.dense, "calibration": workshop.text}
+    job = workshop.job(PARAMS | {"errors": errors}, sources=sources)
     result = sensitivity.run(job)
     assert result == {"layers": 14, "calibration_tokens": 512}
     out: Path = job.out
     return out
+
+
+@pytest.fixture(scope="module")
+def measured(workshop: Any) -> Path:
+    return taken(workshop, "unit")
+
+
+@pytest.fixture(scope="module")
+def measured_plain(workshop: Any) -> Path:
+    return taken(workshop, "plain")
 
 
 def table(out: Path) -> dict[str, Any]:
@@ -49,18 +62,46 @@ def inputs_of(workshop: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
     return module.weight.detach(), seen[0].flatten(0, 1)
 
 
+@pytest.mark.parametrize("errors", ["measured", "measured_plain"])
 @pytest.mark.parametrize(
     "name", ["model.layers.0.self_attn.k_proj", "model.layers.1.mlp.down_proj"]
 )
-def test_errors_are_those_of_the_output(workshop: Any, measured: Path, name: str) -> None:
-    row = table(measured)["matrices"][name]
+def test_errors_are_those_of_the_output(
+    workshop: Any, request: pytest.FixtureRequest, name: str, errors: str
+) -> None:
+    row = table(request.getfixturevalue(errors))["matrices"][name]
     weight, inputs = inputs_of(workshop, name)
     scores = weight.abs() * inputs.norm(dim=0)
     assert row["weights"] == weight.numel()
     assert row["errors"][0] == 0
+    on = torch.nn.functional.normalize(inputs) if errors == "measured" else inputs
     for level in (1, 4, 7):
         kept = weight.masked_fill(least_of_rows(scores, level / LEVELS), 0)
-        assert row["errors"][level] == pytest.approx(error(kept, weight, inputs) ** 2, rel=1e-3)
+        assert row["errors"][level] == pytest.approx(error(kept, weight, on) ** 2, rel=1e-3)
+
+
+def test_a_massive_token_counts_as_one_of_many() -> None:
+    """What kept 95 % of a matrix from counting: one token a thousand times longer than all."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(64, 32, bias=False)
+    inputs = torch.randn(256, 64)
+    inputs[3] = 0
+    inputs[3, 5] = 1000.0
+    inputs[4] = 0
+    unit = UnitInputs()
+    scaled = unit.of(inputs)
+    assert unit.of(inputs) is scaled, "matrices that read the same share a Hessian"
+    assert scaled.norm(dim=1).tolist() == pytest.approx([1.0] * 4 + [0.0] + [1.0] * 251)
+    errors = {}
+    for name, seen in (("plain", inputs), ("unit", scaled)):
+        sums, measure = Hessians(), PrunedError(levels=20)
+        sums.add(layer, seen)
+        measure.listen(layer, inputs)
+        ((_, hessian),) = sums.take()
+        found, _ = measure.of(layer, hessian)
+        errors[name] = found[19] / energy(layer.weight.detach(), hessian)
+    assert errors["plain"] < 0.02
+    assert errors["unit"] > 0.5
 
 
 @pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
@@ -69,6 +110,7 @@ def test_the_checkpoint_has_the_shares_and_the_sparsity_of_its_label(
 ) -> None:
     params = PRUNE | {
         "method": method, "sparsity": 0.5, "profile": "allocated", "levels": LEVELS,
+        "errors": "unit",
     }  # fmt: skip
     job = workshop.job(
         params,

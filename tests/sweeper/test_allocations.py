@@ -126,6 +126,25 @@ def test_in_a_grid_what_cannot_be_is_left_out_with_its_reason(plan: Any) -> None
     assert reasons == {"prune.profile=allocated", "quant.bits=8:"}
 
 
+def test_errors_on_other_inputs_are_another_table_and_another_cell(plan: Any) -> None:
+    for axes in (("prune.profile=allocated", "prune.sparsity=50", "prune.errors=unit,plain"),
+                 (MIXED, "quant.bits=4", "quant.errors=unit,plain"),
+                 ("prune=svd_llm", "prune.profile=allocated", "prune.sparsity=50",
+                  "prune.errors=unit,plain")):  # fmt: skip
+        made = plan(*axes)
+        assert [stage.params["errors"] for stage in of_kind(made, "sensitivity")] == [
+            "unit", "plain"
+        ]  # fmt: skip
+        assert len({cell.label for cell in made.cells}) == 2
+
+
+@pytest.mark.parametrize("section", ["prune", "quant"])
+def test_errors_on_inputs_that_nobody_knows_are_refused(plan: Any, section: str) -> None:
+    amount = {"prune": "prune.sparsity=50", "quant": "quant.bits=4"}[section]
+    with pytest.raises(BadInput, match=f"{section}.errors=sized: valid: unit, plain"):
+        plan(f"{section}.profile=allocated", amount, f"{section}.errors=sized")
+
+
 def test_a_table_costs_by_its_options(plan: Any) -> None:
     def work(*overrides: str) -> float:
         return of_kind(plan(*overrides), "sensitivity")[0].work

@@ -67,7 +67,7 @@ class Hessians:
 class UnitInputs:
     """Inputs at length 1, token by token; one tensor for all matrices that read the same.
 
-    A few tokens of a language model have inputs thousands of times longer than all others
+    A few tokens of a language model have inputs hundreds of times longer than all others
     (massive activations: Sun et al., COLM 2024, arXiv 2402.17762). In a plain sum of squares
     they are all that counts.
     """

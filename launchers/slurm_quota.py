@@ -32,6 +32,10 @@ class QuotaError(IsorateError):
     """A tool is missing, hung, or had nothing to say."""
 
 
+class Declined(QuotaError):
+    """A tool failed at one question; it may answer another."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Mount:
     """Where a file system is mounted, and its type."""
@@ -61,17 +65,21 @@ def check(home: Path, need_bytes: int, say: Callable[[str], None]) -> None:
     Args:
         home: exists.
         need_bytes: of checkpoints and masks; with none nothing is asked.
-        say: told if nothing could be learned; that is never fatal.
+        say: told what could not be learned; that is never fatal.
 
     Raises:
         BadInput: key "home".
     """
     if need_bytes <= 0:
         return
-    mount = mount_of(home)
+    mount, unknown = mount_of(home), list[str]()
     try:
         for account in accounts(home, mount):
-            free = left(mount, account)
+            try:
+                free = left(mount, account)
+            except Declined as error:
+                unknown.append(str(error))
+                continue
             if free is not None and free < need_bytes:
                 raise BadInput(
                     "home", home,
@@ -80,7 +88,9 @@ def check(home: Path, need_bytes: int, say: Callable[[str], None]) -> None:
                     "Free some, ask for more, or name another directory: home=/path",
                 )  # fmt: skip
     except QuotaError as error:
-        say(f"how much room quotas on {mount.point} leave is not known: {error}")
+        unknown.append(str(error))
+    for why in dict.fromkeys(unknown):
+        say(f"how much room quotas on {mount.point} leave is not known: {why}")
 
 
 def accounts(home: Path, mount: Mount) -> Iterator[Account]:
@@ -165,7 +175,7 @@ def _ask(*command: str) -> str:
     # quota(1) also ends with an error if some file system is over its limit
     if process.returncode and not _ROW.search(said):
         why = (complaint or said).strip() or f"exit status {process.returncode}"
-        raise QuotaError(f"{command[0]} failed: {why}")
+        raise Declined(f"{command[0]} failed: {why}")
     return said
 
 

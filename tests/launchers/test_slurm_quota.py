@@ -117,6 +117,17 @@ def test_groups_and_projects_have_limits_too(
         checked(home, 20001 * KIB)
 
 
+def test_what_is_not_told_of_the_group_hides_nothing_of_the_project(
+    site: Site, tmp_path: Path
+) -> None:
+    refuses = "case \"$*\" in *'-g '*) echo not permitted >&2; exit 1;; esac"
+    home = site("lustre", lfs=refuses + printing(LUSTRE, tmp_path, of="-p"))
+    (said,) = checked(home, 20000 * KIB)
+    assert "lfs failed: not permitted" in said
+    with pytest.raises(BadInput, match="the quota of project 4711"):
+        checked(home, 20001 * KIB)
+
+
 def test_what_the_tools_are_asked(site: Site, tmp_path: Path) -> None:
     home = site("lustre", lfs=printing(LUSTRE, tmp_path))
     checked(home, 1)

@@ -168,7 +168,8 @@ def joined(several: Sequence[Resources]) -> Resources:
     time limit is the largest too: a job that runs into it goes on where it was.
     """
     assert may_share(several)
-    first = max(several, key=lambda one: one.gpus)
+    # without GPUs, one of them may still ask for something else
+    first = max(several, key=lambda one: (one.gpus, bool(one.gres)))
     alike = replace(
         first,
         timeout_min=max(one.timeout_min for one in several),

@@ -290,6 +290,8 @@ def test_joined_requests_have_room_for_each() -> None:
     both = joined([converted, scored])
     assert (both.gpus, both.cores) == (1, 6)
     assert both.memory == ("mem_per_gpu", 50)
+    _, scored = asked({"gpus_per_node": 0, "gres": "nvme:1"})
+    assert joined([converted, scored]).gres == "nvme:1"
 
 
 @pytest.mark.parametrize(

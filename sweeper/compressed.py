@@ -16,6 +16,7 @@ from sweeper import inputs, shapes
 from sweeper.cells import Cell
 from sweeper.errors import BadInput
 from sweeper.frozen import Frozen
+from sweeper.methods._profiles import UNIFORM
 from sweeper.pins import Pins
 
 Json = Mapping[str, Any]
@@ -103,6 +104,7 @@ def _compressed_tensors(path: Path, quantized: Json) -> Format:
     activations = groups[0].get("input_activations") or {}
     return Format(name=form, stated={
         "bits": weights["num_bits"],
+        "profile": UNIFORM,  # one group of layers has one width
         "group_size": weights.get("group_size") or -1,
         "symmetric": weights["symmetric"],
         "activation_bits": activations.get("num_bits", 16),

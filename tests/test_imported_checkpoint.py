@@ -17,6 +17,14 @@ from sweeper.sweep import Sweep, cell_json, nested, plan_json
 from tests import tiny
 from tests.composing import composed
 
+
+def test_one_width_is_no_mix(made, model) -> None:
+    mixed = [*GRID, "quant.profile=allocated", "quant.widths=[2,4,8]"]
+    wanted = cell(plan_of(model, *mixed), f"{made[2]} (allocated)")
+    with pytest.raises(BadInput, match=r"quant\.profile is 'uniform', here 'allocated'"):
+        imported_checkpoint.check(wanted, made[1] / "both", Pins())
+
+
 TASK = "demo_agreement"
 GRID = ["prune=magnitude", "quant=rtn", "prune.sparsity=0,50", "quant.bits=16,4"]
 

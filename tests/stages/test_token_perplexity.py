@@ -123,7 +123,7 @@ def test_a_killed_attempt_loses_one_window(job: Any, monkeypatch: pytest.MonkeyP
 
 def test_progress_says_how_fast_and_how_long(job: Any) -> None:
     said: list[tuple[float, str]] = []
-    evaluate.run(replace(job(limit=4), progress=lambda *note: said.append(note)))
+    evaluate.run(replace(job(limit=4), progress=lambda *note, **_: said.append(note)))
     assert [fraction for fraction, _ in said] == [0.25, 0.5, 0.75, 1.0]
     assert said[1][1].startswith("2/4 documents, ")
     assert "tokens/s, 0:" in said[1][1]

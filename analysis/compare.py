@@ -247,6 +247,12 @@ def _family(z: Array) -> tuple[Array, int]:
     return adjusted, int(np.isfinite(raw).sum())
 
 
+def defined(panel: Panel) -> tuple[Definition, ...]:
+    """The definitions of Sr that there are: Sr2 wants a task where higher is better (eq. 12)."""
+    perplexities_only = bool(panel.counted.any()) and not bool((panel.counted & panel.higher).any())
+    return ("sr1",) if perplexities_only else ("sr2", "sr1")
+
+
 def verdicts(panel: Panel, by: Definition = "sr2") -> list[Verdict]:
     """One verdict per TCr that at least two cells of the model share."""
     return list(_verdicts(panel, by))

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from analysis.aligned import NO_BASELINE
-from analysis.compare import Definition, Verdict, srcr_verdicts, verdicts
+from analysis.compare import Definition, Verdict, defined, srcr_verdicts, verdicts
 from analysis.panel import Panel
 from analysis.phrases import listed
 from analysis.seeds import Contrast, contrasts, sentence
 from analysis.tables import chance_notes
 from analysis.wording import conclusion, labels, sentences
 
-DEFINITIONS: tuple[Definition, Definition] = ("sr2", "sr1")
+PERPLEXITIES_ONLY = ("Perplexities alone were scored: Sr2 and SrCr, which are made of tasks where "
+                     "higher is better, do not exist, and these verdicts are by Sr1.")  # fmt: skip
 MOST_EVIDENCE = 6
 
 
@@ -39,10 +40,17 @@ class ModelFindings:
 
 def findings(panel: Panel) -> ModelFindings:
     """Verdicts about cells and about methods, by either definition of Sr, and the warnings."""
-    found = [_finding(panel, verdict, by) for by in DEFINITIONS
+    kinds = defined(panel)
+    if len(kinds) == 1:  # shown whatever is chosen on the page
+        (by,) = kinds
+        found = [_finding(panel, verdict, None) for verdict in verdicts(panel, by)]
+        found += [_about_methods(r, each, None) for r, each in contrasts(panel, by).items()]
+        return ModelFindings(model=panel.model, findings=tuple(found),
+                             warnings=(PERPLEXITIES_ONLY, *_warnings(panel)))  # fmt: skip
+    found = [_finding(panel, verdict, by) for by in kinds
              for verdict in verdicts(panel, by)]  # fmt: skip
     found += [_finding(panel, verdict, None) for verdict in srcr_verdicts(panel)]
-    found += [_about_methods(rate, each, by) for by in DEFINITIONS
+    found += [_about_methods(rate, each, by) for by in kinds
               for rate, each in contrasts(panel, by).items()]  # fmt: skip
     return ModelFindings(model=panel.model, findings=tuple(found), warnings=_warnings(panel))
 
@@ -53,7 +61,7 @@ def _finding(panel: Panel, verdict: Verdict, definition: Definition | None) -> F
                    evidence=_evidence(panel, verdict), definition=definition)  # fmt: skip
 
 
-def _about_methods(rate: Fraction, found: Sequence[Contrast], by: Definition) -> Finding:
+def _about_methods(rate: Fraction, found: Sequence[Contrast], by: Definition | None) -> Finding:
     told = [sentence(rate, one) for one in found]
     return Finding(decided=found[0].decided, sentence=told[0],
                    evidence=tuple(told[1:MOST_EVIDENCE]), definition=by)  # fmt: skip

@@ -253,9 +253,9 @@ def defined(panel: Panel) -> tuple[Definition, ...]:
     return ("sr1",) if perplexities_only else ("sr2", "sr1")
 
 
-def verdicts(panel: Panel, by: Definition = "sr2") -> list[Verdict]:
-    """One verdict per TCr that at least two cells of the model share."""
-    return list(_verdicts(panel, by))
+def verdicts(panel: Panel, by: Definition | None = None) -> list[Verdict]:
+    """One verdict per TCr that at least two cells of the model share; by Sr2 where there is one."""
+    return list(_verdicts(panel, by or defined(panel)[0]))
 
 
 @lru_cache(maxsize=8)  # tables, figures and sentences all ask; a panel never changes

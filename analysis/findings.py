@@ -41,18 +41,14 @@ class ModelFindings:
 def findings(panel: Panel) -> ModelFindings:
     """Verdicts about cells and about methods, by either definition of Sr, and the warnings."""
     kinds = defined(panel)
-    if len(kinds) == 1:  # shown whatever is chosen on the page
-        (by,) = kinds
-        found = [_finding(panel, verdict, None) for verdict in verdicts(panel, by)]
-        found += [_about_methods(r, each, None) for r, each in contrasts(panel, by).items()]
-        return ModelFindings(model=panel.model, findings=tuple(found),
-                             warnings=(PERPLEXITIES_ONLY, *_warnings(panel)))  # fmt: skip
-    found = [_finding(panel, verdict, by) for by in kinds
+    both = len(kinds) > 1  # the only one is shown whatever is chosen on the page
+    found = [_finding(panel, verdict, by if both else None) for by in kinds
              for verdict in verdicts(panel, by)]  # fmt: skip
-    found += [_finding(panel, verdict, None) for verdict in srcr_verdicts(panel)]
-    found += [_about_methods(rate, each, by) for by in kinds
+    found += [_finding(panel, verdict, None) for verdict in srcr_verdicts(panel) if both]
+    found += [_about_methods(rate, each, by if both else None) for by in kinds
               for rate, each in contrasts(panel, by).items()]  # fmt: skip
-    return ModelFindings(model=panel.model, findings=tuple(found), warnings=_warnings(panel))
+    warnings = _warnings(panel) if both else (PERPLEXITIES_ONLY, *_warnings(panel))
+    return ModelFindings(model=panel.model, findings=tuple(found), warnings=warnings)
 
 
 def _finding(panel: Panel, verdict: Verdict, definition: Definition | None) -> Finding:

@@ -24,7 +24,7 @@ NOTES = (
 
 
 def per_task_table(panels: Sequence[Panel]) -> Table:
-    """The best cell of each TCr (by Sr2) against each other one, on every task by itself."""
+    """The best cell of each TCr against each other one, on every task by itself."""
     rows = [row for panel in panels for verdict in verdicts(panel)
             for row in _of_group(panel, verdict)]  # fmt: skip
     columns = (

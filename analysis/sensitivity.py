@@ -75,7 +75,7 @@ def _rankings(panel: Panel) -> list[dict[str, object]]:
     names = labels(panel)
     by = {"sr2": panel.sr2().value, "sr1": panel.sr1().value, "above": above_chance(panel)}
     rows = []
-    for verdict in verdicts(panel):
+    for verdict in verdicts(panel, "sr2"):
         group = np.array(verdict.ranked, dtype=int)
         if len(group) < 2:
             continue

@@ -95,7 +95,7 @@ def write(
     compare: Sequence[str] = (),
 ) -> tuple[dict[str, Path], list[str]]:
     """Write a report of any results, with two cells to `compare`; as `report`."""
-    from analysis.compare import defined, verdicts
+    from analysis.compare import verdicts
     from analysis.panel import panels
     from analysis.pooling import pooled
     from analysis.report import write_report
@@ -105,7 +105,7 @@ def write(
     try:
         files = write_report(results, out, title=title, provenance=origin, compare=compare)
         groups = panels(pooled(results))
-        words = [conclusion(p, v) for p in groups for v in verdicts(p, defined(p)[0])]
+        words = [conclusion(p, v) for p in groups for v in verdicts(p)]
         return files, words
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused

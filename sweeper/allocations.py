@@ -40,10 +40,7 @@ def sensitivity(
     return shared.stage(
         kind="sensitivity",
         params=Params(
-            **own,
-            calibration=text,
-            model=reads["meaning"],
-            compute_dtype=section["compute_dtype"],
+            **own, calibration=text, model=reads["meaning"], compute_dtype=section["compute_dtype"]
         ),
         parents=reads["parents"],
         library=library(tuple(packages)),

@@ -223,9 +223,8 @@ class TrackingConfig:
     enabled: bool = key(True, "write the sweep to MLflow")
     uri: str | None = key(None, "tracking URI; default: SQLite below home")
     every_s: float = key(
-        60.0, "seconds between writes while a sweep runs on this machine, or `sync watch=true`; "
-        "0: at its end only"
-    )  # fmt: skip
+        60.0, "seconds between writes of a local run, or of `sync watch=true`; 0: at its end only"
+    )
 
 
 @dataclass
@@ -251,8 +250,7 @@ class Config:
     )
     compare: list[str] = key(
         list,
-        "`report`: two cells to lay side by side, task by task and document by document: "
-        "compare='[25% + 4bit,3bit]'",
+        "`report`: two cells to lay side by side, document by document: '[25% + 4bit,3bit]'",
     )
     source: str = key(
         "store",

@@ -52,7 +52,7 @@ def writer(request: Request) -> Write:
 
 
 def follow(write: Write, every_s: float, stop: threading.Event) -> None:
-    """Write again and again until told to stop; a problem is said once, and goes on nobody."""
+    """Write again and again until told to stop; a problem is said once."""
     said, pause, first = False, every_s, True
     while not stop.wait(pause):
         began = time.monotonic()

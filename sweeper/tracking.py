@@ -16,7 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from sweeper import accounting, collect, tracking_run, tracking_runs, tracking_server, tracking_view
+from sweeper import (
+    accounting,
+    collect,
+    tracking_names,
+    tracking_run,
+    tracking_runs,
+    tracking_server,
+    tracking_view,
+)
 from sweeper.collect import CellOutcome, Json, Reads, joined
 from sweeper.headway import Headway
 from sweeper.redact import redact
@@ -156,7 +164,7 @@ def _wanted(
     files = [path for path in sorted(report.rglob("*")) if path.is_file()] if report else []
     named = {path.relative_to(report).as_posix(): path for path in files if report}
     sweep = tracking_run.sweep_run(record, outcomes, named, jobs)
-    names, kept = tracking_run.names(outcomes), retained(outcomes)
+    names, kept = tracking_names.names(outcomes), retained(outcomes)
     begun = [o for o in outcomes if o.begun or o.at_work(running)]
     return sweep, [tracking_run.wanted(o, names[o.key], kept[o.key], running) for o in begun]
 

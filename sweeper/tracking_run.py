@@ -58,22 +58,6 @@ class Wanted:
     retracted: frozenset[str] = frozenset()
 
 
-def names(outcomes: Sequence[CellOutcome]) -> dict[str, str]:
-    """Cell key -> run name: its label, with as much more as makes it the only one."""
-    several = len({o.cell["model"] for o in outcomes}) > 1
-    chosen = {
-        o.key: f"{o.cell['model']}: {o.cell['label']}" if several else str(o.cell["label"])
-        for o in outcomes
-    }
-    for more in (_seed, _methods, _short_key):
-        count = Counter(chosen.values())
-        for outcome in outcomes:
-            name = chosen[outcome.key]
-            if count[name] > 1 and (addition := more(outcome)):
-                chosen[outcome.key] = f"{name} ({addition})"
-    return chosen
-
-
 def wanted(
     outcome: CellOutcome,
     name: str,
@@ -84,7 +68,7 @@ def wanted(
 
     Args:
         outcome: the cell and what the store holds of it.
-        name: the run's name, see `names`.
+        name: the run's name, see `sweeper.tracking_names`.
         retained: its metrics against the dense cell, see `sweeper.retained`.
         running: key -> headway of the stages at work, of any cell.
     """
@@ -300,17 +284,3 @@ def _part(name: str) -> str:
 def path(*parts: str) -> str:
     """A metric's name from its parts, with what MLflow does not allow replaced."""
     return "/".join(_part(part) for part in parts)
-
-
-def _seed(outcome: CellOutcome) -> str:
-    seed = outcome.cell.get("calibration_seed")
-    return "" if seed is None else f"seed {seed}"
-
-
-def _methods(outcome: CellOutcome) -> str:
-    used = (outcome.cell.get("prune_method"), outcome.cell.get("quant_method"))
-    return ", ".join(str(method) for method in used if method not in (None, "", "none"))
-
-
-def _short_key(outcome: CellOutcome) -> str:
-    return outcome.key[:8]

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from sweeper import collect, tracking_run
+from sweeper import collect, tracking_names, tracking_run
 from sweeper.retained import retained
 from tests import tracking_data as data
 
@@ -119,13 +119,13 @@ def test_an_absent_value_is_no_metric():
 
 def test_names_are_labels_and_no_two_are_alike():
     plan = data.record(({}, {"bits": 4}, {"bits": 4, "seed": 1}))
-    assert set(tracking_run.names(outcomes_of(plan)).values()) == {
+    assert set(tracking_names.names(outcomes_of(plan)).values()) == {
         "dense",
         "4bit (seed 0)",
         "4bit (seed 1)",
     }
     plan = data.record(({}, {"model": "other"}))
-    assert set(tracking_run.names(outcomes_of(plan)).values()) == {"tiny: dense", "other: dense"}
+    assert set(tracking_names.names(outcomes_of(plan)).values()) == {"tiny: dense", "other: dense"}
 
 
 @pytest.mark.parametrize("hostile", ["../../x", "a b/c", "x\ny", "é$(id)", "..", "", "q" * 400])

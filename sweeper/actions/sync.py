@@ -15,13 +15,13 @@ def perform(request: Request) -> int:
 
     With `watch` it does so until every cell is done or failed: while a cluster works, say.
     """
-    every_s = float(request.config.tracking.every_s)
-    if request.config.watch and every_s <= 0:
+    every_s, watch = float(request.config.tracking.every_s), bool(request.config.watch)
+    if watch and every_s <= 0:
         raise BadInput("tracking.every_s", every_s, "valid with watch=true: more than 0 seconds.")
     write = live.writer(request)
-    finished = conclude.finished(request)
+    finished = not watch or conclude.finished(request)
     done = write(False)
-    while request.config.watch and done["enabled"] and not finished:
+    while done["enabled"] and not finished:
         time.sleep(every_s)
         finished = conclude.finished(request)  # before writing, so that the end is written too
         done = write(bool(done["problem"]))

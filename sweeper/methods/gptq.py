@@ -12,7 +12,7 @@ ORDERS = ("none", "static")
 IGNORED = ["re:.*lm_head"]
 EXACT_OPERATIONS = 1e15
 _A_CORE_SECOND = 8.3e9  # of factors; on SmolLM2-135M at 25 % sparsity
-_A_SECOND_OF_ONE = 1.5e10  # parameters x tokens of what `Costed.passes` counts as 1, on that core
+_A_SECOND_OF_ONE = 1.5e10  # parameters x tokens of what passes count as 1, as in `sweeper.cost`
 
 
 class GPTQ:

@@ -30,7 +30,7 @@ class Row:
         node: where it ran; empty if it never did.
         elapsed_s: seconds.
         gpus: allocated.
-        max_rss_bytes: of its largest step.
+        max_rss_bytes: of its largest step; 0 if it ended before SLURM took a sample.
     """
 
     state: str

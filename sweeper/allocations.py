@@ -9,13 +9,14 @@ from sweeper import methods
 from sweeper.errors import BadInput
 from sweeper.frozen import Frozen
 from sweeper.identity import library
-from sweeper.methods._profiles import LOW_RANK
+from sweeper.methods._profiles import LOSS, LOW_RANK
 from sweeper.plan import Params, Stage
 from sweeper.shared import Shared
 
 _GRID = ("widths", "errors", "group_size", "symmetric")
-# For estimates: the pass through the model, each share or width, and all ranks at once.
-_PASS, _OPTION, _RANKS = 0.5, 0.04, 0.33
+# For estimates: the pass through the model, each share or width, all ranks at once, and to the
+# loss and back with a Hessian for each matrix.
+_PASS, _OPTION, _RANKS, _GRADIENTS = 0.5, 0.04, 0.33, 0.73
 
 
 def sensitivity(
@@ -61,10 +62,11 @@ def measured(meaning: Mapping[str, Any]) -> Frozen:
 
 
 def _passes(own: Mapping[str, Any]) -> float:
+    whole = _PASS + (_GRADIENTS if own["errors"] == LOSS else 0.0)
     if "method" in own:
-        return _PASS + _RANKS
+        return whole + _RANKS
     options = len(own["widths"]) if "widths" in own else own["levels"]
-    return float(_PASS + _OPTION * options)
+    return float(whole + _OPTION * options)
 
 
 def refuse_groups(meaning: Mapping[str, Any], removed: Mapping[str, Any]) -> BadInput | None:

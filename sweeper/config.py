@@ -80,9 +80,9 @@ class PruneConfig:
     )
     levels: int = key(20, "allocated: shares that can go of a matrix: 0, 1/levels, ... to below 1")
     errors: str = key(
-        "unit",
-        "allocated: layer errors on inputs that are unit (each token's at length 1) or plain (as "
-        "they are: a few massive tokens decide)",
+        "loss",
+        "allocated: errors of layers are loss (expected nats per token, by gradients), unit (share "
+        "of the output, each token's input at length 1) or plain (the same, inputs as they are)",
     )
     order: str = key(
         "first",
@@ -139,7 +139,7 @@ class QuantConfig:
     widths: list[int] = key(
         lambda: [2, 3, 4, 8], "allocated: the bits that a matrix can have, ascending"
     )
-    errors: str = key("unit", "allocated: as prune.errors")
+    errors: str = key("loss", "allocated: as prune.errors")
     group_size: int | None = key(None, "weights that share a scale; -1 whole rows; model's default")
     symmetric: bool = key(True, "symmetric grid, without zero points")
     actorder: str = key(

@@ -1,7 +1,7 @@
 """``quant.profile: allocated`` - a number of bits for each matrix, from measured layer errors.
 
 Among all choices of one of ``widths`` for each matrix whose mean, weighted by parameters, is at
-most the label's bits, the one with the least sum of relative squared output errors is taken
+most the label's bits, the one with the least sum of errors is taken
 (see `sweeper.stages.sensitivity`). What is then left of the budget is less than any matrix's
 step to its next width.
 """

@@ -64,27 +64,6 @@ class Hessians:
             yield modules, lower.tril_().add_(lower.tril(-1).t())
 
 
-class UnitInputs:
-    """Inputs at length 1, token by token; one tensor for all matrices that read the same.
-
-    A few tokens of a language model have inputs hundreds of times longer than all others
-    (massive activations: Sun et al., COLM 2024, arXiv 2402.17762). In a plain sum of squares
-    they are all that counts.
-    """
-
-    def __init__(self) -> None:
-        # the reference keeps the tensor alive, so that its identity means something
-        self._last: tuple[torch.Tensor, torch.Tensor] | None = None
-
-    def of(self, inputs: torch.Tensor) -> torch.Tensor:
-        """One batch, float32 [..., columns]; a token of zeros stays one."""
-        if self._last is None or self._last[0] is not inputs:
-            rows = inputs.detach().float()
-            length = rows.norm(dim=-1, keepdim=True)
-            self._last = (inputs, rows / length.clamp_min(torch.finfo(rows.dtype).tiny))
-        return self._last[1]
-
-
 def _add_lower_triangle(total: torch.Tensor, rows: torch.Tensor) -> None:
     """Add rows^T rows to ``total``, on and below the diagonal (up to a panel)."""
     for start in range(0, total.shape[0], _PANEL):

@@ -26,8 +26,8 @@ PROFILES: Mapping[str, tuple[str, ...]] = {
 BIT_PROFILES: Mapping[str, tuple[str, ...]] = {UNIFORM: (), ALLOCATED: ("widths", "errors")}
 """The same of ``quant.profile`` and the keys below ``quant``."""
 
-UNIT, PLAIN = "unit", "plain"
-"""Of what inputs the errors are that an allocation rests on: each at length 1, or as they are."""
+UNIT, PLAIN, LOSS = ERRORS = ("unit", "plain", "loss")
+"""What the errors of layers are that an allocation rests on, see `sweeper.stages.sensitivity`."""
 
 _MOST_LEVELS = 100
 
@@ -49,9 +49,9 @@ def profile_options(
         raise BadInput(key, profile, f"{one_of(list(profiles))}.")
     if profile == UNIFORM:
         return {}
-    if profile == ALLOCATED and section["errors"] not in (UNIT, PLAIN):
+    if profile == ALLOCATED and section["errors"] not in ERRORS:
         own = key.replace("profile", "errors")
-        raise BadInput(own, section["errors"], f"{one_of([UNIT, PLAIN])}.")
+        raise BadInput(own, section["errors"], f"{one_of(list(ERRORS))}.")
     return {"profile": profile, **{name: section[name] for name in profiles[profile]}}
 
 

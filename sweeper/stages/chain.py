@@ -69,9 +69,33 @@ class Chain:
             count += targets.numel()
         return total / count
 
+    def gradient(self, states: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+        """That of a batch's negative log likelihood, summed, where words are drawn from it.
+
+        Args:
+            states: after the last layer, [samples, length, width].
+            draws: on the CPU; one number for each word.
+        """
+        head = self._model.get_output_embeddings()
+        assert self._norm is not None
+        found = []
+        for rows in states.flatten(0, 1).split(_LOGITS):
+            with torch.enable_grad():
+                start = rows.detach().requires_grad_()
+                logits = head(self._norm(start)).float()
+                reached = logits.detach().softmax(-1).cumsum(-1)
+                number = torch.rand(len(rows), 1, generator=draws).to(reached)
+                words = torch.searchsorted(reached, number * reached[:, -1:]).squeeze(1)
+                loss = torch.nn.functional.cross_entropy(
+                    logits, words.clamp_max(logits.shape[1] - 1), reduction="sum"
+                )
+                found += torch.autograd.grad(loss, start)
+        return torch.cat(found).view_as(states)
+
 
 @contextmanager
 def opened(model: Any, samples: torch.Tensor) -> Iterator[Chain]:
     """A chain to work with; inside, nothing is learned or cached by a forward pass."""
+    model.requires_grad_(False)
     with layerwise.calibrating(model):
         yield Chain(model, samples)

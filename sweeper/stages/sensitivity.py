@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeper.files import write_json
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from sweeper.methods import Params
+    from sweeper.methods._counted_inputs import Inputs
 
 FILE = "sensitivity.json"
 OWN = ("levels", "widths")
@@ -27,7 +29,7 @@ class Measure(Protocol):
     def of(self, module: Any, hessian: torch.Tensor) -> tuple[list[float], dict[str, Any]]:
         """(||X (W - W')^T||^2 of each option, up to the Hessian's factor; more of the row).
 
-        X are the inputs that errors are taken on: as they are, or each at length 1.
+        X are the inputs that errors are taken on, see `run`.
         """
         ...
 
@@ -35,12 +37,15 @@ class Measure(Protocol):
 def run(job: Job) -> dict[str, Any]:
     """Writes ``sensitivity.json``: for each matrix its weights, and its errors by option.
 
-    The error of an option is ||X (W - W')^T||^2 / ||X W^T||^2 over the calibration tokens, where
-    X are the inputs of the model as it is read, and with ``errors: unit`` each token's at length
-    1 (see `UnitInputs`). W' is what the option makes of W, looking at the inputs as they are:
-    without the ``levels`` shares of each row that Wanda scores least, rounded to each of
-    ``widths``, or at the ranks that remove each of ``levels`` shares (with a ``method``). One
-    pass through the model; the Hessians of one decoder layer at a time.
+    The error of an option is ||X (W - W')^T||^2 over the calibration tokens. With ``errors:
+    loss`` X are the inputs of the model as it is read, each token's as long as the loss feels
+    its output, and the error is half of the mean: the expected divergence in nats per token
+    (see `sweeper.stages.gradients`). Else it is a share of ||X W^T||^2, X being the inputs as
+    they are (``plain``) or each token's at length 1 (``unit``). W' is what the option makes of
+    W, looking at the inputs as they are: without the ``levels`` shares of each row that Wanda
+    scores least, rounded to each of ``widths``, or at the ranks that remove each of ``levels``
+    shares (with a ``method``). One pass through the model, and before it one to the loss and
+    back for ``loss``; the Hessians of one decoder layer at a time.
 
     Raises:
         BadInput: the calibration text does not fit.
@@ -54,16 +59,33 @@ def run(job: Job) -> dict[str, Any]:
     names = {module: name for name, module in checkpoint.linears(model).items()}
     measure, rows = _measure(params), dict[str, Any]()
     with chain.opened(model, samples.to(job.device)) as layers:
+        counted, begun = _counted(job, layers, names)
         states = layers.embedded()
         for index, layer in enumerate(layers.layers):
             matrices = {names[m]: m for m in layer.modules() if m in names}
-            states, found = _layer(layers, index, states, matrices, measure, params["errors"])
+            states, found = _layer(layers, index, states, matrices, measure, counted)
             rows |= found
             done = index + 1
-            job.progress(done / len(layers.layers), f"layer {done}/{len(layers.layers)}")
+            share = begun + (1 - begun) * done / len(layers.layers)
+            job.progress(share, f"layer {done}/{len(layers.layers)}")
     own = {name: params[name] for name in OWN if name in params}
     write_json(job.out / FILE, {**own, "matrices": rows})
     return {"layers": len(rows), "calibration_tokens": samples.numel()}
+
+
+def _counted(job: Job, layers: Any, names: Mapping[Any, str]) -> tuple[Inputs, float]:
+    """(how much each token counts, the share of the work that was to know it)."""
+    from sweeper.methods import _counted_inputs as counted
+    from sweeper.methods._profiles import LOSS, UNIT
+
+    if job.params["errors"] == LOSS:
+        from sweeper.stages import gradients
+
+        share = 0.5
+        return counted.FeltInputs(
+            gradients.of_tokens(layers, names, lambda done, of: job.progress(share * done, of))
+        ), share
+    return counted.UnitInputs() if job.params["errors"] == UNIT else counted.PlainInputs(), 0.0
 
 
 def _measure(params: Params) -> Measure:
@@ -86,16 +108,15 @@ def _layer(
     states: Any,
     matrices: dict[str, Any],
     measure: Measure,
-    errors: str,
+    counted: Inputs,
 ) -> tuple[Any, dict[str, Any]]:
     """(what the layer gives, the rows of its matrices)."""
-    from sweeper.methods._hessian import Hessians, UnitInputs
-    from sweeper.methods._profiles import UNIT
+    from sweeper.methods._hessian import Hessians
 
-    sums, unit, names = Hessians(), UnitInputs(), {m: name for name, m in matrices.items()}
+    sums, names = Hessians(), {m: name for name, m in matrices.items()}
 
     def listen(module: Any, args: tuple[torch.Tensor, ...]) -> None:
-        sums.add(module, unit.of(args[0]) if errors == UNIT else args[0])
+        sums.add(module, counted.of(module, args[0]))
         measure.listen(module, args[0])
 
     handles = [module.register_forward_pre_hook(listen) for module in names]
@@ -105,14 +126,16 @@ def _layer(
         for handle in handles:
             handle.remove()
     rows = {
-        names[module]: _row(names[module], module, hessian, measure)
+        names[module]: _row(names[module], module, hessian, measure, relative=counted.relative)
         for modules, hessian in sums.take()
         for module in modules
     }
     return after, rows
 
 
-def _row(name: str, module: Any, hessian: torch.Tensor, measure: Measure) -> dict[str, Any]:
+def _row(
+    name: str, module: Any, hessian: torch.Tensor, measure: Measure, *, relative: bool
+) -> dict[str, Any]:
     from sweeper.errors import StageFailure
     from sweeper.methods._hessian import NotPositiveDefinite, energy
 
@@ -129,5 +152,6 @@ def _row(name: str, module: Any, hessian: torch.Tensor, measure: Measure) -> dic
             f"the Gram matrix of the inputs of {name} is not positive definite. Raise "
             "prune.dampening or calibrate with more text."
         ) from None
-    errors = [each / whole for each in energies]
+    # a Hessian is twice the mean of x x^T
+    errors = [each / (whole if relative else 4.0) for each in energies]
     return {"weights": module.weight.numel(), "errors": errors, **more}

@@ -11,7 +11,8 @@ import torch
 
 from sweeper.errors import StageFailure
 from sweeper.methods._allocated import sparsities
-from sweeper.methods._hessian import Hessians, UnitInputs, energy
+from sweeper.methods._counted_inputs import UnitInputs
+from sweeper.methods._hessian import Hessians, energy
 from sweeper.methods._pruned_error import PrunedError
 from sweeper.methods._saliency import least_of_rows
 from sweeper.stages import Job, calibration, checkpoint, masks, prune, sensitivity
@@ -89,8 +90,8 @@ def test_a_massive_token_counts_as_one_of_many() -> None:
     inputs[3, 5] = 1000.0
     inputs[4] = 0
     unit = UnitInputs()
-    scaled = unit.of(inputs)
-    assert unit.of(inputs) is scaled, "matrices that read the same share a Hessian"
+    scaled = unit.of(layer, inputs)
+    assert unit.of(layer, inputs) is scaled, "matrices that read the same share a Hessian"
     assert scaled.norm(dim=1).tolist() == pytest.approx([1.0] * 4 + [0.0] + [1.0] * 251)
     errors = {}
     for name, seen in (("plain", inputs), ("unit", scaled)):

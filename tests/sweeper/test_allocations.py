@@ -127,21 +127,21 @@ def test_in_a_grid_what_cannot_be_is_left_out_with_its_reason(plan: Any) -> None
 
 
 def test_errors_on_other_inputs_are_another_table_and_another_cell(plan: Any) -> None:
-    for axes in (("prune.profile=allocated", "prune.sparsity=50", "prune.errors=unit,plain"),
-                 (MIXED, "quant.bits=4", "quant.errors=unit,plain"),
+    for axes in (("prune.profile=allocated", "prune.sparsity=50", "prune.errors=unit,plain,loss"),
+                 (MIXED, "quant.bits=4", "quant.errors=unit,plain,loss"),
                  ("prune=svd_llm", "prune.profile=allocated", "prune.sparsity=50",
-                  "prune.errors=unit,plain")):  # fmt: skip
+                  "prune.errors=unit,plain,loss")):  # fmt: skip
         made = plan(*axes)
         assert [stage.params["errors"] for stage in of_kind(made, "sensitivity")] == [
-            "unit", "plain"
+            "unit", "plain", "loss"
         ]  # fmt: skip
-        assert len({cell.label for cell in made.cells}) == 2
+        assert len({cell.label for cell in made.cells}) == 3
 
 
 @pytest.mark.parametrize("section", ["prune", "quant"])
 def test_errors_on_inputs_that_nobody_knows_are_refused(plan: Any, section: str) -> None:
     amount = {"prune": "prune.sparsity=50", "quant": "quant.bits=4"}[section]
-    with pytest.raises(BadInput, match=f"{section}.errors=sized: valid: unit, plain"):
+    with pytest.raises(BadInput, match=f"{section}.errors=sized: valid: unit, plain, loss"):
         plan(f"{section}.profile=allocated", amount, f"{section}.errors=sized")
 
 
@@ -153,6 +153,8 @@ def test_a_table_costs_by_its_options(plan: Any) -> None:
               for n in (5, 10, 20)]  # fmt: skip
     assert shares[2] - shares[1] == pytest.approx(2 * (shares[1] - shares[0]))
     assert work(MIXED, "quant.bits=4") < shares[0]
+    relative = [work(MIXED, "quant.bits=4", f"quant.errors={of}") for of in ("unit", "plain")]
+    assert relative[0] == relative[1] < work(MIXED, "quant.bits=4")
 
 
 def test_a_mix_can_be_pruned_last(plan: Any) -> None:

@@ -8,7 +8,7 @@ found by playing the plan through with the given number of workers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from statistics import median
@@ -59,6 +59,10 @@ class Measured(Protocol):
         """The keys of a kind that are done."""
         ...
 
+    def has_bulk(self, spec: Mapping[str, object]) -> bool:
+        """Whether a committed stage still has all checkpoints that it wrote."""
+        ...
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -74,7 +78,8 @@ class Cost:
 
     Attributes:
         estimates: stage key -> its estimate.
-        pending: keys of the stages that are not done.
+        pending: keys of the stages that have to run.
+        again: those of them that are done, but whose dropped checkpoint others have to read.
         seconds: of all pending stages together.
         wall_seconds: with the given workers, longest chain first.
         peak_bytes: the most that checkpoints and masks take at one time.
@@ -86,6 +91,7 @@ class Cost:
     device: str
     estimates: Mapping[str, Estimate]
     pending: frozenset[str]
+    again: frozenset[str]
     seconds: float
     wall_seconds: float
     peak_bytes: int
@@ -107,8 +113,10 @@ def cost(plan: Plan, store: Measured, *, device: str, workers: int, keep: str) -
         keep: the checkpoint policy: keep, pruned or drop.
     """
     done = {key for kind in _ASSUMED_RATE[device] for key in store.scan(kind)}
-    pending = frozenset(key for key in plan.stages if key not in done)
-    estimates = _estimates(plan, store, pending, device)
+    undone = {key for key in plan.stages if key not in done}
+    again = _again(plan, store, undone)
+    pending = frozenset(undone | again)
+    estimates = _estimates(plan, store, undone, device)
     todo = [stage for stage in plan.stages.values() if stage.key in pending]
     seconds = {stage.key: estimates[stage.key].seconds for stage in todo}
     wall, peak = play(todo, seconds, workers, keep)
@@ -117,19 +125,35 @@ def cost(plan: Plan, store: Measured, *, device: str, workers: int, keep: str) -
         device=device,
         estimates=estimates,
         pending=pending,
+        again=frozenset(again),
         seconds=sum(seconds.values()),
         wall_seconds=wall,
         peak_bytes=round(peak),
     )
 
 
-def _estimates(
-    plan: Plan, store: Measured, pending: frozenset[str], device: str
-) -> dict[str, Estimate]:
+def _again(plan: Plan, store: Measured, undone: Set[str]) -> set[str]:
+    """Ancestors of stages that are not done, which are, but without the checkpoint to read."""
+    if len(undone) == len(plan.stages):
+        return set()
+    found, seen = set[str](), set[str]()
+    reading = [stage for key, stage in plan.stages.items() if key in undone]
+    while reading:
+        for parent in reading.pop().parents.values():
+            if parent.key in undone or parent.key in seen:
+                continue
+            seen.add(parent.key)
+            if not store.has_bulk({"kind": parent.kind, "key": parent.key}):
+                found.add(parent.key)
+                reading.append(parent)
+    return found
+
+
+def _estimates(plan: Plan, store: Measured, undone: Set[str], device: str) -> dict[str, Estimate]:
     measured: dict[str, float] = {}
     took: dict[str, list[_Took]] = {}
     for key, stage in plan.stages.items():
-        if key not in pending:
+        if key not in undone:
             manifest = store.manifest({"kind": stage.kind, "key": key}) or {}
             measured[key] = float(str(manifest.get("seconds", 0.0)))
             if measured[key] > 0 and manifest.get("device") == device:

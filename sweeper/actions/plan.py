@@ -41,6 +41,7 @@ def document(request: Request, plan: Plan, spent: Cost) -> dict[str, Any]:
             "by_kind": dict(_kinds(plan)),
             "total": len(plan.stages),
             "done": len(plan.stages) - len(spent.pending),
+            "again": len(spent.again),
             "without_sharing": plan.unshared,
         },
         "cost": {
@@ -119,7 +120,8 @@ def _stages(request: Request, plan: Plan, spent: Cost) -> str:
     last = ", by the last job" if request.launcher.drops_at_end else ""
     return "\n".join(
         [
-            f"Stages: {len(plan.stages)} ({kinds}); sharing saves {saved}; {done} are done",
+            f"Stages: {len(plan.stages)} ({kinds}); sharing saves {saved}; {done} are done"
+            + _again(spent),
             f"Cost:   {show.duration(spent.seconds)} of work, about "
             f"{show.duration(spent.wall_seconds)} with {spent.workers} workers on "
             f"{spent.device} (estimates: {spent.sources()})",
@@ -128,6 +130,12 @@ def _stages(request: Request, plan: Plan, spent: Cost) -> str:
             *([jobs.text()] if jobs else []),
         ]
     )
+
+
+def _again(spent: Cost) -> str:
+    if not spent.again:
+        return ""
+    return f", and {len(spent.again)} have to be made again for their dropped checkpoints"
 
 
 def _jobs(request: Request) -> Any | None:

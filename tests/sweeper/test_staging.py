@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweeper import compressions, methods, planning
-from sweeper.cost import cost
+from sweeper.cost import Estimate, cost
 from sweeper.errors import BadInput
 from sweeper.methods import _check
 from sweeper.shapes import from_checkpoint
@@ -301,6 +301,9 @@ class Nothing:
     def manifest(self, spec):
         return None
 
+    def has_bulk(self, spec):
+        return True
+
 
 class Everything(Nothing):
     """A store in which some stages took known times."""
@@ -335,6 +338,27 @@ def test_costs_are_measured_where_they_can_be(plan):
     assert spent.estimates[prunes[1].key].source == "scaled"
     assert spent.estimates[prunes[1].key].seconds == pytest.approx(123.0)
     assert {spent.estimates[k].source for k in spent.pending} == {"scaled", "assumed"}
+
+
+def test_a_dropped_checkpoint_that_has_to_be_read_is_made_again(plan):
+    """A finished sweep has one bit-width more: pruned models are gone, the dense one is there."""
+
+    class Dropped(Everything):
+        def has_bulk(self, spec):
+            return spec["kind"] != "prune"
+
+    small = plan("prune.sparsity=0,25,50", "quant.bits=4")
+    made = plan("prune.sparsity=0,25,50", "quant.bits=4,3")
+    store = Dropped(small.stages.values(), 50.0)
+    spent = cost(made, store, device="cpu", workers=1, keep="drop")
+    new = set(made.stages) - set(small.stages)
+    assert {made.stages[key].kind for key in new} == {"quantize", "measure", "evaluate"}
+    assert spent.again == {key for key, s in made.stages.items() if s.kind == "prune"}
+    assert spent.pending == new | spent.again
+    for key in spent.again:
+        assert spent.estimates[key] == Estimate(50.0, "measured")
+    nothing = cost(small, store, device="cpu", workers=1, keep="drop")
+    assert (nothing.pending, nothing.again) == (frozenset(), frozenset())
 
 
 def test_costs_are_scaled_from_other_sweeps(plan):

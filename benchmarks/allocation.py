@@ -1,7 +1,7 @@
 """Uniform against allocated compression, paired by document and seed, from a finished sweep.
 
     isorate run experiment=allocation
-    python benchmarks/allocation.py HOME
+    python benchmarks/allocation.py HOME [NAME]
 
 For each pair of cells that differ in their profile alone: word perplexity, allocated over
 uniform, and the mean accuracy of the multiple-choice tasks, allocated minus uniform; both are
@@ -30,9 +30,9 @@ Z = 1.96
 _SEED = re.compile(r" \[seed=\d+\]$")
 
 
-def main(home: Path) -> None:
+def main(home: Path, name: str = "allocation") -> None:
     """Print the table."""
-    outcomes = collect.collect(Sweep(home, "allocation").load(), Store(home))
+    outcomes = collect.collect(Sweep(home, name).load(), Store(home))
     for panel in panels(pooled(rows.results(outcomes))):
         for line in lines(panel):
             print(line)
@@ -72,4 +72,4 @@ def compared(
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -15,6 +15,7 @@ from analysis.results import REMOVED
 from analysis.surface import BITMASK, Surface, budget_rows, budget_table
 from analysis.tables import Table
 
+_KIND = ("prune_method", "prune_profile", "quant_method")
 FEWEST = 3  # sparsities that a bit-width needs to be a line of a surface
 
 
@@ -22,9 +23,9 @@ FEWEST = 3  # sparsities that a bit-width needs to be a line of a surface
 def surfaces(panel: Panel) -> tuple[Surface, ...]:
     """One for each pair of methods and each perplexity task with two bit-widths or more.
 
-    The line of a bit-width begins with the unpruned cell where there is one. Cells whose mask
-    was ignored are not of the size that a budget means, and are left out; so is a line on
-    which two cells share a sparsity (seeds, say).
+    Sparsity that is spread otherwise is another method. The line of a bit-width begins with the
+    unpruned cell where there is one. Cells whose mask was ignored are not of the size that a
+    budget means, and are left out; so is a line on which two cells share a sparsity (seeds, say).
     """
     return tuple(_surfaces(panel))
 
@@ -34,19 +35,24 @@ def _surfaces(panel: Panel) -> Iterator[Surface]:
     cells = cells[(cells["status"] == "done") & (cells["mask"] != "ignore")]
     cells = cells[cells["pattern"].isin(("", "unstructured", *REMOVED))]
     joint = cells[(cells["sparsity"] > 0) & (cells["bits"] < DENSE_BITS)]
-    pairs = sorted(set(zip(joint["prune_method"], joint["quant_method"], strict=True)))
+    joint = joint[joint["quant_profile"] == ""]
+    kinds = sorted(set(zip(*(joint[name] for name in _KIND), strict=True)))
     for task in np.flatnonzero(~panel.higher):
         scored = cells.assign(value=panel.comparable()[cells["row"], task])
         scored = scored[np.isfinite(scored["value"])]
-        for prune, quant in pairs:
-            found = _surface(scored, prune, quant, f"{prune} + {quant}, {panel.tasks[task]}")
+        for prune, profile, quant in kinds:
+            spread = f" ({profile})" if profile else ""
+            name = f"{prune}{spread} + {quant}, {panel.tasks[task]}"
+            found = _surface(scored, prune, profile, quant, name)
             if len(found.bits) > 1:
                 yield found
 
 
-def _surface(cells: pd.DataFrame, prune: str, quant: str, name: str) -> Surface:
-    named = cells["prune_method"].isin(("", prune)) & cells["quant_method"].isin(("", quant))
-    mine = cells[named & (cells["prune_profile"] == "") & (cells["quant_profile"] == "")]
+def _surface(cells: pd.DataFrame, prune: str, profile: str, quant: str, name: str) -> Surface:
+    unpruned = cells["prune_method"] == ""
+    pruned = (cells["prune_method"] == prune) & (cells["prune_profile"] == profile)
+    quantized = cells["quant_method"].isin(("", quant)) & (cells["quant_profile"] == "")
+    mine = cells[(unpruned | pruned) & quantized]
     each = {float(b): mine[mine["bits"] == b] for b in set(mine["bits"].to_numpy(float))}
     lines = {b: line for b, line in each.items() if _is_line(line)}
     bits = tuple(sorted(lines, reverse=True))
@@ -88,7 +94,7 @@ def budget_tables(panels: Sequence[Panel]) -> Table:
 
 def _masks(panel: Panel, data: Surface) -> dict[str, float]:
     """What a mask costs: parameters that are removed need none."""
-    method = data.table.split(" + ")[0]
+    method = data.table.split(" + ")[0].split(" (")[0]
     patterns = panel.cells.loc[panel.cells["prune_method"] == method, "pattern"]
     if patterns.isin(REMOVED).all():
         return {"none is needed": 0.0}

@@ -25,7 +25,7 @@ Pair = tuple[str, Curve, str, Curve]
 
 def pairs(panels: Sequence[Panel]) -> list[Pair]:
     """Every measured curve over sparsity with every published one of the same methods and bits."""
-    published = [(table, data) for table, _, data in curves() if "(PTB" not in data.name]
+    published = [(table, data) for table, _, data in curves() if "PTB" not in data.name]
     return [
         (model, mine, table, theirs)
         for model, axis, mine in perplexity_curves(panels) if axis == "sparsity"

@@ -146,6 +146,9 @@ def test_measured_curves_stand_beside_the_published_ones_of_their_methods() -> N
     found = {(mine.name, table, theirs.name) for _, mine, table, theirs in pairs(groups)}
     assert ("asvd (allocated), text over sparsity", "7", "ASVD") in found
     assert ("asvd (allocated) + rtn 8bit, text over sparsity", "8", "ASVD + RTN 8bit") in found
+    assert not any("PTB" in theirs for _, _, theirs in found), (
+        "that is another text, or calibration"
+    )
     rows = beside_table(groups).rows
     assert set(rows["agree"]) <= {"yes", "may", "no", "too few points"}
     (figure,) = beside_figures(groups)

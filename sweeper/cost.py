@@ -113,9 +113,9 @@ def cost(plan: Plan, store: Measured, *, device: str, workers: int, keep: str) -
         keep: the checkpoint policy: keep, pruned or drop.
     """
     done = {key for kind in _ASSUMED_RATE[device] for key in store.scan(kind)}
-    undone = {key for key in plan.stages if key not in done}
-    again = _again(plan, store, undone)
-    pending = frozenset(undone | again)
+    undone = frozenset(key for key in plan.stages if key not in done)
+    again = frozenset(_again(plan, store, undone))
+    pending = undone | again if again else undone
     estimates = _estimates(plan, store, undone, device)
     todo = [stage for stage in plan.stages.values() if stage.key in pending]
     seconds = {stage.key: estimates[stage.key].seconds for stage in todo}
@@ -125,7 +125,7 @@ def cost(plan: Plan, store: Measured, *, device: str, workers: int, keep: str) -
         device=device,
         estimates=estimates,
         pending=pending,
-        again=frozenset(again),
+        again=again,
         seconds=sum(seconds.values()),
         wall_seconds=wall,
         peak_bytes=round(peak),

@@ -9,7 +9,9 @@ import pytest
 import torch
 from compressed_tensors.offload import set_onload_device
 
-from sweeper.stages import placing
+from sweeper.stages import placing, sensitivity
+
+from .conftest import PRUNE
 
 GB = 10**9
 
@@ -63,3 +65,26 @@ def test_layer_by_layer_is_the_same_to_the_byte(
     assert checkpoint(visited) == both[0]
     assert checkpoint(workshop.quantize(visited, fresh=True)) == both[1]
     assert len(gathered) == 2
+
+
+def test_gradients_of_layers_that_visit_are_the_same(
+    workshop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def table() -> bytes:
+        params = PRUNE | {"levels": 4, "errors": "loss"}
+        sources = {"model": workshop.dense, "calibration": workshop.text}
+        job = workshop.job(params, sources=sources)
+        sensitivity.run(job)
+        return (job.out / sensitivity.FILE).read_bytes()
+
+    whole = table()
+    placed: list[Any] = []
+
+    def place(model: Any, device: str) -> Any:
+        placed.append(set_onload_device(model, torch.device(device)))
+        assert placing.offloaded(model)
+        return model
+
+    monkeypatch.setattr(placing, "place", place)
+    assert table() == whole
+    assert len(placed) == 1

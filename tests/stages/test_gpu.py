@@ -15,6 +15,7 @@ from sweeper.stages import Job, masks, prune, quantize, sensitivity
 
 from .conftest import PRUNE, QUANTIZE
 from .test_methods import JOINT, QUANTIZERS, label
+from .test_sensitivity import PARAMS
 
 pytestmark = [
     pytest.mark.gpu,
@@ -42,7 +43,7 @@ def probabilities(out: Path) -> torch.Tensor:
 
 @pytest.mark.parametrize("errors", ["unit", "plain", "loss"])
 def test_errors_of_layers(workshop: Any, errors: str) -> None:
-    params = PRUNE | {"levels": 4, "errors": errors}
+    params = PARAMS | {"errors": errors}
     tables = []
     for device in ("cuda", "cpu"):
         out = on(device, sensitivity, workshop, params, None)

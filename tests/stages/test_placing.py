@@ -11,7 +11,7 @@ from compressed_tensors.offload import set_onload_device
 
 from sweeper.stages import placing, sensitivity
 
-from .conftest import PRUNE
+from .test_sensitivity import PARAMS
 
 GB = 10**9
 
@@ -71,7 +71,7 @@ def test_gradients_of_layers_that_visit_are_the_same(
     workshop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def table() -> bytes:
-        params = PRUNE | {"levels": 4, "errors": "loss"}
+        params = PARAMS | {"errors": "loss"}
         sources = {"model": workshop.dense, "calibration": workshop.text}
         job = workshop.job(params, sources=sources)
         sensitivity.run(job)

@@ -135,7 +135,7 @@ def _stages(request: Request, plan: Plan, spent: Cost) -> str:
 def _again(spent: Cost) -> str:
     if not spent.again:
         return ""
-    return f", and {len(spent.again)} have to be made again for their dropped checkpoints"
+    return f", the dropped checkpoints of {len(spent.again)} more are made again"
 
 
 def _jobs(request: Request) -> Any | None:

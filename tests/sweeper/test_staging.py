@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweeper import compressions, methods, planning
+from sweeper.actions.plan import _again
 from sweeper.cost import Estimate, cost
 from sweeper.errors import BadInput
 from sweeper.methods import _check
@@ -359,6 +360,8 @@ def test_a_dropped_checkpoint_that_has_to_be_read_is_made_again(plan):
         assert spent.estimates[key] == Estimate(50.0, "measured")
     nothing = cost(small, store, device="cpu", workers=1, keep="drop")
     assert (nothing.pending, nothing.again) == (frozenset(), frozenset())
+    assert _again(spent) == ", the dropped checkpoints of 2 more are made again"
+    assert _again(nothing) == ""
 
 
 def test_costs_are_scaled_from_other_sweeps(plan):

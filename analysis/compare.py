@@ -27,7 +27,7 @@ from analysis.intervals import (
     percentile,
     sr_covariance,
 )
-from analysis.metrics import DENSE_BITS, Array, Rows, achieved_tcr, tcr
+from analysis.metrics import DENSE_BITS, Array, Rows, tcr
 from analysis.panel import Panel
 from analysis.summary import srcr_weight
 
@@ -229,7 +229,7 @@ def _unfit(panel: Panel, row: int, value: float, short: Mapping[int, str]) -> st
 def _short_of_rate(panel: Panel) -> dict[int, str]:
     """Row -> what is wrong, of the cells whose checkpoint falls short of its nominal rate."""
     cells = panel.cells
-    achieved = achieved_tcr(cells["achieved_sparsity"], cells["bits"])
+    achieved = cells["achieved_tcr"].to_numpy(float)
     meant = 1 - cells["bits"].to_numpy(float) / DENSE_BITS * (1 - cells["sparsity"].to_numpy(float))
     return {
         int(row): f"its achieved TCr is {100 * achieved[row]:.2f} %, not {100 * meant[row]:.6g} %"

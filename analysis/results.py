@@ -17,6 +17,7 @@ import pandas as pd
 
 from analysis.documents import Documents
 from analysis.errors import BadResults as BadResults
+from analysis.metrics import achieved_tcr
 from analysis.phrases import listed
 
 CELL_TEXT = (
@@ -24,7 +25,7 @@ CELL_TEXT = (
     "reason", "device", "editing", "origin", "prune_profile", "quant_profile",
 )  # fmt: skip
 CELL_NUMBERS = (
-    "sparsity", "bits", "calibration_seed", "achieved_sparsity", "containment",
+    "sparsity", "bits", "calibration_seed", "achieved_sparsity", "achieved_tcr", "containment",
     "containment_mean", "bits_per_weight", "stored_bits", "entropy_bits", "group_size", "bytes",
     "linear_weights", "total_weights", "macs", "seconds", "range_weight", "calibration_samples",
     "rerun", "gpu_hours",
@@ -56,7 +57,8 @@ class Results:
             sparsity (fraction, 1/3 exactly; of low rank and depth, what is removed), pattern
             ("", "unstructured", "2:8", "low-rank" or "structured"),
             quant_method, bits (16 if unquantized), mask, calibration_seed, status,
-            reason. Known when measured: achieved_sparsity, containment (lowest layer),
+            reason. Known when measured: achieved_sparsity, achieved_tcr (by the bits in the files;
+            where it is not given, by those of the label), containment (lowest layer),
             containment_mean, nm_valid, bits_per_weight (codes that are kept, mask, scales, zero
             points), stored_bits (in the files), entropy_bits (bound of any order-0 code),
             group_size (quantized weights per scale), bytes, linear_weights, total_weights,
@@ -98,6 +100,10 @@ class Results:
             mask=cells["mask"].replace("", "none"),
             collapsed=cells["collapsed"].fillna(False),
             rerun=cells["rerun"].fillna(0.0),
+            achieved_tcr=cells["achieved_tcr"].where(
+                cells["achieved_tcr"].notna(),
+                achieved_tcr(cells["achieved_sparsity"], cells["bits"]),
+            ),
         )
         scores = scores.assign(
             collapsed=scores["collapsed"].fillna(False), stopped=scores["stopped"].fillna(False)

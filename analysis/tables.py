@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare import Definition, Verdict, verdicts
-from analysis.metrics import achieved_tcr, exact, tcr
+from analysis.metrics import exact, tcr
 from analysis.panel import Panel
 from analysis.phrases import listed
 from analysis.summary import retention_table, summarise
@@ -213,7 +213,7 @@ def stopped_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
 
 def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
     names, estimate = labels(panel), values(panel, verdict.by)
-    achieved = achieved_tcr(panel.cells["achieved_sparsity"], panel.cells["bits"])
+    achieved = panel.cells["achieved_tcr"].to_numpy(float)
     pairs = {pair.second: pair for pair in verdict.pairs}
     out = dict(verdict.left_out)
     rows: list[dict[str, object]] = []

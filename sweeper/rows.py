@@ -15,6 +15,7 @@ Row = dict[str, Any]
 
 MEASURED = {
     "achieved_sparsity": "achieved_sparsity",
+    "achieved_tcr": "rate/achieved",
     "containment": "containment/min",
     "containment_mean": "containment/mean",
     "nm_valid": "nm_valid",

@@ -107,6 +107,7 @@ def test_rows_are_what_the_analysis_takes(plan, store):
     joint = cells.loc["25% + 4bit"]
     assert (joint["sparsity"], joint["bits"], joint["mask"]) == (0.25, 4, "keep")
     assert (joint["achieved_sparsity"], joint["containment"], joint["bytes"]) == (0.25, 1, 40_000)
+    assert joint["achieved_tcr"] == 0.8125
     assert joint["device"] == "cpu"
     assert list(cells.loc[["2:8", "25%"], "nm_valid"].fillna(False)) == [True, False]
     assert cells.loc["dense", "pattern"] == ""

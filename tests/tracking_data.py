@@ -171,15 +171,16 @@ def _result(found: Spec, planned: Mapping[str, Any]) -> dict[str, Any]:
 
 def _measured(planned: Mapping[str, Any]) -> dict[str, Any]:
     sparsity, bits, ignored = planned["sparsity"], planned["bits"], planned["mask"] == "ignore"
+    kept = 1 - sparsity * (0.1 if ignored else 1)
     found = {
-        "achieved_sparsity": sparsity * (0.1 if ignored else 1),
+        "achieved_sparsity": 1 - kept,
         "bits_per_weight": {"codes": bits * (1 - sparsity), "scales": 0.25, "total": bits + 0.25},
         "bytes": {"checkpoint": 10_000 * bits, "directory": 10_000 * bits + 500},
         "layers": 14,
         "linear_weights": 90_000,
         "total_weights": 100_000,
         "macs": round(90_000 * (1 - sparsity)),
-        "rate": {"nominal": planned["tcr"], "achieved": planned["tcr"]},
+        "rate": {"nominal": planned["tcr"], "achieved": 1 - bits / 16 * kept},
     }
     if sparsity:
         found["containment"] = {"min": 0.05 if ignored else 1.0, "mean": 0.1 if ignored else 1.0}

@@ -185,6 +185,14 @@ def test_sizes_and_whole_model_rate(make) -> None:
     assert ignored["achieved_tcr"] == pytest.approx(1 - 0.25 * 0.981)
 
 
+def test_the_achieved_rate_is_that_of_the_files_where_bits_were_allocated(make) -> None:
+    """A label of 3 bit whose matrices have 2.95 in the mean."""
+    given = lambda c: c.assign(achieved_tcr=np.where(c["label"] == "3bit", 0.815625, np.nan))  # noqa: E731
+    table = summarise(panels(make(cells=given))).set_index("label")
+    assert table.loc["3bit", "achieved_tcr"] == 0.815625
+    assert table.loc["4bit", "achieved_tcr"] == 0.75
+
+
 def test_an_ambiguous_partner_gives_no_estimate(make) -> None:
     def twin(cells: pd.DataFrame) -> pd.DataFrame:
         return pd.concat([cells, cells[cells["label"] == "4bit"].assign(cell="twin")])

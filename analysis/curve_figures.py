@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.drawing import COLOURS, MARKERS, Figure, canvas, finished
+from analysis.drawing import Figure, canvas, finished, look
 from analysis.measured_curves import perplexity_curves, tolerances, weights
 from analysis.mpt_figures import draw_curve, log_scale
 from analysis.panel import Panel
@@ -40,11 +40,11 @@ def _figure(
     with canvas(7.2, 4.0, columns=2) as (drawing, (left, right)):
         drawing.suptitle(panel.model, fontsize=10)
         for i, data in enumerate(curves):
-            draw_curve(left, data, fit(data), *_look(i))
+            draw_curve(left, data, fit(data), *look(i))
         if curves:
             log_scale(left)
         for i, (name, _, rows, rates, one) in enumerate(lines):
-            _draw_retention(right, panel, name, rows, rates, one, *_look(i))
+            _draw_retention(right, panel, name, rows, rates, one, *look(i))
         right.axhline(KEPT, color="#888888", linewidth=0.8, linestyle=":")
         for axes, title in ((left, "Perplexity"), (right, f"{NAMES['sr2']} (dense = 1)")):
             axes.set(xlabel=AXES[axis], title=title)
@@ -74,10 +74,6 @@ def _draw_retention(
         axes.plot(ends, (one.kept, one.kept), color=colour, linewidth=2.2, zorder=4)
         axes.plot([100 * one.point], [one.kept], marker="*", markersize=12, color=colour, zorder=5,
                   markeredgecolor="#ffffff")  # fmt: skip
-
-
-def _look(i: int) -> tuple[str, str]:
-    return COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
 
 
 def _legend(axes: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.drawing import COLOURS, MARKERS, Figure, canvas, dodge, finished, points, settle
+from analysis.drawing import Figure, canvas, dodge, finished, look, points, settle
 from analysis.panel import Panel
 from analysis.placing import place
 from analysis.wording import short
@@ -104,8 +104,7 @@ def _series(rows: pd.DataFrame, by: list[str], y: str) -> _Series:
     series: _Series = []
     for i, (key, part) in enumerate(groups):
         name = " ".join(str(k) for k in key if k) if isinstance(key, tuple) else str(key)
-        marker = MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
-        series.append((name, COLOURS[i % len(COLOURS)], marker, part))
+        series.append((name, *look(i), part))
     return series
 
 

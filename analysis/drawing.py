@@ -34,6 +34,11 @@ _STYLE = {
 }  # fmt: skip
 
 
+def look(i: int) -> tuple[str, str]:
+    """(colour, marker) of a figure's line i: a colour comes again with another marker."""
+    return COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Figure:
     """One drawn figure.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.drawing import COLOURS, Figure, canvas, finished
+from analysis.drawing import Figure, canvas, finished, look
 from analysis.measured_curves import perplexity_curves
 from analysis.mpt import curves
 from analysis.mpt_figures import MODEL, log_scale
@@ -105,22 +105,26 @@ def beside_figures(panels: Sequence[Panel]) -> Iterator[Figure]:
         names = list(dict.fromkeys(mine.name for _, mine, _, _ in found))
         with canvas(7.2, 4.6) as (drawing, (axes,)):
             for _, mine, table, theirs in found:
-                colour = COLOURS[names.index(mine.name) % len(COLOURS)]
-                _draw(axes, mine, "o-", colour, mine.name)
-                _draw(axes, theirs, "x--", colour, f"{theirs.name}, MPT {table}")
+                colour, marker = look(names.index(mine.name))
+                _draw(axes, mine, f"{marker}-", colour, mine.name)
+                _draw(
+                    axes, theirs, f"{marker}--", colour, f"{theirs.name}, MPT {table}", hollow=True
+                )
             axes.axhline(2, color="#888888", linewidth=0.8, linestyle=":")
             log_scale(axes)
             axes.set(xlabel="Sparsity, or parameters removed (%)",
                      ylabel="Perplexity / first point", title=panel.model)  # fmt: skip
             handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
             drawing.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
-            caption = (f"Perplexity over that of each curve's first point: {panel.model} (solid) "
-                       f"and {MODEL} as published by MPT (dashed), the same methods and bits. The "
-                       "dotted line is twice the first point.")  # fmt: skip
+            caption = (f"Perplexity over that of each curve's first point: {panel.model} (solid, "
+                       f"filled) and {MODEL} as published by MPT (dashed, hollow), the same "
+                       "methods and bits. The dotted line is twice the first point.")  # fmt: skip
             yield finished(drawing, "mpt_beside", panel.model, caption)
 
 
-def _draw(axes: Any, data: Curve, style: str, colour: str, label: str) -> None:
+def _draw(
+    axes: Any, data: Curve, style: str, colour: str, label: str, *, hollow: bool = False
+) -> None:
     relative = np.array(data.value) / data.value[0]
     axes.plot(100 * np.array(data.s), relative, style, color=colour, label=label, linewidth=1.1,
-              markersize=4)  # fmt: skip
+              markersize=4, markerfacecolor="#ffffff" if hollow else colour)  # fmt: skip

@@ -101,13 +101,15 @@ def test_a_damaged_output_is_absent_and_said(plan, store):
 
 def test_rows_are_what_the_analysis_takes(plan, store):
     data.fill(store, plan, cells=6)
-    results = rows.results(collect.collect(plan, store))
+    outcomes = collect.collect(plan, store)
+    results = rows.results(outcomes)
     cells = results.cells.set_index("label")
     assert list(cells["status"].value_counts().loc[["done", "missing"]]) == [6, 2]
     joint = cells.loc["25% + 4bit"]
     assert (joint["sparsity"], joint["bits"], joint["mask"]) == (0.25, 4, "keep")
     assert (joint["achieved_sparsity"], joint["containment"], joint["bytes"]) == (0.25, 1, 40_000)
-    assert joint["achieved_tcr"] == 0.8125
+    (row,) = (row for row in rows.cell_rows(outcomes) if row["label"] == "25% + 4bit")
+    assert row["achieved_tcr"] == joint["achieved_tcr"] == 0.8125
     assert joint["device"] == "cpu"
     assert list(cells.loc[["2:8", "25%"], "nm_valid"].fillna(False)) == [True, False]
     assert cells.loc["dense", "pattern"] == ""

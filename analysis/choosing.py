@@ -55,7 +55,7 @@ def _choices(panel: Panel, by: Definition) -> list[dict[str, object]]:
         fitting = sorted(every, key=lambda row: -estimate.value[row])[:MOST_COMPARED]
         verdict = compare(panel, fitting, by, nominal=False)
         best = verdict.ranked[0]
-        tied = [names[row] for row in verdict.best if row != best]
+        tied = [names[row] for row in verdict.best if row not in (best, *verdict.own)]
         ends = normal(float(estimate.value[best]), float(estimate.stderr[best]))
         rows.append({
             "model": panel.model, "cell": panel.cells["cell"].iat[best], "budget": budget,

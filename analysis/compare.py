@@ -1,7 +1,9 @@
 """Which of the cells at one compression rate keeps the most, and whether the data can tell.
 
 Tests are two-sided z tests; all pairs of a group are one family, held at 5 % by Holm's
-correction. Where the scores of single documents are known, differences are paired document
+correction. Cells of one method, which differ in their calibration seed alone, are not ranked
+against each other: that the best of them came out best is chance, see `analysis.seeds`. Where the
+scores of single documents are known, differences are paired document
 by document; elsewhere cells are taken as independent given the dense model, which is
 cautious rather than bold, because they do answer the same documents.
 """
@@ -16,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import special
 
 from analysis.equivalence import tost
@@ -81,7 +84,8 @@ class Verdict:
         by: the quantity compared: "sr1", "sr2", "srcr_p", "srcr_q" or "srcr_j".
         ranked: rows of the panel that could be compared, best value first.
         best: those of them that cannot be told from the best.
-        pairs: the first of `ranked` against each other one.
+        own: those of the ranked that are the first one's method under other calibration seeds.
+        pairs: the first of `ranked` against each one of another method.
         left_out: (row, why) of those that could not be compared.
         family: how many tests the correction covers.
     """
@@ -91,9 +95,15 @@ class Verdict:
     by: str
     ranked: tuple[int, ...]
     best: tuple[int, ...]
+    own: tuple[int, ...]
     pairs: tuple[Pair, ...]
     left_out: tuple[tuple[int, str], ...]
     family: int
+
+    @property
+    def decided(self) -> bool:
+        """Whether one method alone is left that may be the best."""
+        return len(self.ranked) > 1 and set(self.best) <= {self.ranked[0], *self.own}
 
 
 def equal_tcr_groups(cells: pd.DataFrame) -> dict[Fraction, list[int]]:
@@ -155,8 +165,8 @@ def compare(
 ) -> Verdict:
     """Rank the rows of one group and say which cannot be told from the best.
 
-    A cell is out of the best set when some other cell of the group is better after the
-    correction over all pairs, so the truly best one is in the set at 95 %. A cell whose
+    A cell is out of the best set when some cell of another method is better after the
+    correction over all such pairs, so the truly best one is in the set at 95 %. A cell whose
     checkpoint falls short of its nominal rate is left out: it is no equal of the others.
 
     Args:
@@ -175,20 +185,31 @@ def compare(
     out = {row for row, _ in left_out}
     ranked = sorted((r for r in rows if r not in out), key=lambda r: (-values[r], r))
     factors = weight[np.array(ranked, dtype=int)]
-    z = z_matrix(panel, ranked, definition, factors)
+    method = panel.cells["method"].to_numpy(object)[np.array(ranked, dtype=int)]
+    alike = method[:, None] == method[None, :]
+    z = np.where(alike, np.nan, z_matrix(panel, ranked, definition, factors))
     adjusted, family = _family(z)
     beaten = np.asarray(((adjusted <= ALPHA) & (z < 0)).any(axis=1))
-    pairs = _pairs(panel, ranked, by, values, z[:1], adjusted[:1], factors)
+    own = tuple(row for i, row in enumerate(ranked) if i and alike[0, i])
+    rivals = np.flatnonzero(~alike[0]) if ranked else np.array([], dtype=int)
+    pairs = _pairs(panel, ranked, by, values, z[:1], adjusted[:1], factors, rivals)
     best = tuple(row for row, lost in zip(ranked, beaten.tolist(), strict=True) if not lost)
     return Verdict(model=panel.model, tcr=rate, by=by, ranked=tuple(ranked), best=best,
-                   pairs=pairs, left_out=tuple(left_out), family=family)  # fmt: skip
+                   own=own, pairs=pairs, left_out=tuple(left_out), family=family)  # fmt: skip
 
 
 def _pairs(
-    panel: Panel, ranked: Rows, by: str, values: Array, z: Array, p: Array, weight: Array
+    panel: Panel,
+    ranked: Rows,
+    by: str,
+    values: Array,
+    z: Array,
+    p: Array,
+    weight: Array,
+    rivals: NDArray[np.int_],
 ) -> tuple[Pair, ...]:
-    """The first of the ranked rows against each other one."""
-    if len(ranked) < 2:
+    """The first of the ranked rows against its rivals, which are places among the ranked."""
+    if not len(rivals):
         return ()
     definition: Definition = "sr1" if by == "sr1" else "sr2"
     difference = values[ranked[0]] - values[np.asarray(ranked)]
@@ -196,14 +217,15 @@ def _pairs(
     draws = _draws(panel, ranked, definition, weight)
     equal = np.full(len(ranked), np.nan)
     if not by.startswith("srcr"):
-        equal[1:] = holm(tost(difference[1:], stderr[1:]))
+        equal[rivals] = holm(tost(difference[rivals], stderr[rivals]))
     return tuple(
         Pair(
-            first=ranked[0], second=row, difference=float(difference[i]), z=float(z[0, i]),
-            p=float(p[0, i]), equivalent=float(equal[i]), paired=panel.paired(ranked[0], row),
+            first=ranked[0], second=ranked[i], difference=float(difference[i]), z=float(z[0, i]),
+            p=float(p[0, i]), equivalent=float(equal[i]),
+            paired=panel.paired(ranked[0], ranked[i]),
             interval=_interval(draws[:, 0] - draws[:, i], difference[i], stderr[i]),
         )
-        for i, row in enumerate(ranked) if i
+        for i in rivals.tolist()
     )  # fmt: skip
 
 

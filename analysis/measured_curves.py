@@ -23,7 +23,7 @@ Line = tuple[str, str, list[int], list[float]]
 """Name, axis, rows of the panel, rates."""
 
 _Cell = Mapping[Hashable, Any]
-_ALIKE = ["calibration_seed", "prune_profile", "quant_profile"]
+_ALIKE = ["calibration_seed", "calibration_samples", "group_size", "prune_profile", "quant_profile"]
 _OVER_SPARSITY = ["prune_method", "quant_method", "bits", "mask", *_ALIKE]
 _OVER_BITS = ["quant_method", "prune_method", "sparsity", "pattern", *_ALIKE]
 _USED = list(dict.fromkeys([*_OVER_SPARSITY, *_OVER_BITS, "status"]))

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from analysis.compare import Definition, compare
+from analysis.compare import Definition, Verdict, compare
 from analysis.metrics import DENSE_BITS, Array
 from analysis.panel import Panel
 from analysis.results import REMOVED
@@ -27,7 +27,7 @@ from analysis.storage import (
     whole_bytes,
 )
 from analysis.summary import summarise
-from analysis.tables import Column, Table
+from analysis.tables import OWN_SEED, Column, Table
 from analysis.wording import NAMES, labels
 
 TOLERANCE = 0.01
@@ -255,13 +255,17 @@ def _grouped(panel: Panel, rates: Sequence[Rate], by: Definition) -> Iterator[di
                     "size": share[row], "cell": panel.cells["cell"].iat[row], "label": names[row],
                     "sr": table[by].iat[row], "sr_stderr": table[f"{by}_stderr"].iat[row],
                     "z": z.get(row, np.nan),
-                    "verdict": _standing(verdict.best, verdict.ranked, row),
+                    "verdict": _standing(verdict, row),
                 }  # fmt: skip
 
 
-def _standing(best: Sequence[int], ranked: Sequence[int], row: int) -> str:
-    if row not in best:
+def _standing(verdict: Verdict, row: int) -> str:
+    if row in verdict.own:
+        return OWN_SEED
+    if row not in verdict.best:
         return "worse"
-    if len(best) == 1:
-        return "best" if len(ranked) > 1 else "nothing to compare"
-    return "cannot be told from the best" if row != ranked[0] else "highest, undecided"
+    if not verdict.pairs:
+        return "nothing to compare"
+    if verdict.decided:
+        return "best"
+    return "cannot be told from the best" if row != verdict.ranked[0] else "highest, undecided"

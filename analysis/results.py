@@ -22,7 +22,7 @@ from analysis.phrases import listed
 
 CELL_TEXT = (
     "cell", "label", "model", "prune_method", "pattern", "quant_method", "mask", "status",
-    "reason", "device", "editing", "origin", "prune_profile", "quant_profile",
+    "reason", "device", "editing", "origin", "prune_profile", "quant_profile", "method",
 )  # fmt: skip
 CELL_NUMBERS = (
     "sparsity", "bits", "calibration_seed", "achieved_sparsity", "achieved_tcr", "containment",
@@ -31,6 +31,11 @@ CELL_NUMBERS = (
     "rerun", "gpu_hours",
 )  # fmt: skip
 CELL_FLAGS = ("nm_valid", "collapsed")
+METHOD = (
+    "prune_method", "sparsity", "pattern", "prune_profile", "quant_method", "bits", "mask",
+    "quant_profile", "group_size", "calibration_samples", "editing", "range_weight", "origin",
+)  # fmt: skip
+"""What a cell is beside its model and calibration seed; its label says less, or more."""
 CELL_REQUIRED = (
     "cell", "label", "model", "prune_method", "sparsity", "pattern", "quant_method", "bits",
     "mask", "calibration_seed", "status", "reason",
@@ -65,8 +70,9 @@ class Results:
             macs, collapsed, seconds, gpu_hours, device; origin (where a cell comes from that was
             not made here); prune_profile, quant_profile (how sparsity and bits are spread over
             matrices, "" where all are alike); of JSQ editing ("searched", or the one strength) and
-            range_weight; calibration_samples; rerun (1, 2, ... of the dense model scored once
-            more, which is no cell to compare; else 0).
+            range_weight; calibration_samples; method (what identifies a cell but for its model and
+            calibration seed; where it is not given, its columns do); rerun (1, 2, ... of the
+            dense model scored once more, which is no cell to compare; else 0).
         scores: one row per cell, task and metric: value and stderr (same unit), n
             (documents), higher_is_better, chance, primary, version, collapsed, unextracted
             (generated answers in which nothing was found to score), stopped (given up as
@@ -110,6 +116,7 @@ class Results:
         )
         _check_cells(cells)
         _check_scores(scores, cells)
+        cells = cells.assign(method=cells["method"].where(cells["method"] != "", _described(cells)))
         object.__setattr__(self, "cells", _ordered_cells(cells))
         order = ["cell", "task", "metric"]
         object.__setattr__(self, "scores", scores.sort_values(order, ignore_index=True))
@@ -140,6 +147,14 @@ class Results:
 def is_dense(cells: pd.DataFrame) -> pd.Series[bool]:
     """Which rows are the dense baseline of their model: sparsity 0 and 16 bit, no rerun."""
     return (cells["sparsity"] == 0) & (cells["bits"] == 16) & (cells["rerun"] == 0)
+
+
+def _described(cells: pd.DataFrame) -> pd.Series[str]:
+    """Per cell its columns of `METHOD` as one text; what is absent is left out."""
+    rows = cells[list(METHOD)].to_dict("records")
+    told = [", ".join(f"{name}={value}" for name, value in row.items() if not _absent(value))
+            for row in rows]  # fmt: skip
+    return pd.Series(told, index=cells.index, dtype=object)
 
 
 def _read(path: Path) -> pd.DataFrame:

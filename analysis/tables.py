@@ -21,6 +21,7 @@ from analysis.wording import NAMES, labels, percent, values
 
 Form = Literal["text", "percent", "number", "estimate", "megabytes", "p"]
 AT_CHANCE = "†"
+OWN_SEED = "another seed of the best's method"
 STOPPED = "‡"
 """Printed at a score so far of a model given up as collapsed, and where one lacks for that."""
 
@@ -163,7 +164,8 @@ def equal_tcr_table(panels: Sequence[Panel], by: Definition) -> Table:
         Column(key="verdict", title="Verdict"),
     ]
     notes = (
-        "Family: all pairs of cells of one model at one TCr; two-sided z tests, Holm's correction "
+        "Family: all pairs of cells of one model at one TCr, but those that differ in their "
+        "calibration seed alone; two-sided z tests, Holm's correction "
         "at 5 %. The verdicts hold for these checkpoints; standard errors are over documents and "
         "say nothing of other calibration samples.",
         *chance_notes(panels),
@@ -233,11 +235,13 @@ def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
 def _standing(verdict: Verdict, row: int, out: dict[int, str]) -> str:
     if row in out:
         return f"left out: {out[row]}"
-    if len(verdict.ranked) == 1:
+    if row in verdict.own:
+        return OWN_SEED
+    if not verdict.pairs:
         return "nothing to compare"
     if row not in verdict.best:
         return "worse"
-    if len(verdict.best) == 1:
+    if verdict.decided:
         return "best"
     return "highest, undecided" if row == verdict.ranked[0] else "undecided"
 

@@ -95,17 +95,24 @@ def write(
     compare: Sequence[str] = (),
 ) -> tuple[dict[str, Path], list[str]]:
     """Write a report of any results, with two cells to `compare`; as `report`."""
-    from analysis.compare import verdicts
+    from analysis.compare import defined, verdicts
     from analysis.panel import panels
     from analysis.pooling import pooled
     from analysis.report import write_report
     from analysis.results import BadResults
+    from analysis.seeds import conclusion as about_methods
+    from analysis.seeds import standings
     from analysis.wording import conclusion
 
     try:
         files = write_report(results, out, title=title, provenance=origin, compare=compare)
         groups = panels(pooled(results))
         words = [conclusion(p, v) for p in groups for v in verdicts(p)]
+        words += [
+            about_methods(rate, one)
+            for p in groups
+            for rate, one in standings(p, defined(p)[0]).items()
+        ]
         return files, words
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused

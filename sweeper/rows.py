@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper import accounting
 from sweeper.collect import CellOutcome, Json, devices
+from sweeper.identity import key_of
 
 if TYPE_CHECKING:
     from analysis.results import Results
@@ -81,7 +82,7 @@ def _cell_row(outcome: CellOutcome) -> Row:
     row["pattern"] = cell.get("pattern", "") if cell["sparsity"] else ""
     row |= {"calibration_seed": cell.get("calibration_seed"), "rerun": cell.get("rerun", 0)}
     row |= {"status": outcome.status, "reason": outcome.reason}
-    row |= {"origin": cell.get("origin", "")}
+    row |= {"origin": cell.get("origin", ""), "method": _method(row, cell.get("config", {}))}
     row |= {"group_size": cell.get("config", {}).get("quantize", {}).get("group_size")}
     row |= _profiles(cell.get("config", {})) | _jsq(cell.get("config", {}))
     row |= _measures(measured)
@@ -91,6 +92,18 @@ def _cell_row(outcome: CellOutcome) -> Row:
     hours = accounting.metrics({stage.name: stage.manifest for stage in outcome.stages})
     row["gpu_hours"] = hours.get(("gpu_hours", "cell"))
     return row
+
+
+def _method(row: Row, config: Json) -> str:
+    """Hash of what a cell is but for its model's name, calibration seed and tasks."""
+    text = {k: v for k, v in (config.get("calibration") or {}).items() if k != "seed"}
+    return key_of({
+        "sparsity": float(row["sparsity"]), "pattern": row["pattern"], "bits": float(row["bits"]),
+        "mask": row["mask"] or "none",
+        **{name: row[name] or "none" for name in ("prune_method", "quant_method")},
+        "prune": config.get("prune"), "quantize": config.get("quantize"), "calibration": text,
+        "compressed": config.get("model", {}).get("compressed"),
+    })  # fmt: skip
 
 
 def _profiles(config: Json) -> Row:

@@ -1,0 +1,1 @@
+"""Statistics without a word about language models: arrays in, numbers out."""

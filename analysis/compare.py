@@ -36,7 +36,8 @@ from analysis.summary import srcr_weight
 
 Definition = Literal["sr1", "sr2"]
 ALPHA = 0.05
-# A checkpoint whose achieved rate is this far below its nominal one is not at that rate.
+# A checkpoint whose achieved rate is this far below its nominal one is not at that rate; masks that
+# are kept fall short by less, where matrices do not divide into whole groups.
 SHORT_OF_RATE = 0.005
 # Of more cells than this, no documents are drawn again: a page of verdicts should not take minutes.
 MOST_DRAWN = 200
@@ -167,20 +168,20 @@ def compare(
 
     A cell is out of the best set when some cell of another method is better after the
     correction over all such pairs, so the truly best one is in the set at 95 %. A cell whose
-    checkpoint falls short of its nominal rate is left out: it is no equal of the others.
+    label is not proved (see `not_proved`) is left out: it is no equal of the others.
 
     Args:
         panel: the scores.
         rows: the group, as rows of the panel.
         by: "sr1", "sr2", or an SrCr ("srcr_p", "srcr_q", "srcr_j": Sr2 times its weight).
         rate: the common TCr of the group, if that is what makes it one.
-        nominal: leave cells out that fall short of their nominal rate; false for groups
-            by real size, which such a cell has as any other.
+        nominal: leave cells out whose label, hence rate, is not proved; false for groups by real
+            size, which such a cell has as any other.
     """
     definition: Definition = "sr1" if by == "sr1" else "sr2"
     weight = srcr_weight(panel, by) if by.startswith("srcr") else np.ones(len(panel.cells))
     values = weight * (panel.sr1() if definition == "sr1" else panel.sr2()).value
-    short = _short_of_rate(panel) if nominal else {}
+    short = not_proved(panel) if nominal else {}
     left_out = [(row, why) for row in rows if (why := _unfit(panel, row, values[row], short))]
     out = {row for row, _ in left_out}
     ranked = sorted((r for r in rows if r not in out), key=lambda r: (-values[r], r))
@@ -248,15 +249,38 @@ def _unfit(panel: Panel, row: int, value: float, short: Mapping[int, str]) -> st
 
 
 @lru_cache(maxsize=8)
-def _short_of_rate(panel: Panel) -> dict[int, str]:
-    """Row -> what is wrong, of the cells whose checkpoint falls short of its nominal rate."""
+def not_proved(panel: Panel) -> dict[int, str]:
+    """Row -> what is wrong, of the cells whose checkpoint is not shown to be what its label says.
+
+    The checkpoint falls short of its rate; or the mask was ignored and some pruned weight is no
+    longer zero, however few; or what was measured leaves it open. Cells of which nothing was
+    measured, as published ones, are taken at their word, which their origin says.
+    """
     cells = panel.cells
     achieved = cells["achieved_tcr"].to_numpy(float)
     meant = 1 - cells["bits"].to_numpy(float) / DENSE_BITS * (1 - cells["sparsity"].to_numpy(float))
-    return {
-        int(row): f"its achieved TCr is {100 * achieved[row]:.2f} %, not {100 * meant[row]:.6g} %"
-        for row in np.flatnonzero(achieved < meant - SHORT_OF_RATE)
-    }
+    kept = cells["containment_mean"].where(
+        cells["containment_mean"].notna(), cells["containment"]
+    ).to_numpy(float)  # fmt: skip
+    said = cells["unproved"].to_numpy(object)
+    found = {int(row): str(said[row]) for row in np.flatnonzero(said != "")}
+    for row in np.flatnonzero(achieved < meant - SHORT_OF_RATE):
+        found[int(row)] = (
+            f"its achieved TCr is {100 * achieved[row]:.2f} %, not {100 * meant[row]:.6g} %"
+        )
+    ignored = (cells["mask"] == "ignore").to_numpy() & (kept < 1)
+    for row in np.flatnonzero(ignored):
+        found.setdefault(
+            int(row),
+            f"its label is not proved: {_floor(kept[row])} % of its pruned weights are still zero "
+            f"(achieved TCr {100 * achieved[row]:.2f} %)",
+        )
+    return found
+
+
+def _floor(share: float) -> str:
+    """In per cent, rounded down: what is not all never reads as all."""
+    return f"{np.floor(1e4 * share) / 100:.2f}"
 
 
 def _family(z: Array) -> tuple[Array, int]:

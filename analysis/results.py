@@ -23,6 +23,7 @@ from analysis.phrases import listed
 CELL_TEXT = (
     "cell", "label", "model", "prune_method", "pattern", "quant_method", "mask", "status",
     "reason", "device", "editing", "origin", "prune_profile", "quant_profile", "method",
+    "unproved",
 )  # fmt: skip
 CELL_NUMBERS = (
     "sparsity", "bits", "calibration_seed", "achieved_sparsity", "achieved_tcr", "containment",
@@ -66,6 +67,7 @@ class Results:
             where it is not given, by those of the label), containment (lowest layer),
             containment_mean, nm_valid, bits_per_weight (codes that are kept, mask, scales, zero
             points), stored_bits (in the files), entropy_bits (bound of any order-0 code),
+            unproved (why what was measured does not prove the label, "" where it does),
             group_size (quantized weights per scale), bytes, linear_weights, total_weights,
             macs, collapsed, seconds, gpu_hours, device; origin (where a cell comes from that was
             not made here); prune_profile, quant_profile (how sparsity and bits are spread over

@@ -251,9 +251,17 @@ def _flags(row: Mapping[Hashable, object]) -> str:
     if row["status"] == "done":
         flags += ["collapsed"] if row["collapsed"] is True else []
         flags += ["mask ignored"] if row["mask"] == "ignore" else []
+        flags += [f"label not proved: {row['unproved']}"] if row["unproved"] else []
+        flags += ["label as stated, nothing was measured"] if _unmeasured(row) else []
         flags += ["N:M pattern violated"] if row["nm_valid"] is False else []
     flags += [str(row[key]) for key in ("why", "remark", "origin") if row[key]]
     return "; ".join(flags)
+
+
+def _unmeasured(row: Mapping[Hashable, object]) -> bool:
+    """Whether a compressed cell came as scores alone, so that its label is somebody's word."""
+    imported = str(row["origin"]).startswith("imported from")
+    return imported and row["kind"] != "dense" and row["bytes"] != row["bytes"]
 
 
 def _labels(panels: Sequence[Panel]) -> list[str]:

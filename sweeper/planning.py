@@ -22,7 +22,7 @@ def plan(
     loader: ConfigLoaderImpl,
     arguments: Sequence[str],
     pins: Pins = _UNPINNED,
-    elsewhere: Mapping[tuple[str, str], str] | None = None,
+    elsewhere: Mapping[tuple[str, str], Mapping[str, str]] | None = None,
 ) -> Plan:
     """The plan of everything that the configuration and the overrides name.
 

@@ -23,6 +23,7 @@ MEASURED = {
     "bits_per_weight": "bits_per_weight/total",
     "stored_bits": "bits_per_weight/stored",
     "entropy_bits": "bits_per_weight/entropy",
+    "unproved": "unproved",
     "bytes": "bytes/checkpoint",
     "linear_weights": "linear_weights",
     "total_weights": "total_weights",

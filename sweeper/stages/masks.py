@@ -29,6 +29,14 @@ def load(folder: Path) -> dict[str, torch.Tensor]:
         return {n: _unpack(file.get_tensor(n), c) for n, c in columns.items()}
 
 
+def of_zeros(folder: Path) -> dict[str, torch.Tensor]:
+    """The mask that a pruned checkpoint shows: name -> boolean [rows, columns], True where kept."""
+    from sweeper.stages.weights import Files
+
+    with Files(folder) as files:
+        return {matrix.name: ~matrix.zero for matrix in files.matrices()}
+
+
 def _unpack(packed: torch.Tensor, columns: int) -> torch.Tensor:
     bits = np.unpackbits(packed.numpy(), axis=1, count=columns)
     return torch.from_numpy(bits).bool()

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeper.methods import _check
 from sweeper.stages import Job, label, sizes
 from sweeper.stages.rows import Row, row_of
+
+if TYPE_CHECKING:
+    import torch
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -18,33 +21,51 @@ def run(job: Job) -> dict[str, Any]:
     Raises:
         StageFailure: the cell is not what its label says, and the label does not admit it.
     """
-    from sweeper.stages import masks, parameters, removed
+    from sweeper.stages import parameters, removed
     from sweeper.stages.weights import Files
 
     folder, params = job.checkpoint("model"), _as_whole(job.params)
     pruned = job.inputs.get("pruned", job.inputs.get("model"))
-    has_mask = pruned is not None and (pruned / "mask").is_dir()
-    kept = masks.load(pruned / "mask") if pruned is not None and has_mask else None
+    kept = _mask(job, pruned)
     with Files(folder) as files:
         rows = [row_of(m, params, kept) for m in files.matrices()]
         others, inputs = files.other_sizes(), files.activation_bits
     (job.out / "layers.json").write_text(json.dumps(rows, indent=1) + "\n")
-    if params.get("elsewhere"):
-        rows = label.counted(rows, params)
+    if params.get("elsewhere") and kept is None:
+        rows = label.without_mask(rows, params)
     label.require(rows, params)
     label.require_inputs(inputs, params.get("activation_bits", 16))
     found = sizes.summary(rows, others, params, sizes.of_files(folder))
     found["activation_bits"] = inputs
+    if not label.known(rows):
+        found["unproved"] = label.UNKNOWN
     dense = parameters.recorded(pruned)
     return found if dense is None else removed.against(dense, rows, found, job.params)
 
 
-def read_rows(folder: Path, params: Mapping[str, Any]) -> list[Row]:
-    """What is counted of every matrix of a checkpoint that came without its mask."""
+def _mask(job: Job, pruned: Path | None) -> dict[str, torch.Tensor] | None:
+    """Which weights were kept: of the stage that pruned, or as an import was given it."""
+    if pruned is not None:
+        from sweeper.stages import masks
+
+        return masks.load(pruned / "mask") if (pruned / "mask").is_dir() else None
+    return read_mask(job.sources["pruned"]) if "pruned" in job.sources else None
+
+
+def read_mask(folder: Path) -> dict[str, torch.Tensor]:
+    """The mask of a directory that has one, else the zeros of the checkpoint in it."""
+    from sweeper.stages import masks
+
+    return masks.load(folder) if (folder / masks.FILE).is_file() else masks.of_zeros(folder)
+
+
+def read_rows(folder: Path, params: Mapping[str, Any], mask: Path | None = None) -> list[Row]:
+    """What is counted of every matrix of a checkpoint; ``mask`` as `read_mask` takes it."""
     from sweeper.stages.weights import Files
 
+    kept = None if mask is None else read_mask(mask)
     with Files(folder) as files:
-        return [row_of(matrix, params, None) for matrix in files.matrices()]
+        return [row_of(matrix, params, kept) for matrix in files.matrices()]
 
 
 def _as_whole(params: Mapping[str, Any]) -> Mapping[str, Any]:

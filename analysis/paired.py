@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.documents import Documents, Scored
+from analysis.documents import Documents, Scored, scored
 from analysis.metrics import Array, Rows
 
 SAME = 1e-6
@@ -165,6 +166,30 @@ def sample(
         strata=np.unique(model.subtask, return_inverse=True)[1],
         link=link,
     )
+
+
+def rescored(
+    whole: pd.DataFrame, left: pd.DataFrame, metric: str, value: float
+) -> tuple[float, float] | None:
+    """(score, standard error) on some of a cell's documents; None if the score has no such sum.
+
+    Args:
+        whole: all documents of the cell, which add up to `value`.
+        left: those that count.
+        metric: what was scored.
+        value: the recorded score.
+    """
+    every, some = scored(whole, metric), scored(left, metric)
+    if every is None or some is None or (link := _link(every, value)) is None:
+        return None
+    one = Sample(
+        shared=np.array([True]), numerator=some.numerator[None], weight=some.weight[None],
+        strata=np.unique(some.subtask, return_inverse=True)[1], link=link,
+    )  # fmt: skip
+    rate = np.array(some.numerator.sum() / some.weight.sum())
+    with np.errstate(over="ignore"):
+        found = float(_LINKS[link][0](rate))
+    return found, float(np.sqrt((one.influence**2).sum()))
 
 
 def _link(one: Scored, value: float) -> str | None:

@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from analysis.aligned import NO_BASELINE, Grid, anchor, dense_row, gaps, honest_stderr, remarks
+from analysis.data.common_documents import alike
 from analysis.documents import Documents
 from analysis.metrics import Array, Estimate, Rows, retention, sr1, sr2
 from analysis.paired import Sample, sample
@@ -193,7 +194,11 @@ class Panel:
 
 
 def panels(results: Results) -> list[Panel]:
-    """One panel per model, in the order of the cells; reruns are no cells to compare."""
+    """One panel per model, in the order of the cells; reruns are no cells to compare.
+
+    Scores of other documents than the baseline's are taken on those in common, or set apart.
+    """
+    results = alike(results)
     primary = results.scores[results.scores["primary"].astype(bool)]
     compared = results.cells[results.cells["rerun"] == 0]
     by_model = compared.groupby("model", sort=False)
@@ -222,7 +227,7 @@ def _panel(model: str, cells: pd.DataFrame, primary: pd.DataFrame, documents: Do
         stderr=honest_stderr(grid, value, higher),
         n=grid.spread("n", np.nan).astype(float),
         gap=gaps(grid, value, baseline),
-        remark=remarks(cells, value.shape, baseline),
+        remark=remarks(grid, baseline),
         unextracted=grid.spread("unextracted", np.nan).astype(float),
         levels=grid.spread("chance", np.nan).astype(float)[read_by, np.arange(len(tasks))],
         chance=("",) * len(tasks),

@@ -41,7 +41,9 @@ CELL_REQUIRED = (
     "cell", "label", "model", "prune_method", "sparsity", "pattern", "quant_method", "bits",
     "mask", "calibration_seed", "status", "reason",
 )  # fmt: skip
-SCORE_TEXT = ("cell", "task", "metric", "version", "backend", "dtype", "group")
+SCORE_TEXT = (
+    "cell", "task", "metric", "version", "backend", "dtype", "group", "asked", "unlike", "common",
+)  # fmt: skip
 SCORE_NUMBERS = ("value", "stderr", "n", "chance", "unextracted")
 SCORE_FLAGS = ("higher_is_better", "primary", "collapsed", "stopped")
 SCORE_REQUIRED = ("cell", "task", "metric", "value", "stderr", "higher_is_better", "primary")
@@ -79,9 +81,11 @@ class Results:
             (documents), higher_is_better, chance, primary, version, collapsed, unextracted
             (generated answers in which nothing was found to score), stopped (given up as
             collapsed before all documents were asked: such a score is compared with none),
-            backend and dtype that scored it; group (the benchmark that the task is a part of, ""
-            for a task of its own). Accuracies are fractions
-            of 1: a score of 0 or of all n documents is read as a count.
+            backend and dtype that scored it; asked (which documents: "all documents", or the first
+            so many of an order); unlike and common (`analysis.data.common_documents`: why its
+            documents are none of the baseline's, and what was left of them); group (the benchmark
+            that the task is a part of, "" for a task of its own). Accuracies are fractions of 1:
+            a score of 0 or of all n documents is read as a count.
         documents: scores of single documents by (cell, task), read when they are asked
             for; where two cells share documents they are compared pair by pair.
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from analysis.results import Results
 
 Row = dict[str, Any]
+ALL = "all documents"
 
 MEASURED = {
     "achieved_sparsity": "achieved_sparsity",
@@ -44,7 +45,9 @@ def score_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
         for outcome in outcomes
         for home in [_groups(outcome.cell)]
         for task, result in outcome.scores.items()
+        for asked in [result.get("asked") or _asked(outcome.cell, task, home.get(task, ""), result)]
         for row in _score_rows(outcome.key, task, home.get(task, ""), result)
+        for row in [row | {"asked": asked}]
     ]
 
 
@@ -141,6 +144,17 @@ def _at(tree: Any, path: str) -> Any:
     for part in path.split("/"):
         tree = tree.get(part) if isinstance(tree, Mapping) else None
     return tree
+
+
+def _asked(cell: Json, task: str, group: str, result: Json) -> str:
+    """Which documents an evaluation of ours was asked, as `asked` of the scores."""
+    section = cell.get("config", {}).get("tasks", {})
+    limits = section.get("limits") or {}
+    limit = limits.get(task, limits.get(group, section.get("limit")))
+    count = result["metrics"][result["primary"]].get("n")
+    if limit is None or (count is not None and count < limit):
+        return ALL
+    return f"the first {limit} of the order of seed {section.get('order_seed')}"
 
 
 def _score_rows(cell: str, task: str, group: str, result: Json) -> Iterator[Row]:

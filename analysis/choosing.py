@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare import Definition, compare
-from analysis.intervals import normal
+from analysis.intervals import sr_intervals
 from analysis.metrics import Array
 from analysis.panel import Panel
 from analysis.phrases import listed
@@ -56,7 +56,7 @@ def _choices(panel: Panel, by: Definition) -> list[dict[str, object]]:
         verdict = compare(panel, fitting, by, nominal=False)
         best = verdict.ranked[0]
         tied = [names[row] for row in verdict.best if row not in (best, *verdict.own)]
-        ends = normal(float(estimate.value[best]), float(estimate.stderr[best]))
+        (ends,) = sr_intervals(panel, by, [(best, None)])
         rows.append({
             "model": panel.model, "cell": panel.cells["cell"].iat[best], "budget": budget,
             "label": names[best], "bytes": size[best], "sr": estimate.value[best],

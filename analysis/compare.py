@@ -24,11 +24,9 @@ from scipy import special
 from analysis.equivalence import tost
 from analysis.intervals import (
     Interval,
-    bootstrap,
     difference_stderr,
-    normal,
-    percentile,
     sr_covariance,
+    sr_intervals,
 )
 from analysis.metrics import DENSE_BITS, Array, Rows, tcr
 from analysis.panel import Panel
@@ -39,8 +37,6 @@ ALPHA = 0.05
 # A checkpoint whose achieved rate is this far below its nominal one is not at that rate; masks that
 # are kept fall short by less, where matrices do not divide into whole groups.
 SHORT_OF_RATE = 0.005
-# Of more cells than this, no documents are drawn again: a page of verdicts should not take minutes.
-MOST_DRAWN = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +49,7 @@ class Pair:
         difference: how much more the first keeps.
         z: the difference in standard errors; nan where a standard error is missing.
         p: two-sided p value, corrected for the group's family.
-        interval: of the difference at 95 %, for this pair alone: from the bootstrap where
-            the two share documents, else by the normal approximation.
+        interval: of the difference at 95 %, for this pair alone, by MOVER.
         equivalent: p value that the two differ by less than `equivalence.MARGIN`,
             corrected over the pairs shown here; nan for an SrCr, which has no such margin.
         paired: whether the test is document by document.
@@ -215,7 +210,9 @@ def _pairs(
     definition: Definition = "sr1" if by == "sr1" else "sr2"
     difference = values[ranked[0]] - values[np.asarray(ranked)]
     stderr = difference_stderr(sr_covariance(panel, ranked, definition), weight)[0]
-    draws = _draws(panel, ranked, definition, weight)
+    own = np.ones(len(panel.cells))
+    own[np.asarray(ranked)] = weight
+    ends = sr_intervals(panel, definition, [(ranked[0], ranked[i]) for i in rivals.tolist()], own)
     equal = np.full(len(ranked), np.nan)
     if not by.startswith("srcr"):
         equal[rivals] = holm(tost(difference[rivals], stderr[rivals]))
@@ -224,22 +221,10 @@ def _pairs(
             first=ranked[0], second=ranked[i], difference=float(difference[i]), z=float(z[0, i]),
             p=float(p[0, i]), equivalent=float(equal[i]),
             paired=panel.paired(ranked[0], ranked[i]),
-            interval=_interval(draws[:, 0] - draws[:, i], difference[i], stderr[i]),
+            interval=interval,
         )
-        for i in rivals.tolist()
+        for i, interval in zip(rivals.tolist(), ends, strict=True)
     )  # fmt: skip
-
-
-def _draws(panel: Panel, ranked: Rows, by: Definition, weight: Array) -> Array:
-    """(draws, k) the bootstrap of a group; nan where it has none or the panel is very large."""
-    if not panel.documents or len(panel.cells) > MOST_DRAWN:
-        return np.full((1, len(ranked)), np.nan)
-    return np.asarray(bootstrap(panel, by)[:, np.asarray(ranked)] * weight)
-
-
-def _interval(draws: Array, difference: float, stderr: float) -> Interval:
-    drawn = percentile(draws)
-    return drawn if np.isfinite(drawn.low) else normal(float(difference), float(stderr))
 
 
 def _unfit(panel: Panel, row: int, value: float, short: Mapping[int, str]) -> str:

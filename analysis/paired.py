@@ -3,8 +3,7 @@
 Every score is a smooth function of sums over documents, so its error is, to first order,
 a sum of one influence per document (Hampel 1974); covariances of scores are sums of
 products of influences, centred within each subtask, because a repetition of the
-evaluation would draw as many documents from each. The bootstrap makes no such
-expansion: it draws documents again, within each subtask, the same for every cell.
+evaluation would draw as many documents from each.
 """
 
 from __future__ import annotations
@@ -23,8 +22,6 @@ from analysis.metrics import Array, Rows
 
 SAME = 1e-6
 """Relative difference up to which documents add up to the recorded score."""
-
-_AT_ONCE = 4_000_000  # numbers in memory while drawing
 
 # How a score follows from r = sum(numerator) / sum(weight), with its derivative.
 _LINKS: Mapping[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
@@ -92,31 +89,10 @@ class Sample:
         matrix[np.diag_indices_from(matrix)] = np.where(known, own, unpaired)
         return matrix
 
-    def resampled(self, rows: Rows, draws: int, rng: np.random.Generator) -> Array:
-        """(draws, k) scores of k cells on documents drawn again within each stratum."""
-        picked = np.asarray(rows, dtype=int)
-        top, bottom = np.zeros((draws, len(picked))), np.zeros((draws, len(picked)))
-        for stratum in np.unique(self.strata):
-            here = np.flatnonzero(self.strata == stratum)
-            values = self.numerator[np.ix_(picked, here)].T
-            weights = self.weight[np.ix_(picked, here)].T
-            for some in np.array_split(np.arange(draws), max(1, draws * len(here) // _AT_ONCE)):
-                counts = _counts(len(here), len(some), rng)
-                top[some] += counts @ values
-                bottom[some] += counts @ weights
-        return np.asarray(_LINKS[self.link][0](top / bottom))
-
     def discordant(self, first: int, second: int) -> tuple[int, int]:
         """How many documents only the first, and only the second, of two cells got right."""
         one, two = self.numerator[first], self.numerator[second]
         return int((one > two).sum()), int((two > one).sum())
-
-
-def _counts(documents: int, draws: int, rng: np.random.Generator) -> Array:
-    """(draws, documents) how often each document is drawn, with replacement."""
-    drawn = rng.integers(documents, size=(draws, documents))
-    flat = (drawn + documents * np.arange(draws)[:, None]).ravel()
-    return np.bincount(flat, minlength=draws * documents).reshape(draws, -1).astype(float)
 
 
 def sample(

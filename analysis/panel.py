@@ -21,6 +21,7 @@ from analysis.metrics import Array, Estimate, Rows, retention, sr1, sr2
 from analysis.paired import Sample, sample
 from analysis.phrases import listed
 from analysis.results import Results
+from analysis.statistics.mover import limits
 
 CHANCE_STDERRS = 2.0
 
@@ -146,6 +147,13 @@ class Panel:
     def shown(self) -> Array:
         """(C, T) the scores, and those so far of evaluations that were given up."""
         return np.where(self.stopped, self.so_far, self.value)
+
+    @cached_property
+    def limits(self) -> tuple[Array, Array]:
+        """(C, T) 95 % limits of the scores by themselves, see `statistics.mover.limits`."""
+        share = np.broadcast_to(self.higher, self.value.shape)
+        share = share & (self.value >= 0) & (self.value <= 1)
+        return limits(self.value, np.sqrt(self._spread[0]), self.n, share)
 
     def comparable(self) -> Array:
         """(C, T) the scores, nan where they cannot be compared with the baseline's."""

@@ -54,7 +54,7 @@ def alike(results: Results) -> Results:
         return results
     scores = results.scores.copy()
     primary = scores["primary"].astype(bool).to_numpy()
-    for at in np.flatnonzero(primary):
+    for at in np.flatnonzero(primary).tolist():
         change = changes.get((str(scores["cell"].iat[at]), str(scores["task"].iat[at])))
         if change is None:
             continue

@@ -139,8 +139,9 @@ def test_hessians_are_the_sums_of_products_and_shared_by_input() -> None:
     found = list(sums.take())
     assert [modules for modules, _ in found] == [[q, k], [o]]
     rows = torch.cat(batches).reshape(-1, 300)
-    for (_, hessian), x in zip(found, (rows, rows + 1), strict=True):
+    for (_, (hessian, tokens)), x in zip(found, (rows, rows + 1), strict=True):
         assert torch.equal(hessian, hessian.t())
+        assert tokens == 300
         assert torch.allclose(hessian, 2 * x.t() @ x / len(x), atol=1e-3)
     assert not list(sums.take())
 

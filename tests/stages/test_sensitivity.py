@@ -98,7 +98,7 @@ def test_a_massive_token_counts_as_one_of_many() -> None:
         sums, measure = Hessians(), PrunedError(levels=20)
         sums.add(layer, seen)
         measure.listen(layer, inputs)
-        ((_, hessian),) = sums.take()
+        ((_, (hessian, _)),) = sums.take()
         found, _ = measure.of(layer, hessian)
         errors[name] = found[19] / energy(layer.weight.detach(), hessian)
     assert errors["plain"] < 0.02

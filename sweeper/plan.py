@@ -70,7 +70,7 @@ class Stage:
     def former(self) -> tuple[str, ...]:
         """The keys that it had before formats changed, of itself or of what it rests on."""
         changes = range(len(formats.CHANGES)) if self.changes else ()
-        return tuple({self._key_after(count) for count in changes} - {self.key})
+        return tuple(sorted({self.key_after(count) for count in changes} - {self.key}))
 
     @cached_property
     def changes(self) -> frozenset[str]:
@@ -82,12 +82,12 @@ class Stage:
     def _after(self) -> dict[int, str]:
         return {}
 
-    def _key_after(self, changes: int) -> str:
+    def key_after(self, changes: int) -> str:
         """Its key when formats had changed so many times."""
         if not self.changes:
             return self.key
         if changes not in self._after:
-            parents = {role: p._key_after(changes) for role, p in self.parents.items()}
+            parents = {role: p.key_after(changes) for role, p in self.parents.items()}
             form = formats.version(self.kind, self.params, changes)
             self._after[changes] = self._key(self._lines(parents, form))
         return self._after[changes]
@@ -149,8 +149,22 @@ class PlannedCell:
     @cached_property
     def key(self) -> str:
         """Identity of the cell: what is measured and scored."""
-        named = {**self.stages, **{f"task:{name}": stage for name, stage in self.tasks.items()}}
-        return key_of({role: stage.key for role, stage in named.items()})
+        return key_of({role: stage.key for role, stage in self._named().items()})
+
+    @cached_property
+    def former(self) -> tuple[str, ...]:
+        """The identities that it had before formats changed; it stands in for those cells."""
+        named = self._named()
+        if not any(stage.changes for stage in named.values()):
+            return ()
+        found = {
+            key_of({role: stage.key_after(count) for role, stage in named.items()})
+            for count in range(len(formats.CHANGES))
+        }
+        return tuple(sorted(found - {self.key}))
+
+    def _named(self) -> dict[str, Stage]:
+        return {**self.stages, **{f"task:{name}": stage for name, stage in self.tasks.items()}}
 
     def all_stages(self) -> Iterator[Stage]:
         """The stages that make and judge the cell, without what those rest on."""

@@ -6,11 +6,15 @@ import logging
 
 import pytest
 
-from sweeper import formats
+from sweeper import formats, planning
 from sweeper.actions.plan import outdated
+from sweeper.collect import merge
 from sweeper.cost import cost
 from sweeper.formats import Change, version
 from sweeper.plan import Params, Plan, Stage
+from sweeper.sweep import plan_json
+from tests import tiny
+from tests.composing import composed
 
 WHY = "SVD-LLM sums its inputs in float64"
 
@@ -127,6 +131,28 @@ def test_only_what_the_home_had_is_said_to_be_built_again():
     assert outdated(plan, half).startswith("1 prune of this home ")
     done = Home(**{each.kind: [each.key] for each in cell("svd_llm")})
     assert outdated(planned("svd_llm"), spent(planned("svd_llm"), done)) == ""
+
+
+def test_a_cell_that_was_planned_anew_stands_in_for_its_former_self(tmp_path, monkeypatch):
+    """Else a report of a sweep from an older home would show it twice."""
+    own = [*tiny.overrides(tmp_path), "tasks.names=[demo_pydoc]", "quant.bits=16"]
+
+    def recorded(created):
+        with composed([]) as (config, loader):
+            cells = [*own, "prune=svd_llm,sparsegpt", "prune.sparsity=20"]
+            made = planning.plan(config, loader, cells)
+        return {"name": "x", "created": created, **plan_json(made)}
+
+    changes = formats.CHANGES
+    monkeypatch.setattr(formats, "CHANGES", ())
+    older_release = recorded("2026-01-01")
+    monkeypatch.setattr(formats, "CHANGES", changes)
+    newer = recorded("2026-01-02")
+    assert ["former" in cell for cell in newer["cells"]] == [True, False]
+    assert older_release["cells"][1] == newer["cells"][1]
+    assert older_release["cells"][0]["key"] != newer["cells"][0]["key"]
+    merged = merge([older_release, newer])
+    assert merged["cells"] in (newer["cells"], newer["cells"][::-1])
 
 
 def test_changes_are_of_known_kinds_and_methods():

@@ -16,6 +16,7 @@ from sweeper.methods._jsq_search import CompressedLoss
 from sweeper.methods._search_quantizer import quantized, rounded, smoothing
 from sweeper.methods.jsq import METHOD, _pruner
 from sweeper.stages import Job, calibration, chain, checkpoint, prune
+from tests import rounding
 
 from .conftest import PRUNE
 
@@ -94,9 +95,9 @@ def test_a_killed_search_goes_on(workshop: Any, monkeypatch: pytest.MonkeyPatch)
 class Rig:
     """The tiny model as a chain, and its landscape."""
 
-    def __init__(self, workshop: Any, **settings: Any) -> None:
+    def __init__(self, workshop: Any, dtype: str = "float32", **settings: Any) -> None:
         self.params = PRUNE | JSQ | settings
-        self.model = checkpoint.load(workshop.dense, dtype="float32")
+        self.model = checkpoint.load(workshop.dense, dtype=dtype)
         tokenizer = checkpoint.tokenizer(workshop.dense)
         self.samples = calibration.samples(
             {"samples": 8, "length": 64, "seed": 0}, tokenizer, workshop.text
@@ -127,15 +128,15 @@ def test_kept_states_change_no_energy(workshop: Any) -> None:
 
 
 def test_the_loss_of_the_chain_is_that_of_the_model(workshop: Any) -> None:
-    rig = Rig(workshop)
-    with chain.opened(rig.model, rig.samples) as layers:
-        states = layers.embedded()
-        for index in range(len(layers.layers)):
-            states = layers.through(index, states)
-        found = layers.loss(states)
-    with torch.no_grad():
+    rig = Rig(workshop, dtype="float64")
+    with rounding.exactly(), torch.no_grad():
+        with chain.opened(rig.model, rig.samples) as layers:
+            states = layers.embedded()
+            for index in range(len(layers.layers)):
+                states = layers.through(index, states)
+            found = layers.loss(states)
         expected = float(rig.model(rig.samples, labels=rig.samples).loss)
-    assert found == pytest.approx(expected, rel=1e-6)
+    assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_an_energy_is_the_loss_of_the_model_that_is_saved(workshop: Any) -> None:

@@ -141,15 +141,17 @@ def test_the_loss_of_the_chain_is_that_of_the_model(workshop: Any) -> None:
 
 def test_an_energy_is_the_loss_of_the_model_that_is_saved(workshop: Any) -> None:
     # without quantization in the search, both prune the same way
-    rig = Rig(workshop, search_bits=16)
-    out = workshop.prune(**JSQ | {"strengths": [STRENGTHS[2]], "save_dtype": "float32"})
-    rig.params["save_dtype"] = "float32"
-    with chain.opened(rig.model, rig.samples) as layers:
-        found = rig.landscape(layers).energy((2, 2))
-    saved = checkpoint.load(out / "checkpoint", dtype="float32")
-    with torch.no_grad():
-        expected = 1000 * float(saved(rig.samples, labels=rig.samples).loss)
-    assert found == pytest.approx(expected, rel=1e-6)
+    rig = Rig(workshop, dtype="float64", search_bits=16)
+    exact = {"compute_dtype": "float64", "save_dtype": "float64"}
+    rig.params |= exact
+    with rounding.exactly():
+        out = workshop.prune(**JSQ | {"strengths": [STRENGTHS[2]]} | exact)
+        with chain.opened(rig.model, rig.samples) as layers:
+            found = rig.landscape(layers).energy((2, 2))
+        saved = checkpoint.load(out / "checkpoint", dtype="float64")
+        with torch.no_grad():
+            expected = 1000 * float(saved(rig.samples, labels=rig.samples).loss)
+    assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_step_costs_at_most_a_calibration_pass(workshop: Any) -> None:

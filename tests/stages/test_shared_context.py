@@ -205,7 +205,7 @@ def test_a_real_model_says_what_lm_eval_says(make_job: Callable[..., Job], tmp_p
     plain, tree = exact_tables
     assert all(list(plain[t].prediction) == list(tree[t].prediction) for t in tasks)
 
-    _, errors = rounding.drawn(lambda: answers(tables("float64", True)), 3)
+    _, errors = rounding.drawn(lambda: answers(tables("float64", True)), 2)
     float32 = {
         "lm-eval's": torch.tensor(asked_of_lm_eval(model, folder, asked, "float32")),
         "the plain way's": answers(tables("float32", False)),

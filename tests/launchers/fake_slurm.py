@@ -33,7 +33,7 @@ def sbatch(state, arguments):
             name, _, value = line[len("#SBATCH --") :].partition("=")
             options[name] = value.strip("'\"") or True
         if "launchers.slurm_main" in line:
-            folder = line.split()[-1].strip("'\"")
+            folder = shlex.split(line)[-1]
     if refusal := state["refuse"]:
         return fail(f"sbatch: error: Batch job submission failed: {refusal}")
     base = state["next"]

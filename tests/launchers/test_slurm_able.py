@@ -61,7 +61,7 @@ def test_without_packages_there_is_no_cluster(tools: Path) -> None:
 
 
 def test_what_is_missing_is_installed(tools: Path) -> None:
-    links = "".join(f"ln -sf {tools}/timeout {tools}/{name}\n" for name in DAEMONS)
+    links = "".join(f"ln -sf '{tools}/timeout' '{tools}/{name}'\n" for name in DAEMONS)
     script(tools / "apt-get", links)
     done = able(tools)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr

@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
-from analysis.equivalence import tost
 from analysis.intervals import (
     Interval,
     bootstrap,
@@ -26,6 +25,7 @@ from analysis.intervals import (
     normal,
     percentile,
     sr_covariance,
+    tost,
 )
 from analysis.metrics import DENSE_BITS, Array, Rows, tcr
 from analysis.panel import Panel

@@ -6,6 +6,7 @@ import re
 from functools import lru_cache
 
 import numpy as np
+from markupsafe import Markup, escape
 
 from analysis.tables import STOPPED, Column, Table
 from analysis.wording import plus_minus
@@ -112,3 +113,38 @@ def latex(plain: str) -> str:
 
 def _markdown(plain: str) -> str:
     return plain.translate(_MARKDOWN)
+
+
+LONG = 40
+"""Text of more characters may wrap."""
+
+
+def body(table: Table, *, by_model: bool = False) -> Markup:
+    """The rows of a table; every text is escaped.
+
+    Args:
+        table: what is shown.
+        by_model: each row names its model, so that the page can hide it.
+    """
+    attributes = [_attribute(column.form, column.definition) for column in table.columns]
+    models = list(table.rows["model"]) if by_model and "model" in table.rows else []
+    lines = []
+    for i, row in enumerate(printed(table)):
+        model = f' data-model="{escape(models[i])}"' if models else ""
+        cells = "".join(
+            f"<td{_long(given, cell)}>{escape(cell)}</td>"
+            for given, cell in zip(attributes, row, strict=True)
+        )
+        lines.append(f"<tr{model}>{cells}</tr>")
+    # Only escaped text went in.
+    return Markup("\n".join(lines))
+
+
+def _attribute(form: str, definition: str | None) -> str:
+    if form == "text":
+        return ' class="t"'
+    return f' class="def-{definition}"' if definition else ""
+
+
+def _long(attribute: str, cell: str) -> str:
+    return ' class="t long"' if attribute == ' class="t"' and len(cell) > LONG else attribute

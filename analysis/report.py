@@ -18,7 +18,6 @@ from analysis.figures import all_figures
 from analysis.files import INDEX, contents, index, written
 from analysis.findings import findings
 from analysis.fronts import front_figures
-from analysis.html_table import body
 from analysis.literature import PAPERS
 from analysis.measured_curves import perplexity_table, tolerance_table
 from analysis.measured_surface import budget_tables
@@ -30,6 +29,7 @@ from analysis.panel import Panel, panels
 from analysis.per_task import per_task_table
 from analysis.pooling import pooled
 from analysis.rates import size_tables
+from analysis.render import body
 from analysis.results import Results
 from analysis.seeds import methods_table
 from analysis.sensitivity import exponent_table, ranking_table

@@ -17,7 +17,6 @@ from analysis.drawing import Figure
 from analysis.families import Family, contest_table, family_figures
 from analysis.files import INDEX, contents, index, put, written
 from analysis.fronts import front_figures
-from analysis.html_table import body
 from analysis.jsq_measured import measured_table
 from analysis.laborde_claims import claims_table
 from analysis.laborde_figures import NUMBERS, Side, figure
@@ -25,6 +24,7 @@ from analysis.page import flat, inline, template
 from analysis.panel import Panel, panels
 from analysis.pooling import LABORDE, pooled
 from analysis.rates import equal_size_table, sizes_table
+from analysis.render import body
 from analysis.results import BadResults, Results
 from analysis.tables import Table
 

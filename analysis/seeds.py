@@ -18,8 +18,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.compare import ALPHA, Definition, holm, verdicts
-from analysis.equivalence import MARGIN, tost
-from analysis.intervals import Interval, normal, sr_covariance
+from analysis.intervals import MARGIN, Interval, normal, sr_covariance, tost
 from analysis.metrics import Array
 from analysis.panel import Panel
 from analysis.tables import Column, Table

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from analysis.compare import ALPHA, Pair, Verdict
-from analysis.equivalence import MARGIN
+from analysis.intervals import MARGIN
 from analysis.metrics import Array, Estimate
 from analysis.panel import Panel
 from analysis.summary import srcr_weight

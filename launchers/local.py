@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from launchers import devices
-from launchers.base import Observer, Outcome, StageOutcome
-from launchers.plans_only import PlansOnly, ignore
+from launchers.base import Observer, Outcome, PlansOnly, StageOutcome, ignore
 from launchers.pool import Pool
 from launchers.process import Command
 from launchers.schedule import Schedule, closure, missing

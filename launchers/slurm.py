@@ -12,8 +12,7 @@ from typing import Any
 
 from launchers import slurm_queue
 from launchers import slurm_records as records
-from launchers.base import Observer, Outcome
-from launchers.plans_only import PlansOnly, ignore
+from launchers.base import Observer, Outcome, PlansOnly, ignore
 from launchers.slurm_commands import patiently
 from launchers.slurm_dispatch import Dispatch
 from launchers.slurm_known import reliable, settled

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweeper import collect, imported, lm_eval_output, planning, rows
+from sweeper import collect, imported, lm_eval_output, rows, staging
 from sweeper.errors import BadInput
 from sweeper.sweep import Sweep
 from tests import tiny
@@ -26,7 +26,7 @@ def plan(tmp_path_factory):
     words = ["model=custom", f"model.id={model}", "model.group_size=32", "quant.bits=16,4"]
     words += ["prune.sparsity=0,25", f"tasks.names=[{','.join(TASKS)}]"]
     with composed(words) as (config, loader):
-        return planning.plan(config, loader, words)
+        return staging.plan(config, loader, words)
 
 
 def cell(plan, label):

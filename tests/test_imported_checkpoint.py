@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper import collect, imported_checkpoint, planning, worker
+from sweeper import collect, imported_checkpoint, staging, worker
 from sweeper.errors import BadInput, StageFailure
 from sweeper.pins import Pins
 from sweeper.stages import label, measure
@@ -33,7 +33,7 @@ def plan_of(model: Path, *words: str, elsewhere=None):
     words = ["model=custom", f"model.id={model}", "model.name=tiny", "model.group_size=32",
              f"tasks.names=[{TASK}]", "tasks.limit=8", *(words or GRID)]  # fmt: skip
     with composed(words) as (config, loader):
-        return planning.plan(config, loader, words, Pins(), elsewhere)
+        return staging.plan(config, loader, words, Pins(), elsewhere)
 
 
 def cell(plan, label):

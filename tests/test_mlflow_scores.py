@@ -12,8 +12,8 @@ from sweeper import (
     collect,
     imported,
     mlflow_scores,
-    planning,
     rows,
+    staging,
     tracking,
     tracking_read,
     tracking_server,
@@ -39,7 +39,7 @@ def plan(tmp_path_factory):
     words = ["model=custom", f"model.id={model}", "model.name=tiny", "model.group_size=32",
              "quant.bits=16,4", f"tasks.names=[{','.join(TASKS)}]"]  # fmt: skip
     with composed(words) as (config, loader):
-        return planning.plan(config, loader, words)
+        return staging.plan(config, loader, words)
 
 
 @pytest.fixture(scope="module")

@@ -92,7 +92,7 @@ class Request:
     @cached_property
     def plan(self) -> Plan:
         """The plan that the grid means now."""
-        from sweeper.planning import plan
+        from sweeper.staging import plan
 
         with _no_garbage_yet():
             known = self.sweep.elsewhere

@@ -22,7 +22,7 @@ from sweeper.errors import BadInput, IsorateError
 from sweeper.inputs import NotFetched
 from sweeper.needs import Need
 from sweeper.pins import Pins
-from sweeper.planning import plan
+from sweeper.staging import plan
 
 _BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
 

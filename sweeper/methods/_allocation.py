@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-
-from sweeper.methods._knapsack import NothingFits, least
+import numpy.typing as npt
 
 WIDEST = 2**16
 """Units of a budget that are told apart; more are rounded, to the safe side."""
@@ -72,3 +71,50 @@ def raised(
         i = max(fitting, key=lambda i: fitting[i])
         left -= costs[i][options[i] + 1] - costs[i][options[i]]
         options[i] += 1
+
+
+class NothingFits(Exception):
+    """Even the cheapest options are above the budget."""
+
+
+def least(values: npt.NDArray[np.float64], costs: npt.NDArray[np.int64], budget: int) -> list[int]:
+    """The option of each item, by dynamic programming over whole budgets; exact.
+
+    Time and memory grow with items x options x budget, so costs should have no common divisor.
+
+    Args:
+        values: [items, options], what is minimised in sum.
+        costs: [items, options], each at least 0.
+        budget: the most that all options may cost together.
+
+    Raises:
+        NothingFits: there is no such choice.
+    """
+    if costs.min(axis=1).sum() > budget:
+        raise NothingFits
+    # least value of the items so far at a cost of at most the index
+    best = np.zeros(budget + 1)
+    chosen = np.zeros((len(values), budget + 1), dtype=np.int16)
+    for item, (value, cost) in enumerate(zip(values, costs, strict=True)):
+        found = np.full(budget + 1, np.inf)
+        for option in range(len(value)):
+            if cost[option] > budget:
+                continue
+            there = found[cost[option] :]
+            tried = best[: len(there)] + value[option]
+            better = tried < there
+            np.copyto(there, tried, where=better)
+            np.copyto(chosen[item, cost[option] :], option, where=better)
+        best = found
+    return _traced(chosen, costs, budget)
+
+
+def _traced(chosen: npt.NDArray[np.int16], costs: npt.NDArray[np.int64], budget: int) -> list[int]:
+    """The options along the best path, from the last item back to the first."""
+    path: list[int] = []
+    left = budget
+    for item in reversed(range(len(chosen))):
+        option = int(chosen[item, left])
+        path.append(option)
+        left -= int(costs[item, option])
+    return path[::-1]

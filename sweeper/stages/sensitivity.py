@@ -92,11 +92,11 @@ def _counted(job: Job, layers: Any, names: Mapping[Any, str]) -> tuple[Inputs, f
 
 def _measure(params: Params, names: Mapping[Any, str]) -> Measure:
     if "widths" in params:
-        from sweeper.methods._rounded_error import RoundedError
+        from sweeper.methods._pruned_error import RoundedError
 
         return RoundedError(params=params)
     if "method" in params:
-        from sweeper.methods._truncated_error import TruncatedError
+        from sweeper.methods._pruned_error import TruncatedError
 
         return TruncatedError(params=params, names=names)
     from sweeper.methods._pruned_error import PrunedError

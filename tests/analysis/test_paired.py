@@ -9,8 +9,7 @@ from scipy import stats
 
 from analysis.compare import compare, verdicts, z_matrix
 from analysis.documents import Documents
-from analysis.equivalence import MARGIN, tost
-from analysis.intervals import bootstrap, difference_stderr, percentile, sr_covariance
+from analysis.intervals import MARGIN, bootstrap, difference_stderr, percentile, sr_covariance, tost
 from analysis.paired import mcnemar
 from analysis.panel import panels
 from analysis.results import BadResults, Results

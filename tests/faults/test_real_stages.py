@@ -20,7 +20,7 @@ from typing import Any
 import pandas
 import pytest
 
-from sweeper import planning
+from sweeper import staging
 from sweeper.collect import DOCUMENTS
 from sweeper.store import Spec, Store
 from sweeper.sweep import nested, plan_json
@@ -48,7 +48,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> list[Spec]:
         "tasks.names": "[demo_agreement]", "tasks.limit": 24, "tasks.block": 8, **GRID,
     }  # fmt: skip
     with composed([]) as (config, loader):
-        plan = planning.plan(config, loader, [f"{key}={value}" for key, value in words.items()])
+        plan = staging.plan(config, loader, [f"{key}={value}" for key, value in words.items()])
     for kind in {stage.kind for stage in plan.stages.values()}:
         find_stage(kind)
     return list(nested(plan_json(plan)["stages"]).values())

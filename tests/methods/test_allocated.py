@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sweeper.methods import _allocation
 from sweeper.methods._allocated import sparsities
-from sweeper.methods._knapsack import NothingFits, least
+from sweeper.methods._allocation import NothingFits, least
 from sweeper.methods._profiles import refuse_profile
 
 SIZES = (4096 * 4096, 4096 * 1024, 4096 * 1024, 4096 * 4096, *(4096 * 14336,) * 3)  # of 8B

@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from sweeper.methods import _allocation, method
 from sweeper.methods._allocated_bits import bits
 from sweeper.methods._allocated_ranks import shares
-from sweeper.methods._allocation import best
-from sweeper.methods._knapsack import NothingFits
+from sweeper.methods._allocation import NothingFits, best
 from sweeper.methods._profiles import refuse_profile
 from sweeper.methods._rank import factors_of, rank_of, ranks
 

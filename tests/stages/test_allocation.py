@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 from sweeper.errors import StageFailure
 from sweeper.methods._allocated_bits import bits
+from sweeper.methods._pruned_error import TruncatedError
 from sweeper.methods._rank import rank_of
-from sweeper.methods._truncated_error import TruncatedError
 from sweeper.methods._truncation import truncated, whitening
 from sweeper.stages import checkpoint, evaluate, factored, prune, quantize, sensitivity
 from sweeper.stages.weights import Files

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweeper import planning
+from sweeper import staging
 from sweeper.errors import BadInput
 from sweeper.plan import Plan, Stage
 from tests import tiny
@@ -26,7 +26,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def plan(own: list[str]) -> Callable[..., Plan]:
     def make(*overrides: str) -> Plan:
         with composed([]) as (config, loader):
-            return planning.plan(config, loader, [*own, *overrides])
+            return staging.plan(config, loader, [*own, *overrides])
 
     return make
 

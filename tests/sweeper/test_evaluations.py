@@ -9,7 +9,7 @@ from typing import Any
 import pandas
 import pytest
 
-from sweeper import evaluations, planning
+from sweeper import evaluations, staging
 from sweeper.errors import BadInput
 from sweeper.plan import Plan, Stage
 from sweeper.store import Store
@@ -34,7 +34,7 @@ def plan(model: Path) -> MakePlan:
             "model.group_size=32", f"tasks.names=[{names}]", "quant.method=none", "quant.bits=16",
         ]  # fmt: skip
         with composed([]) as (config, loader):
-            return planning.plan(config, loader, [*own, *overrides])
+            return staging.plan(config, loader, [*own, *overrides])
 
     return make
 

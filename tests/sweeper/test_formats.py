@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from sweeper import formats, planning
+from sweeper import formats, staging
 from sweeper.actions.plan import outdated
 from sweeper.collect import merge
 from sweeper.cost import cost
@@ -140,7 +140,7 @@ def test_a_cell_that_was_planned_anew_stands_in_for_its_former_self(tmp_path, mo
     def recorded(created):
         with composed([]) as (config, loader):
             cells = [*own, "prune=svd_llm,sparsegpt", "prune.sparsity=20"]
-            made = planning.plan(config, loader, cells)
+            made = staging.plan(config, loader, cells)
         return {"name": "x", "created": created, **plan_json(made)}
 
     changes = formats.CHANGES

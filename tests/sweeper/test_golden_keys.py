@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import tests
-from sweeper import identity, planning
+from sweeper import identity, staging
 from tests.composing import composed
 
 GOLDEN = Path(tests.__file__).parent / "golden" / "stage_keys.json"
@@ -48,7 +48,7 @@ def keys(experiment: str) -> dict[str, list[str]]:
     words = EXPERIMENTS[experiment]
     with _any_versions(), composed(words) as (config, loader):
         axes = [f"{key}={value}" for key, value in config.hydra.sweeper.params.items()]
-        plan = planning.plan(config, loader, [*axes, *words])
+        plan = staging.plan(config, loader, [*axes, *words])
     found: dict[str, list[str]] = {}
     for stage in plan.stages.values():
         found.setdefault(stage.kind, []).append(stage.key)

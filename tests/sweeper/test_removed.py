@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweeper import planning
+from sweeper import staging
 from sweeper.errors import BadInput
 from sweeper.methods._rank import rank_of
 from sweeper.plan import Plan, Stage
@@ -26,7 +26,7 @@ def plan(own: list[str]) -> Any:
     def make(*overrides: str) -> Plan:
         chosen = [o for o in overrides if o.startswith("experiment=")]
         with composed(chosen) as (config, loader):
-            return planning.plan(config, loader, [*own, *overrides])
+            return staging.plan(config, loader, [*own, *overrides])
 
     return make
 

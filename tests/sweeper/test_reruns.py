@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from analysis.noise_floor import noise_table
-from sweeper import collect, planning, rows, tracking_read, tracking_run
+from sweeper import collect, rows, staging, tracking_read, tracking_run
 from sweeper.errors import BadInput
 from sweeper.plan import Plan
 from sweeper.store import Store
@@ -34,7 +34,7 @@ def plan(model: Path) -> MakePlan:
             "tasks.names=[demo_agreement,demo_pydoc]", "tasks.limit=20", "quant=rtn",
         ]  # fmt: skip
         with composed([]) as (config, loader):
-            return planning.plan(config, loader, [*own, *overrides])
+            return staging.plan(config, loader, [*own, *overrides])
 
     return make
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper import compressions, methods, planning
+from sweeper import compressions, methods, staging
 from sweeper.actions.plan import _again
 from sweeper.cost import Estimate, cost
 from sweeper.errors import BadInput
@@ -39,7 +39,7 @@ def plan(own):
         chosen = [o for o in arguments if o.startswith("experiment=")]
         with composed(chosen) as (config, loader):
             params = [f"{k}={v}" for k, v in config.hydra.sweeper.params.items()]
-            return planning.plan(config, loader, [*params, *arguments])
+            return staging.plan(config, loader, [*params, *arguments])
 
     return make
 
@@ -84,7 +84,7 @@ def test_every_configuration_of_the_paper(plan):
     with composed(["experiment=laborde2025"]) as (config, loader):
         params = [f"{k}={v}" for k, v in config.hydra.sweeper.params.items()]
         light = ["tasks.names=[demo_pydoc]", "tasks.path=isorate://tasks"]
-        made = planning.plan(config, loader, [*params, "experiment=laborde2025", *light])
+        made = staging.plan(config, loader, [*params, "experiment=laborde2025", *light])
     labels = {}
     for cell in made.cells:
         labels.setdefault(cell.cell.model["name"], []).append(cell.label)
@@ -416,7 +416,7 @@ def test_jsq_beside_its_rivals_at_equal_operations(own):
     # its cells set the number of samples
     arguments = [o for o in own if not o.startswith("calibration.samples")]
     with composed(["experiment=jsq2024"]) as (config, loader):
-        made = planning.plan(config, loader, ["experiment=jsq2024", *arguments])
+        made = staging.plan(config, loader, ["experiment=jsq2024", *arguments])
     assert len(made.cells) == 22
     kinds = [stage.kind for stage in made.stages.values()]
     # JSQ with SmoothQuant and with GPTQ share the search
@@ -491,7 +491,7 @@ def test_uniform_against_allocated_at_equal_rates(own):
     arguments = [o for o in own if not o.startswith("calibration.samples")]
     with composed(["experiment=allocation"]) as (config, loader):
         params = [f"{k}={v}" for k, v in config.hydra.sweeper.params.items()]
-        made = planning.plan(config, loader, [*params, "experiment=allocation", *arguments])
+        made = staging.plan(config, loader, [*params, "experiment=allocation", *arguments])
     rates = {round(cell.cell.tcr, 4) for cell in made.cells}
     assert {0.75, 0.8125, 0.875} <= rates
     assert {stage.kind for stage in made.stages.values()} >= {"sensitivity", "prune", "quantize"}

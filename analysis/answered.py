@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims import MARGIN, MODELS, Claim, Found, Missing
-from analysis.compare import ALPHA, Definition, holm
+from analysis.compare import ALPHA, holm
+from analysis.metrics import Definition
 from analysis.panel import Panel
-from analysis.tables import Column, Table
-from analysis.wording import NAMES
+from analysis.phrases import NAMES
+from analysis.table import Column, Table
 
 Standing = Literal["holds", "fails", "undecided", "not tested"]
 

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.drawing import Figure, canvas, finished
+from analysis.labels import labels
 from analysis.panel import Panel
+from analysis.phrases import short
 from analysis.summary import summarise
-from analysis.tables import STOPPED, Column, Table, several, stopped_notes
-from analysis.wording import labels, short
+from analysis.table import STOPPED, Column, Table, several
+from analysis.tables import stopped_notes
 
 MOST_CELLS, MOST_TASKS = 45, 60
 FEWEST_TASKS = 3

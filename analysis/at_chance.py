@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from analysis.labels import labels
 from analysis.panel import CHANCE_STDERRS, Panel
 from analysis.sensitivity import fieller
-from analysis.tables import Column, Table
-from analysis.wording import labels
+from analysis.table import Column, Table
 
 NOTES = (
     f"Only tasks whose baseline is within {CHANCE_STDERRS:g} standard errors of guessing or below.",

@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis.metrics import Array, tcr
 from analysis.reference import DOCUMENTS, TABLES, facts, sparsity
-from analysis.tables import Column, Table
+from analysis.table import Column, Table
 
 ROUND = 0.05
 """Half of the last printed digit, in points."""

@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.laborde import Config, configs, find
 from analysis.panel import Panel
 from analysis.results import Results
-from analysis.tables import Column, Table
+from analysis.table import Column, Table
 
 OUTSIDE = 2.0
 """From how many standard errors on a difference is flagged."""

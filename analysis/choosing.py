@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.compare import Definition, compare
+from analysis.compare import compare
 from analysis.intervals import normal
-from analysis.metrics import Array
+from analysis.labels import labels
+from analysis.metrics import Array, Definition
 from analysis.panel import Panel
-from analysis.phrases import listed
-from analysis.tables import Column, Table
-from analysis.wording import NAMES, labels, values
+from analysis.phrases import NAMES, listed
+from analysis.summary import values
+from analysis.table import Column, Table
 
 MOST_COMPARED = 60
 MOST_NAMED = 6  # the nearest rivals; a page has no room for sixty

@@ -10,10 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.compare import Definition
 from analysis.delta import propagate
 from analysis.laborde import config, find
-from analysis.metrics import Array, weight_j, weight_p, weight_q
+from analysis.metrics import Array, Definition, weight_j, weight_p, weight_q
 from analysis.panel import Panel
 
 MARGIN = 0.05

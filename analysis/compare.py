@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -27,11 +26,10 @@ from analysis.intervals import (
     sr_covariance,
     tost,
 )
-from analysis.metrics import DENSE_BITS, Array, Rows, tcr
+from analysis.metrics import DENSE_BITS, Array, Definition, Rows, tcr
 from analysis.panel import Panel
 from analysis.summary import srcr_weight
 
-Definition = Literal["sr1", "sr2"]
 ALPHA = 0.05
 # A checkpoint whose achieved rate is this far below its nominal one is not at that rate.
 SHORT_OF_RATE = 0.005

@@ -11,9 +11,9 @@ from analysis.drawing import Figure, canvas, finished, look
 from analysis.measured_curves import perplexity_curves, tolerances, weights
 from analysis.mpt_figures import draw_curve, log_scale
 from analysis.panel import Panel
+from analysis.phrases import NAMES
 from analysis.tolerance import KEPT, Tolerance, band
 from analysis.transitions import Curve, fit
-from analysis.wording import NAMES
 
 AXES = {"sparsity": "Sparsity (%)", "bits": "Compression by bits, 1 − bits/16 (%)"}
 

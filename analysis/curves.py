@@ -10,8 +10,8 @@ import pandas as pd
 
 from analysis.drawing import Figure, canvas, dodge, finished, look, points, settle
 from analysis.panel import Panel
+from analysis.phrases import short
 from analysis.placing import place
-from analysis.wording import short
 
 MOST_SERIES = 16
 MOST_ROWS = 40

@@ -9,9 +9,9 @@ import pandas as pd
 
 from analysis.compare import verdicts
 from analysis.documents import IDENTITY
+from analysis.labels import labels
 from analysis.panel import Panel
-from analysis.tables import Column, Table
-from analysis.wording import labels
+from analysis.table import Column, Table
 
 MOST = 25  # documents of one task and pair
 LONGEST = 200  # characters of an answer

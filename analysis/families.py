@@ -15,11 +15,11 @@ import pandas as pd
 
 from analysis.compare import ALPHA, holm
 from analysis.drawing import COLOURS, MARKERS, Figure, canvas, finished
+from analysis.labels import labels
 from analysis.panel import Panel
 from analysis.rates import TOLERANCE, front, sizes
 from analysis.reference import facts
-from analysis.tables import Column, Table
-from analysis.wording import labels
+from analysis.table import Column, Table
 
 FAMILIES = {
     "Qwen2.5": ("Qwen2.5-0.5B", "Qwen2.5-1.5B", "Qwen2.5-3B", "Qwen2.5-7B", "Qwen2.5-14B",

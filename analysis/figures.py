@@ -10,13 +10,14 @@ import numpy as np
 import pandas as pd
 
 from analysis import literature
-from analysis.compare import Definition
 from analysis.curves import joint_cells, joint_curves, single
 from analysis.drawing import COLOURS, MARKERS, Figure, canvas, dodge, finished, points, settle
+from analysis.labels import labels
+from analysis.metrics import Definition
 from analysis.panel import Panel
+from analysis.phrases import NAMES, short
 from analysis.placing import place
 from analysis.summary import summarise
-from analysis.wording import NAMES, labels, short
 
 KIND_STYLE = {
     "dense": ("#000000", "*"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from analysis import render
 from analysis.drawing import Figure
-from analysis.tables import Table
+from analysis.table import Table
 
 INDEX = "report.json"
 

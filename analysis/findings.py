@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from analysis.aligned import NO_BASELINE
-from analysis.compare import Definition, Verdict, defined, srcr_verdicts, verdicts
+from analysis.compare import Verdict, defined, srcr_verdicts, verdicts
+from analysis.labels import labels
+from analysis.metrics import Definition
 from analysis.panel import Panel
 from analysis.phrases import listed
 from analysis.seeds import Contrast, contrasts, sentence
 from analysis.tables import chance_notes
-from analysis.wording import conclusion, labels, sentences
+from analysis.wording import conclusion, sentences
 
 PERPLEXITIES_ONLY = ("Perplexities alone were scored: Sr2 and SrCr, which are made of tasks where "
                      "higher is better, do not exist, and these verdicts are by Sr1.")  # fmt: skip

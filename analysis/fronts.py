@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from analysis import literature
-from analysis.compare import Definition
 from analysis.drawing import Figure, canvas, finished, points, settle
 from analysis.figures import KIND_STYLE
+from analysis.labels import labels
+from analysis.metrics import Definition
 from analysis.panel import Panel
+from analysis.phrases import NAMES
 from analysis.placing import place
 from analysis.rates import front, sizes
-from analysis.wording import NAMES, labels
 
 SHOWN = (("share_tcr", "1 - TCr"), ("share_served", "Size as served"),
          ("share_best_mask", "Size with the best mask"))  # fmt: skip

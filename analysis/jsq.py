@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis.metrics import DENSE_BITS
 from analysis.reference import facts
-from analysis.tables import Column, Table, several
+from analysis.table import Column, Table, several
 
 TOKENS = 2048
 TERA, GIB = 1e12, 2**30

@@ -17,9 +17,10 @@ import pandas as pd
 
 from analysis.metrics import exact, tcr
 from analysis.panel import Panel
+from analysis.phrases import percent
 from analysis.reference import METHODS, facts, label, sparsity
-from analysis.tables import STOPPED, Column, Table, stopped_notes
-from analysis.wording import percent
+from analysis.table import STOPPED, Column, Table
+from analysis.tables import stopped_notes
 
 CAPTIONS = {
     "I": "Theoretical compression rate",

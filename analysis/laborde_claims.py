@@ -20,14 +20,13 @@ from analysis.claims import (
     sr_of,
     top_weighted,
 )
-from analysis.compare import Definition
 from analysis.delta import propagate
 from analysis.laborde import config, configs
 from analysis.laborde_figures import JOINTS
-from analysis.metrics import Array
+from analysis.metrics import Array, Definition
 from analysis.panel import Panel
-from analysis.tables import Table
-from analysis.wording import NAMES
+from analysis.phrases import NAMES
+from analysis.table import Table
 
 GAIN = 0.20
 _TASKS = ("MMLU-Pro", "BBH", "MATH")

@@ -12,9 +12,8 @@ from typing import Any
 import pandas as pd
 
 from analysis import jsq, reference
-from analysis.compare import Definition
 from analysis.drawing import Drawn
-from analysis.metrics import tcr
+from analysis.metrics import Definition, tcr
 from analysis.panel import panels
 from analysis.rates import sizes
 

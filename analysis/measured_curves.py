@@ -12,11 +12,11 @@ import pandas as pd
 from analysis.metrics import DENSE_BITS, Array, Estimate
 from analysis.panel import Panel
 from analysis.phases import said, transition_table
+from analysis.phrases import NAMES
 from analysis.results import REMOVED
-from analysis.tables import Column, Table
+from analysis.table import Column, Table
 from analysis.tolerance import FEWEST, KEPT, Tolerance, fit
 from analysis.transitions import Curve, curve
-from analysis.wording import NAMES
 
 FEWEST_PERPLEXITIES = 5
 Line = tuple[str, str, list[int], list[float]]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.misprints import misprints
 from analysis.reference import facts, sparsity
-from analysis.tables import Column, Table
+from analysis.table import Column, Table
 from analysis.transitions import Curve, curve
 
 CURVES = ("1", "2", "3", "7", "8", "9", "10")

@@ -14,7 +14,7 @@ from analysis.mpt import curves
 from analysis.mpt_figures import MODEL, log_scale
 from analysis.panel import Panel
 from analysis.phases import said
-from analysis.tables import Column, Table
+from analysis.table import Column, Table
 from analysis.transitions import POWER, Curve, fit
 
 _SEARCHES = {"asvd": "asvd (allocated)"}

@@ -10,12 +10,13 @@ import pandas as pd
 from scipy import stats
 
 from analysis.compare import ALPHA, Verdict, verdicts
+from analysis.labels import labels
 from analysis.measured_curves import tolerances
 from analysis.panel import Panel
+from analysis.phrases import percent
 from analysis.seeds import FEWEST_SEEDS, methods
-from analysis.tables import Column, Table
+from analysis.table import Column, Table
 from analysis.tolerance import KEPT
-from analysis.wording import labels, percent
 
 POWER = 0.8
 MOST_DOCUMENTS = 50.0

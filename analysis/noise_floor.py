@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.documents import IDENTITY, Documents
 from analysis.results import Results, is_dense
-from analysis.tables import Column, Table, several
+from analysis.table import Column, Table, several
 
 Row = Mapping[Hashable, Any]
 

@@ -10,7 +10,7 @@ from analysis.mpt import CAPTIONS, published_table
 from analysis.mpt_figures import mpt_figures
 from analysis.phases import mpt_transitions
 from analysis.surface import TITLES, front_table
-from analysis.tables import Table
+from analysis.table import Table
 
 PAPERS = ("mpt", "jsq")
 

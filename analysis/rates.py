@@ -13,9 +13,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from analysis.compare import Definition, compare
-from analysis.metrics import DENSE_BITS, Array
+from analysis.compare import compare
+from analysis.labels import labels
+from analysis.metrics import DENSE_BITS, Array, Definition
 from analysis.panel import Panel
+from analysis.phrases import NAMES
 from analysis.results import REMOVED
 from analysis.storage import (
     best_mask_bits,
@@ -27,8 +29,7 @@ from analysis.storage import (
     whole_bytes,
 )
 from analysis.summary import summarise
-from analysis.tables import Column, Table
-from analysis.wording import NAMES, labels
+from analysis.table import Column, Table
 
 TOLERANCE = 0.01
 """Sizes this close (relative) count as equal."""

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from markupsafe import Markup, escape
 
-from analysis.tables import STOPPED, Column, Table
-from analysis.wording import plus_minus
+from analysis.phrases import plus_minus
+from analysis.table import STOPPED, Column, Table
 
 GAP = "–"
 _LATEX = str.maketrans({

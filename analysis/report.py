@@ -34,7 +34,8 @@ from analysis.results import Results
 from analysis.seeds import methods_table
 from analysis.sensitivity import exponent_table, ranking_table
 from analysis.summary import retention_table
-from analysis.tables import Table, all_tables, without_model
+from analysis.table import Table, without_model
+from analysis.tables import all_tables
 from analysis.two_cells import asked, compared_table, parting_table
 
 PAGE = "report.html"

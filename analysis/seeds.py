@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.compare import ALPHA, Definition, holm, verdicts
+from analysis.compare import ALPHA, holm, verdicts
 from analysis.intervals import MARGIN, Interval, normal, sr_covariance, tost
-from analysis.metrics import Array
+from analysis.metrics import Array, Definition
 from analysis.panel import Panel
-from analysis.tables import Column, Table
-from analysis.wording import NAMES, percent, plus_minus
+from analysis.phrases import NAMES, percent, plus_minus
+from analysis.table import Column, Table
 
 FEWEST_SEEDS = 3
 _METHOD = ("prune_method", "sparsity", "pattern", "quant_method", "bits", "mask", "label")

@@ -158,3 +158,12 @@ def _single(kind: pd.Series[str], wanted: str, keys: Sequence[_Key]) -> dict[_Ke
         if name == wanted:
             found.setdefault(key, []).append(row)
     return {key: rows[0] for key, rows in found.items() if len(rows) == 1}
+
+
+def values(panel: Panel, by: str) -> Estimate:
+    """(C,) the quantity that a verdict ranks by."""
+    retained = panel.sr1() if by == "sr1" else panel.sr2()
+    if not by.startswith("srcr"):
+        return retained
+    weight: Array = srcr_weight(panel, by)
+    return Estimate(value=weight * retained.value, stderr=weight * retained.stderr)

@@ -6,70 +6,17 @@ A `Table` carries numbers at full precision; `analysis.render` rounds and writes
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from analysis.compare import Definition, Verdict, verdicts
-from analysis.metrics import exact, tcr
+from analysis.compare import Verdict, verdicts
+from analysis.labels import labels
+from analysis.metrics import Definition, exact, tcr
 from analysis.panel import Panel
-from analysis.phrases import listed
-from analysis.summary import retention_table, summarise
-from analysis.wording import NAMES, labels, percent, values
-
-Form = Literal["text", "percent", "number", "estimate", "megabytes", "p"]
-AT_CHANCE = "†"
-STOPPED = "‡"
-"""Printed at a score so far of a model given up as collapsed, and where one lacks for that."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Column:
-    """One column of a table.
-
-    Attributes:
-        key: the column of the rows; an estimate has `<key>_stderr` beside it, and
-            `<key>_mark` holds a sign that is printed after the number.
-        title: the heading.
-        form: how a value is printed.
-        digits: decimals that are printed.
-        definition: shown only under this definition of Sr, where one can be chosen.
-    """
-
-    key: str
-    title: str
-    form: Form = "text"
-    digits: int = 3
-    definition: Definition | None = None
-
-
-def several(form: Form, digits: int, **titles: str) -> tuple[Column, ...]:
-    """Columns that are printed alike: key -> title."""
-    return tuple(Column(key=key, title=title, form=form, digits=digits)
-                 for key, title in titles.items())  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Table:
-    """A table ready to be written.
-
-    Attributes:
-        name: the name of its files.
-        caption: what it shows.
-        columns: what is printed, in order.
-        rows: the data, at full precision.
-        notes: what a reader has to know; printed under it.
-        definition: the definition of Sr that it is about, if it is about one.
-    """
-
-    name: str
-    caption: str
-    columns: tuple[Column, ...]
-    rows: pd.DataFrame
-    notes: tuple[str, ...] = ()
-    definition: Definition | None = None
+from analysis.phrases import NAMES, listed, percent
+from analysis.summary import retention_table, summarise, values
+from analysis.table import AT_CHANCE, STOPPED, Column, Table
 
 
 def tcr_table(cells: pd.DataFrame) -> Table:
@@ -177,12 +124,6 @@ def all_tables(panels: Sequence[Panel], cells: pd.DataFrame) -> list[Table]:
     """Every table of the report, in its order."""
     equal = [equal_tcr_table(panels, "sr2"), equal_tcr_table(panels, "sr1")]
     return [*equal, cells_table(panels), scores_table(panels), tcr_table(cells)]
-
-
-def without_model(table: Table) -> Table:
-    """The table as it is printed where there is one model only; its data keep the name."""
-    columns = tuple(column for column in table.columns if column.key != "model")
-    return replace(table, columns=columns)
 
 
 def chance_notes(panels: Sequence[Panel]) -> tuple[str, ...]:

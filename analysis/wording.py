@@ -2,86 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from fractions import Fraction
-from functools import lru_cache
 
 import numpy as np
 
 from analysis.compare import ALPHA, Pair, Verdict
 from analysis.intervals import MARGIN
-from analysis.metrics import Array, Estimate
+from analysis.labels import labels
+from analysis.metrics import Estimate
 from analysis.panel import Panel
-from analysis.summary import srcr_weight
+from analysis.phrases import NAMES, percent, plus_minus
+from analysis.summary import values
 
-NAMES = {
-    "sr1": "Sr1",
-    "sr2": "Sr2",
-    "srcr_p": "SrCr_p",
-    "srcr_q": "SrCr_q",
-    "srcr_j": "SrCr_j",
-}
 SCOPE = "for these checkpoints"
-LONGEST, END = 34, 12  # characters of a name in a drawing, and of its end
-
-
-def percent(rate: Fraction | float) -> str:
-    """A rate with as many digits as it needs, three at most for thirds: 81.25 %, 83.333 %."""
-    hundred = 100 * float(rate)
-    digits = 4 if abs(hundred - round(hundred, 4)) < 1e-9 else 3
-    return f"{hundred:.{digits}f}".rstrip("0").rstrip(".") + " %"
-
-
-def plus_minus(value: float, stderr: float, digits: int = 3) -> str:
-    """'0.818 ± 0.009'; '1' for the baseline; the gap is said, never printed as a number."""
-    if not np.isfinite(value):
-        return "–"
-    if stderr == 0 and value == 1:
-        return "1"
-    if not np.isfinite(stderr):
-        return f"{value:.{digits}f} ± ?"
-    if 0 < stderr < 10.0**-digits:  # a small error is not none: show its first digit
-        digits = min(6, -math.floor(math.log10(stderr)))
-    return f"{value:.{digits}f} ± {stderr:.{digits}f}"
-
-
-@lru_cache(maxsize=8)  # every sentence and row asks for them; a panel never changes
-def labels(panel: Panel) -> tuple[str, ...]:
-    """(C,) the labels, with what tells namesakes apart: method, seed, at last the key."""
-    cells = panel.cells
-    names = list(cells["label"])
-    for suffix in (_methods(panel), _seeds(panel), [f"[{key}]" for key in cells["cell"]]):
-        kinds: dict[str, set[str]] = {}
-        for name, said in zip(names, suffix, strict=True):
-            kinds.setdefault(name, set()).add(said)
-        names = [f"{n} {s}".strip() if len(kinds[n]) > 1 else n
-                 for n, s in zip(names, suffix, strict=True)]  # fmt: skip
-    return tuple(names)
-
-
-def short(name: str) -> str:
-    """A name as a drawing has room for it: without its middle, the end tells namesakes apart."""
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - END - 1]}…{name[-END:]}"
-
-
-def _methods(panel: Panel) -> list[str]:
-    columns = panel.cells["prune_method"], panel.cells["quant_method"]
-    return [f"({', '.join(m for m in pair if m)})" if any(pair) else ""
-            for pair in zip(*columns, strict=True)]  # fmt: skip
-
-
-def _seeds(panel: Panel) -> list[str]:
-    return [f"(seed {s:.0f})" if np.isfinite(s) else "" for s in panel.cells["calibration_seed"]]
-
-
-def values(panel: Panel, by: str) -> Estimate:
-    """(C,) the quantity that a verdict ranks by."""
-    retained = panel.sr1() if by == "sr1" else panel.sr2()
-    if not by.startswith("srcr"):
-        return retained
-    weight: Array = srcr_weight(panel, by)
-    return Estimate(value=weight * retained.value, stderr=weight * retained.stderr)
 
 
 def conclusion(panel: Panel, verdict: Verdict) -> str:

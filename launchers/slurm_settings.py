@@ -12,7 +12,6 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from launchers.slurm_requests import Requests
 from launchers.slurm_resources import Resources
 from launchers.slurm_round import VERBS
-from launchers.slurm_units import PACKS
 from sweeper.errors import BadInput, one_of
 
 _RETRY = {"rounds": 3, "restarts": 20, "memory_factor": 1.5}
@@ -140,3 +139,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return value
+
+
+PACKS = ("cell", "stage")

@@ -115,26 +115,6 @@ class CellOutcome:
         return {s.task: s.result for s in self.stages if s.task and s.result is not None}
 
 
-def merge(records: Sequence[Json]) -> Json:
-    """The plans of one sweep as one record: later plans add cells and stages.
-
-    A cell that several plans name is taken as the newest plan wrote it. One that a release made
-    in an older format is left out where it was planned anew (see `sweeper.formats`).
-
-    Raises:
-        ValueError: no record, or records of different sweeps.
-    """
-    if len({record["name"] for record in records}) != 1:
-        names = sorted({str(record["name"]) for record in records})
-        raise ValueError(f"one sweep's plans expected, got those of: {', '.join(names) or 'none'}")
-    ordered = sorted(records, key=lambda record: str(record["created"]))
-    cells = {cell["key"]: cell for record in ordered for cell in record["cells"]}
-    stages = {key: spec for record in ordered for key, spec in record["stages"].items()}
-    former = {key for cell in cells.values() for key in cell.get("former", ())}
-    current = [cell for key, cell in cells.items() if key not in former]
-    return {**ordered[-1], "cells": current, "stages": stages}
-
-
 def collect(record: Json, store: Reads) -> list[CellOutcome]:
     """Every cell of the plan with its outcome, in the order of the plan.
 

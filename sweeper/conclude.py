@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper import collect, imported, provenance, rows, show, underway
-from sweeper.actions import Request
 from sweeper.collect import CellOutcome
 from sweeper.errors import IsorateError
 from sweeper.headway import Headway
+from sweeper.request import Request
 
 if TYPE_CHECKING:
     from analysis.results import Results

@@ -21,8 +21,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeper import access, hub_cache, hub_files, needs, packages, sources, task_index
+from sweeper import access, hub_cache, hub_files, packages, sources, task_index
 from sweeper.errors import IsorateError
+from sweeper.needs import Need
 from sweeper.pins import Pins
 from sweeper.redact import log_to_stderr, redact
 
@@ -77,7 +78,7 @@ def _explained(need: Mapping[str, Any], error: Exception) -> dict[str, str]:
     elif (space := next((e for e in access.chain(error) if _is_full(e)), None)) is not None:
         message = (
             f"no space left on the disk of {hub_cache.hub()} while fetching "
-            f"{needs.title(dict(need))} ({space}): free some, or set HF_HOME to a larger disk, "
+            f"{title(dict(need))} ({space}): free some, or set HF_HOME to a larger disk, "
             "and run again; what is there whole is kept, the rest is not used"
         )
     elif isinstance(error, ModuleNotFoundError) and error.name:
@@ -187,3 +188,9 @@ class Work:
 
 if __name__ == "__main__":
     main()
+
+
+def title(need: Need) -> str:
+    """What a person calls it."""
+    kind = {"model": "model", "text": "calibration text", "task": "task"}[need["kind"]]
+    return f"{kind} {need.get('id') or need['name']}"

@@ -14,6 +14,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from sweeper import config
+from sweeper.request import Request
 
 config.register()
 
@@ -58,7 +59,7 @@ class IsorateSweeper(Sweeper):
         loader = self._context.config_loader
         assert isinstance(loader, ConfigLoaderImpl)
         actions.perform(
-            actions.Request(
+            Request(
                 config=self._config,
                 loader=loader,
                 launcher=self._launcher,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sweeper import conclude
-from sweeper.actions import Request
+from sweeper.request import Request
 
 APART = 10.0
 """A write that takes long is repeated rarely: they are so many times their own length apart."""

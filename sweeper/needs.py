@@ -70,9 +70,3 @@ def model(name: str, revision: str, trust_remote_code: bool) -> Need:
 def _text(section: Frozen) -> Need:
     names = ("subset", "data_files", "revision", "split", "field")
     return {"kind": "text", "id": section["dataset"], **{name: section[name] for name in names}}
-
-
-def title(need: Need) -> str:
-    """What a person calls it."""
-    kind = {"model": "model", "text": "calibration text", "task": "task"}[need["kind"]]
-    return f"{kind} {need.get('id') or need['name']}"

@@ -9,7 +9,7 @@ from sweeper import accounting
 from sweeper.collect import CellOutcome
 
 if TYPE_CHECKING:
-    from sweeper.actions import Request
+    from sweeper.request import Request
 
 
 def of(request: Request, outcomes: Sequence[CellOutcome]) -> dict[str, Any]:

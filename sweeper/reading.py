@@ -13,7 +13,7 @@ from sweeper.sweep import Sweep
 
 if TYPE_CHECKING:
     from analysis.results import Results
-    from sweeper.actions import Request
+    from sweeper.request import Request
 
 SOURCES = ("store", "mlflow", "published")
 PAPER = "arXiv:2505.07289"

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sweeper import collect, files, reshaped
+from sweeper import files, reshaped
 from sweeper.cells import Cell
 from sweeper.errors import BadInput
 from sweeper.frozen import Frozen
@@ -102,7 +102,7 @@ class Sweep:
                 "name", self.name, f"no such sweep in {self.home}; valid: {known}.",
                 "`isorate list` shows them; `isorate run` makes one.",
             )  # fmt: skip
-        record = dict(collect.merge(records))
+        record = dict(merge(records))
         brought = self.elsewhere
         record["cells"] = [cell for cell in record["cells"] if _current(cell, brought)]
         return record
@@ -203,3 +203,23 @@ def _said(cell: Cell) -> Json:
             **Frozen(quant.options).dict,
         }  # fmt: skip
     return found
+
+
+def merge(records: Sequence[Json]) -> Json:
+    """The plans of one sweep as one record: later plans add cells and stages.
+
+    A cell that several plans name is taken as the newest plan wrote it. One that a release made
+    in an older format is left out where it was planned anew (see `sweeper.formats`).
+
+    Raises:
+        ValueError: no record, or records of different sweeps.
+    """
+    if len({record["name"] for record in records}) != 1:
+        names = sorted({str(record["name"]) for record in records})
+        raise ValueError(f"one sweep's plans expected, got those of: {', '.join(names) or 'none'}")
+    ordered = sorted(records, key=lambda record: str(record["created"]))
+    cells = {cell["key"]: cell for record in ordered for cell in record["cells"]}
+    stages = {key: spec for record in ordered for key, spec in record["stages"].items()}
+    former = {key for cell in cells.values() for key in cell.get("former", ())}
+    current = [cell for key, cell in cells.items() if key not in former]
+    return {**ordered[-1], "cells": current, "stages": stages}

@@ -7,6 +7,7 @@ import copy
 import pytest
 
 from sweeper import collect, rows
+from sweeper.sweep import merge
 from tests import tracking_data as data
 
 
@@ -144,7 +145,7 @@ def test_no_scores_at_all_are_still_a_table(plan, store):
 def test_plans_of_a_sweep_merge_and_the_newest_wins(plan):
     newer = copy.deepcopy(data.record((*data.GRID, {"bits": 2})))
     newer["created"], newer["cells"][0]["label"] = "2026-01-02T00:00:00", "dense (newer)"
-    merged = collect.merge([newer, plan])
+    merged = merge([newer, plan])
     assert len(merged["cells"]) == len(data.GRID) + 1
     assert merged["cells"][0]["label"] == "dense (newer)"
     assert set(merged["stages"]) == set(newer["stages"]) | set(plan["stages"])
@@ -152,7 +153,7 @@ def test_plans_of_a_sweep_merge_and_the_newest_wins(plan):
 
 def test_plans_of_two_sweeps_do_not_merge(plan):
     with pytest.raises(ValueError, match="demo, other"):
-        collect.merge([plan, data.record(name="other")])
+        merge([plan, data.record(name="other")])
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from sweeper import submitted
-from sweeper.actions import Request
 from sweeper.errors import BadInput
+from sweeper.request import Request
 
 
 def perform(request: Request) -> int:

@@ -6,8 +6,9 @@ import shutil
 from pathlib import Path
 
 from sweeper import collect
-from sweeper.actions import Request, logs
+from sweeper.actions import logs
 from sweeper.errors import BadInput
+from sweeper.request import Request
 from sweeper.worker import run_stage
 
 

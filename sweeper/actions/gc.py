@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweeper import checkpoints, show
-from sweeper.actions import Request
+from sweeper.request import Request
 
 
 def perform(request: Request) -> int:

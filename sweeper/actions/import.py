@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from sweeper import imported, imported_checkpoint, lm_eval_output
-from sweeper.actions import Request
 from sweeper.errors import BadInput, one_of
 from sweeper.plan import PlannedCell
+from sweeper.request import Request
 
 EXAMPLE = "isorate import experiment=laborde2025 cell='25% + 4bit' path=DIR"
 

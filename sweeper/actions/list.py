@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweeper import collect, show
-from sweeper.actions import Request
+from sweeper.request import Request
 from sweeper.sweep import Sweep, sweeps, typed
 
 

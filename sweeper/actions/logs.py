@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from sweeper import collect
-from sweeper.actions import Request
 from sweeper.collect import CellOutcome
 from sweeper.errors import BadInput, one_of
+from sweeper.request import Request
 
 
 def perform(request: Request) -> int:

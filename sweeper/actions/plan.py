@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from sweeper import show
-from sweeper.actions import Request
 from sweeper.cost import Cost
 from sweeper.plan import Plan, PlannedCell
+from sweeper.request import Request
 from sweeper.sweep import cell_json, nested, plan_json
 
 _SHOWN = 12

@@ -17,11 +17,12 @@ from typing import Any
 
 import sweeper
 from sweeper import hub_cache, needs, pins, show
-from sweeper.actions import Request
 from sweeper.errors import BadInput, IsorateError
+from sweeper.fetching import title
 from sweeper.inputs import NotFetched
 from sweeper.needs import Need
 from sweeper.pins import Pins
+from sweeper.request import Request
 from sweeper.staging import plan
 
 _BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
@@ -70,11 +71,11 @@ def _fetch(wanted: Sequence[Need], kept: Pins) -> Pins:
         if event["event"] == "size":
             sizes[event["need"]] = event["bytes"]
             if event["bytes"]:
-                log.info("to fetch: %s, %s", needs.title(need), show.size(event["bytes"]))
+                log.info("to fetch: %s, %s", title(need), show.size(event["bytes"]))
             if len(sizes) == len(wanted):
                 log.info("together about %s", show.size(sum(sizes.values())))
         elif event["event"] == "begin":
-            log.info("[%d/%d] %s", event["need"] + 1, len(wanted), needs.title(need))
+            log.info("[%d/%d] %s", event["need"] + 1, len(wanted), title(need))
         else:
             found |= _pinned(need, event["commits"])
             for name in event["newer"]:
@@ -89,9 +90,7 @@ def _verify(wanted: Sequence[Need], found: Pins) -> None:
     for event in _process(wanted, found, offline=True):
         need = wanted[event["need"]]
         if event["event"] == "done" and not _agrees(_pinned(need, event["commits"]), found):
-            raise IsorateError(
-                f"{needs.title(need)} loads another revision offline than was fetched"
-            )
+            raise IsorateError(f"{title(need)} loads another revision offline than was fetched")
 
 
 def _agrees(loaded: Pins, found: Pins) -> bool:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sweeper import conclude, reading, show
-from sweeper.actions import Request
 from sweeper.errors import BadInput, one_of
+from sweeper.request import Request
 
 if TYPE_CHECKING:
     from analysis.results import Results

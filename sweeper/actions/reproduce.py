@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeper import reading
-from sweeper.actions import Request
 from sweeper.errors import BadInput, IsorateError
 from sweeper.reading import Reading
+from sweeper.request import Request
 
 if TYPE_CHECKING:
     from analysis.reproduce import Item, Source

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from sweeper.actions import Request, run
+from sweeper.actions import run
 from sweeper.errors import BadInput
+from sweeper.request import Request
 from sweeper.sweep import typed
 
 

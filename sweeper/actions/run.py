@@ -6,8 +6,8 @@ import logging
 from typing import Any
 
 from sweeper import checkpoints, conclude, live, prefetched
-from sweeper.actions import Request
 from sweeper.actions.plan import outdated
+from sweeper.request import Request
 from sweeper.sweep import nested, plan_json
 
 log = logging.getLogger(__name__)

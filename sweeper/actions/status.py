@@ -6,7 +6,7 @@ import sys
 import time
 
 from sweeper import conclude, underway
-from sweeper.actions import Request
+from sweeper.request import Request
 
 _EVERY_S = 5.0
 

@@ -6,8 +6,8 @@ import time
 from typing import Any
 
 from sweeper import conclude, live
-from sweeper.actions import Request
 from sweeper.errors import BadInput
+from sweeper.request import Request
 
 
 def perform(request: Request) -> int:

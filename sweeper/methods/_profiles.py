@@ -127,19 +127,3 @@ def _refuse_owl(params: Params, calibrated: bool) -> BadInput | None:
         f"valid at this sparsity: 0 (uniform) to below {room:g}: no layer may be pruned to less "
         "than nothing or to more than all, and layers differ by up to twice this share.",
     )
-
-
-def sparsities(params: Params, model: Any, matrices: Mapping[str, Any], batches: Any) -> Params:
-    """Name of a matrix -> share of its weights to prune.
-
-    Args:
-        params: of the stage.
-        model: the dense model.
-        matrices: its linear layers to prune, by name.
-        batches: calibration samples, each [samples, length]; None without calibration.
-    """
-    if params.get("profile", UNIFORM) == UNIFORM:
-        return dict.fromkeys(matrices, float(params["sparsity"]))
-    from sweeper.methods import _owl
-
-    return _owl.sparsities(params, model, matrices, batches)

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from sweeper.errors import StageFailure
 from sweeper.files import write_json
 from sweeper.methods import ByModifiers, BySearch, Params, Progress, _profiles, method
+from sweeper.methods._assign import sparsities
 from sweeper.stages import Job, allocation, calibration, chain, checkpoint, layerwise, placing
 
 RECORD = "search.json"
@@ -95,7 +96,7 @@ def _profiled(job: Job, model: Any, samples: torch.Tensor | None) -> Params:
     if "sparsity" not in params:
         return {}
     batches = None if samples is None else chain.batches(samples)
-    shares = _profiles.sparsities(params, model, checkpoint.linears(model), batches)
+    shares = sparsities(params, model, checkpoint.linears(model), batches)
     return {"sparsities": shares}
 
 

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.compare import compare, equal_tcr_groups, holm, srcr_verdicts, verdicts, z_matrix
+from analysis.labels import labels
 from analysis.panel import Panel, panels
+from analysis.phrases import percent, plus_minus
 from analysis.results import Results
-from analysis.wording import conclusion, labels, percent, plus_minus, sentences
+from analysis.wording import conclusion, sentences
 
 
 def named(panel: Panel, rows) -> list[str]:

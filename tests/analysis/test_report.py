@@ -14,8 +14,8 @@ import pytest
 from analysis.drawing import slug
 from analysis.figures import all_figures
 from analysis.panel import panels
+from analysis.phrases import END, LONGEST, short
 from analysis.report import write_report
-from analysis.wording import END, LONGEST, short
 
 VOID = {"meta", "input", "br", "link", "img", "path", "use", "rect"}
 

@@ -12,7 +12,8 @@ import pytest
 from analysis import render
 from analysis.answers import answers_table
 from analysis.panel import panels
-from analysis.tables import Column, Table, all_tables, cells_table, equal_tcr_table, tcr_table
+from analysis.table import Column, Table
+from analysis.tables import all_tables, cells_table, equal_tcr_table, tcr_table
 
 NASTY = r"a_b & 50% $x$ #1 {y} ~ ^ \z <b>|"
 

@@ -8,11 +8,10 @@ import pytest
 
 from sweeper import formats, staging
 from sweeper.actions.plan import outdated
-from sweeper.collect import merge
 from sweeper.cost import cost
 from sweeper.formats import Change, version
 from sweeper.plan import Params, Plan, Stage
-from sweeper.sweep import plan_json
+from sweeper.sweep import merge, plan_json
 from tests import tiny
 from tests.composing import composed
 

@@ -23,7 +23,7 @@ import numpy as np
 from analysis.panel import Panel, panels
 from analysis.pooling import pooled
 from sweeper import collect, rows
-from sweeper.store import Store
+from sweeper.store.store import Store
 from sweeper.sweep import Sweep
 
 Z = 1.96

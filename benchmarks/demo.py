@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from sweeper.store import Store
+from sweeper.store.store import Store
 from sweeper.sweep import Sweep
 
 WORKERS = 2

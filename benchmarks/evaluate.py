@@ -25,9 +25,10 @@ from typing import Any
 
 import pandas
 
-from sweeper import files, task_index, tasks
+from sweeper import task_index, tasks
 from sweeper.data import __file__ as data_file
-from sweeper.store import Store
+from sweeper.store import files
+from sweeper.store.store import Store
 
 FOLDER = Path(data_file).parent / "tasks"
 NAMES = ("demo_agreement", "demo_categories", "demo_endings", "demo_opposites")

@@ -106,7 +106,7 @@ def mixes(
 def rows(home: Path, name: str) -> list[dict[str, Any]]:
     """What the sweep ``name`` found of each cell that is done."""
     from sweeper.collect import collect
-    from sweeper.store import Store
+    from sweeper.store.store import Store
     from sweeper.sweep import Sweep
 
     outcomes = collect(Sweep(home, name).load(), Store(home))

@@ -24,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from sweeper.store import Store
+from sweeper.store.store import Store
 from sweeper.sweep import Sweep
 
 WORKERS = 2
@@ -33,7 +33,7 @@ import json, sys
 from pathlib import Path
 from sweeper.serve import limit_threads
 limit_threads(1)
-from sweeper.store import Store
+from sweeper.store.store import Store
 from sweeper.worker import run_stage
 specs = json.loads(Path(sys.argv[1]).read_text())
 store = Store(Path(sys.argv[2]))

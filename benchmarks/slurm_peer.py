@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import slurm_lab  # noqa: E402
-from sweeper.store import Store  # noqa: E402
+from sweeper.store.store import Store  # noqa: E402
 from sweeper.sweep import Sweep  # noqa: E402
 from tests import tiny  # noqa: E402
 

@@ -18,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from sweeper.errors import BadInput
-from sweeper.store import Spec, Store
+from sweeper.store.store import Spec, Store
 
 State = Literal["done", "failed", "blocked", "ended", "queued"]
 

@@ -11,7 +11,7 @@ from launchers.pool import Pool
 from launchers.process import Command
 from launchers.schedule import Schedule, closure, missing
 from sweeper.errors import BadInput
-from sweeper.store import Spec, Store
+from sweeper.store.store import Spec, Store
 
 
 class LocalLauncher(PlansOnly):

@@ -12,7 +12,7 @@ from launchers import devices
 from launchers.base import Observer, StageOutcome, State
 from launchers.process import Command, Event, WorkerProcess
 from launchers.schedule import Schedule, Task
-from sweeper.store import Spec
+from sweeper.store.store import Spec
 from sweeper.worker import name
 
 _GRACE_S = 10.0

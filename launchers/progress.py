@@ -17,7 +17,7 @@ from rich.text import Text
 
 from launchers.base import Observer, StageOutcome
 from launchers.schedule import estimate
-from sweeper.store import Spec
+from sweeper.store.store import Spec
 
 log = logging.getLogger("isorate")
 

@@ -22,7 +22,7 @@ from launchers.slurm_shape import Shape, shape
 from launchers.slurm_state import JobTable, table
 from launchers.slurm_submit import STOCK_ARRAY
 from launchers.slurm_todo import Submitting, Todo, lacking, sort_out
-from sweeper.store import Spec, Store
+from sweeper.store.store import Spec, Store
 from sweeper.sweep import Sweep
 
 _CLAIM_WAIT_S = 60.0

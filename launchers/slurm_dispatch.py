@@ -22,7 +22,7 @@ from launchers.slurm_submit import Submission, largest_array, prepared
 from launchers.slurm_todo import Todo
 from launchers.slurm_units import Unit, pack
 from sweeper import prefetched
-from sweeper.store import Spec, Store
+from sweeper.store.store import Spec, Store
 from sweeper.sweep import Sweep
 
 Say = Callable[[str], None]

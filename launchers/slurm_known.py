@@ -9,7 +9,7 @@ from launchers import slurm_records as records
 from launchers.slurm_commands import SlurmError
 from launchers.slurm_queue import cancel_ghosts, unanswered
 from launchers.slurm_state import JobTable, table
-from sweeper.store import Store
+from sweeper.store.store import Store
 from sweeper.sweep import Sweep
 
 _LAG_S = 30.0

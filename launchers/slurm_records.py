@@ -23,9 +23,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sweeper import files
 from sweeper.errors import IsorateError
-from sweeper.owner import host, new_id
+from sweeper.store import files
+from sweeper.store.process_id import host, new_id
 
 Json = dict[str, Any]
 

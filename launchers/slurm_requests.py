@@ -10,7 +10,7 @@ from launchers import slurm_values
 from launchers.slurm_resources import Resources, gres_gpus, gres_type, gres_without_gpus
 from sweeper.errors import BadInput, one_of
 from sweeper.stages import KINDS
-from sweeper.store import Spec
+from sweeper.store.store import Spec
 
 ROUND = "round"
 """The kind under which the repair-and-collect job finds its resources."""

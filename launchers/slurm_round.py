@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from launchers import slurm_records as records
 from launchers.slurm_sacct import ask
 from launchers.slurm_state import JobState
-from sweeper import checkpoints, files, submitted
+from sweeper import checkpoints, submitted
 from sweeper.errors import IsorateError
-from sweeper.redact import log_to_stderr
-from sweeper.store import Store
+from sweeper.redaction import log_to_stderr
+from sweeper.store import files
+from sweeper.store.store import Store
 from sweeper.sweep import Sweep
 
 if TYPE_CHECKING:

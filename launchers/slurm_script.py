@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sweeper.errors import BadInput
-from sweeper.redact import MASK, secret_set_by
+from sweeper.redaction import MASK, secret_set_by
 
 
 def check(key: str, given: Mapping[str, Any]) -> None:

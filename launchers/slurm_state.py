@@ -18,9 +18,9 @@ from launchers import slurm_records as records
 from launchers.slurm_job import BLOCKED
 from launchers.slurm_records import Element, Json
 from launchers.slurm_sacct import Answer, Row, ask
-from sweeper import housekeeping
 from sweeper.stages import KINDS
-from sweeper.store import Store
+from sweeper.store import garbage
+from sweeper.store.store import Store
 
 State = Literal["done", "queued", "running", "failed", "ended", "blocked"]
 Cause = Literal[
@@ -145,7 +145,7 @@ def _listed(store: Store) -> tuple[set[str], set[str]]:
 
 
 def _kinds(store: Store) -> list[str]:
-    return sorted({*KINDS, *(path.name for path in housekeeping.kinds(store.root))})
+    return sorted({*KINDS, *(path.name for path in garbage.kinds(store.root))})
 
 
 def _failure(store: Store, key: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from launchers.base import StageOutcome
 from launchers.schedule import closure, missing
 from launchers.slurm_state import JobTable
-from sweeper.store import Spec, Store
+from sweeper.store.store import Spec, Store
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from launchers.schedule import estimate
 from launchers.slurm_resources import Resources, joined, may_share
-from sweeper.store import Spec
+from sweeper.store.store import Spec
 
 FULL = 0.8
 """A job is filled up to this share of its time limit by what its stages are expected to take."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sweeper.errors import BadInput
-from sweeper.redact import redact
+from sweeper.redaction import redact
 
 # What `datasets` makes of the hub's refusal. (The hub's own words for what does not exist
 # speak of gated repositories too.)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeper import files
+from sweeper.store import files
 
 Json = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import sweep
-from sweeper.store import Spec, Store
+from sweeper.store.store import Spec, Store
 
 Stages = Mapping[str, Spec]
 

@@ -9,12 +9,12 @@ from sweeper import methods, reshaped
 from sweeper.cells import Cell
 from sweeper.errors import BadInput, Refused
 from sweeper.frozen import Frozen
-from sweeper.identity import library
 from sweeper.methods._profiles import ALLOCATED, LOSS, LOW_RANK
 from sweeper.plan import Params, Stage
 from sweeper.pruning import Pruning
 from sweeper.quantization import Quantization
 from sweeper.shared import Shared
+from sweeper.store.hashing import library
 
 # What a method without calibration takes for a weight: about as long as these many tokens.
 _DATA_FREE_TOKENS = 700

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from sweeper import collect, imported, provenance, rows, show, underway
 from sweeper.collect import CellOutcome
 from sweeper.errors import IsorateError
-from sweeper.headway import Headway
 from sweeper.request import Request
+from sweeper.store.progress import Headway
 
 if TYPE_CHECKING:
     from analysis.results import Results

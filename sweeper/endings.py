@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import DamagedOutput, IsorateError, StageFailure
-from sweeper.redact import redact
+from sweeper.redaction import redact
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 

@@ -11,8 +11,8 @@ from typing import Any
 from sweeper import inputs
 from sweeper.errors import BadInput, one_of
 from sweeper.frozen import Frozen
-from sweeper.identity import library
 from sweeper.plan import PART, Params, Stage
+from sweeper.store.hashing import library
 from sweeper.tasks import LeafTask
 
 BACKENDS = ("hf", "vllm")

@@ -25,7 +25,7 @@ from sweeper import access, hub_cache, hub_files, packages, sources, task_index
 from sweeper.errors import IsorateError
 from sweeper.needs import Need
 from sweeper.pins import Pins
-from sweeper.redact import log_to_stderr, redact
+from sweeper.redaction import log_to_stderr, redact
 
 Emit = Callable[[dict[str, Any]], None]
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)

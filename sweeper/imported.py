@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sweeper import files
 from sweeper.collect import CellOutcome, StageOutcome
 from sweeper.errors import BadInput, one_of, several
 from sweeper.plan import Plan, PlannedCell
+from sweeper.store import files
 from sweeper.sweep import Sweep, cell_json
 
 if TYPE_CHECKING:

@@ -14,12 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sweeper import compressed, files
+from sweeper import compressed
 from sweeper.errors import BadInput
 from sweeper.frozen import Frozen
-from sweeper.identity import key_of
 from sweeper.pins import Pins
 from sweeper.plan import PlannedCell
+from sweeper.store import files
+from sweeper.store.hashing import key_of
 from sweeper.sweep import ELSEWHERE, Sweep
 
 Json = dict[str, Any]

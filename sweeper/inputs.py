@@ -13,10 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sweeper import hub_cache, identity, shapes, soundness
+from sweeper import hub_cache, shapes, soundness
 from sweeper.errors import BadInput, one_of
 from sweeper.frozen import Frozen
 from sweeper.pins import Pins
+from sweeper.store import hashing
 
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -85,11 +86,11 @@ def check_choice(key: str, value: str, valid: Sequence[str]) -> None:
 
 def _gguf(section: Frozen, given: str) -> Model:
     package = section["package"]
-    file = identity.packaged(package, given) if package else identity.located(given, "model.id")
+    file = hashing.packaged(package, given) if package else hashing.located(given, "model.id")
     with file.open("rb") as stream:
         if stream.read(4) != b"GGUF":
             raise BadInput("model.id", given, "this is not a GGUF file.", f"Looked at {file}.")
-    meaning = {"sha256": identity.file_digest(file)}
+    meaning = {"sha256": hashing.file_digest(file)}
     return Model(meaning, str(file), True, _configured_shapes(section))
 
 
@@ -108,7 +109,7 @@ def directory(section: Frozen, path: Path, key: str = "model.id") -> Model:
             "this is not a checkpoint directory: config.json and *.safetensors are needed.",
             f"Looked in {path}.",
         )
-    meaning = {"sha256": identity.tree_digest(path, _MODEL_FILES)}
+    meaning = {"sha256": hashing.tree_digest(path, _MODEL_FILES)}
     return Model(meaning | _trust(section), str(path), False, found)
 
 
@@ -161,9 +162,9 @@ def calibration(section: Frozen, pins: Pins) -> tuple[dict[str, Any], str | None
             raise BadInput(f"calibration.{name}", section[name], "at least 1 is needed.")
     meaning = {name: section[name] for name in ("samples", "length", "seed", "field")}
     if section["path"] is not None:
-        path = identity.located(section["path"], "calibration.path")
+        path = hashing.located(section["path"], "calibration.path")
         _check_text(section, path)
-        return meaning | {"sha256": identity.tree_digest(path)}, str(path)
+        return meaning | {"sha256": hashing.tree_digest(path)}, str(path)
     if section["dataset"] is None:
         raise BadInput(
             "calibration", section["name"], "calibration.path or calibration.dataset is needed."
@@ -194,7 +195,7 @@ def check_tokens(section: Frozen, found: Model) -> None:
     folder = Path(found.source)
     if not folder.is_dir() and "id" in found.meaning:
         folder = cached_snapshot(found.source, found.meaning["revision"]) or folder
-    path = identity.located(section["path"], "calibration.path") if section["path"] else None
+    path = hashing.located(section["path"], "calibration.path") if section["path"] else None
     if path is None or not (folder / "tokenizer.json").is_file():
         return
     files = [file for file in _texts(path) if file.suffix == ".txt"]

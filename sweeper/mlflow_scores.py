@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from sweeper import imported, task_index, tracking_read
 from sweeper.collect import CellOutcome
 from sweeper.errors import BadInput, one_of
-from sweeper.identity import cache_directory
 from sweeper.plan import PlannedCell
+from sweeper.store.hashing import cache_directory
 from sweeper.tasks import Lookup
 from sweeper.tracking_run import CELL, SWEEP
 

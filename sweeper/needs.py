@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.frozen import Frozen
-from sweeper.identity import cache_directory
 from sweeper.plan import Plan, PlannedCell
+from sweeper.store.hashing import cache_directory
 from sweeper.tasks import Lookup
 
 Need = dict[str, Any]

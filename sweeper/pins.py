@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweeper import files
 from sweeper.errors import BadInput
+from sweeper.store import files
 
 NAME = "prefetched.json"
 FORMAT = 1

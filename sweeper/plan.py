@@ -9,7 +9,7 @@ from typing import Any
 
 from sweeper import formats
 from sweeper.cells import Cell
-from sweeper.identity import digest, key_of
+from sweeper.store.hashing import digest, key_of
 
 PART = "part "
 """Roles that begin so are parts of the stage itself: they answer to the same family."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from sweeper import access, hub_cache, tasks
 from sweeper.errors import BadInput
-from sweeper.identity import cache_directory
+from sweeper.store.hashing import cache_directory
 
 _SHOWN = 6
 _HINT = "Run `isorate prefetch` with the same arguments where there is a network."

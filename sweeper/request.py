@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sweeper.cost import Cost
     from sweeper.pins import Pins
     from sweeper.plan import Plan
-    from sweeper.store import Store
+    from sweeper.store.store import Store
     from sweeper.sweep import Sweep
 
 
@@ -47,7 +47,7 @@ class Request:
     @cached_property
     def store(self) -> Store:
         """The outputs of stages."""
-        from sweeper.store import Store
+        from sweeper.store.store import Store
 
         return Store(self.home)
 

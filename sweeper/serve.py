@@ -34,8 +34,8 @@ from typing import Any
 from sweeper import leaving
 from sweeper.endings import explain
 from sweeper.meter import peak_rss_bytes
-from sweeper.redact import log_to_stderr
-from sweeper.store import Store
+from sweeper.redaction import log_to_stderr
+from sweeper.store.store import Store
 from sweeper.worker import Bench, find_stage, name, run_stage
 
 THREAD_VARIABLES = (

@@ -7,9 +7,9 @@ from typing import Any
 from sweeper import inputs
 from sweeper.errors import Refused
 from sweeper.frozen import Frozen
-from sweeper.identity import library
 from sweeper.pins import Pins
 from sweeper.plan import Params, Stage
+from sweeper.store.hashing import library
 
 _CONVERT = ("transformers", "gguf")
 

@@ -11,12 +11,12 @@ from sweeper.cells import Cell
 from sweeper.compressions import Compressions
 from sweeper.errors import BadInput, Refused
 from sweeper.frozen import Frozen
-from sweeper.identity import cache_directory, library, located
 from sweeper.pins import Pins
 from sweeper.plan import Params, PlannedCell, Stage
 from sweeper.pruning import Pruning
 from sweeper.quantization import Quantization
 from sweeper.shared import Shared
+from sweeper.store.hashing import cache_directory, library, located
 
 _MEASURE = ("compressed-tensors",)
 

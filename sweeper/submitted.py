@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeper import files
+from sweeper.store import files
 
 
 def launcher(sweep: Path) -> Any | None:

@@ -16,13 +16,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sweeper import files, reshaped
+from sweeper import reshaped
 from sweeper.cells import Cell
 from sweeper.errors import BadInput
 from sweeper.frozen import Frozen
-from sweeper.identity import key_of
 from sweeper.plan import Plan, PlannedCell
-from sweeper.redact import redact
+from sweeper.redaction import redact
+from sweeper.store import files
+from sweeper.store.hashing import key_of
 
 Json = dict[str, Any]
 ELSEWHERE = "elsewhere"

@@ -26,9 +26,9 @@ from sweeper import (
     tracking_view,
 )
 from sweeper.collect import CellOutcome, Json, Reads, joined
-from sweeper.headway import Headway
-from sweeper.redact import redact
+from sweeper.redaction import redact
 from sweeper.retained import retained
+from sweeper.store.progress import Headway
 from sweeper.tracking_pass import OutOfTime, Projection
 from sweeper.tracking_run import Wanted
 from sweeper.tracking_runs import Tracker

@@ -18,7 +18,7 @@ from typing import Any
 
 from sweeper import accounting
 from sweeper.collect import CellOutcome, Json, StageOutcome, devices, epoch
-from sweeper.headway import Headway
+from sweeper.store.progress import Headway
 
 CELL = "isorate.cell"
 SWEEP = "isorate.sweep"

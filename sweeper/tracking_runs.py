@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from sweeper.headway import SECONDS_LEFT
-from sweeper.redact import Redactor
+from sweeper.redaction import Redactor
+from sweeper.store.progress import SECONDS_LEFT
 from sweeper.tracking_run import Wanted
 
 if TYPE_CHECKING:

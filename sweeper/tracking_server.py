@@ -15,7 +15,7 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import urlopen
 
-from sweeper import files, owner
+from sweeper.store import files, process_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -119,7 +119,7 @@ def _initialise(home: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     # Where `gc` looks for what a killed process left behind.
-    aside = target.parent / "store" / "tmp" / f"mlflow-db.{owner.new_id()}"
+    aside = target.parent / "store" / "tmp" / f"mlflow-db.{process_id.new_id()}"
     aside.parent.mkdir(parents=True, exist_ok=True)
     try:
         made = SqlAlchemyStore(f"sqlite:///{aside}", str(artifact_root(default_uri(home), home)))

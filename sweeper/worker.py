@@ -16,11 +16,11 @@ from typing import Any
 
 from sweeper import sources
 from sweeper.errors import IsorateError, StageFailure
-from sweeper.headway import Recorder
 from sweeper.meter import Meter
-from sweeper.redact import redact
+from sweeper.redaction import redact
 from sweeper.stages import Job
-from sweeper.store import Attempt, Spec, Store
+from sweeper.store.progress import Recorder
+from sweeper.store.store import Attempt, Spec, Store
 
 Run = Callable[[Job], Any]
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from sweeper import collect, conclude, headway
+from sweeper import collect, conclude
 from sweeper.collect import CellOutcome, StageOutcome
-from sweeper.headway import Headway, Recorder
 from sweeper.stages import Job
-from sweeper.store import Store
+from sweeper.store import progress
+from sweeper.store.progress import Headway, Recorder
+from sweeper.store.store import Store
 from sweeper.worker import Bench, run_stage
 from tests.stubstages import spec
 
@@ -34,7 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     found = Clock()
-    monkeypatch.setattr(headway, "time", found)
+    monkeypatch.setattr(progress, "time", found)
     return found
 
 
@@ -45,38 +46,38 @@ def silent(fraction: float, note: str) -> None:
 def test_it_is_written_every_few_seconds_and_told_each_time(tmp_path: Path, clock: Clock) -> None:
     told: list[tuple[float, str]] = []
     say = Recorder(tmp_path, lambda *said: told.append(said))
-    assert headway.read(tmp_path, "here") == Headway(host="here", started=1000.0)
-    clock.now += headway.EVERY_S
+    assert progress.read(tmp_path, "here") == Headway(host="here", started=1000.0)
+    clock.now += progress.EVERY_S
     say(0.25, "1/4")
-    clock.now += headway.EVERY_S / 2
+    clock.now += progress.EVERY_S / 2
     say(0.5, "2/4")
     assert told == [(0.25, "1/4"), (0.5, "2/4")]
-    found = headway.read(tmp_path, "here")
+    found = progress.read(tmp_path, "here")
     assert (found.fraction, found.note) == (0.25, "1/4")
-    assert found.rates == {"seconds_left": pytest.approx(3 * headway.EVERY_S)}
-    clock.now += headway.EVERY_S / 2
+    assert found.rates == {"seconds_left": pytest.approx(3 * progress.EVERY_S)}
+    clock.now += progress.EVERY_S / 2
     say(0.75, "3/4", documents_per_s=2.0, seconds_left=7.0)
-    assert headway.read(tmp_path, "").rates == {"documents_per_s": 2.0, "seconds_left": 7.0}
+    assert progress.read(tmp_path, "").rates == {"documents_per_s": 2.0, "seconds_left": 7.0}
 
 
 def test_the_first_steps_promise_nothing(tmp_path: Path, clock: Clock) -> None:
     say = Recorder(tmp_path, silent)
-    clock.now += headway.EVERY_S
+    clock.now += progress.EVERY_S
     say(0.01)
-    assert headway.read(tmp_path, "").rates == {}
+    assert progress.read(tmp_path, "").rates == {}
 
 
 def test_a_disk_that_takes_nothing_stops_no_stage(tmp_path: Path, clock: Clock) -> None:
     say = Recorder(tmp_path / "absent", silent)
-    clock.now += headway.EVERY_S
+    clock.now += progress.EVERY_S
     say(0.5)
-    assert headway.read(tmp_path / "absent", "there") == Headway(host="there")
+    assert progress.read(tmp_path / "absent", "there") == Headway(host="there")
 
 
 def test_others_see_a_stage_at_work_and_its_output_is_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(headway, "EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
     store, seen = Store(tmp_path), []
 
     def stage(job: Job) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sweeper import collect, imported_checkpoint, staging, worker
 from sweeper.errors import BadInput, StageFailure
 from sweeper.pins import Pins
 from sweeper.stages import label, measure
-from sweeper.store import Store
+from sweeper.store.store import Store
 from sweeper.sweep import Sweep, cell_json, nested, plan_json
 from tests import tiny
 from tests.composing import composed

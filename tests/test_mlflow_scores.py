@@ -20,7 +20,7 @@ from sweeper import (
 )
 from sweeper.errors import BadInput
 from sweeper.mlflow_scores import Foreign
-from sweeper.store import Store
+from sweeper.store.store import Store
 from sweeper.sweep import Sweep
 from tests import tiny
 from tests.composing import composed

@@ -19,7 +19,7 @@ from sweeper import serve
 from sweeper.endings import explain
 from sweeper.errors import BadInput, DamagedOutput, StageFailure
 from sweeper.meter import Meter
-from sweeper.store import Store
+from sweeper.store.store import Store
 from sweeper.worker import Bench
 from tests.stubstages import spec
 

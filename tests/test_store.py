@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from sweeper import files, owner
 from sweeper.errors import BadInput, DamagedOutput, IsorateError
-from sweeper.store import Store
+from sweeper.store import files, process_id
+from sweeper.store.store import Store
 from tests.stubstages import spec
 
 A = spec(name="a")
@@ -184,7 +184,7 @@ def test_unchanged_files_are_hashed_once_per_process(
 ) -> None:
     write(store, A)
     reader, hashed = Store(store.home), []
-    from sweeper import files
+    from sweeper.store import files
 
     genuine = files.sha256
     monkeypatch.setattr(files, "sha256", lambda p: hashed.append(p.name) or genuine(p))
@@ -289,7 +289,7 @@ def test_gc_takes_the_dead_and_leaves_the_living(store: Store, tmp_path: Path) -
     dead = multiprocessing.get_context("fork").Process(target=int)
     dead.start()
     dead.join()
-    corpse = store.tmp / f"k.{owner.host()}.{dead.pid}.aa"
+    corpse = store.tmp / f"k.{process_id.host()}.{dead.pid}.aa"
     elsewhere = store.tmp / f"k.other-host.{dead.pid}.bb"
     for path in (corpse, elsewhere):
         (path / "checkpoint").mkdir(parents=True)
@@ -319,7 +319,7 @@ def test_gc_deletes_what_was_set_aside_only_when_asked(store: Store) -> None:
 def test_a_record_that_was_renamed_meanwhile_is_nobodys_leftover(tmp_path):
     """Another host was writing it when the directory was listed."""
     gone = tmp_path / ".plan-1.json.other-host.7.0123abcd"
-    assert not owner.is_dead(gone, older_than_s=0)
+    assert not process_id.is_dead(gone, older_than_s=0)
 
 
 def test_a_record_that_cannot_be_written_leaves_the_one_before_and_nothing_else(
@@ -336,8 +336,8 @@ def test_a_record_that_cannot_be_written_leaves_the_one_before_and_nothing_else(
 def test_gc_finds_records_that_the_dead_were_writing_and_no_others(store: Store) -> None:
     folder = store.home / "sweeps" / "name" / "jobs"
     folder.mkdir(parents=True)
-    dead = folder / f".record.json.{owner.host()}.{2**22 + 1}.0123abcd"
-    alive = folder / f".record.json.{owner.host()}.{os.getpid()}.0123abcd"
+    dead = folder / f".record.json.{process_id.host()}.{2**22 + 1}.0123abcd"
+    alive = folder / f".record.json.{process_id.host()}.{os.getpid()}.0123abcd"
     for path in (dead, alive, folder / ".nfs0001.hidden", folder / "record.json"):
         path.write_text("{")
     outside = store.home.parent / "outside"
@@ -406,5 +406,5 @@ def test_who_is_at_work_is_known_until_the_attempt_ends(store: Store) -> None:
 
 
 def test_an_attempt_of_a_dead_process_is_not_at_work(store: Store) -> None:
-    (store.tmp / f"{A['key']}.{owner.host()}.{2**22 + 1}.abcd").mkdir(parents=True)
+    (store.tmp / f"{A['key']}.{process_id.host()}.{2**22 + 1}.abcd").mkdir(parents=True)
     assert store.running() == {}

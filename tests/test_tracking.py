@@ -15,7 +15,7 @@ import time
 import pytest
 
 from sweeper import tracking, tracking_pass, tracking_runs, tracking_server, tracking_view
-from sweeper.headway import Headway
+from sweeper.store.progress import Headway
 from sweeper.tracking_run import CELL
 from tests import tracking_data as data
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sweeper.redact import Redactor, redact
+from sweeper.redaction import Redactor, redact
 
 CANARY = "canary-4711-secret"
 

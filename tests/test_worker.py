@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sweeper.errors import BadInput, IsorateError, StageFailure
-from sweeper.store import Store
+from sweeper.store.store import Store
 from sweeper.worker import Bench, find_stage, run_stage
 from tests.stubstages import spec
 

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sweeper.errors import BadInput, IsorateError, one_of
 from sweeper.misconfigured import explain
-from sweeper.redact import Formatter, redact
+from sweeper.redaction import Formatter, redact
 from sweeper.request import Request
 
 if TYPE_CHECKING:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sweeper.files import read_json, write_json
 from sweeper.methods import Params, _allocated, _allocated_bits, _allocated_ranks
 from sweeper.methods._profiles import LOW_RANK
 from sweeper.stages import Job, sensitivity
+from sweeper.store.files import read_json, write_json
 
 FILE = "allocation.json"
 

@@ -14,10 +14,10 @@ from loguru import logger
 from torch.utils.data import DataLoader
 
 from sweeper.errors import StageFailure
-from sweeper.files import write_json
 from sweeper.methods import ByModifiers, BySearch, Params, Progress, _profiles, method
 from sweeper.methods._assign import sparsities
 from sweeper.stages import Job, allocation, calibration, chain, checkpoint, layerwise, placing
+from sweeper.store.files import write_json
 
 RECORD = "search.json"
 _ADVISING = "llmcompressor.pipelines.registry"

@@ -20,11 +20,11 @@ import pyarrow.parquet
 from lm_eval.api.task import Task
 from lm_eval.utils import handle_non_serializable, hash_string
 
-from sweeper import files
 from sweeper.stages import Job
 from sweeper.stages.lm_eval_model import checkpoint_sha256
 from sweeper.stages.lm_eval_run import Answered
 from sweeper.stages.lm_eval_task import Prepared, Requests
+from sweeper.store import files
 
 FILE = "documents.parquet"
 INVALID = "[invalid]"  # what lm-eval's extraction filters give when they find no answer

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sweeper.files import write_json
 from sweeper.stages import Job
+from sweeper.store.files import write_json
 
 if TYPE_CHECKING:
     import torch

@@ -16,7 +16,7 @@ from typing import Any
 
 from sweeper.errors import StageFailure
 from sweeper.plan import Plan
-from sweeper.store import Spec, Store
+from sweeper.store.store import Spec, Store
 from sweeper.sweep import Sweep
 from sweeper.worker import Bench, find_stage, run_stage
 from tests.stubstages import spec

@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 import tests
-from sweeper.store import Store
+from sweeper.store.store import Store
 from tests.faults import tally
 from tests.stubstages import spec
 
@@ -32,7 +32,7 @@ import pickle, sys
 from pathlib import Path
 from launchers.local import LocalLauncher
 from launchers.progress import Lines
-from sweeper.store import Store
+from sweeper.store.store import Store
 home, plan = map(Path, sys.argv[1:3])
 launcher = LocalLauncher(workers=int(sys.argv[3]), stages="tests.stubstages", retries=5)
 stages = pickle.loads(plan.read_bytes())

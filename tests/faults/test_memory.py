@@ -11,7 +11,7 @@ import pytest
 import tests
 from launchers import devices
 from launchers.local import LocalLauncher
-from sweeper.store import Store
+from sweeper.store.store import Store
 from tests.faults import tally
 from tests.stubstages import spec
 

@@ -22,7 +22,7 @@ import pytest
 
 from sweeper import staging
 from sweeper.collect import DOCUMENTS
-from sweeper.store import Spec, Store
+from sweeper.store.store import Spec, Store
 from sweeper.sweep import nested, plan_json
 from sweeper.worker import Bench, find_stage, run_stage
 from tests import tiny

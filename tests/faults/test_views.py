@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.store import Store
+from sweeper.store.store import Store
 from sweeper.worker import run_stage
 from tests.faults import deeds, points, tally
 from tests.faults.deeds import BENCH, PRUNE, QUANTIZE

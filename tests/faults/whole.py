@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import tests
-from sweeper import contents, files
-from sweeper.housekeeping import kinds
+from sweeper.store import files, manifest
+from sweeper.store.garbage import kinds
 from tests import standin
 
 CELLS = ("prune.sparsity=0,50", "quant.bits=16,4")
@@ -55,7 +55,7 @@ def model(path: Path) -> Path:
 def finished(home: Path) -> dict[str, str]:
     """Directory of every committed stage -> the attempt that made it."""
     outputs = [p for kind in kinds(home / "store") for p in kind.iterdir() if "." not in p.name]
-    return {str(p): files.read_json(p / contents.NAME)["attempt"] for p in outputs}
+    return {str(p): files.read_json(p / manifest.NAME)["attempt"] for p in outputs}
 
 
 def tables(home: Path) -> dict[str, str]:

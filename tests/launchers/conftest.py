@@ -13,7 +13,7 @@ import tests
 from launchers.base import Outcome, StageOutcome
 from launchers.local import LocalLauncher
 from launchers.slurm_round import Round
-from sweeper.store import Spec, Store
+from sweeper.store.store import Spec, Store
 from tests.launchers.fake_slurm import FakeSlurm
 
 

@@ -11,7 +11,7 @@ from launchers.base import Outcome, StageOutcome
 from launchers.schedule import closure
 from launchers.slurm import SlurmLauncher
 from launchers.slurm_state import JobState, JobTable
-from sweeper.store import Spec, Store
+from sweeper.store.store import Spec, Store
 from sweeper.sweep import Sweep
 from tests.stubstages import spec
 

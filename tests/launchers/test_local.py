@@ -18,7 +18,7 @@ import pytest
 from launchers import devices, pool
 from launchers.local import LocalLauncher
 from sweeper.errors import BadInput
-from sweeper.store import Store
+from sweeper.store.store import Store
 from tests.launchers.conftest import Diary
 from tests.stubstages import spec
 
@@ -227,7 +227,7 @@ import pickle, signal, sys
 from pathlib import Path
 from launchers.local import LocalLauncher
 from launchers.progress import Lines
-from sweeper.store import Store
+from sweeper.store.store import Store
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
 home, logs, plan = map(Path, sys.argv[1:])
 launcher = LocalLauncher(workers=2, stages="tests.stubstages")

@@ -16,7 +16,7 @@ from launchers.slurm_requests import Requests, model_parameters
 from launchers.slurm_resources import Resources, joined
 from launchers.slurm_units import pack
 from sweeper.errors import BadInput
-from sweeper.store import Spec
+from sweeper.store.store import Spec
 from tests.launchers.slurm_rig import SlurmRig
 from tests.stubstages import spec
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.store import Spec
+from sweeper.store.store import Spec
 from tests.launchers.slurm_rig import SlurmRig
 
 SCRIPT = Path(__file__).with_name("cluster.sh")

@@ -10,9 +10,9 @@ from typing import Any
 import pandas
 import pytest
 
-from sweeper import files
 from sweeper.stages import Job, evaluate, journal
 from sweeper.stages import lm_eval_run as runs
+from sweeper.store import files
 from tests import tiny
 from tests.stages.conftest import TASKS
 

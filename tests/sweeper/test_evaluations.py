@@ -12,7 +12,7 @@ import pytest
 from sweeper import evaluations, staging
 from sweeper.errors import BadInput
 from sweeper.plan import Plan, Stage
-from sweeper.store import Store
+from sweeper.store.store import Store
 from sweeper.sweep import nested, plan_json
 from sweeper.worker import run_stage
 from tests import tiny

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 import tests
-from sweeper import identity, staging
+from sweeper import staging
+from sweeper.store import hashing
 from tests.composing import composed
 
 GOLDEN = Path(tests.__file__).parent / "golden" / "stage_keys.json"
@@ -33,14 +34,14 @@ pytestmark = pytest.mark.skipif(
 @contextmanager
 def _any_versions():
     """Keys have the versions of libraries in them; here every library is of version 0."""
-    real = identity.version
-    identity.version = lambda name: "0"
-    identity.library.cache_clear()
+    real = hashing.version
+    hashing.version = lambda name: "0"
+    hashing.library.cache_clear()
     try:
         yield
     finally:
-        identity.version = real
-        identity.library.cache_clear()
+        hashing.version = real
+        hashing.library.cache_clear()
 
 
 def keys(experiment: str) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from analysis.noise_floor import noise_table
 from sweeper import collect, rows, staging, tracking_read, tracking_run
 from sweeper.errors import BadInput
 from sweeper.plan import Plan
-from sweeper.store import Store
+from sweeper.store.store import Store
 from sweeper.sweep import nested, plan_json
 from sweeper.worker import run_stage
 from tests import tiny

@@ -7,9 +7,9 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from sweeper import files, headway, owner
 from sweeper.errors import BadInput
-from sweeper.headway import Headway
+from sweeper.store import files, process_id, progress
+from sweeper.store.progress import Headway
 
 SILENT_S = 3600.0
 ABANDONED_S = 7 * 86400.0
@@ -30,7 +30,7 @@ def check_home(home: Path, tmp: Path, need_bytes: int = 0) -> None:
                 "home", home, f"{path} is a link; nothing outside of the home is ever touched.",
                 f"Name the real place: home={path.resolve().parent}",
             )  # fmt: skip
-    probe = tmp / f"probe.{owner.new_id()}"
+    probe = tmp / f"probe.{process_id.new_id()}"
     try:
         tmp.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"\0" * 65536)
@@ -60,8 +60,8 @@ def at_work(tmp: Path) -> dict[str, Headway]:
     found: dict[str, Headway] = {}
     for path in entries(tmp):
         key, *rest = path.name.split(".")
-        if len(rest) == 3 and not owner.is_dead(path, SILENT_S):
-            said = headway.read(path, rest[0].rpartition("-")[0] or rest[0])
+        if len(rest) == 3 and not process_id.is_dead(path, SILENT_S):
+            said = progress.read(path, rest[0].rpartition("-")[0] or rest[0])
             if key not in found or said.fraction > found[key].fraction:
                 found[key] = said
     return found
@@ -76,13 +76,17 @@ def leftovers(root: Path, older_than_s: float, *, damaged: bool) -> list[Path]:
     if root.is_symlink():
         return []
     now = files.clock(root / "tmp")
-    found = [p for p in entries(root / "tmp") if owner.is_dead(p, older_than_s, now)]
+    found = [p for p in entries(root / "tmp") if process_id.is_dead(p, older_than_s, now)]
     outputs = kinds(root)
     done = {p.name for kind in outputs for p in entries(kind) if "." not in p.name}
     found += [
-        p for p in entries(root / "scratch") if p.name in done or owner.age_s(p, now) > older_than_s
+        p
+        for p in entries(root / "scratch")
+        if p.name in done or process_id.age_s(p, now) > older_than_s
     ]
-    found += [p for p in partials(root.parent / "sweeps") if owner.is_dead(p, older_than_s, now)]
+    found += [
+        p for p in partials(root.parent / "sweeps") if process_id.is_dead(p, older_than_s, now)
+    ]
     if damaged:
         found += [p for kind in outputs for p in entries(kind) if ".damaged." in p.name]
     return found

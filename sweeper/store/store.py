@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeper import contents, files, housekeeping, owner
 from sweeper.errors import IsorateError
-from sweeper.headway import Headway
-from sweeper.outputs import Outputs, Spec, signature
+from sweeper.store import files, garbage, manifest, process_id
+from sweeper.store.progress import Headway
+from sweeper.store.reader import Outputs, Spec, signature
 
 __all__ = ["Attempt", "Spec", "Store"]
 
@@ -53,7 +53,7 @@ class Store(Outputs):
     @contextmanager
     def attempt(self, spec: Spec) -> Iterator[Attempt]:
         """A directory of its own for one execution; whatever is not committed is deleted."""
-        id_ = owner.new_id()
+        id_ = process_id.new_id()
         place = self.tmp / f"{spec['key']}.{id_}"
         out = place / "out"
         out.mkdir(parents=True)
@@ -76,7 +76,7 @@ class Store(Outputs):
         """
         if not spec.get("family"):
             return []
-        names = [path.name for path in housekeeping.entries(self._family(spec))]
+        names = [path.name for path in garbage.entries(self._family(spec))]
         others: list[Spec] = [{**spec, "key": name} for name in names if name != spec["key"]]
         return [self.path(other) for other in others if self.present(other, full=True)]
 
@@ -93,11 +93,11 @@ class Store(Outputs):
             True if this attempt's files are (in part) the stage's output now.
         """
         spec, out, target = attempt.spec, attempt.out, self.path(attempt.spec)
-        files.write_json(out / contents.RESULT, result)
-        written = contents.listing(out)
+        files.write_json(out / manifest.RESULT, result)
+        written = manifest.listing(out)
         described = _describe(attempt, written, facts)
         files.flush_tree(out)
-        files.write_json(out / contents.NAME, contents.seal(described))
+        files.write_json(out / manifest.NAME, manifest.seal(described))
         files.flush_directory(out)
         if spec.get("family"):
             self._family(spec).mkdir(parents=True, exist_ok=True)
@@ -132,7 +132,7 @@ class Store(Outputs):
         """
         found = self.manifest(spec)
         freed = 0
-        for directory in contents.bulk(found["files"]) if found else ():
+        for directory in manifest.bulk(found["files"]) if found else ():
             path = self.path(spec) / directory
             size = files.size(path)
             freed += size if self._delete(path) else 0
@@ -141,7 +141,7 @@ class Store(Outputs):
     def bulk_bytes(self, spec: Spec) -> int:
         """The bytes that `drop_bulk` would free."""
         found = self.manifest(spec)
-        directories = contents.bulk(found["files"]) if found else ()
+        directories = manifest.bulk(found["files"]) if found else ()
         return sum(files.size(self.path(spec) / directory) for directory in directories)
 
     def _place(self, out: Path, target: Path) -> bool:
@@ -159,24 +159,24 @@ class Store(Outputs):
         files.flush_directory(target.parent)
         return True
 
-    def _restore(self, attempt: Attempt, written: contents.Listing) -> bool:
+    def _restore(self, attempt: Attempt, written: manifest.Listing) -> bool:
         """Take over the bulk directories that the committed output no longer has."""
         target = self.path(attempt.spec)
-        recorded = contents.load(target / contents.NAME)["files"]
-        missing = [b for b in sorted(contents.bulk(written)) if not (target / b).exists()]
-        known = [recorded, *(r["files"] for r in contents.rebuilds(target))]
+        recorded = manifest.load(target / manifest.NAME)["files"]
+        missing = [b for b in sorted(manifest.bulk(written)) if not (target / b).exists()]
+        known = [recorded, *(r["files"] for r in manifest.rebuilds(target))]
         for directory in missing:
-            rebuilt = contents.part(written, directory)
-            if all(rebuilt != contents.part(k, directory) for k in known):
+            rebuilt = manifest.part(written, directory)
+            if all(rebuilt != manifest.part(k, directory) for k in known):
                 self._record_rebuild(attempt, directory, rebuilt)
             self._place(attempt.out / directory, target / directory)
         return bool(missing)
 
-    def _record_rebuild(self, attempt: Attempt, directory: str, part: contents.Listing) -> None:
+    def _record_rebuild(self, attempt: Attempt, directory: str, part: manifest.Listing) -> None:
         """One file per writer, placed before the bytes that it vouches for."""
         record = {"key": attempt.spec["key"], "attempt": attempt.id, "files": dict(part)}
-        name = f"{contents.REBUILD}{directory}-{attempt.id}.json"
-        files.write_json(attempt.out / name, contents.seal(record))
+        name = f"{manifest.REBUILD}{directory}-{attempt.id}.json"
+        files.write_json(attempt.out / name, manifest.seal(record))
         (attempt.out / name).rename(self.path(attempt.spec) / name)
         log.warning(
             "%s of %s %s was dropped and is built again with other bytes than recorded: "
@@ -192,7 +192,7 @@ class Store(Outputs):
         """
         if path.parent != path.parent.resolve():
             raise IsorateError(f"{path} lies behind a link: it is not deleted")
-        aside = self.tmp / f"{path.name}.{owner.new_id()}"
+        aside = self.tmp / f"{path.name}.{process_id.new_id()}"
         self.tmp.mkdir(parents=True, exist_ok=True)
         try:
             path.rename(aside)
@@ -209,27 +209,25 @@ class Store(Outputs):
         Raises:
             BadInput: key "home".
         """
-        housekeeping.check_home(self.home, self.tmp, need_bytes)
+        garbage.check_home(self.home, self.tmp, need_bytes)
 
     def running(self) -> dict[str, Headway]:
         """Key of every stage that is at work now -> where, and how far it is."""
-        return housekeeping.at_work(self.tmp)
+        return garbage.at_work(self.tmp)
 
     def leftovers(
-        self, *, older_than_s: float = housekeeping.ABANDONED_S, damaged: bool = False
+        self, *, older_than_s: float = garbage.ABANDONED_S, damaged: bool = False
     ) -> list[Path]:
         """What `gc` would delete; see `housekeeping.leftovers`."""
-        return housekeeping.leftovers(self.root, older_than_s, damaged=damaged)
+        return garbage.leftovers(self.root, older_than_s, damaged=damaged)
 
-    def gc(
-        self, *, older_than_s: float = housekeeping.ABANDONED_S, damaged: bool = False
-    ) -> list[Path]:
+    def gc(self, *, older_than_s: float = garbage.ABANDONED_S, damaged: bool = False) -> list[Path]:
         """Delete the `leftovers`; returns what was deleted."""
         found = self.leftovers(older_than_s=older_than_s, damaged=damaged)
         return [path for path in found if self._delete(path)]
 
 
-def _describe(attempt: Attempt, written: contents.Listing, facts: Spec) -> dict[str, Any]:
+def _describe(attempt: Attempt, written: manifest.Listing, facts: Spec) -> dict[str, Any]:
     spec = attempt.spec
     return {
         **facts,

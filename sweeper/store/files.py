@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from sweeper import owner
 from sweeper.errors import IsorateError
+from sweeper.store import process_id
 
 OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST)
 """How a rename fails if a directory with something in it is there already."""
@@ -55,7 +55,7 @@ def write_whole(path: Path, value: Mapping[str, Any]) -> None:
     A killed process can leave a part of it under another name, which `housekeeping` finds.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{owner.new_id()}")
+    partial = path.with_name(f".{path.name}.{process_id.new_id()}")
     try:
         write_json(partial, value)
         partial.replace(path)
@@ -134,7 +134,7 @@ def clock(directory: Path) -> float:
 
     The clock of this host may have jumped, or differ from the server's.
     """
-    probe = directory / f"clock.{owner.new_id()}"
+    probe = directory / f"clock.{process_id.new_id()}"
     try:
         probe.touch()
         return probe.stat().st_mtime

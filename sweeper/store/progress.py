@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from sweeper import files
+from sweeper.store import files
 
 FILE = "headway.json"
 SECONDS_LEFT = "seconds_left"

@@ -9,8 +9,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sweeper import contents, files
 from sweeper.errors import DamagedOutput, IsorateError
+from sweeper.store import files
+from sweeper.store import manifest as manifests
 
 Spec = Mapping[str, Any]
 """A stage as JSON: kind, key, params, parents (role -> spec), library, format, sources."""
@@ -43,7 +44,7 @@ class Outputs:
 
     def is_done(self, spec: Spec) -> bool:
         """Whether the stage has been committed (its bulk may have been dropped since)."""
-        return (self.path(spec) / contents.NAME).is_file()
+        return (self.path(spec) / manifests.NAME).is_file()
 
     def manifest(self, spec: Spec) -> dict[str, Any] | None:
         """The manifest of a committed stage, else None.
@@ -52,7 +53,7 @@ class Outputs:
             DamagedOutput: it is no longer what was written.
         """
         try:
-            return contents.load(self.path(spec) / contents.NAME)
+            return manifests.load(self.path(spec) / manifests.NAME)
         except FileNotFoundError:
             return None
 
@@ -73,10 +74,10 @@ class Outputs:
         """
         out = self.path(spec)
         try:
-            found = contents.load(out / contents.NAME)
+            found = manifests.load(out / manifests.NAME)
         except FileNotFoundError:
             return None
-        return contents.result(out, found), found
+        return manifests.result(out, found), found
 
     def failure(self, spec: Spec) -> dict[str, Any] | None:
         """Why the stage failed for good (error, message, traceback), else None."""
@@ -91,7 +92,7 @@ class Outputs:
         found = self.manifest(spec)
         if found is None:
             return False
-        return all((self.path(spec) / b).is_dir() for b in contents.bulk(found["files"]))
+        return all((self.path(spec) / b).is_dir() for b in manifests.bulk(found["files"]))
 
     def listing(self, kind: str) -> Listing:
         """All keys of a kind by state, from a single directory listing."""
@@ -127,7 +128,7 @@ class Outputs:
             raise DamagedOutput(f"{out} has no manifest")
         now = signature(out)
         full = full and self._verified.get(out) != now
-        contents.check(out, found, full=full)
+        manifests.check(out, found, full=full)
         if full:
             self._verified[out] = now
 

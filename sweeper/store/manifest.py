@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeper import files
 from sweeper.errors import DamagedOutput
+from sweeper.store import files
 
 NAME = "manifest.json"
 RESULT = "result.json"

@@ -107,7 +107,7 @@ mlflow: install ## open MLflow's UI on the runs of this home (127.0.0.1:5000)
 	  --backend-store-uri "sqlite:///$$(realpath "$$ISORATE_HOME")/mlflow.db"
 
 docs: install ## write docs/configuration.md from the schema
-	$(BIN)/python -m sweeper.reference > docs/configuration.md
+	$(BIN)/python -m sweeper.config.docs > docs/configuration.md
 
 bench: install ## measure planning, the report, tracking, evaluation, sharing and the demo (40 minutes)
 	for name in planning load report mlflow_sync evaluate sharing demo; do $(BIN)/python benchmarks/$$name.py || exit 1; done

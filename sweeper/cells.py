@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sweeper import methods, pruning, quantization
+from sweeper.config.section import Frozen, Section
 from sweeper.errors import NoCell
-from sweeper.frozen import Frozen, Section
 from sweeper.methods._profiles import PROFILE_KEYS
 from sweeper.pruning import Pruning
 from sweeper.quantization import MASKS, Quantization

@@ -14,8 +14,8 @@ from typing import Any
 
 from sweeper import inputs, shapes
 from sweeper.cells import Cell
+from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
-from sweeper.frozen import Frozen
 from sweeper.methods._profiles import UNIFORM
 from sweeper.pins import Pins
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from sweeper import methods, reshaped
 from sweeper.cells import Cell
+from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, Refused
-from sweeper.frozen import Frozen
 from sweeper.methods._profiles import ALLOCATED, LOSS, LOW_RANK
 from sweeper.plan import Params, Stage
 from sweeper.pruning import Pruning

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from sweeper import inputs
+from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, one_of
-from sweeper.frozen import Frozen
 from sweeper.plan import PART, Params, Stage
 from sweeper.store.hashing import library
 from sweeper.tasks import LeafTask

@@ -13,7 +13,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from sweeper import config
+from sweeper.config import schema as config
 from sweeper.request import Request
 
 config.register()

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import compressed
+from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
-from sweeper.frozen import Frozen
 from sweeper.pins import Pins
 from sweeper.plan import PlannedCell
 from sweeper.store import files

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import hub_cache, shapes, soundness
+from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, one_of
-from sweeper.frozen import Frozen
 from sweeper.pins import Pins
 from sweeper.store import hashing
 

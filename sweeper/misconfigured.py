@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
-from sweeper import config
+from sweeper.config import schema
 from sweeper.errors import one_of
 
 _NOISE = ("reference_type=", "object_type=", "Value '$VALUE'")  # their types and templates
@@ -37,7 +37,7 @@ def _chain(error: BaseException | None) -> Iterable[BaseException]:
 
 
 def _nearby_keys(text: str) -> str:
-    keys = config.valid_keys()
+    keys = schema.valid_keys()
     words = {word.strip("'\".,").split("=")[0] for word in text.split()}
     sections = {word.split(".")[0] for word in words if "." in word}
     below = [k for k in keys if k.split(".")[0] in sections and "." in k]

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sweeper.frozen import Frozen
+from sweeper.config.section import Frozen
 from sweeper.plan import Plan, PlannedCell
 from sweeper.store.hashing import cache_directory
 from sweeper.tasks import Lookup

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeper import methods
+from sweeper.config.section import Section, chosen
 from sweeper.errors import BadInput, NoCell, one_of
-from sweeper.frozen import Section, chosen
 from sweeper.methods._profiles import profile_options
 
 UNSTRUCTURED = "unstructured"

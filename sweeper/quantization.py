@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sweeper import methods
+from sweeper.config.section import Section, chosen
 from sweeper.errors import BadInput, NoCell, one_of
-from sweeper.frozen import Section, chosen
 from sweeper.methods._profiles import ALLOCATED, BIT_PROFILES, profile_options
 
 MASKS = {"keep": "", "ignore": " (mask ignored)", "exact": " (exact mask)"}

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from sweeper import methods
 from sweeper.cells import Cell
+from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
-from sweeper.frozen import Frozen
 from sweeper.pruning import Pruning, percent
 from sweeper.shapes import Shapes
 

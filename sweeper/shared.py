@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sweeper import inputs
+from sweeper.config.section import Frozen
 from sweeper.errors import Refused
-from sweeper.frozen import Frozen
 from sweeper.pins import Pins
 from sweeper.plan import Params, Stage
 from sweeper.store.hashing import library

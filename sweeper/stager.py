@@ -9,8 +9,8 @@ from typing import Any
 from sweeper import compressed, evaluations, reshaped, tasks
 from sweeper.cells import Cell
 from sweeper.compressions import Compressions
+from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, Refused
-from sweeper.frozen import Frozen
 from sweeper.pins import Pins
 from sweeper.plan import Params, PlannedCell, Stage
 from sweeper.pruning import Pruning

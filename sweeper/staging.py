@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from sweeper import reruns
 from sweeper.cells import Cell, CellMaker
+from sweeper.config.grid import Combination, Grid, block_overrides
+from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, NoCell, Refused
-from sweeper.frozen import Frozen
-from sweeper.grid import Combination, Grid, block_overrides
 from sweeper.pins import Pins
 from sweeper.plan import Dropped, Plan, PlannedCell, Stage, lineage
 from sweeper.pruning import Pruning

@@ -18,8 +18,8 @@ from typing import Any
 
 from sweeper import reshaped
 from sweeper.cells import Cell
+from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
-from sweeper.frozen import Frozen
 from sweeper.plan import Plan, PlannedCell
 from sweeper.redaction import redact
 from sweeper.store import files

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import data, packages, task_index
+from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
-from sweeper.frozen import Frozen
 from sweeper.task_index import Index
 
 KEY = "tasks.names"

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from sweeper.config import SECTIONS
+from sweeper.config.grid import Grid, block_overrides
+from sweeper.config.schema import SECTIONS
 from sweeper.errors import BadInput
-from sweeper.grid import Grid, block_overrides
 from tests.composing import composed
 
 

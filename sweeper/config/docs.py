@@ -9,12 +9,12 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from sweeper import config
+from sweeper.config import schema as schemas
 
 _HEAD = """\
 # Configuration
 
-Made by `make docs` from the schema in `sweeper/config.py`; a test keeps the two equal. The
+Made by `make docs` from the schema in `sweeper/config/schema.py`; a test keeps the two equal. The
 choices of each section are files below `conf/`; `isorate --help` lists them, and
 `isorate --cfg job` shows what a command line composes to. Keys of a launcher are explained in
 `conf/hydra/launcher/`.
@@ -23,12 +23,12 @@ choices of each section are files below `conf/`; `isorate --help` lists them, an
 
 def markdown() -> str:
     """The whole page."""
-    return "\n".join([_HEAD, *_section("Top level", config.Config, ""), *_sections()])
+    return "\n".join([_HEAD, *_section("Top level", schemas.Config, ""), *_sections()])
 
 
 def _sections() -> Iterator[str]:
-    for item in fields(config.Config):
-        nested = config.nested(item.type)
+    for item in fields(schemas.Config):
+        nested = schemas.nested(item.type)
         if nested is not None:
             yield from _section(f"`{item.name}`", nested, f"{item.name}.")
 
@@ -37,7 +37,7 @@ def _section(title: str, schema: type, prefix: str) -> Iterator[str]:
     about = (schema.__doc__ or "").strip()
     yield from (f"## {title}", "", about, "", "| key | default | meaning |", "|---|---|---|")
     for item in fields(schema):
-        nested = config.nested(item.type)
+        nested = schemas.nested(item.type)
         if nested is None:
             row = (f"`{prefix}{item.name}`", _default(item), item.metadata.get("help", ""))
             yield f"| {' | '.join(row)} |"

@@ -23,7 +23,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, Node, OmegaConf
 
-from sweeper.config import SECTIONS
+from sweeper.config.schema import SECTIONS
 from sweeper.errors import BadInput
 
 Section = dict[str, Any]

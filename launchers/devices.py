@@ -8,12 +8,12 @@ from pathlib import Path
 
 import psutil
 
-from sweeper import hardware
+from sweeper.modeling import devices
 
 
 def gpus() -> list[str]:
     """Ids of the NVIDIA GPUs that we may use; none without their driver's own tool."""
-    return hardware.gpu_ids(os.environ) if shutil.which("nvidia-smi") else []
+    return devices.gpu_ids(os.environ) if shutil.which("nvidia-smi") else []
 
 
 def cores() -> int:

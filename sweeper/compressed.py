@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeper import inputs, shapes
+from sweeper import inputs
 from sweeper.cells import Cell
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
 from sweeper.methods._profiles import UNIFORM
+from sweeper.modeling import shapes
 from sweeper.pins import Pins
 
 Json = Mapping[str, Any]

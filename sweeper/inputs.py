@@ -13,9 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sweeper import hub_cache, shapes, soundness
+from sweeper import hub_cache
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, one_of
+from sweeper.modeling import integrity, shapes
 from sweeper.pins import Pins
 from sweeper.store import hashing
 
@@ -115,7 +116,7 @@ def directory(section: Frozen, path: Path, key: str = "model.id") -> Model:
 
 def _check_sound(path: Path, key: str = "model.id") -> None:
     try:
-        found = soundness.trouble(path)
+        found = integrity.trouble(path)
     except (ValueError, KeyError, TypeError) as error:
         found = f"its files cannot be read ({type(error).__name__}: {error})"
     if found:

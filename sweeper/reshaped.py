@@ -8,8 +8,8 @@ from sweeper import methods
 from sweeper.cells import Cell
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
+from sweeper.modeling.shapes import Shapes
 from sweeper.pruning import Pruning, percent
-from sweeper.shapes import Shapes
 
 SLACK = 0.0005
 """How far a share may be from a whole number of layers: 16.7 means 5 of 30."""

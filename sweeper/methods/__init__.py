@@ -146,7 +146,7 @@ class ByRemoval(Reshaping, Protocol):
 
         Args:
             params: those of the stage.
-            chain: the layers and the calibration samples (`sweeper.stages.chain.Chain`).
+            chain: the layers and the calibration samples (`sweeper.modeling.layer_chain.Chain`).
             report: call with a fraction in [0, 1] and a short note.
         """
         ...

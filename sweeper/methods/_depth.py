@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sweeper.errors import BadInput
 from sweeper.methods import Params
-from sweeper.shapes import Shape, Shapes, layer_of
+from sweeper.modeling.shapes import Shape, Shapes, layer_of
 
 
 class DepthPruning:

@@ -1,4 +1,4 @@
-"""What methods that run single decoder layers need of `sweeper.stages.chain.Chain`."""
+"""What methods that run single decoder layers need of `sweeper.modeling.layer_chain.Chain`."""
 
 from __future__ import annotations
 

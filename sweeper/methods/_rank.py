@@ -5,7 +5,7 @@ from __future__ import annotations
 from sweeper.errors import BadInput
 from sweeper.methods import Params
 from sweeper.methods._profiles import refuse_profile
-from sweeper.shapes import Shape
+from sweeper.modeling.shapes import Shape
 
 INNER, OUTER = "0", "1"
 """Names of the two factors below the matrix that they stand for: x -> outer(inner(x))."""

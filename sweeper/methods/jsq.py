@@ -52,7 +52,7 @@ class JSQ:
             return {}, {}
         from sweeper.methods._annealing import Remembered, Schedule, anneal, as_rows
         from sweeper.methods._jsq_search import CompressedLoss
-        from sweeper.stages import chain
+        from sweeper.modeling import layer_chain
 
         strengths = params["strengths"]
         how = Schedule(
@@ -61,7 +61,7 @@ class JSQ:
             cold=params["search_cold"],
             seed=params["search_seed"],
         )
-        with chain.opened(model, samples[: params["search_samples"]]) as layers:
+        with layer_chain.opened(model, samples[: params["search_samples"]]) as layers:
             loss = CompressedLoss(
                 layers,
                 _pruner(params),

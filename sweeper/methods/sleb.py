@@ -6,7 +6,7 @@ from typing import Any
 
 from sweeper.methods import Params
 from sweeper.methods._depth import DepthPruning
-from sweeper.shapes import Shapes
+from sweeper.modeling.shapes import Shapes
 
 _LOADING, _CANDIDATE = 0.1, 0.25  # for each: half of the model and the head
 

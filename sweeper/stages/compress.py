@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 from sweeper.errors import StageFailure
 from sweeper.methods import ByModifiers, BySearch, Params, Progress, _profiles, method
 from sweeper.methods._assign import sparsities
-from sweeper.stages import Job, allocation, calibration, chain, checkpoint, layerwise, placing
+from sweeper.modeling import checkpoint, layer_chain, layerwise, offload
+from sweeper.stages import Job, allocation, calibration
 from sweeper.store.files import write_json
 
 RECORD = "search.json"
@@ -39,7 +40,7 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
         StageFailure: the method could not treat a layer, or cannot work layer by layer.
     """
     params = job.params
-    model = placing.place(checkpoint.sole(job, dtype=params["compute_dtype"]), job.device)
+    model = offload.place(checkpoint.sole(job, dtype=params["compute_dtype"]), job.device)
     tokenizer = checkpoint.tokenizer(job.checkpoint("model"))
     how = method(params["method"])
     assert isinstance(how, ByModifiers)
@@ -56,7 +57,7 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
                 processor=tokenizer,
                 pipeline=layerwise.NAME,
             )
-            yield placing.gather(model), samples
+            yield offload.gather(model), samples
     finally:
         layerwise.progress.reset(token)
 
@@ -68,7 +69,7 @@ def _searched(
     if not isinstance(how, BySearch):
         return {}, job.progress
     assert samples is not None
-    if placing.offloaded(model):
+    if offload.offloaded(model):
         raise StageFailure(
             "a search changes all weights many times, and this GPU cannot hold them: use one "
             "with more memory, or a lower compute_dtype"
@@ -95,7 +96,7 @@ def _profiled(job: Job, model: Any, samples: torch.Tensor | None) -> Params:
         return allocation.of(job)
     if "sparsity" not in params:
         return {}
-    batches = None if samples is None else chain.batches(samples)
+    batches = None if samples is None else layer_chain.batches(samples)
     shares = sparsities(params, model, checkpoint.linears(model), batches)
     return {"sparsities": shares}
 
@@ -120,5 +121,5 @@ def _unchanged_environment() -> Iterator[None]:
 
 
 def _batches(samples: torch.Tensor) -> DataLoader[dict[str, torch.Tensor]]:
-    rows: Any = [{"input_ids": batch} for batch in chain.batches(samples)]
+    rows: Any = [{"input_ids": batch} for batch in layer_chain.batches(samples)]
     return DataLoader(rows, batch_size=None, shuffle=False)

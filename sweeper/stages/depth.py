@@ -10,7 +10,8 @@ from transformers.utils import logging as transformers_logging
 
 from sweeper.errors import StageFailure
 from sweeper.methods import ByRemoval
-from sweeper.stages import Job, calibration, chain, checkpoint, parameters
+from sweeper.modeling import checkpoint, layer_chain, parameter_count
+from sweeper.stages import Job, calibration
 
 
 def shortened(job: Job, how: ByRemoval) -> dict[str, Any]:
@@ -22,8 +23,8 @@ def shortened(job: Job, how: ByRemoval) -> dict[str, Any]:
     params, source = job.params, job.checkpoint("model")
     model = checkpoint.sole(job, dtype=params["compute_dtype"], device=job.device)
     samples = calibration.of(job, checkpoint.tokenizer(source))
-    parameters.record(parameters.counted(model), job.out)
-    with chain.opened(model, samples.to(model.device)) as layers:
+    parameter_count.record(parameter_count.counted(model), job.out)
+    with layer_chain.opened(model, samples.to(model.device)) as layers:
         removed = how.removed(params, layers, job.progress)
     count = len(layers.layers)
     take_out(model, removed)

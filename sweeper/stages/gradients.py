@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from sweeper.stages.chain import Chain
+from sweeper.modeling.layer_chain import Chain
 
 Weights = Mapping[Any, Sequence[torch.Tensor]]
 """Matrix -> for each batch float32 [samples, length]."""

@@ -15,9 +15,9 @@ import torch
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoTokenizer, CompressedTensorsConfig
 
-from sweeper import hardware
-from sweeper.stages import factored, held, shared_context
-from sweeper.stages.checkpoint import require_complete
+from sweeper.modeling import devices, low_rank_format, model_cache
+from sweeper.modeling.checkpoint import require_complete
+from sweeper.stages import shared_context
 from sweeper.stages.shared_context import Answer, Row
 
 # lm-eval sums log-likelihoods in the dtype of the softmax: in bfloat16 a sum near -1000 is
@@ -65,7 +65,7 @@ def _content(checkpoint: Path, stamp: str) -> str:
 
 def vocabulary(checkpoint: Path) -> int:
     """Entries of the vocabulary, without loading the model."""
-    config = factored.config_of(checkpoint)
+    config = low_rank_format.config_of(checkpoint)
     return int(config.get_text_config().vocab_size)
 
 
@@ -79,7 +79,7 @@ def load(checkpoint: Path, *, dtype: str, device: str) -> Loaded:
             model=model, tokenizer=tokenizer, tokenizer_sha256=tokenizer_sha256(tokenizer)
         )
 
-    found: Loaded = held.get(key, both)
+    found: Loaded = model_cache.get(key, both)
     return found
 
 
@@ -101,7 +101,7 @@ def tokenizer_sha256(tokenizer: Any) -> str:
 def _model(checkpoint: Path, dtype: str, device: str) -> Any:
     """Compressed weights are decompressed here, once, to what the stock loader computes with."""
     how: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
-    stored = getattr(factored.config_of(checkpoint), "quantization_config", None) or {}
+    stored = getattr(low_rank_format.config_of(checkpoint), "quantization_config", None) or {}
     if stored.get("quant_method") == "compressed-tensors":
         how["quantization_config"] = CompressedTensorsConfig(dequantize=True)
     if stored.get("quant_method") == "bitsandbytes":
@@ -109,8 +109,8 @@ def _model(checkpoint: Path, dtype: str, device: str) -> Any:
         # at every matrix of every forward: that LLM.int8 computes in float16
         logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     elif device != "cpu":
-        how["device_map"] = "auto" if hardware.gpus() > 1 else device
-    model, found = factored.load(checkpoint, output_loading_info=True, **how)
+        how["device_map"] = "auto" if devices.gpus() > 1 else device
+    model, found = low_rank_format.load(checkpoint, output_loading_info=True, **how)
     if not stored:  # what compressed weights become has other names than what is stored
         require_complete(found, checkpoint)
     return model.eval()

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeper import hardware
 from sweeper.errors import StageFailure
-from sweeper.stages import held, lm_eval_model
+from sweeper.modeling import devices, model_cache
+from sweeper.stages import lm_eval_model
 from sweeper.stages.lm_eval_task import SEED
 from sweeper.stages.shared_context import Row
 
@@ -80,7 +80,7 @@ def lm(checkpoint: Path, device: str, params: Mapping[str, Any]) -> GeneratingLM
     options = {name: params[name] for name in names}
     stamp = lm_eval_model.fingerprint(checkpoint)
     key = ("vllm", str(checkpoint.resolve()), stamp, *options.values())
-    found: GeneratingLM = held.get(key, lambda: _load(checkpoint, options))
+    found: GeneratingLM = model_cache.get(key, lambda: _load(checkpoint, options))
     return found
 
 
@@ -92,7 +92,7 @@ def _load(checkpoint: Path, options: Mapping[str, Any]) -> GeneratingLM:
             pretrained=str(checkpoint),
             batch_size="auto",
             seed=SEED,
-            tensor_parallel_size=max(1, hardware.gpus()),
+            tensor_parallel_size=max(1, devices.gpus()),
             enable_prefix_caching=True,
             **options,
         )

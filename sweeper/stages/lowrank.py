@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeper.stages import Job, checkpoint, factored, parameters
+from sweeper.modeling import checkpoint, low_rank_format, parameter_count
+from sweeper.stages import Job
 from sweeper.stages.compress import compressed, tokens
 
 
 def factorized(job: Job) -> dict[str, Any]:
-    """Writes ``checkpoint/`` (see `sweeper.stages.factored`) and ``dense.json``.
+    """Writes ``checkpoint/`` (see `sweeper.modeling.low_rank_format`) and ``dense.json``.
 
     Raises:
         StageFailure: an input's Gram matrix is not positive definite, weights are not
@@ -18,8 +19,8 @@ def factorized(job: Job) -> dict[str, Any]:
     source = job.checkpoint("model")
     with compressed(job) as (model, samples):
         checkpoint.require_finite(model, "Raise prune.dampening or calibrate with more text.")
-    parameters.record(_before(model), job.out)
-    factored.adopt(model)
+    parameter_count.record(_before(model), job.out)
+    low_rank_format.adopt(model)
     checkpoint.save_dense(model, source, job.out / "checkpoint", dtype=job.params["save_dtype"])
     return {
         "layers": len(model.config.low_rank),
@@ -32,6 +33,6 @@ def _before(model: Any) -> dict[str, int]:
     """The parameters that a factorized model had as matrices."""
     gone = sum(
         outer.out_features * inner.in_features - outer.weight.numel() - inner.weight.numel()
-        for inner, outer in factored.pairs(model).values()
+        for inner, outer in low_rank_format.pairs(model).values()
     )
-    return {name: count + gone for name, count in parameters.counted(model).items()}
+    return {name: count + gone for name, count in parameter_count.counted(model).items()}

@@ -18,7 +18,8 @@ def run(job: Job) -> dict[str, Any]:
     Raises:
         StageFailure: the cell is not what its label says, and the label does not admit it.
     """
-    from sweeper.stages import masks, parameters, removed
+    from sweeper.modeling import masks, parameter_count
+    from sweeper.stages import removed
     from sweeper.stages.weights import Files
 
     folder, params = job.checkpoint("model"), _as_whole(job.params)
@@ -35,7 +36,7 @@ def run(job: Job) -> dict[str, Any]:
     label.require_inputs(inputs, params.get("activation_bits", 16))
     found = sizes.summary(rows, others, params, sizes.of_files(folder))
     found["activation_bits"] = inputs
-    dense = parameters.recorded(pruned)
+    dense = parameter_count.recorded(pruned)
     return found if dense is None else removed.against(dense, rows, found, job.params)
 
 

@@ -39,7 +39,8 @@ def run(job: Job) -> dict[str, Any]:
 
 def _masked(job: Job) -> dict[str, Any]:
     """Sets weights to zero."""
-    from sweeper.stages import checkpoint, masks, pruned_codes
+    from sweeper.modeling import checkpoint, masks
+    from sweeper.stages import pruned_codes
     from sweeper.stages.compress import compressed, tokens
 
     with compressed(job) as (model, samples):

@@ -32,7 +32,7 @@ def run(job: Job) -> dict[str, Any]:
 
 def _modified(job: Job) -> dict[str, Any]:
     """By llm-compressor, into a pack-quantized checkpoint."""
-    from sweeper.stages import checkpoint, masks
+    from sweeper.modeling import checkpoint, masks
     from sweeper.stages.compress import compressed, tokens
 
     source, out = job.checkpoint("model"), job.out / "checkpoint"
@@ -51,7 +51,7 @@ def _loaded(job: Job, how: ByLoading) -> dict[str, Any]:
     """By transformers, which hands each matrix to the method's library while it loads."""
     from torch.nn import Linear
 
-    from sweeper.stages import checkpoint
+    from sweeper.modeling import checkpoint
 
     params = job.params
     model = checkpoint.sole(

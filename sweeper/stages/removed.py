@@ -11,7 +11,7 @@ from typing import Any
 from sweeper.errors import StageFailure
 from sweeper.methods._profiles import ALLOCATED, LOW_RANK
 from sweeper.methods._rank import INNER, OUTER, factors_of, rank_of
-from sweeper.shapes import Shape
+from sweeper.modeling.shapes import Shape
 from sweeper.stages.rows import weights_of
 
 

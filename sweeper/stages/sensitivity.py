@@ -53,14 +53,15 @@ def run(job: Job) -> dict[str, Any]:
         StageFailure: the decoder is no plain chain, or an output is zero or not finite.
     """
     from sweeper.methods import _dampening
-    from sweeper.stages import calibration, chain, checkpoint, placing
+    from sweeper.modeling import checkpoint, layer_chain, offload
+    from sweeper.stages import calibration
 
     params = job.params
-    model = placing.place(checkpoint.sole(job, dtype=params["compute_dtype"]), job.device)
+    model = offload.place(checkpoint.sole(job, dtype=params["compute_dtype"]), job.device)
     samples = calibration.of(job, checkpoint.tokenizer(job.checkpoint("model")))
     names = {module: name for name, module in checkpoint.linears(model).items()}
     measure, rows = _measure(params, names), dict[str, Any]()
-    with _dampening.noted() as raised, chain.opened(model, samples.to(job.device)) as layers:
+    with _dampening.noted() as raised, layer_chain.opened(model, samples.to(job.device)) as layers:
         counted, begun = _counted(job, layers, names)
         states = layers.embedded()
         for index, layer in enumerate(layers.layers):

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from sweeper.methods.awq import METHOD
-from sweeper.stages import Job, calibration, checkpoint, quantize
+from sweeper.modeling import checkpoint
+from sweeper.stages import Job, calibration, quantize
 from tests import tiny
 
 GROUP, BITS = 32, 4

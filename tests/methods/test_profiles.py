@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from sweeper.errors import StageFailure
 from sweeper.methods import _owl, _profiles, method
 from sweeper.methods._profiles import refuse_profile
-from sweeper.stages import Job, calibration, checkpoint, masks, measure, prune, quantize
+from sweeper.modeling import checkpoint, masks
+from sweeper.stages import Job, calibration, measure, prune, quantize
 from tests import tiny
 
 CALIBRATION = {"samples": 4, "length": 64, "seed": 0}

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from sweeper.errors import StageFailure
 from sweeper.methods import _smoothquant
 from sweeper.methods.smoothquant import METHOD
-from sweeper.stages import Job, calibration, checkpoint, evaluate, measure, quantize
+from sweeper.modeling import checkpoint
+from sweeper.stages import Job, calibration, evaluate, measure, quantize
 from sweeper.stages import lm_eval_model as models
 from tests import rounding, tiny
 from tests.stages.conftest import PARAMS as SCORING

@@ -27,7 +27,7 @@ class OwnModel(LlamaForCausalLM):
 def test_it_runs_only_when_it_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers import dynamic_module_utils
 
-    from sweeper.stages import checkpoint
+    from sweeper.modeling import checkpoint
 
     monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))

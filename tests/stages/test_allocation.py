@@ -17,7 +17,8 @@ from sweeper.methods._allocated_bits import bits
 from sweeper.methods._pruned_error import TruncatedError
 from sweeper.methods._rank import rank_of
 from sweeper.methods._truncation import truncated, whitening
-from sweeper.stages import checkpoint, evaluate, factored, prune, quantize, sensitivity
+from sweeper.modeling import checkpoint, low_rank_format
+from sweeper.stages import evaluate, prune, quantize, sensitivity
 from sweeper.stages.weights import Files
 
 from .conftest import CALIBRATION, PRUNE, QUANTIZE
@@ -292,9 +293,9 @@ def test_whole_matrices_beside_factors_reload_and_can_be_scored(
     workshop: Any, by_rank: Path, make_job: Any
 ) -> None:
     model = checkpoint.load(by_rank / "checkpoint", dtype="bfloat16")
-    assert set(factored.pairs(model)) == set(workshop.results[by_rank]["ranks"])
+    assert set(low_rank_format.pairs(model)) == set(workshop.results[by_rank]["ranks"])
     model.save_pretrained(by_rank / "twice")
-    assert torch.equal(logits(factored.load(by_rank / "twice")), logits(model))
+    assert torch.equal(logits(low_rank_format.load(by_rank / "twice")), logits(model))
     found = evaluate.run(make_job(by_rank / "checkpoint", task="tiny_text"))
     assert 1 < found["metrics"]["word_perplexity"]["value"] < 1e12
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from sweeper.errors import BadInput
-from sweeper.stages import calibration, checkpoint
+from sweeper.modeling import checkpoint
+from sweeper.stages import calibration
 from tests import tiny
 
 SPEC = {"samples": 6, "length": 32, "seed": 0}

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from sweeper.errors import StageFailure
 from sweeper.methods import _dampening, _low_rank, _on_hessians
-from sweeper.stages import checkpoint, sensitivity
+from sweeper.modeling import checkpoint
+from sweeper.stages import sensitivity
 
 from .removal import logits
 

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from sweeper.errors import StageFailure
 from sweeper.methods._blocks import block_influence, greedy
-from sweeper.stages import Job, chain, checkpoint, depth, prune
+from sweeper.modeling import checkpoint, layer_chain
+from sweeper.stages import Job, depth, prune
 from tests import rounding, tiny
 
 from .conftest import CALIBRATION, PRUNE
@@ -72,7 +73,7 @@ def test_block_influence_is_its_formula(shop: Depth) -> None:
         handle = last.register_forward_hook(lambda _m, _a, out: outputs.append(out))
         model.model(ids)
         handle.remove()
-    with chain.opened(model, ids) as layers:
+    with layer_chain.opened(model, ids) as layers:
         found = block_influence(layers, silent)
     x = [s.double().flatten(0, 1) for s in (*states[:-1], outputs[0])]  # the last is before norm
     for i, influence in enumerate(found):
@@ -82,7 +83,7 @@ def test_block_influence_is_its_formula(shop: Depth) -> None:
 
 
 def test_shortgpt_removes_the_least_influential_layers(shop: Depth) -> None:
-    with chain.opened(shop.model(), shop.samples()) as layers:
+    with layer_chain.opened(shop.model(), shop.samples()) as layers:
         influence = block_influence(layers, silent)
     out, result = shop.prune("shortgpt", 2)
     assert result["removed"] == sorted(range(5), key=influence.__getitem__)[:2]
@@ -103,7 +104,7 @@ def test_sleb_removes_what_leaves_the_least_perplexity_each_time(shop: Depth) ->
         left = [i for i in range(5) if i not in brute]
         brute.append(min(left, key=lambda i: loss([*brute, i])))
     told: list[float] = []
-    with chain.opened(shop.model(), ids) as layers:
+    with layer_chain.opened(shop.model(), ids) as layers:
         found = greedy(layers, 3, lambda fraction, note="": told.append(fraction))
     assert found == brute
     assert told == sorted(told)

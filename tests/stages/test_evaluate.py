@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from sweeper import task_index
 from sweeper.errors import StageFailure
-from sweeper.stages import Job, evaluate, held
+from sweeper.modeling import model_cache
+from sweeper.stages import Job, evaluate
 from sweeper.stages import lm_eval_model as models
 from sweeper.stages import lm_eval_scores as scoring
 from sweeper.stages import lm_eval_task as task_of
@@ -201,15 +202,15 @@ def test_one_load_serves_every_task_of_a_checkpoint(
     loads: list[Path] = []
     load = models._model
     monkeypatch.setattr(models, "_model", lambda *args: loads.append(args[0]) or load(*args))
-    held.forget()
+    model_cache.forget()
     evaluate.run(make_job(model, task="tiny_text", limit=5))
     evaluate.run(make_job(model, task="tiny_choice", limit=5))
     assert len(loads) == 1
-    assert len(held._held) == 1
+    assert len(model_cache._held) == 1
     tiny.make(model, seed=3)  # rebuilt in the same place
     evaluate.run(make_job(model, task="tiny_text", limit=5))
     assert len(loads) == 2
-    assert len(held._held) == 1
+    assert len(model_cache._held) == 1
 
 
 def test_packed_weights_are_unpacked_once_and_exactly(tmp_path: Path) -> None:

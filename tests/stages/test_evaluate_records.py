@@ -16,7 +16,8 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sweeper.errors import StageFailure
-from sweeper.stages import Job, evaluate, held, lm_eval_vllm, pace
+from sweeper.modeling import model_cache
+from sweeper.stages import Job, evaluate, lm_eval_vllm, pace
 from sweeper.stages import lm_eval_records as records
 from tests import tiny
 from tests.stages.conftest import TASK, TASKS
@@ -154,7 +155,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> type[FakeVLLM]:
     monkeypatch.setattr(
         records.importlib.metadata, "version", lambda n: "9.9" if n == "vllm" else versions(n)
     )
-    held.forget()
+    model_cache.forget()
     FakeVLLM.made.clear()
     FakeVLLM.calls.clear()
     return FakeVLLM

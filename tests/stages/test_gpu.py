@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from sweeper.stages import Job, masks, prune, quantize, sensitivity
+from sweeper.modeling import masks
+from sweeper.stages import Job, prune, quantize, sensitivity
 
 from .conftest import PRUNE, QUANTIZE
 from .test_methods import JOINT, QUANTIZERS, label

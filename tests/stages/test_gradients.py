@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from sweeper.stages import calibration, chain, checkpoint, gradients, sensitivity
+from sweeper.modeling import checkpoint, layer_chain
+from sweeper.stages import calibration, gradients, sensitivity
 from tests import rounding
 
 from .conftest import CALIBRATION
@@ -38,10 +39,10 @@ def read(workshop: Any) -> Read:
 def test_the_gradients_are_those_of_the_whole_model(
     read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chain, "TOKENS_PER_BATCH", 128)
+    monkeypatch.setattr(layer_chain, "TOKENS_PER_BATCH", 128)
     model, samples = read
     linears = checkpoint.linears(model)
-    with chain.opened(model, samples) as layers:
+    with layer_chain.opened(model, samples) as layers:
         told: list[float] = []
         found = gradients.of_tokens(layers, linears.values(), lambda share, _of: told.append(share))
     assert told == [0.25, 0.5, 0.75, 1.0]
@@ -70,7 +71,7 @@ def test_the_gradients_are_those_of_the_whole_model(
 def test_words_are_drawn_as_often_as_the_model_says(read: Read) -> None:
     """Then gradients cancel in the mean; of one and the same word they would be all alike."""
     model, samples = read
-    with chain.opened(model, samples) as layers:
+    with layer_chain.opened(model, samples) as layers:
         states = layers.embedded()[0][:1, :1].expand(1, 4096, -1)
         slopes = layers.gradient(states, torch.Generator().manual_seed(0))[0]
     alike = slopes.mean(0).norm() / slopes.square().sum(-1).mean().sqrt()
@@ -81,7 +82,7 @@ def test_errors_by_loss_are_the_divergence_in_nats(workshop: Any, read: Read) ->
     """A small random change of one matrix: what is predicted for it against what it does."""
     model, samples = read
     linears = checkpoint.linears(model)
-    with chain.opened(model, samples) as layers:
+    with layer_chain.opened(model, samples) as layers:
         found = gradients.of_tokens(layers, linears.values(), lambda *_: None)
     with torch.no_grad():
         before = model(samples).logits.flatten(0, 1).double().log_softmax(-1)
@@ -106,7 +107,7 @@ def test_errors_by_loss_are_the_divergence_in_nats(workshop: Any, read: Read) ->
 def test_the_table_has_these_errors(workshop: Any, read: Read) -> None:
     model, samples = read
     linears = checkpoint.linears(model)
-    with chain.opened(model, samples) as layers:
+    with layer_chain.opened(model, samples) as layers:
         felt = gradients.of_tokens(layers, linears.values(), lambda *_: None)
     sources = {"model": workshop.dense, "calibration": workshop.text}
     done: list[float] = []

@@ -15,7 +15,8 @@ from sweeper.methods import BySearch, method
 from sweeper.methods._jsq_search import CompressedLoss
 from sweeper.methods._search_quantizer import quantized, rounded, smoothing
 from sweeper.methods.jsq import METHOD, _pruner
-from sweeper.stages import Job, calibration, chain, checkpoint, prune
+from sweeper.modeling import checkpoint, layer_chain
+from sweeper.stages import Job, calibration, prune
 from tests import rounding
 
 from .conftest import PRUNE
@@ -103,7 +104,7 @@ class Rig:
             {"samples": 8, "length": 64, "seed": 0}, tokenizer, workshop.text
         )
 
-    def landscape(self, layers: chain.Chain) -> CompressedLoss:
+    def landscape(self, layers: layer_chain.Chain) -> CompressedLoss:
         return CompressedLoss(
             layers, _pruner(self.params), strengths=STRENGTHS, clamp="range",
             bits=self.params["search_bits"],
@@ -114,7 +115,7 @@ def test_kept_states_change_no_energy(workshop: Any) -> None:
     rig = Rig(workshop)
     before = {n: p.detach().clone() for n, p in rig.model.named_parameters()}
     path = [(0, 0), (0, 3), (2, 3), (2, 1), (0, 3), (1, 1)]
-    with chain.opened(rig.model, rig.samples) as layers:
+    with layer_chain.opened(rig.model, rig.samples) as layers:
         going = rig.landscape(layers)
         met = []
         for step, vector in enumerate(path):
@@ -130,7 +131,7 @@ def test_kept_states_change_no_energy(workshop: Any) -> None:
 def test_the_loss_of_the_chain_is_that_of_the_model(workshop: Any) -> None:
     rig = Rig(workshop, dtype="float64")
     with rounding.exactly(), torch.no_grad():
-        with chain.opened(rig.model, rig.samples) as layers:
+        with layer_chain.opened(rig.model, rig.samples) as layers:
             states = layers.embedded()
             for index in range(len(layers.layers)):
                 states = layers.through(index, states)
@@ -146,7 +147,7 @@ def test_an_energy_is_the_loss_of_the_model_that_is_saved(workshop: Any) -> None
     rig.params |= exact
     with rounding.exactly():
         out = workshop.prune(**JSQ | {"strengths": [STRENGTHS[2]]} | exact)
-        with chain.opened(rig.model, rig.samples) as layers:
+        with layer_chain.opened(rig.model, rig.samples) as layers:
             found = rig.landscape(layers).energy((2, 2))
         saved = checkpoint.load(out / "checkpoint", dtype="float64")
         with torch.no_grad():
@@ -156,7 +157,7 @@ def test_an_energy_is_the_loss_of_the_model_that_is_saved(workshop: Any) -> None
 
 def test_a_step_costs_at_most_a_calibration_pass(workshop: Any) -> None:
     rig = Rig(workshop)
-    with chain.opened(rig.model, rig.samples) as layers:
+    with layer_chain.opened(rig.model, rig.samples) as layers:
         landscape = rig.landscape(layers)
         landscape.energy((0, 0))
         landscape.accepted((0, 0))
@@ -194,7 +195,7 @@ def by_hand(values: torch.Tensor) -> torch.Tensor:
 
 def test_a_loss_that_is_not_finite_fails_the_cell(workshop: Any) -> None:
     rig = Rig(workshop)
-    with chain.opened(rig.model, rig.samples) as layers:
+    with layer_chain.opened(rig.model, rig.samples) as layers:
         landscape = rig.landscape(layers)
         layers.loss = lambda states: float("nan")  # type: ignore[method-assign]
         with pytest.raises(StageFailure, match=r"not finite.*search_bits"):

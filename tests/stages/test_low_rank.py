@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 from sweeper.errors import StageFailure
 from sweeper.methods._rank import rank_of
-from sweeper.stages import Job, checkpoint, evaluate, factored, prune
+from sweeper.modeling import checkpoint, low_rank_format
+from sweeper.stages import Job, evaluate, prune
 from sweeper.stages.compress import compressed
 from sweeper.stages.weights import Files
 from tests import tiny
@@ -35,18 +36,18 @@ def test_a_reload_is_the_model_that_was_in_memory(workshop: Any, params: dict[st
         PRUNE | params, sources={"model": workshop.dense, "calibration": workshop.text}
     )
     with compressed(job) as (model, _):
-        factors = {name: pair.bfloat16() for name, pair in factored.pairs(model).items()}
+        factors = {name: pair.bfloat16() for name, pair in low_rank_format.pairs(model).items()}
     rebuilt = checkpoint.load(workshop.dense, dtype="bfloat16")
     for name, pair in factors.items():
         rebuilt.set_submodule(name, pair)
     expected = logits(rebuilt)
-    factored.adopt(model)
+    low_rank_format.adopt(model)
     checkpoint.save_dense(model, workshop.dense, job.out / "checkpoint", dtype="bfloat16")
     again = reloaded(job.out)
     assert torch.equal(logits(again), expected)
     assert again.config.model_type == "llama"
     again.save_pretrained(job.out / "twice")
-    assert torch.equal(logits(factored.load(job.out / "twice")), expected)
+    assert torch.equal(logits(low_rank_format.load(job.out / "twice")), expected)
 
 
 @pytest.mark.parametrize("params", [SVD, ASVD])
@@ -91,7 +92,7 @@ def test_factors_are_rounded_and_reload(workshop: Any, params: dict[str, Any], b
     assert found["bits_per_weight"]["codes"] == pytest.approx(bits * kept)
     assert found["rate"]["achieved"] == pytest.approx(1 - bits / 16 * kept)
     assert found["layers"] == 28
-    served = factored.load(
+    served = low_rank_format.load(
         out / "checkpoint", quantization_config=CompressedTensorsConfig(dequantize=True)
     )
     layers = checkpoint.linears(served)

@@ -15,7 +15,8 @@ from transformers import AutoModelForCausalLM
 
 from sweeper.errors import StageFailure
 from sweeper.methods import ByLoading, method
-from sweeper.stages import Job, checkpoint, compress, evaluate, masks, prune
+from sweeper.modeling import checkpoint, masks
+from sweeper.stages import Job, compress, evaluate, prune
 from sweeper.stages.weights import Files
 from tests.methods.layers import quantize_inputs
 

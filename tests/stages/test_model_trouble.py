@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeper import soundness
 from sweeper.errors import StageFailure
+from sweeper.modeling import integrity
 from tests import standin, tiny
 
 
@@ -56,15 +56,15 @@ def outgrown(model: Path) -> None:
     ],
 )
 def test_what_the_headers_tell(model: Path, harm: Callable[[Path], None], message: str) -> None:
-    assert soundness.trouble(model) is None
+    assert integrity.trouble(model) is None
     harm(model)
-    found = soundness.trouble(model)
+    found = integrity.trouble(model)
     assert found is not None
     assert re.search(message, found)
 
 
 def test_the_stand_in_model_of_other_tests_is_whole(tmp_path: Path) -> None:
-    assert soundness.trouble(standin.model(tmp_path / "model")) is None
+    assert integrity.trouble(standin.model(tmp_path / "model")) is None
 
 
 def without(model: Path, name: str) -> None:
@@ -78,7 +78,8 @@ def without(model: Path, name: str) -> None:
 @pytest.mark.parametrize("reader", ["compress", "score"])
 def test_weights_that_are_missing_are_never_made_up(model: Path, reader: str) -> None:
     """Transformers would fill them with random numbers and say so in a log only."""
-    from sweeper.stages import checkpoint, lm_eval_model
+    from sweeper.modeling import checkpoint
+    from sweeper.stages import lm_eval_model
 
     def load() -> None:
         if reader == "compress":
@@ -88,7 +89,7 @@ def test_weights_that_are_missing_are_never_made_up(model: Path, reader: str) ->
 
     load()
     without(model, "model.layers.1.mlp.up_proj.weight")
-    assert soundness.trouble(model) is None
+    assert integrity.trouble(model) is None
     with pytest.raises(StageFailure, match=r"not in .*: model\.layers\.1\.mlp\.up_proj\.weight"):
         load()
 
@@ -105,7 +106,7 @@ class Trap:
 
 def test_weights_that_are_a_pickle_are_not_opened(model: Path, tmp_path: Path) -> None:
     """Neither where they are all there is (such a directory is no model to plan with either)."""
-    from sweeper.stages import checkpoint
+    from sweeper.modeling import checkpoint
 
     with (model / "pytorch_model.bin").open("wb") as file:
         pickle.dump(Trap(tmp_path / "sprung"), file)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from sweeper.stages import checkpoint, masks, prune
+from sweeper.modeling import checkpoint, masks
+from sweeper.stages import prune
 from sweeper.stages.weights import Files
 
 from .conftest import PRUNE

@@ -9,7 +9,8 @@ import pytest
 import torch
 from compressed_tensors.offload import set_onload_device
 
-from sweeper.stages import placing, sensitivity
+from sweeper.modeling import offload
+from sweeper.stages import sensitivity
 
 from .test_sensitivity import PARAMS
 
@@ -29,14 +30,14 @@ GB = 10**9
     ],
 )
 def test_what_fits_stays_whole(billions: float, bytes_each: int, gpu_gb: int, whole: bool) -> None:
-    assert placing.fits(round(billions * GB * bytes_each), gpu_gb * GB) is whole
+    assert offload.fits(round(billions * GB * bytes_each), gpu_gb * GB) is whole
 
 
 def test_tied_weights_count_once() -> None:
     model = torch.nn.ModuleList([torch.nn.Linear(4, 4, bias=False) for _ in range(2)])
-    assert placing.weight_bytes(model) == 2 * 64
+    assert offload.weight_bytes(model) == 2 * 64
     model[1].weight = model[0].weight
-    assert placing.weight_bytes(model) == 64
+    assert offload.weight_bytes(model) == 64
 
 
 def checkpoint(out: Path) -> bytes:
@@ -53,14 +54,14 @@ def test_layer_by_layer_is_the_same_to_the_byte(
     def place(model: Any, device: str) -> Any:
         return set_onload_device(model, torch.device(device))
 
-    def gather(model: Any, own: Any = placing.gather) -> Any:
-        assert placing.offloaded(model), "it has been so until the end"
+    def gather(model: Any, own: Any = offload.gather) -> Any:
+        assert offload.offloaded(model), "it has been so until the end"
         gathered.append(own(model))
-        assert not placing.offloaded(model), "what is saved is whole"
+        assert not offload.offloaded(model), "what is saved is whole"
         return model
 
-    monkeypatch.setattr(placing, "place", place)
-    monkeypatch.setattr(placing, "gather", gather)
+    monkeypatch.setattr(offload, "place", place)
+    monkeypatch.setattr(offload, "gather", gather)
     visited = workshop.prune(fresh=True)
     assert checkpoint(visited) == both[0]
     assert checkpoint(workshop.quantize(visited, fresh=True)) == both[1]
@@ -82,9 +83,9 @@ def test_gradients_of_layers_that_visit_are_the_same(
 
     def place(model: Any, device: str) -> Any:
         placed.append(set_onload_device(model, torch.device(device)))
-        assert placing.offloaded(model)
+        assert offload.offloaded(model)
         return model
 
-    monkeypatch.setattr(placing, "place", place)
+    monkeypatch.setattr(offload, "place", place)
     assert table() == whole
     assert len(placed) == 1

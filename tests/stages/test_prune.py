@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from sweeper.errors import StageFailure
-from sweeper.stages import Job, checkpoint, layerwise, masks, prune
+from sweeper.modeling import checkpoint, layerwise, masks
+from sweeper.stages import Job, prune
 from tests import tiny
 
 from .conftest import PRUNE

@@ -12,7 +12,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from sweeper.errors import StageFailure
-from sweeper.stages import Job, calibration, checkpoint, compress, masks
+from sweeper.modeling import checkpoint, masks
+from sweeper.stages import Job, calibration, compress
 from sweeper.stages.weights import Files
 
 from .conftest import CALIBRATION, PRUNE, QUANTIZE
@@ -98,7 +99,7 @@ def test_through_a_saved_checkpoint_as_through_one_joint_recipe(
 
     from sweeper.methods.gptq import METHOD as GPTQ
     from sweeper.methods.sparsegpt import METHOD as SPARSEGPT
-    from sweeper.stages import layerwise
+    from sweeper.modeling import layerwise
 
     model = checkpoint.load(workshop.dense, dtype="float32")
     tokenizer = checkpoint.tokenizer(workshop.dense)

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from sweeper import methods
-from sweeper.stages import checkpoint, factored
+from sweeper.modeling import checkpoint, low_rank_format
 
 from .removal import logits
 from .test_jsq import FIXED
@@ -39,7 +39,7 @@ def test_a_pruner(workshop: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> 
     out = workshop.prune(fresh=True, **PRUNERS.get(name, {}) | {"method": name}) / "checkpoint"
     (expected,) = memory
     plain = AutoModelForCausalLM.from_pretrained
-    again = factored.load(out) if name in LOW_RANK else plain(out)
+    again = low_rank_format.load(out) if name in LOW_RANK else plain(out)
     assert again.dtype == torch.bfloat16
     assert torch.equal(logits(again), expected)
     assert not torch.equal(logits(plain(workshop.dense)), expected)

@@ -15,7 +15,8 @@ from sweeper.methods._counted_inputs import UnitInputs
 from sweeper.methods._hessian import Hessians, energy
 from sweeper.methods._pruned_error import PrunedError
 from sweeper.methods._saliency import least_of_rows
-from sweeper.stages import Job, calibration, checkpoint, masks, prune, sensitivity
+from sweeper.modeling import checkpoint, masks
+from sweeper.stages import Job, calibration, prune, sensitivity
 from tests import rounding
 from tests.methods.layers import error
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from sweeper import data
-from sweeper.stages import Job, convert, evaluate, held, shared_context
+from sweeper.modeling import model_cache
+from sweeper.stages import Job, convert, evaluate, shared_context
 from sweeper.stages import lm_eval_model as models
 from sweeper.stages.shared_context import Row
 from tests import rounding
@@ -131,7 +132,7 @@ def test_it_scores_as_the_plain_way(name: str, make_job: Callable[..., Job]) -> 
 def test_a_model_is_tried_once_for_all_tasks(
     make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held.forget()
+    model_cache.forget()
     tried, fits = [], shared_context.fits
     monkeypatch.setattr(shared_context, "fits", lambda model: tried.append(model) or fits(model))
     for name in ("tiny_choice", "tiny_ending"):

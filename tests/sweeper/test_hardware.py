@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweeper import hardware
+from sweeper.modeling import devices
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from sweeper import hardware
     ],
 )
 def test_the_environment_decides(env: dict[str, str], ids: list[str]) -> None:
-    assert hardware.gpu_ids(env) == ids
+    assert devices.gpu_ids(env) == ids
 
 
 @pytest.mark.parametrize(("status", "found"), [(0, 2), (9, 0)])
@@ -37,11 +37,11 @@ def test_else_the_drivers_own_tool_tells(
     for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert hardware.gpus() == found
+    assert devices.gpus() == found
 
 
 def test_without_it_there_is_none(monkeypatch: Any, tmp_path: Path) -> None:
     for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert hardware.gpus() == 0
+    assert devices.gpus() == 0

@@ -14,7 +14,7 @@ from sweeper.actions.plan import _again
 from sweeper.cost import Estimate, cost
 from sweeper.errors import BadInput
 from sweeper.methods import _check
-from sweeper.shapes import from_checkpoint
+from sweeper.modeling.shapes import from_checkpoint
 from sweeper.sweep import Sweep, nested, plan_json
 from tests import tiny
 from tests.composing import composed

@@ -12,7 +12,8 @@ from compressed_tensors import ModelCompressor
 from transformers import AutoTokenizer, CompressedTensorsConfig
 
 from sweeper.errors import StageFailure, several
-from sweeper.stages import Job, factored, held
+from sweeper.modeling import low_rank_format, model_cache
+from sweeper.stages import Job
 
 
 def dtype_of(name: str) -> torch.dtype:
@@ -50,7 +51,7 @@ def load(
     if quantization is not None:
         # quantized modules cannot be moved afterwards
         how |= {"quantization_config": quantization, "device_map": {"": device}}
-    model, found = factored.load(
+    model, found = low_rank_format.load(
         path, trust_remote_code=trust_remote_code, output_loading_info=True, **how
     )
     require_complete(found, path)
@@ -59,7 +60,7 @@ def load(
 
 def sole(job: Job, *, dtype: str, device: str = "cpu", quantization: Any = None) -> Any:
     """The model that a stage changes, alone in memory; arguments and errors as in `load`."""
-    held.forget()
+    model_cache.forget()
     return load(
         job.checkpoint("model"),
         dtype=dtype,

@@ -12,7 +12,7 @@ FILE = "dense.json"
 
 def counted(model: Any) -> dict[str, int]:
     """``linear_weights`` (what is compressed) and ``total_weights`` of a loaded model."""
-    from sweeper.stages import checkpoint
+    from sweeper.modeling import checkpoint
 
     linear = sum(module.weight.numel() for module in checkpoint.linears(model).values())
     total = sum(p.numel() for p in model.parameters())

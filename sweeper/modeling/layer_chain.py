@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from sweeper.errors import StageFailure
-from sweeper.stages import layerwise
+from sweeper.modeling import layerwise
 
 TOKENS_PER_BATCH = 2048  # bounds the activations held at once; does not depend on the machine
 _LOGITS = 256  # tokens whose logits are held at once

@@ -54,11 +54,11 @@ def mixes(
     """Each way to prune and quantize one layer of 48 x 192 -> what gives its error."""
     import torch
 
-    from sweeper.methods._gptq import block_routine
-    from sweeper.methods._hessian import inverse_factor
-    from sweeper.methods._nearest import nearest, values
-    from sweeper.methods._saliency import least_of_groups, least_of_rows
-    from sweeper.methods._sparsegpt import block_of, sparsify
+    from sweeper.methods.hessian import inverse_factor
+    from sweeper.methods.pruning.score_modifier import least_of_groups, least_of_rows
+    from sweeper.methods.pruning.sparsegpt_modifier import block_of, sparsify
+    from sweeper.methods.quantization.gptq_modifier import block_routine
+    from sweeper.methods.quantization.rtn_modifier import nearest, values
     from tests.methods.layers import error, layer
     from tests.methods.obr import restored, rounded_in_two
     from tests.methods.test_gptq import arguments, exact, grid, quantize

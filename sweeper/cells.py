@@ -14,7 +14,7 @@ from typing import Any
 from sweeper import methods, pruning, quantization
 from sweeper.config.section import Frozen, Section
 from sweeper.errors import NoCell
-from sweeper.methods._profiles import PROFILE_KEYS
+from sweeper.methods.profiles import PROFILE_KEYS
 from sweeper.pruning import Pruning
 from sweeper.quantization import MASKS, Quantization
 

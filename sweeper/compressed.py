@@ -16,7 +16,7 @@ from sweeper import inputs
 from sweeper.cells import Cell
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
-from sweeper.methods._profiles import UNIFORM
+from sweeper.methods.profiles import UNIFORM
 from sweeper.modeling import shapes
 from sweeper.pins import Pins
 

@@ -9,7 +9,7 @@ from sweeper import methods, reshaped
 from sweeper.cells import Cell
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, Refused
-from sweeper.methods._profiles import ALLOCATED, LOSS, LOW_RANK
+from sweeper.methods.profiles import ALLOCATED, LOSS, LOW_RANK
 from sweeper.plan import Params, Stage
 from sweeper.pruning import Pruning
 from sweeper.quantization import Quantization

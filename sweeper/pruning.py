@@ -9,7 +9,7 @@ from typing import Any
 from sweeper import methods
 from sweeper.config.section import Section, chosen
 from sweeper.errors import BadInput, NoCell, one_of
-from sweeper.methods._profiles import profile_options
+from sweeper.methods.profiles import profile_options
 
 UNSTRUCTURED = "unstructured"
 ORDERS = ("first", "last")

@@ -8,7 +8,7 @@ from typing import Any
 from sweeper import methods
 from sweeper.config.section import Section, chosen
 from sweeper.errors import BadInput, NoCell, one_of
-from sweeper.methods._profiles import ALLOCATED, BIT_PROFILES, profile_options
+from sweeper.methods.profiles import ALLOCATED, BIT_PROFILES, profile_options
 
 MASKS = {"keep": "", "ignore": " (mask ignored)", "exact": " (exact mask)"}
 """What becomes of the zeros of a pruned model -> what a cell's label says of it."""

@@ -1,6 +1,6 @@
 """Compression methods: one module each, found by its name.
 
-``prune.method: sparsegpt`` means the module ``sweeper.methods.sparsegpt``, which has
+``prune.method: sparsegpt`` means the module ``sweeper.methods.pruning.sparsegpt``, which has
 one object, ``METHOD``. A method module is imported by the front end (to refuse what
 the method cannot do before anything starts), so torch and llm-compressor are imported
 inside its functions only.

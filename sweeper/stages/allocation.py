@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sweeper.methods import Params, _allocated, _allocated_bits, _allocated_ranks
-from sweeper.methods._profiles import LOW_RANK
+from sweeper.methods import Params
+from sweeper.methods.allocation import bits as _allocated_bits
+from sweeper.methods.allocation import ranks, sparsity
+from sweeper.methods.profiles import LOW_RANK
 from sweeper.stages import Job, sensitivity
 from sweeper.store.files import read_json, write_json
 
@@ -21,7 +23,7 @@ def of(job: Job) -> Params:
         write_json(job.out / FILE, bits)
         return {"bits_by_matrix": bits}
     low_rank = params["pattern"] == LOW_RANK
-    solve = _allocated_ranks.shares if low_rank else _allocated.sparsities
+    solve = ranks.shares if low_rank else sparsity.sparsities
     shares = solve(table, params["sparsity"])
     write_json(job.out / FILE, shares)
     return {"sparsities": shares}

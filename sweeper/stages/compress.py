@@ -14,8 +14,8 @@ from loguru import logger
 from torch.utils.data import DataLoader
 
 from sweeper.errors import StageFailure
-from sweeper.methods import ByModifiers, BySearch, Params, Progress, _profiles, method
-from sweeper.methods._assign import sparsities
+from sweeper.methods import ByModifiers, BySearch, Params, Progress, method, profiles
+from sweeper.methods.allocation.assign import sparsities
 from sweeper.modeling import checkpoint, layer_chain, layerwise, offload
 from sweeper.stages import Job, allocation, calibration
 from sweeper.store.files import write_json
@@ -92,7 +92,7 @@ def _searched(
 def _profiled(job: Job, model: Any, samples: torch.Tensor | None) -> Params:
     """What the share or the bits of each matrix add to the parameters of a method."""
     params = job.params
-    if params.get("profile") == _profiles.ALLOCATED:
+    if params.get("profile") == profiles.ALLOCATED:
         return allocation.of(job)
     if "sparsity" not in params:
         return {}

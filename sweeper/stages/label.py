@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweeper.errors import StageFailure, several
-from sweeper.methods import _check
+from sweeper.methods import validation
 from sweeper.stages.rows import Row, mean_bits, total, weights_of
 
 # a share of all weights: thresholds prune one weight too many per block and matrix, and
@@ -31,7 +31,7 @@ def counted(rows: list[Row], params: Mapping[str, Any]) -> list[Row]:
 
 def expected_sparsity(rows: list[Row], params: Mapping[str, Any]) -> float:
     """The label's sparsity on these shapes: the last incomplete group of N:M stays dense."""
-    nm = _check.nm(params["pattern"])
+    nm = validation.nm(params["pattern"])
     if nm is None:
         return float(params["sparsity"])
     n, m = nm

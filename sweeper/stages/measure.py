@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeper.methods import _check
+from sweeper.methods import validation
 from sweeper.stages import Job, label, sizes
 from sweeper.stages.rows import Row, row_of
 
@@ -50,6 +50,6 @@ def read_rows(folder: Path, params: Mapping[str, Any]) -> list[Row]:
 
 def _as_whole(params: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the label asks of the matrices that are there: where some were removed, no zeros."""
-    if params["pattern"] not in _check.REMOVED:
+    if params["pattern"] not in validation.REMOVED:
         return params
     return {**params, "sparsity": 0.0, "pattern": "unstructured"}

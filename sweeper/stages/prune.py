@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeper.methods import ByRemoval, Reshaping, _check, method
+from sweeper.methods import ByRemoval, Reshaping, method, validation
 from sweeper.stages import Job
 
 
@@ -30,9 +30,9 @@ def run(job: Job) -> dict[str, Any]:
         made = factorized
     else:
         made = _masked
-    from sweeper.methods import _dampening
+    from sweeper.methods import dampening
 
-    with _dampening.noted() as raised:
+    with dampening.noted() as raised:
         result = made(job)
     return {**result, **raised}
 
@@ -60,7 +60,7 @@ def _summary(job: Job, kept: dict[str, Any], calibration_tokens: int) -> dict[st
     """What was done, counted on the saved mask."""
     weights = sum(mask.numel() for mask in kept.values())
     zeros = weights - sum(int(mask.sum()) for mask in kept.values())
-    pattern = _check.nm(job.params["pattern"])
+    pattern = validation.nm(job.params["pattern"])
     m = pattern[1] if pattern else 1
     tail = sum(mask.shape[0] * (mask.shape[1] % m) for mask in kept.values())
     return {

@@ -23,9 +23,9 @@ def run(job: Job) -> dict[str, Any]:
     how = by_loading(job.params["method"])
     if how:
         return _loaded(job, how)
-    from sweeper.methods import _dampening
+    from sweeper.methods import dampening
 
-    with _dampening.noted() as raised:
+    with dampening.noted() as raised:
         result = _modified(job)
     return {**result, **raised}
 

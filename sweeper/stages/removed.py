@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweeper.errors import StageFailure
-from sweeper.methods._profiles import ALLOCATED, LOW_RANK
-from sweeper.methods._rank import INNER, OUTER, factors_of, rank_of
+from sweeper.methods.low_rank.rank import INNER, OUTER, factors_of, rank_of
+from sweeper.methods.profiles import ALLOCATED, LOW_RANK
 from sweeper.modeling.shapes import Shape
 from sweeper.stages.rows import weights_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sweeper.methods import _check
+from sweeper.methods import validation
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,7 @@ Row = dict[str, Any]
 
 def row_of(matrix: Matrix, params: Mapping[str, Any], kept: Mapping[str, Any] | None) -> Row:
     """The counts of one matrix; ``kept`` is the mask of each by name, where there is one."""
-    nm = _check.nm(params["pattern"])
+    nm = validation.nm(params["pattern"])
     rows, columns = matrix.zero.shape
     row: Row = {
         "name": matrix.name,

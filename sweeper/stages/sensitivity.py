@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from sweeper.methods import Params
-    from sweeper.methods._counted_inputs import Inputs
+    from sweeper.methods.allocation.token_weights import Inputs
 
 FILE = "sensitivity.json"
 OWN = ("levels", "widths")
@@ -52,7 +52,7 @@ def run(job: Job) -> dict[str, Any]:
         BadInput: the calibration text does not fit.
         StageFailure: the decoder is no plain chain, or an output is zero or not finite.
     """
-    from sweeper.methods import _dampening
+    from sweeper.methods import dampening
     from sweeper.modeling import checkpoint, layer_chain, offload
     from sweeper.stages import calibration
 
@@ -61,7 +61,7 @@ def run(job: Job) -> dict[str, Any]:
     samples = calibration.of(job, checkpoint.tokenizer(job.checkpoint("model")))
     names = {module: name for name, module in checkpoint.linears(model).items()}
     measure, rows = _measure(params, names), dict[str, Any]()
-    with _dampening.noted() as raised, layer_chain.opened(model, samples.to(job.device)) as layers:
+    with dampening.noted() as raised, layer_chain.opened(model, samples.to(job.device)) as layers:
         counted, begun = _counted(job, layers, names)
         states = layers.embedded()
         for index, layer in enumerate(layers.layers):
@@ -78,8 +78,8 @@ def run(job: Job) -> dict[str, Any]:
 
 def _counted(job: Job, layers: Any, names: Mapping[Any, str]) -> tuple[Inputs, float]:
     """(how much each token counts, the share of the work that was to know it)."""
-    from sweeper.methods import _counted_inputs as counted
-    from sweeper.methods._profiles import LOSS, UNIT
+    from sweeper.methods.allocation import token_weights as counted
+    from sweeper.methods.profiles import LOSS, UNIT
 
     if job.params["errors"] == LOSS:
         from sweeper.stages import gradients
@@ -93,14 +93,14 @@ def _counted(job: Job, layers: Any, names: Mapping[Any, str]) -> tuple[Inputs, f
 
 def _measure(params: Params, names: Mapping[Any, str]) -> Measure:
     if "widths" in params:
-        from sweeper.methods._pruned_error import RoundedError
+        from sweeper.methods.allocation.pruning_error import RoundedError
 
         return RoundedError(params=params)
     if "method" in params:
-        from sweeper.methods._pruned_error import TruncatedError
+        from sweeper.methods.allocation.pruning_error import TruncatedError
 
         return TruncatedError(params=params, names=names)
-    from sweeper.methods._pruned_error import PrunedError
+    from sweeper.methods.allocation.pruning_error import PrunedError
 
     return PrunedError(levels=params["levels"])
 
@@ -114,7 +114,7 @@ def _layer(
     counted: Inputs,
 ) -> tuple[Any, dict[str, Any]]:
     """(what the layer gives, the rows of its matrices)."""
-    from sweeper.methods._hessian import Hessians
+    from sweeper.methods.hessian import Hessians
 
     sums, names = Hessians(), {m: name for name, m in matrices.items()}
 
@@ -140,7 +140,7 @@ def _row(
     name: str, module: Any, hessian: torch.Tensor, measure: Measure, *, relative: bool
 ) -> dict[str, Any]:
     from sweeper.errors import StageFailure
-    from sweeper.methods._hessian import NotPositiveDefinite, energy
+    from sweeper.methods.hessian import NotPositiveDefinite, energy
 
     whole = energy(module.weight.detach().float(), hessian)
     if not 0 < whole < float("inf"):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeper.methods import _check
+from sweeper.methods import validation
 from sweeper.stages.rows import Row, mean_bits, total, weights_of
 
 
@@ -76,7 +76,7 @@ def bits_per_weight(rows: list[Row], params: Mapping[str, Any]) -> dict[str, flo
 
 def mask_bits(rows: list[Row], params: Mapping[str, Any]) -> float:
     """Bits per weight of the mask: a bitmask has 1, N:M needs log2(C(M, N)) for M weights."""
-    nm = _check.nm(params["pattern"])
+    nm = validation.nm(params["pattern"])
     if nm is None:
         return 1.0
     n, m = nm

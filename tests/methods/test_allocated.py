@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeper.methods import _allocation
-from sweeper.methods._allocated import sparsities
-from sweeper.methods._allocation import NothingFits, least
-from sweeper.methods._profiles import refuse_profile
+from sweeper.methods.allocation import solver
+from sweeper.methods.allocation.solver import NothingFits, least
+from sweeper.methods.allocation.sparsity import sparsities
+from sweeper.methods.profiles import refuse_profile
 
 SIZES = (4096 * 4096, 4096 * 1024, 4096 * 1024, 4096 * 4096, *(4096 * 14336,) * 3)  # of 8B
 PARAMS = {
@@ -98,7 +98,7 @@ def test_equal_matrices_are_pruned_alike() -> None:
 def test_a_coarser_grid_of_budgets_still_never_keeps_too_much(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_allocation, "WIDEST", 500)
+    monkeypatch.setattr(solver, "WIDEST", 500)
     sizes = tuple(1009 + 2 * i for i in range(9))
     found = list(sparsities(table(sizes, 20), 0.5).values())
     pruned = sum(share * n for share, n in zip(found, sizes, strict=True))

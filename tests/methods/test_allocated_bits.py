@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeper.methods import _allocation, method
-from sweeper.methods._allocated_bits import bits
-from sweeper.methods._allocated_ranks import shares
-from sweeper.methods._allocation import NothingFits, best
-from sweeper.methods._profiles import refuse_profile
-from sweeper.methods._rank import factors_of, rank_of, ranks
+from sweeper.methods import method
+from sweeper.methods.allocation import solver
+from sweeper.methods.allocation.bits import bits
+from sweeper.methods.allocation.ranks import shares
+from sweeper.methods.allocation.solver import NothingFits, best
+from sweeper.methods.low_rank.rank import factors_of, rank_of, ranks
+from sweeper.methods.profiles import refuse_profile
 
 WIDTHS = [2, 3, 4, 8]
 SHAPES = [(4096, 4096), (1024, 4096), (1024, 4096), (4096, 4096), *[(14336, 4096)] * 3]  # of 8B
@@ -57,7 +58,7 @@ def test_a_budget_that_nothing_fits_is_refused_and_the_cheapest_always_fit(
     with pytest.raises(NothingFits):
         best([[1.0, 0.0]], [[10, 20]], 9)
     # in units so coarse that rounding alone would miss the budget
-    monkeypatch.setattr(_allocation, "WIDEST", 50)
+    monkeypatch.setattr(solver, "WIDEST", 50)
     costs = [[1009 + 2 * i, 5003 + 4 * i] for i in range(9)]
     cheapest = sum(row[0] for row in costs)
     for spare in (0, 1, 3990):
@@ -91,7 +92,7 @@ def test_bits_are_those_of_exhaustive_search(sizes: list[int], mean: int, seed: 
 def test_the_mean_is_at_most_the_label_and_no_matrix_could_have_more(
     sizes: list[int], mean: int, widest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_allocation, "WIDEST", widest)
+    monkeypatch.setattr(solver, "WIDEST", widest)
     made = bit_table(sizes, 1)
     found = list(bits(made, mean).values())
     left = mean * sum(sizes) - sum(map(int.__mul__, found, sizes))

@@ -8,14 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.methods._annealing import (
-    Remembered,
-    Schedule,
-    Step,
-    Vector,
-    acceptance,
-    anneal,
-)
+from sweeper.methods.jsq.annealing import Remembered, Schedule, Step, Vector, acceptance, anneal
 
 
 class Planted:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from sweeper.methods.awq import METHOD
+from sweeper.methods.quantization.awq import METHOD
 from sweeper.modeling import checkpoint
 from sweeper.stages import Job, calibration, quantize
 from tests import tiny

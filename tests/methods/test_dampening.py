@@ -13,11 +13,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeper.methods import _hessian
-from sweeper.methods._dampening import RECORD, factored, noted, rounding, steps
-from sweeper.methods._exact import solve
-from sweeper.methods._hessian import Gram, Hessians, NotPositiveDefinite, dampen, inverse_factor
-from sweeper.methods._truncation import whitening
+from sweeper.methods import hessian as hessians
+from sweeper.methods.dampening import RECORD, factored, noted, rounding, steps
+from sweeper.methods.hessian import Gram, Hessians, NotPositiveDefinite, dampen, inverse_factor
+from sweeper.methods.low_rank.svd import whitening
+from sweeper.methods.quantization.exact_gptq import solve
 
 Attempt = Callable[[torch.Tensor, float], Any]
 MEASURED = {"deadline": None, "derandomize": True}
@@ -209,7 +209,7 @@ def test_sums_in_float64_need_no_more_dampening_than_was_asked(
     assert used(summed(), 1e-6, whitening)[1] == 1e-6
     exact = 2 * rows.double().T @ rows.double() / 40
     assert torch.allclose(summed().matrix, exact, rtol=1e-13, atol=1e-13 * float(exact.max()))
-    monkeypatch.setattr(_hessian, "WIDE_COLUMNS", 95)  # as a sum of more than 2 GiB
+    monkeypatch.setattr(hessians, "WIDE_COLUMNS", 95)  # as a sum of more than 2 GiB
     narrow = summed()
     assert narrow.matrix.dtype == torch.float32
     # the negative eigenvalue that another processor's sum had, on this one

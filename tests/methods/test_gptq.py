@@ -10,11 +10,11 @@ from compressed_tensors.quantization import QuantizationArgs
 from compressed_tensors.quantization.utils import calculate_qparams
 from llmcompressor.modifiers.gptq.gptq_quantize import quantize_weight
 
-from sweeper.methods import _exact, _gptq
-from sweeper.methods._exact import solve
-from sweeper.methods._gptq import block_routine
-from sweeper.methods._hessian import NotPositiveDefinite, dampen
-from sweeper.methods._nearest import wide
+from sweeper.methods.hessian import NotPositiveDefinite, dampen
+from sweeper.methods.quantization import exact_gptq, gptq_modifier
+from sweeper.methods.quantization.exact_gptq import solve
+from sweeper.methods.quantization.gptq_modifier import block_routine
+from sweeper.methods.quantization.rtn_modifier import wide
 from tests import rounding
 
 from .test_sparsegpt import layer, ours
@@ -72,10 +72,10 @@ def test_our_block_routine_is_llm_compressors_bit_for_bit(
 
 def test_our_routine_is_in_use_inside_a_call_only(monkeypatch: pytest.MonkeyPatch) -> None:
     work = torch.zeros(1, 2, 2)
-    assert not _gptq._is_running(work)
+    assert not gptq_modifier._is_running(work)
     with block_routine(None):
-        assert _gptq._is_running(work)
-    assert not _gptq._is_running(work)
+        assert gptq_modifier._is_running(work)
+    assert not gptq_modifier._is_running(work)
 
 
 @pytest.mark.parametrize("symmetric", [True, False])
@@ -131,7 +131,7 @@ def test_the_exact_form_is_that_of_each_rows_inverse(
     pruned = ours(weight, hessian, sparsity, None, 128)
     pruned[3] = 0  # a row of which nothing is left
     pruned[7] = weight[7]  # and one of which nothing is gone
-    monkeypatch.setattr(_exact, "_HELD_BYTES", at_once * 4 * 192 * 192)
+    monkeypatch.setattr(exact_gptq, "_HELD_BYTES", at_once * 4 * 192 * 192)
     # in float64: a tie that falls to the other side takes the rest of its row along
     pruned, hessian = pruned.double(), hessian.double()
     with rounding.exactly():

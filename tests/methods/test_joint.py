@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from sweeper.methods._hessian import inverse_factor
-from sweeper.methods._joint import by_column
-from sweeper.methods._nearest import Grid
-from sweeper.methods._sparsegpt import block_of, sparsify
-from sweeper.methods.joint import METHOD
+from sweeper.methods.hessian import inverse_factor
+from sweeper.methods.pruning.sparsegpt_modifier import block_of, sparsify
+from sweeper.methods.quantization.joint import METHOD
+from sweeper.methods.quantization.joint_modifier import by_column
+from sweeper.methods.quantization.rtn_modifier import Grid
 from tests import rounding
 
 from .layers import error, layer

@@ -10,7 +10,7 @@ pytest.importorskip("bitsandbytes", reason="needs pip install 'isorate[bitsandby
 
 import bitsandbytes as bnb
 
-from sweeper.methods.llm_int8 import METHOD
+from sweeper.methods.quantization.llm_int8 import METHOD
 
 PARAMS = {"bits": 8, "mask": "keep", "outlier_threshold": 6.0}
 

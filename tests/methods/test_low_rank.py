@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from sweeper.methods import method
-from sweeper.methods._hessian import NotPositiveDefinite
-from sweeper.methods._input_sizes import scaling
-from sweeper.methods._rank import rank_of
-from sweeper.methods._truncation import Factors, truncated, whitening
+from sweeper.methods.hessian import NotPositiveDefinite
+from sweeper.methods.low_rank.input_norms import scaling
+from sweeper.methods.low_rank.rank import rank_of
+from sweeper.methods.low_rank.svd import Factors, truncated, whitening
 
 SHAPES = [(24, 40), (40, 24), (32, 32)]
 

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sweeper.methods._saliency import least, least_of_groups
-from sweeper.methods.magnitude import METHOD
+from sweeper.methods.pruning.magnitude import METHOD
+from sweeper.methods.pruning.score_modifier import least, least_of_groups
 
 
 def reference(weight: np.ndarray, sparsity: float) -> np.ndarray:

@@ -10,7 +10,7 @@ pytest.importorskip("bitsandbytes", reason="needs pip install 'isorate[bitsandby
 
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
-from sweeper.methods.nf4 import METHOD
+from sweeper.methods.quantization.nf4 import METHOD
 from tests.rounding import UNIT
 
 from .layers import layer

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sweeper.methods._nearest import nearest, values
-from sweeper.methods._saliency import least_of_rows
+from sweeper.methods.pruning.score_modifier import least_of_rows
+from sweeper.methods.quantization.rtn_modifier import nearest, values
 
 from .layers import error, layer
 from .obr import restored, rounded_in_two

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sweeper.methods._gptq import block_routine
-from sweeper.methods._hessian import inverse_factor
-from sweeper.methods._nearest import nearest, values
-from sweeper.methods._saliency import least, least_of_groups, least_of_rows
-from sweeper.methods._sparsegpt import block_of, sparsify
+from sweeper.methods.hessian import inverse_factor
+from sweeper.methods.pruning.score_modifier import least, least_of_groups, least_of_rows
+from sweeper.methods.pruning.sparsegpt_modifier import block_of, sparsify
+from sweeper.methods.quantization.gptq_modifier import block_routine
+from sweeper.methods.quantization.rtn_modifier import nearest, values
 
 from .layers import error, layer
 from .test_gptq import arguments, grid, quantize

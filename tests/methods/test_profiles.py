@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from sweeper.errors import StageFailure
-from sweeper.methods import _owl, _profiles, method
-from sweeper.methods._profiles import refuse_profile
+from sweeper.methods import method, profiles
+from sweeper.methods.allocation import owl
+from sweeper.methods.profiles import refuse_profile
 from sweeper.modeling import checkpoint, masks
 from sweeper.stages import Job, calibration, measure, prune, quantize
 from tests import tiny
@@ -105,16 +106,16 @@ def test_the_model_has_the_sparsity_of_its_label(
 
 
 def test_two_lambda_apart_and_the_weighted_mean_is_exact() -> None:
-    found = _owl.spread([0.01, 0.05, 0.02], [100, 900, 300], 0.7, 0.1)
+    found = owl.spread([0.01, 0.05, 0.02], [100, 900, 300], 0.7, 0.1)
     assert found[0] - found[1] == pytest.approx(0.2)
     assert found[0] > found[2] > found[1]
     assert np.dot(found, [100, 900, 300]) / 1300 == pytest.approx(0.7, abs=1e-12)
-    assert _owl.spread([0.3, 0.3], [1, 2], 0.7, 0.1) == [0.7, 0.7]
+    assert owl.spread([0.3, 0.3], [1, 2], 0.7, 0.1) == [0.7, 0.7]
 
 
 def test_a_matrix_belongs_to_its_decoder_layer() -> None:
-    assert _owl.decoder_layer("model.layers.3.mlp.experts.12.up_proj") == "model.layers.3"
-    assert _owl.decoder_layer("score") == "score"
+    assert owl.decoder_layer("model.layers.3.mlp.experts.12.up_proj") == "model.layers.3"
+    assert owl.decoder_layer("score") == "score"
 
 
 @pytest.mark.parametrize("change", [{}, {"method": "magnitude"}, {"method": "sparsegpt"}, JOINT])
@@ -125,7 +126,7 @@ def test_every_pruner_honours_whatever_mapping_it_is_given(
     def table(_params: Any, _model: Any, matrices: Any, _batches: Any) -> dict[str, float]:
         return {name: [0.0, 0.25, 0.75][index % 3] for index, name in enumerate(matrices)}
 
-    monkeypatch.setattr(_profiles, "sparsities", table)
+    monkeypatch.setattr(profiles, "sparsities", table)
     kind = quantize if "bits" in change else prune
     kind.run(job(folder, tmp_path, **change))
     found = shares(tmp_path)

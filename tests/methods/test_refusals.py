@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sweeper import methods
-from sweeper.methods.gptq import METHOD as GPTQ
-from sweeper.methods.sparsegpt import METHOD as SPARSEGPT
+from sweeper.methods.pruning.sparsegpt import METHOD as SPARSEGPT
+from sweeper.methods.quantization.gptq import METHOD as GPTQ
 
 SHAPES = {
     "model.layers.0.self_attn.q_proj": (576, 576),

@@ -9,8 +9,8 @@ import pytest
 import torch
 from compressed_tensors.quantization import QuantizationArgs
 
-from sweeper.methods._nearest import nearest, values
-from sweeper.methods.rtn import METHOD
+from sweeper.methods.quantization.rtn import METHOD
+from sweeper.methods.quantization.rtn_modifier import nearest, values
 from tests.rounding import UNIT
 
 from .layers import layer

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from sweeper.methods import _activation_range
-from sweeper.methods._activation_editor import edited
-from sweeper.methods._activation_range import OutputRanges
-from sweeper.methods._saliency import Wanda
-from sweeper.methods._sar import ActivationRange
+from sweeper.methods.jsq import activation_range
+from sweeper.methods.jsq.activation_clamp import edited
+from sweeper.methods.jsq.activation_range import OutputRanges
+from sweeper.methods.jsq.saliency import ActivationRange
+from sweeper.methods.pruning.score_modifier import Wanda
 
 from .layers import layer
 
@@ -34,8 +34,8 @@ def test_the_rank_1_form_is_the_definition(
     monkeypatch: pytest.MonkeyPatch, candidates: int
 ) -> None:
     # with one candidate most weights are settled by all tokens, with 1000 by candidates alone
-    monkeypatch.setattr(_activation_range, "_CANDIDATES", candidates)
-    monkeypatch.setattr(_activation_range, "_ELEMENTS", 500)
+    monkeypatch.setattr(activation_range, "_CANDIDATES", candidates)
+    monkeypatch.setattr(activation_range, "_ELEMENTS", 500)
     weight, inputs = (part.double() for part in layer(10, 24, tokens=8))
     ranges = OutputRanges(weight)
     for batch in inputs.split(50):
@@ -47,13 +47,13 @@ def test_the_rank_1_form_is_the_definition(
 def test_few_weights_need_all_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     weight, inputs = layer(64, 256)
     seen: list[float] = []
-    settle = _activation_range._settle
+    settle = activation_range._settle
 
     def counted(largest: Any, open_: torch.Tensor, *rest: Any) -> None:
         seen.append(float(open_.float().mean()))
         settle(largest, open_, *rest)
 
-    monkeypatch.setattr(_activation_range, "_settle", counted)
+    monkeypatch.setattr(activation_range, "_settle", counted)
     OutputRanges(weight).add(inputs)
     assert max(seen) < 0.02
 

@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sweeper.errors import StageFailure
-from sweeper.methods import _smoothquant
-from sweeper.methods.smoothquant import METHOD
+from sweeper.methods.quantization import smoothquant_modifier
+from sweeper.methods.quantization.smoothquant import METHOD
 from sweeper.modeling import checkpoint
 from sweeper.stages import Job, calibration, evaluate, measure, quantize
 from sweeper.stages import lm_eval_model as models
@@ -93,20 +93,20 @@ def test_the_scales_are_the_published_ones(folder: Path, strength: float) -> Non
 
 def test_channels_without_inputs_or_weights_are_no_trouble() -> None:
     inputs, weights = torch.tensor([0.0, 4.0, 4.0]), torch.tensor([1.0, 0.0, 1.0])
-    assert _smoothquant.scales(inputs, weights, 0.5).tolist() == [1.0, 4.0, 2.0]
+    assert smoothquant_modifier.scales(inputs, weights, 0.5).tolist() == [1.0, 4.0, 2.0]
 
 
 @pytest.mark.parametrize("save_dtype", ["float32", "bfloat16"])
 def test_smoothing_alone_does_not_change_the_model(
     folder: Path, save_dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sweeper.methods import _nearest
+    from sweeper.methods.quantization import rtn_modifier
     from sweeper.stages import compress
 
     def unrounded(self: Any, module: Any, args: Any) -> None:
         assert module.weight.dtype == torch.float32
 
-    monkeypatch.setattr(_nearest.Nearest, "_round", unrounded)
+    monkeypatch.setattr(rtn_modifier.Nearest, "_round", unrounded)
     sources = {"model": folder / "dense", "calibration": folder / "text.txt"}
     job = Job(params=PARAMS | {"save_dtype": save_dtype}, out=folder, scratch=folder,
               sources=sources)  # fmt: skip
@@ -211,10 +211,10 @@ def test_measure_proves_the_bits_of_the_inputs(folder: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.setattr(_smoothquant, "MAPPINGS_REGISTRY", {}), "of LlamaForCausalLM read"),
-        (lambda m: m.setattr(_smoothquant.Smoothing, "_listener", lambda *_: lambda *_: None),
+        (lambda m: m.setattr(smoothquant_modifier, "MAPPINGS_REGISTRY", {}), "of LlamaForCausalLM read"),
+        (lambda m: m.setattr(smoothquant_modifier.Smoothing, "_listener", lambda *_: lambda *_: None),
          r"smoothed nothing after model\.layers\.0\.input_layernorm"),
-        (lambda m: m.setattr(_smoothquant, "_divide", lambda _norm, scale, _dtype: scale),
+        (lambda m: m.setattr(smoothquant_modifier, "_divide", lambda _norm, scale, _dtype: scale),
          "not in proportion to its weight"),
     ],
 )  # fmt: skip

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llmcompressor.modifiers.pruning.sparsegpt.sgpt_sparsify import sparsify_weight
 
-from sweeper.methods._hessian import Hessians, NotPositiveDefinite, inverse_factor
-from sweeper.methods._sparsegpt import block_of, sparsify
+from sweeper.methods.hessian import Hessians, NotPositiveDefinite, inverse_factor
+from sweeper.methods.pruning.sparsegpt_modifier import block_of, sparsify
 from tests import rounding
 
 

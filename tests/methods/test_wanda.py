@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from llmcompressor.modifiers.pruning.wanda import wanda_sparsify
 
-from sweeper.methods._saliency import Wanda, least_of_groups, least_of_rows
-from sweeper.methods.wanda import METHOD
+from sweeper.methods.pruning.score_modifier import Wanda, least_of_groups, least_of_rows
+from sweeper.methods.pruning.wanda import METHOD
 
 from .layers import layer
 

@@ -13,10 +13,10 @@ from torch.nn import functional
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 from sweeper.errors import StageFailure
-from sweeper.methods._allocated_bits import bits
-from sweeper.methods._pruned_error import TruncatedError
-from sweeper.methods._rank import rank_of
-from sweeper.methods._truncation import truncated, whitening
+from sweeper.methods.allocation.bits import bits
+from sweeper.methods.allocation.pruning_error import TruncatedError
+from sweeper.methods.low_rank.rank import rank_of
+from sweeper.methods.low_rank.svd import truncated, whitening
 from sweeper.modeling import checkpoint, low_rank_format
 from sweeper.stages import evaluate, prune, quantize, sensitivity
 from sweeper.stages.weights import Files

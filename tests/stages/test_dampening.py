@@ -12,7 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from sweeper.errors import StageFailure
-from sweeper.methods import _dampening, _low_rank, _on_hessians
+from sweeper.methods import dampening as dampenings
+from sweeper.methods import hessian_modifier
+from sweeper.methods.low_rank import modifier
 from sweeper.modeling import checkpoint
 from sweeper.stages import sensitivity
 
@@ -51,7 +53,7 @@ def test_a_dampening_below_rounding_is_raised_recorded_and_named(
 ) -> None:
     with caplog.at_level(logging.WARNING, "sweeper"):
         out = made(workshop, stage, params, calibration=FEW)
-    raised = workshop.results[out][_dampening.RECORD]
+    raised = workshop.results[out][dampenings.RECORD]
     assert params["dampening"] < raised[DOWN] < 1e-2
     assert any(DOWN in message and "dampening" in message for message in caplog.messages)
     tensors = load_file(out / "checkpoint" / "model.safetensors").values()
@@ -63,7 +65,7 @@ def test_sensitivity_records_it_too(workshop: Any, caplog: pytest.LogCaptureFixt
     job = of_sensitivity(workshop, dampening=1e-18)
     with caplog.at_level(logging.WARNING, "sweeper"):
         result = sensitivity.run(job)
-    assert 1e-18 < result[_dampening.RECORD][DOWN] < 1e-6
+    assert 1e-18 < result[dampenings.RECORD][DOWN] < 1e-6
     assert any(message.startswith(DOWN) for message in caplog.messages)
     rows = json.loads((job.out / sensitivity.FILE).read_text())["matrices"]
     assert rows[DOWN]["errors"] == pytest.approx(sorted(rows[DOWN]["errors"]), abs=1e-6)
@@ -73,8 +75,8 @@ def test_sensitivity_records_it_too(workshop: Any, caplog: pytest.LogCaptureFixt
 def test_svd_llm_needs_no_more_than_its_own_dampening_for_little_text(workshop: Any) -> None:
     """Its sums are in float64: 1e-6 is far above what those can be off."""
     out = made(workshop, "prune", SVD, dampening=1e-6, calibration=FEW)
-    assert _dampening.RECORD not in workshop.results[out]
-    assert _dampening.RECORD not in sensitivity.run(of_sensitivity(workshop, dampening=1e-6))
+    assert dampenings.RECORD not in workshop.results[out]
+    assert dampenings.RECORD not in sensitivity.run(of_sensitivity(workshop, dampening=1e-6))
 
 
 @pytest.mark.parametrize(("stage", "params"), STAGES)
@@ -87,13 +89,13 @@ def test_where_nothing_fails_nothing_is_different(
         return (out / "checkpoint" / "model.safetensors").read_bytes()
 
     one = made(workshop, stage, params, **enough)
-    assert _dampening.RECORD not in workshop.results[one]
+    assert dampenings.RECORD not in workshop.results[one]
 
     def once(gram: Any, dampening: float, names: Any, attempt: Any) -> Any:
         return attempt(gram.matrix, dampening)
 
-    monkeypatch.setattr(_on_hessians, "factored", once)
-    monkeypatch.setattr(_low_rank, "factored", once)
+    monkeypatch.setattr(hessian_modifier, "factored", once)
+    monkeypatch.setattr(modifier, "factored", once)
     assert file(made(workshop, stage, params, **enough)) == file(one)
 
 
@@ -101,11 +103,11 @@ def test_where_nothing_fails_nothing_is_different(
 def test_inputs_that_are_not_finite_fail_the_cell(
     workshop: Any, monkeypatch: pytest.MonkeyPatch, stage: str, params: dict[str, Any]
 ) -> None:
-    from sweeper.methods import _hessian
+    from sweeper.methods import hessian
 
-    real = _hessian._add_lower_triangle
+    real = hessian._add_lower_triangle
     monkeypatch.setattr(
-        _hessian, "_add_lower_triangle", lambda total, rows: real(total, rows * float("nan"))
+        hessian, "_add_lower_triangle", lambda total, rows: real(total, rows * float("nan"))
     )
     with pytest.raises(StageFailure, match=rf"(?s)layers\.0.*Raise {_knob(stage)}\.dampening"):
         made(workshop, stage, params, dampening=0.01)

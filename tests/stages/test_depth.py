@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from sweeper.errors import StageFailure
-from sweeper.methods._blocks import block_influence, greedy
+from sweeper.methods.depth.scoring import block_influence, greedy
 from sweeper.modeling import checkpoint, layer_chain
 from sweeper.stages import Job, depth, prune
 from tests import rounding, tiny

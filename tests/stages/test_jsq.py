@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from sweeper.errors import BadInput, StageFailure
 from sweeper.methods import BySearch, method
-from sweeper.methods._jsq_search import CompressedLoss
-from sweeper.methods._search_quantizer import quantized, rounded, smoothing
-from sweeper.methods.jsq import METHOD, _pruner
+from sweeper.methods.jsq.fake_quant import quantized, rounded, smoothing
+from sweeper.methods.jsq.method import METHOD, _pruner
+from sweeper.methods.jsq.search import CompressedLoss
 from sweeper.modeling import checkpoint, layer_chain
 from sweeper.stages import Job, calibration, prune
 from tests import rounding

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 from sweeper.errors import StageFailure
-from sweeper.methods._rank import rank_of
+from sweeper.methods.low_rank.rank import rank_of
 from sweeper.modeling import checkpoint, low_rank_format
 from sweeper.stages import Job, evaluate, prune
 from sweeper.stages.compress import compressed
@@ -135,11 +135,11 @@ def test_a_gram_matrix_that_cannot_be_factored_names_layer_and_knob(
 def test_inputs_that_are_not_finite_fail_asvd(
     workshop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sweeper.methods import _low_rank
+    from sweeper.methods.low_rank import modifier
 
-    real = _low_rank.Scaled.calibrate_module
+    real = modifier.Scaled.calibrate_module
     monkeypatch.setattr(
-        _low_rank.Scaled,
+        modifier.Scaled,
         "calibrate_module",
         lambda self, module, args, out: real(self, module, (args[0] * float("nan"),), out),
     )

@@ -143,11 +143,11 @@ def test_only_what_is_calibrated_reads_text(workshop: Any, tmp_path: Path) -> No
 def test_wanda_refuses_inputs_that_are_not_finite(
     workshop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sweeper.methods import _saliency
+    from sweeper.methods.pruning import score_modifier
 
-    real = _saliency.Wanda.calibrate_module
+    real = score_modifier.Wanda.calibrate_module
     monkeypatch.setattr(
-        _saliency.Wanda,
+        score_modifier.Wanda,
         "calibrate_module",
         lambda self, module, args, out: real(self, module, (args[0] * float("inf"),), out),
     )
@@ -294,9 +294,9 @@ def test_bits_and_bytes_are_counted_on_the_files(
 
 def test_awq_needs_a_mapping(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     # the trap: without one, llm-compressor rounds to nearest under the name of AWQ
-    from sweeper.methods import _awq
+    from sweeper.methods.quantization import awq_modifier
 
-    monkeypatch.setattr(_awq.AWQScaling, "_set_resolved_mappings", lambda *_: None)
+    monkeypatch.setattr(awq_modifier.AWQScaling, "_set_resolved_mappings", lambda *_: None)
     with pytest.raises(StageFailure, match=r"scaled nothing before any layer.*quant=gptq"):
         workshop.quantize(fresh=True, **AWQ)
 
@@ -304,10 +304,10 @@ def test_awq_needs_a_mapping(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> 
 def test_awq_refuses_outputs_that_are_not_finite(
     workshop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from sweeper.methods import _awq
+    from sweeper.methods.quantization import awq_modifier
 
     nan = [torch.full((1, 2), float("nan"))]
-    monkeypatch.setattr(_awq.AWQScaling, "_run_samples", lambda *_: nan)
+    monkeypatch.setattr(awq_modifier.AWQScaling, "_run_samples", lambda *_: nan)
     with pytest.raises(StageFailure, match=r"after model\.layers\.0.* are not finite"):
         workshop.quantize(fresh=True, **AWQ)
 

@@ -109,14 +109,14 @@ def test_an_uninvertible_hessian_fails_and_names_layers_and_knob(
 
 
 def test_weights_that_blow_up_fail(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweeper.methods import _sparsegpt
+    from sweeper.methods.pruning import sparsegpt_modifier
 
-    real = _sparsegpt.sparsify
+    real = sparsegpt_modifier.sparsify
 
     def broken(weight: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         return real(weight, *args, **kwargs) * float("nan")
 
-    monkeypatch.setattr(_sparsegpt, "sparsify", broken)
+    monkeypatch.setattr(sparsegpt_modifier, "sparsify", broken)
     with pytest.raises(StageFailure, match=r"not finite.*q_proj.*prune\.dampening"):
         workshop.prune(fresh=True)
 

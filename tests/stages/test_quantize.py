@@ -97,8 +97,8 @@ def test_through_a_saved_checkpoint_as_through_one_joint_recipe(
     from llmcompressor import oneshot
     from llmcompressor.core import create_session
 
-    from sweeper.methods.gptq import METHOD as GPTQ
-    from sweeper.methods.sparsegpt import METHOD as SPARSEGPT
+    from sweeper.methods.pruning.sparsegpt import METHOD as SPARSEGPT
+    from sweeper.methods.quantization.gptq import METHOD as GPTQ
     from sweeper.modeling import layerwise
 
     model = checkpoint.load(workshop.dense, dtype="float32")
@@ -184,21 +184,21 @@ def test_an_uninvertible_hessian_fails_instead_of_rounding_to_nearest(
 
 
 def test_weights_that_blow_up_fail(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweeper.methods import _gptq
+    from sweeper.methods.quantization import gptq_modifier
 
-    real = _gptq.quantize_weight
+    real = gptq_modifier.quantize_weight
 
     def broken(**kwargs: Any) -> tuple[torch.Tensor, ...]:
         quantized, losses, gave_up = real(**kwargs)
         return quantized / 0, losses, gave_up
 
-    monkeypatch.setattr(_gptq, "quantize_weight", broken)
+    monkeypatch.setattr(gptq_modifier, "quantize_weight", broken)
     with pytest.raises(StageFailure, match=r"not finite.*q_proj.*quant\.dampening"):
         workshop.quantize(fresh=True)
 
 
 def test_a_layer_that_was_left_out_fails(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweeper.methods import gptq
+    from sweeper.methods.quantization import gptq
 
     monkeypatch.setattr(gptq, "IGNORED", ["re:.*lm_head", "re:.*layers.1.*k_proj"])
     with pytest.raises(StageFailure, match=r"not quantized: model\.layers\.1\.self_attn\.k_proj"):
@@ -208,7 +208,7 @@ def test_a_layer_that_was_left_out_fails(workshop: Any, monkeypatch: pytest.Monk
 def test_nothing_global_is_left_behind(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from llmcompressor.core import active_session
 
-    from sweeper.methods import _gptq
+    from sweeper.methods.quantization import gptq_modifier
 
     monkeypatch.delenv("TOKENIZERS_PARALLELISM", raising=False)
     session, environment = active_session(), dict(os.environ)
@@ -218,7 +218,7 @@ def test_nothing_global_is_left_behind(workshop: Any, monkeypatch: pytest.Monkey
     assert active_session() is session
     assert torch.equal(before, torch.get_rng_state())
     assert dict(os.environ) == environment
-    assert _gptq._running.get() == (False, None)
+    assert gptq_modifier._running.get() == (False, None)
 
 
 def test_bfloat16_forwards_are_another_stage_and_work(workshop: Any) -> None:

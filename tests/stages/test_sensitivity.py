@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from sweeper.errors import StageFailure
-from sweeper.methods._allocated import sparsities
-from sweeper.methods._counted_inputs import UnitInputs
-from sweeper.methods._hessian import Hessians, energy
-from sweeper.methods._pruned_error import PrunedError
-from sweeper.methods._saliency import least_of_rows
+from sweeper.methods.allocation.pruning_error import PrunedError
+from sweeper.methods.allocation.sparsity import sparsities
+from sweeper.methods.allocation.token_weights import UnitInputs
+from sweeper.methods.hessian import Hessians, energy
+from sweeper.methods.pruning.score_modifier import least_of_rows
 from sweeper.modeling import checkpoint, masks
 from sweeper.stages import Job, calibration, prune, sensitivity
 from tests import rounding

@@ -9,7 +9,7 @@ import pytest
 
 from sweeper import staging
 from sweeper.errors import BadInput
-from sweeper.methods._rank import rank_of
+from sweeper.methods.low_rank.rank import rank_of
 from sweeper.plan import Plan, Stage
 from tests import tiny
 from tests.composing import composed

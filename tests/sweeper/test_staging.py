@@ -13,7 +13,7 @@ from sweeper import compressions, methods, staging
 from sweeper.actions.plan import _again
 from sweeper.cost import Estimate, cost
 from sweeper.errors import BadInput
-from sweeper.methods import _check
+from sweeper.methods import validation
 from sweeper.modeling.shapes import from_checkpoint
 from sweeper.sweep import Sweep, nested, plan_json
 from tests import tiny
@@ -217,7 +217,7 @@ def test_what_prunes_and_quantizes_at_once_is_one_stage(plan):
 def test_a_missing_extra_is_refused_with_the_command_that_installs_it(
     plan, monkeypatch, method, bits
 ):
-    monkeypatch.setattr(_check, "find_spec", lambda name: None)
+    monkeypatch.setattr(validation, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"pip install 'isorate\[bitsandbytes\]'"):
         plan(f"quant.method=gptq,{method}", f"quant.bits={bits}")
 

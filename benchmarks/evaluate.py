@@ -25,8 +25,8 @@ from typing import Any
 
 import pandas
 
-from sweeper import task_index, tasks
 from sweeper.data import __file__ as data_file
+from sweeper.inputs.tasks import catalog, index
 from sweeper.store import files
 from sweeper.store.store import Store
 
@@ -89,7 +89,7 @@ def cpu_s(command: list[str], **how: Any) -> tuple[float, float, str]:
 
 
 def spec(checkpoint: Path, name: str, **params: Any) -> dict[str, Any]:
-    (leaf,) = tasks.resolve([name], FOLDER, cache_dir=Path(tempfile.gettempdir()))
+    (leaf,) = catalog.resolve([name], FOLDER, cache_dir=Path(tempfile.gettempdir()))
     meaning = {**PARAMS, **params, "task": name, "task_sha256": leaf.sha256}
     key = f"{checkpoint.name}-{name}-{params['limit']}-{meaning['shared_context']:d}"
     return {
@@ -263,7 +263,7 @@ def bare(home: Path, checkpoint: Path) -> None:
     forward = seconds * plain / tokens
     print(f"{documents} documents: stages {spent:.1f} CPU s; bare forward passes of the rows of "
           f"every {BARE_SHARE}th {seconds:.1f}, so of all {forward:.1f}: {forward / spent:.2f} of "
-          f"their rate (lm-eval {task_index.version()})", flush=True)  # fmt: skip
+          f"their rate (lm-eval {index.version()})", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

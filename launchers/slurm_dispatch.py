@@ -21,7 +21,7 @@ from launchers.slurm_site import NodeGroup
 from launchers.slurm_submit import Submission, largest_array, prepared
 from launchers.slurm_todo import Todo
 from launchers.slurm_units import Unit, pack
-from sweeper import prefetched
+from sweeper.inputs import availability
 from sweeper.store.store import Spec, Store
 from sweeper.sweep import Sweep
 
@@ -147,7 +147,7 @@ class Dispatch:
         preflight.check_account(asked)
         preflight.say_mixed(asked, groups, say)
         if own.offline:
-            prefetched.check(stages)
+            availability.check(stages)
         # nothing is dropped before the last job has run
         need = round(sum(float(spec.get("bulk_bytes") or 0.0) for spec in stages))
         store.check(need)

@@ -15,7 +15,7 @@ from launchers.slurm_queue import cancel_ghosts
 from launchers.slurm_records import Json
 from launchers.slurm_resources import Resources
 from launchers.slurm_units import Unit
-from sweeper import hub_cache
+from sweeper.inputs import hub_cache
 from sweeper.store import files
 
 STOCK_ARRAY = 1001

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeper import inputs
 from sweeper.cells import Cell
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
+from sweeper.inputs import resolve
+from sweeper.inputs.pins import Pins
 from sweeper.methods.profiles import UNIFORM
 from sweeper.modeling import shapes
-from sweeper.pins import Pins
 
 Json = Mapping[str, Any]
 KEY = "model.compressed"
@@ -55,7 +55,7 @@ def given(section: Frozen) -> str | None:
     return found
 
 
-def resolved(cell: Cell, pins: Pins) -> inputs.Model:
+def resolved(cell: Cell, pins: Pins) -> resolve.Model:
     """The checkpoint of a cell that was compressed elsewhere.
 
     Raises:
@@ -69,7 +69,7 @@ def resolved(cell: Cell, pins: Pins) -> inputs.Model:
     if cell.pruning is not None and cell.pruning.removes:
         raise BadInput(KEY, where, f"{cell.pruning.method} removes parameters; taken over are "
                        "checkpoints with zeros or codes.")  # fmt: skip
-    found = inputs.directory(cell.model, Path(where).expanduser().absolute(), key=KEY)
+    found = resolve.directory(cell.model, Path(where).expanduser().absolute(), key=KEY)
     wrong = [*differences(read(Path(found.source)), cell), *_dimensions(found.source, cell, pins)]
     if wrong:
         raise BadInput(KEY, where, f"it is not {cell.label}: {'; '.join(wrong)}.",
@@ -168,7 +168,7 @@ def _base(section: Frozen, pins: Pins) -> Json:
         return _config(local)
     if section["format"] == "hf":
         pinned = pins.model(section["id"], section["revision"])
-        if cached := inputs.cached_snapshot(section["id"], pinned or section["revision"]):
+        if cached := resolve.cached_snapshot(section["id"], pinned or section["revision"]):
             return _config(cached)
     return section["architecture"] or {}
 

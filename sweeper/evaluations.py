@@ -8,12 +8,12 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
-from sweeper import inputs
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, one_of
+from sweeper.inputs import resolve
+from sweeper.inputs.tasks.catalog import LeafTask
 from sweeper.plan import PART, Params, Stage
 from sweeper.store.hashing import library
-from sweeper.tasks import LeafTask
 
 BACKENDS = ("hf", "vllm")
 _LIBRARY = ("lm-eval", "transformers")
@@ -70,8 +70,8 @@ def check(section: Frozen) -> None:
     Raises:
         BadInput: naming the key.
     """
-    inputs.check_choice("tasks.backend", section["backend"], BACKENDS)
-    inputs.check_choice("tasks.dtype", section["dtype"], inputs.DTYPES)
+    resolve.check_choice("tasks.backend", section["backend"], BACKENDS)
+    resolve.check_choice("tasks.dtype", section["dtype"], resolve.DTYPES)
     for name in ("batch_size", "limit", "block", "max_gen_toks", "parts", "max_model_len"):
         if section[name] is not None and section[name] < 1:
             raise BadInput(f"tasks.{name}", section[name], "at least 1 is needed.")

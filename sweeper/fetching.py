@@ -21,10 +21,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sweeper import access, hub_cache, hub_files, packages, sources, task_index
 from sweeper.errors import IsorateError
+from sweeper.inputs import access, hub_api, hub_cache, sources
+from sweeper.inputs.pins import Pins
+from sweeper.inputs.tasks import dependencies, index
 from sweeper.needs import Need
-from sweeper.pins import Pins
 from sweeper.redaction import log_to_stderr, redact
 
 Emit = Callable[[dict[str, Any]], None]
@@ -82,7 +83,7 @@ def _explained(need: Mapping[str, Any], error: Exception) -> dict[str, str]:
             "and run again; what is there whole is kept, the rest is not used"
         )
     elif isinstance(error, ModuleNotFoundError) and error.name:
-        how = packages.install(error.name.partition(".")[0])
+        how = dependencies.install(error.name.partition(".")[0])
         message = f"{key}={value}: needs the package {error.name}. Install it: {how}"
     else:
         message = f"{key}={value}: {type(error).__name__}: {error}"
@@ -114,7 +115,7 @@ class Work:
         """Bytes that are still to be downloaded for it, as far as its files tell."""
         if need["kind"] == "model":
             commit = self._model_commit(need["id"], need["revision"])
-            return hub_files.model_bytes(need["id"], commit)
+            return hub_api.model_bytes(need["id"], commit)
         if need["kind"] == "text":
             commit = self._data_commit(need["id"], need["revision"])
             options = {"name": need["subset"], "data_files": need["data_files"]}
@@ -132,7 +133,7 @@ class Work:
         if at in self._counted:
             return 0
         self._counted.add(at)
-        return hub_files.data_bytes(name, commit, options)
+        return hub_api.data_bytes(name, commit, options)
 
     def load(self, need: Mapping[str, Any]) -> dict[str, Any]:
         """Fetch what is not here yet, load it; commits by hub id, and those that moved."""
@@ -143,13 +144,13 @@ class Work:
     def _model(self, need: Mapping[str, Any]) -> dict[str, str]:
         commit = self._model_commit(need["id"], need["revision"])
         folder = sources.snapshot(need["id"], commit)
-        hub_files.check_model(folder, trust_remote_code=need["trust"])
+        hub_api.check_model(folder, trust_remote_code=need["trust"])
         self._models[need["id"]] = folder
         return {need["id"]: commit}
 
     def _text(self, need: Mapping[str, Any]) -> dict[str, str]:
         commit = self._data_commit(need["id"], need["revision"])
-        hub_files.check_text(need, commit)
+        hub_api.check_text(need, commit)
         return {need["id"]: commit}
 
     def _task(self, need: Mapping[str, Any]) -> dict[str, str]:
@@ -158,7 +159,7 @@ class Work:
         known = dict(self._pins.tasks.get(need["name"], {}))
 
         def find(path: str, revision: str | None) -> str | None:
-            if Path(path).exists() or path.count("/") > 1 or path in task_index.FORMATS:
+            if Path(path).exists() or path.count("/") > 1 or path in index.FORMATS:
                 return None
             return self._commit("datasets", path, revision or "main", known.get(path))
 
@@ -177,7 +178,7 @@ class Work:
         at = (kind, name, revision)
         if at not in self._commits:
             offline = hub_cache.is_offline()
-            now = pinned if offline else hub_files.commit(kind, name, revision)
+            now = pinned if offline else hub_api.commit(kind, name, revision)
             if now is None:
                 raise IsorateError(f"{name}: no revision of it was pinned")
             self._commits[at] = now

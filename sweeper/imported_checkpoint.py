@@ -17,7 +17,7 @@ from typing import Any
 from sweeper import compressed
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
-from sweeper.pins import Pins
+from sweeper.inputs.pins import Pins
 from sweeper.plan import PlannedCell
 from sweeper.store import files
 from sweeper.store.hashing import key_of

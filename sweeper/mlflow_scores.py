@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper import imported, task_index, tracking_read
+from sweeper import imported, tracking_read
 from sweeper.collect import CellOutcome
 from sweeper.errors import BadInput, one_of
+from sweeper.inputs.tasks import index
+from sweeper.inputs.tasks.catalog import Lookup
 from sweeper.plan import PlannedCell
 from sweeper.store.hashing import cache_directory
-from sweeper.tasks import Lookup
 from sweeper.tracking_run import CELL, SWEEP
 
 if TYPE_CHECKING:
@@ -231,7 +232,7 @@ def _foreign(run: Run, planned: PlannedCell, source: str) -> Foreign:
 def _metrics(lookup: Lookup, task: str) -> dict[str, bool]:
     """The metrics of a task in its own order, then what lm-eval makes of them."""
     listed = (lookup.find(task)[0] or {}).get("metrics") or []
-    known = task_index.directions()
+    known = index.directions()
     own = {m: known.get(m, True) if better is None else bool(better) for m, better in listed}
     return own | {m: better for m, better in known.items() if m != "bypass" and m not in own}
 

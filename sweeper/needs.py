@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.config.section import Frozen
+from sweeper.inputs.tasks.catalog import Lookup
 from sweeper.plan import Plan, PlannedCell
 from sweeper.store.hashing import cache_directory
-from sweeper.tasks import Lookup
 
 Need = dict[str, Any]
 

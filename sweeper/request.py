@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
     from sweeper.cost import Cost
-    from sweeper.pins import Pins
+    from sweeper.inputs.pins import Pins
     from sweeper.plan import Plan
     from sweeper.store.store import Store
     from sweeper.sweep import Sweep
@@ -70,7 +70,7 @@ class Request:
     @cached_property
     def pins(self) -> Pins:
         """The revisions that `isorate prefetch` recorded with the sweep."""
-        from sweeper.pins import read
+        from sweeper.inputs.pins import read
 
         return read(self.sweep.path)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sweeper import inputs
 from sweeper.config.section import Frozen
 from sweeper.errors import Refused
-from sweeper.pins import Pins
+from sweeper.inputs import resolve
+from sweeper.inputs.pins import Pins
 from sweeper.plan import Params, Stage
 from sweeper.store.hashing import library
 
@@ -26,7 +26,7 @@ class Shared:
     def __init__(self, pins: Pins) -> None:
         self.pins = pins
         self.stages: dict[str, Stage] = {}
-        self.elsewhere: dict[Frozen, inputs.Model] = {}
+        self.elsewhere: dict[Frozen, resolve.Model] = {}
         self._made: dict[tuple[Any, ...], Any] = {}
 
     def once(self, make: Any, *arguments: Any) -> Any:
@@ -47,17 +47,17 @@ class Shared:
         stage = Stage(**fields)
         return self.stages.setdefault(stage.key, stage)
 
-    def model(self, section: Frozen) -> inputs.Model:
+    def model(self, section: Frozen) -> resolve.Model:
         """What is known of a model before anything is read."""
-        found: inputs.Model = self.once(self._model, section)
+        found: resolve.Model = self.once(self._model, section)
         return found
 
-    def start(self, section: Frozen) -> inputs.Model:
+    def start(self, section: Frozen) -> resolve.Model:
         """What is read where no stage comes before: the model, or what was made of it elsewhere."""
         return self.elsewhere.get(section) or self.model(section)
 
-    def _model(self, section: Frozen) -> inputs.Model:
-        return inputs.model(section, self.pins)
+    def _model(self, section: Frozen) -> resolve.Model:
+        return resolve.model(section, self.pins)
 
     def text(self, calibration: Frozen, section: Frozen) -> tuple[dict[str, Any], str | None]:
         """What the calibration text means to a stage of this model, and where it is."""
@@ -65,8 +65,8 @@ class Shared:
         return found
 
     def _text(self, calibration: Frozen, section: Frozen) -> tuple[dict[str, Any], str | None]:
-        found = inputs.calibration(calibration, self.pins)
-        inputs.check_tokens(calibration, self.model(section))
+        found = resolve.calibration(calibration, self.pins)
+        resolve.check_tokens(calibration, self.model(section))
         return found
 
     def reads(self, section: Frozen, parent: Stage | None) -> dict[str, Any]:

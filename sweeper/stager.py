@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sweeper import compressed, evaluations, reshaped, tasks
+from sweeper import compressed, evaluations, reshaped
 from sweeper.cells import Cell
 from sweeper.compressions import Compressions
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, Refused
-from sweeper.pins import Pins
+from sweeper.inputs.pins import Pins
+from sweeper.inputs.tasks import catalog
 from sweeper.plan import Params, PlannedCell, Stage
 from sweeper.pruning import Pruning
 from sweeper.quantization import Quantization
@@ -166,9 +167,9 @@ class Stager:
             for leaf in self._once(self._leaves, section)
         ]
 
-    def _leaves(self, section: Frozen) -> list[tasks.LeafTask]:
+    def _leaves(self, section: Frozen) -> list[catalog.LeafTask]:
         folder = self._once(self._folder, section)
-        return tasks.resolve(section["names"], folder, cache_dir=cache_directory())
+        return catalog.resolve(section["names"], folder, cache_dir=cache_directory())
 
     def _groups(self, section: Frozen) -> dict[str, list[str]]:
         """Group -> its leaf tasks."""

@@ -15,7 +15,7 @@ from sweeper.cells import Cell, CellMaker
 from sweeper.config.grid import Combination, Grid, block_overrides
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, NoCell, Refused
-from sweeper.pins import Pins
+from sweeper.inputs.pins import Pins
 from sweeper.plan import Dropped, Plan, PlannedCell, Stage, lineage
 from sweeper.pruning import Pruning
 from sweeper.quantization import Quantization

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sweeper import sources
 from sweeper.errors import IsorateError, StageFailure
+from sweeper.inputs import sources
 from sweeper.meter import Meter
 from sweeper.redaction import redact
 from sweeper.stages import Job

@@ -10,7 +10,7 @@ import pytest
 
 from sweeper import collect, imported_checkpoint, staging, worker
 from sweeper.errors import BadInput, StageFailure
-from sweeper.pins import Pins
+from sweeper.inputs.pins import Pins
 from sweeper.stages import label, measure
 from sweeper.store.store import Store
 from sweeper.sweep import Sweep, cell_json, nested, plan_json

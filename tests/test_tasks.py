@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeper import task_index, tasks
 from sweeper.errors import BadInput
+from sweeper.inputs.tasks import catalog, index
 
 BASE = """
 custom_dataset: !function loader.load
@@ -54,7 +54,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A cache directory, and an lm-eval that ships no tasks."""
     (tmp_path / "none").mkdir()
-    monkeypatch.setattr(task_index, "directory", lambda: tmp_path / "none")
+    monkeypatch.setattr(index, "directory", lambda: tmp_path / "none")
     return tmp_path / "cache"
 
 
@@ -62,7 +62,7 @@ def empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_a_group_that_lm_eval_scores_over_all_documents_is_one(
     name: str, folder: Path, empty: Path
 ) -> None:
-    found = tasks.resolve([name], folder, cache_dir=empty)
+    found = catalog.resolve([name], folder, cache_dir=empty)
     assert {task.group for task in found} == {"scored" if name == "scored" else ""}
 
 
@@ -80,12 +80,12 @@ def test_a_group_is_one_with_all_of_its_tasks_or_none(
 ) -> None:
     means = "aggregate_metric_list: [{metric: acc}]\n"
     (folder / "pair.yaml").write_text("group: pair\ntask: [one, two]\n" + means)
-    found = tasks.resolve(names, folder, cache_dir=empty)
+    found = catalog.resolve(names, folder, cache_dir=empty)
     assert {task.name: task.group for task in found} == groups
 
 
 def test_own_tasks_and_groups_become_leaves_once(folder: Path, empty: Path) -> None:
-    found = tasks.resolve(["two", "both", "mine"], folder, cache_dir=empty)
+    found = catalog.resolve(["two", "both", "mine"], folder, cache_dir=empty)
     assert [task.name for task in found] == ["two", "one"]
     task = found[0]
     assert (task.version, task.chance, task.documents) == (1.0, 0.25, 2)
@@ -97,7 +97,7 @@ def test_own_tasks_and_groups_become_leaves_once(folder: Path, empty: Path) -> N
 @pytest.mark.parametrize("file", ["one.yaml", "base.inc", "loader.py", "rows.jsonl"])
 def test_identity_covers_every_file_of_a_task(file: str, folder: Path, empty: Path) -> None:
     def identity(root: Path) -> str:
-        return tasks.resolve(["one"], root, cache_dir=empty)[0].sha256
+        return catalog.resolve(["one"], root, cache_dir=empty)[0].sha256
 
     before = identity(folder)
     moved = folder.parent / "elsewhere"
@@ -109,23 +109,26 @@ def test_identity_covers_every_file_of_a_task(file: str, folder: Path, empty: Pa
 
 def test_an_unknown_name_is_refused_with_the_nearest(folder: Path, empty: Path) -> None:
     with pytest.raises(BadInput, match=r"names=onne: no lm-eval task of that name; nearest: one"):
-        tasks.resolve(["onne"], folder, cache_dir=empty)
+        catalog.resolve(["onne"], folder, cache_dir=empty)
 
 
 def test_a_group_that_changes_its_tasks_is_refused(folder: Path, empty: Path) -> None:
     with pytest.raises(BadInput, match=r"changes the tasks in it name the tasks .*: one"):
-        tasks.resolve(["changed"], folder, cache_dir=empty)
+        catalog.resolve(["changed"], folder, cache_dir=empty)
 
 
 def test_a_damaged_cache_is_made_again(
     folder: Path, monkeypatch: pytest.MonkeyPatch, empty: Path
 ) -> None:
-    monkeypatch.setattr(task_index, "directory", lambda: folder)
-    tasks.resolve(["one"], None, cache_dir=empty)
+    monkeypatch.setattr(index, "directory", lambda: folder)
+    catalog.resolve(["one"], None, cache_dir=empty)
     (file,) = empty.iterdir()
-    assert task_index.version() in file.name
+    assert index.version() in file.name
     file.write_text(file.read_text()[:40])
-    assert [task.name for task in tasks.resolve(["both"], None, cache_dir=empty)] == ["two", "one"]
+    assert [task.name for task in catalog.resolve(["both"], None, cache_dir=empty)] == [
+        "two",
+        "one",
+    ]
     json.loads(file.read_text())
 
 
@@ -133,21 +136,21 @@ def test_the_index_is_that_of_lm_eval(cache: Path) -> None:
     """About 12 CPU seconds: lm-eval reads 14,000 files, and so do we once."""
     from lm_eval.tasks import TaskManager
 
-    expected, ours = TaskManager().task_index, task_index.stock(cache)
+    expected, ours = TaskManager().task_index, index.stock(cache)
     kinds = {"TASK": "task", "PY_TASK": "task", "GROUP": "group", "TAG": "tag"}
     assert {name: kinds[entry.kind.name] for name, entry in expected.items()} == {
         name: entry["kind"] for name, entry in ours.items()
     }
     for name, entry in expected.items():
         if ours[name]["kind"] == "task":
-            assert entry.yaml_path == task_index.directory() / ours[name]["path"]
+            assert entry.yaml_path == index.directory() / ours[name]["path"]
         elif ours[name]["kind"] == "tag":
             assert sorted(entry.tags) == ours[name]["members"]
 
 
 def test_stock_tasks_and_groups(cache: Path) -> None:
     found = {
-        name: tasks.resolve([name], None, cache_dir=cache)
+        name: catalog.resolve([name], None, cache_dir=cache)
         for name in ("bbh_cot_fewshot", "mmlu_pro", "minerva_math", "arc_easy")
     }
     assert [len(leaves) for leaves in found.values()] == [27, 14, 7, 1]
@@ -156,10 +159,10 @@ def test_stock_tasks_and_groups(cache: Path) -> None:
     assert easy.output_type == "multiple_choice"
     assert easy.version == 1.0
     assert len({task.sha256 for leaves in found.values() for task in leaves}) == 49
-    assert task_index.path_of("arc_easy") == task_index.directory() / "arc/arc_easy.yaml"
+    assert index.path_of("arc_easy") == index.directory() / "arc/arc_easy.yaml"
 
 
 def test_nothing_heavy_is_imported() -> None:
-    code = "import sys, sweeper.tasks; print(*sys.modules)"
+    code = "import sys, sweeper.inputs.tasks.catalog; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"lm_eval", "torch", "pandas", "transformers", "datasets"} & set(done.stdout.split())

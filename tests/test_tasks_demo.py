@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from sweeper import data, tasks
+from sweeper import data
 from sweeper.data.tasks import excerpt, generate, sayings, wordlists
+from sweeper.inputs.tasks import catalog
 
 FOLDER = Path(data.__file__).parent / "tasks"
 CALIBRATION = FOLDER.parent / "calibration" / "pydoc.txt"
@@ -41,7 +42,7 @@ def test_items_are_well_formed(name: str) -> None:
         assert item["prompt"] == item["prompt"].strip()
     positions = Counter(item["answer"] for item in found)
     assert max(positions.values()) - min(positions.values()) <= 1
-    (leaf,) = tasks.resolve([f"demo_{name}"], FOLDER, cache_dir=FOLDER / "never")
+    (leaf,) = catalog.resolve([f"demo_{name}"], FOLDER, cache_dir=FOLDER / "never")
     assert leaf.chance == pytest.approx(1 / choices.pop())
     assert leaf.documents == len(found)
 

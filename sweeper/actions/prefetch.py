@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import sweeper
-from sweeper import hub_cache, needs, pins, show
+from sweeper import needs, show
 from sweeper.errors import BadInput, IsorateError
 from sweeper.fetching import title
-from sweeper.inputs import NotFetched
+from sweeper.inputs import hub_cache, pins
+from sweeper.inputs.pins import Pins
+from sweeper.inputs.resolve import NotFetched
 from sweeper.needs import Need
-from sweeper.pins import Pins
 from sweeper.request import Request
 from sweeper.staging import plan
 

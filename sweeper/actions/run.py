@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sweeper import checkpoints, conclude, live, prefetched
+from sweeper import checkpoints, conclude, live
 from sweeper.actions.plan import outdated
+from sweeper.inputs import availability
 from sweeper.request import Request
 from sweeper.sweep import nested, plan_json
 
@@ -22,7 +23,7 @@ def perform(request: Request) -> int:
         log.info("%s", old)
     specs = specs_of(request)
     todo = [specs[key] for key in specs if key in spent.pending]
-    prefetched.before_submission(todo, pinned=bool(request.pins))
+    availability.before_submission(todo, pinned=bool(request.pins))
     sweep.record(plan, request.arguments, request.config.checkpoints)
     drop = checkpoints.Dropper(
         request.store, request.home, list(specs.values()), request.config.checkpoints

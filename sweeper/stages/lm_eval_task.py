@@ -19,8 +19,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import Task
 from lm_eval.tasks import TaskManager
 
-from sweeper import pinned_data, task_index
 from sweeper.errors import StageFailure
+from sweeper.inputs import datasets
+from sweeper.inputs.tasks import index
 
 SEED = 1234  # lm-eval's own default, for few-shot examples and sampling
 MOST_HELD = 64  # tasks; the three suites of the paper have 48
@@ -64,7 +65,7 @@ def prepare(
     pins: Mapping[str, str] = params.get("data_revisions", {})
     key = (*(params[name] for name in names), str(directory), wrapped, *sorted(pins.items()))
     if key not in _held:
-        with pinned_data.pinned(pins) as loads:
+        with datasets.pinned(pins) as loads:
             task = load_task(params["task"], directory, checkpoint)
         configure(task, params)
         requests = build_requests(task, chat)
@@ -90,7 +91,7 @@ def load_task(name: str, directory: Path | None, checkpoint: Path) -> Task:
     where = [str(directory)] if directory else []
     metadata: dict[str, Any] = {"pretrained": str(checkpoint)}  # as lm-eval's command line
     manager = TaskManager(include_defaults=False, include_path=where, metadata=metadata)
-    known: str | Path | None = name if name in manager.task_index else task_index.path_of(name)
+    known: str | Path | None = name if name in manager.task_index else index.path_of(name)
     if known is None:
         raise StageFailure(f"no lm-eval task is called {name}; check tasks.names")
     tasks = manager.load([str(known)])["tasks"]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeper import pinned_data
+from sweeper.inputs import datasets
 from sweeper.stages import lm_eval_task, token_perplexity
 
 ANSWER = "the answer is 1"
 
 
-def load(
-    name: str, folder: Path | None, checkpoint: Path, find: pinned_data.Find
-) -> dict[str, str]:
+def load(name: str, folder: Path | None, checkpoint: Path, find: datasets.Find) -> dict[str, str]:
     """Hub id -> commit of every data set that the task loads.
 
     The answer is scored because some tasks fetch what their metrics need only then.
@@ -27,7 +25,7 @@ def load(
         StageFailure: there is no such task, or it needs what evaluations cannot do.
     """
     windows = token_perplexity.find(name, folder)
-    with pinned_data.pinned(find) as loads:
+    with datasets.pinned(find) as loads:
         if windows is not None:
             token_perplexity.text(windows)
             return loads.seen

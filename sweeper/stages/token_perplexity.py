@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from lm_eval.utils import hash_string
 
-from sweeper import pinned_data, task_index
 from sweeper.errors import StageFailure
+from sweeper.inputs import datasets as pinned_data
+from sweeper.inputs.tasks import index
 from sweeper.stages import Job
 from sweeper.stages import lm_eval_model as models
 from sweeper.stages import lm_eval_records as records
@@ -63,10 +64,10 @@ class Definition:
 
 def find(name: str, folder: Path | None) -> Definition | None:
     """The task called ``name`` in ``folder``, if it is one of this kind."""
-    entry = task_index.scan(folder).get(name) if folder else None
+    entry = index.scan(folder).get(name) if folder else None
     if folder is None or entry is None or entry.get("output_type") != OUTPUT_TYPE:
         return None
-    config = task_index.merged(folder / entry["path"])
+    config = index.merged(folder / entry["path"])
     options = config.get("dataset_kwargs") or {}
     return Definition(
         name=name,

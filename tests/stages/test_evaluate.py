@@ -17,8 +17,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper import task_index
 from sweeper.errors import StageFailure
+from sweeper.inputs.tasks import index
 from sweeper.modeling import model_cache
 from sweeper.stages import Job, evaluate
 from sweeper.stages import lm_eval_model as models
@@ -261,7 +261,7 @@ def test_chance_is_stated_or_counted(make_job: Callable[..., Job]) -> None:
 def test_what_cannot_be_evaluated_fails_with_a_reason(
     make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task_index, "path_of", lambda name: None)
+    monkeypatch.setattr(index, "path_of", lambda name: None)
     with pytest.raises(StageFailure, match=r"no lm-eval task is called nosuch"):
         evaluate.run(make_job(task="nosuch"))
     with pytest.raises(StageFailure, match=r"needs a GPU"):
@@ -273,7 +273,7 @@ def test_what_cannot_be_evaluated_fails_with_a_reason(
 def test_a_stock_task_is_loaded_by_its_file(
     tasks: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task_index, "path_of", lambda name: tasks / f"{name}.yaml")
+    monkeypatch.setattr(index, "path_of", lambda name: tasks / f"{name}.yaml")
     task = task_of.load_task("tiny_text", None, checkpoint)
     assert task.config.task == "tiny_text"
     assert len(task.eval_docs) == 23

@@ -14,8 +14,8 @@ import pytest
 from analysis.documents import Documents
 from analysis.pooling import pooled
 from analysis.results import Results
+from sweeper.inputs.tasks.catalog import resolve
 from sweeper.stages import Job, evaluate
-from sweeper.tasks import resolve
 from tests import rounding
 from tests.stages.conftest import TASK, TASKS
 

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
-from sweeper import access, fetching, hub_cache, packages, pins, prefetched, staging, tasks
+from sweeper import fetching, staging
 from sweeper.actions import prefetch
 from sweeper.errors import BadInput, IsorateError
-from sweeper.pins import Pins
+from sweeper.inputs import access, availability, hub_cache, pins
+from sweeper.inputs.pins import Pins
+from sweeper.inputs.tasks import catalog as tasks
+from sweeper.inputs.tasks import dependencies
 from sweeper.sweep import cell_json
 from tests.composing import composed
 
@@ -62,60 +65,60 @@ def of_model(revision: str = "main") -> dict[str, Any]:
 
 
 def test_a_model_that_is_not_here_is_named_once(cache: Path) -> None:
-    (lack,) = prefetched.missing([of_model(), of_model()])
+    (lack,) = availability.missing([of_model(), of_model()])
     assert str(lack) == "model.id=org/model: it is not on this machine"
     assert (lack.kind, lack.repository) == ("models", "org/model")
     model_in(cache)
-    assert prefetched.missing([of_model(), of_model(OLD)]) == []
+    assert availability.missing([of_model(), of_model(OLD)]) == []
 
 
 def test_a_pinned_revision_that_moved_is_said(cache: Path) -> None:
     model_in(cache)
-    (lack,) = prefetched.missing([of_model(NEW)])
+    (lack,) = availability.missing([of_model(NEW)])
     assert lack.reason == f"it is pinned to {NEW[:12]}, but this machine has {OLD[:12]}"
 
 
 def test_a_task_lacks_its_data_set_at_the_pinned_revision() -> None:
     pinned = stage(task="mmlu_pro_math", data_revisions={DATA: OLD})
-    (lack,) = prefetched.missing([pinned])
+    (lack,) = availability.missing([pinned])
     assert str(lack) == f"tasks.names=mmlu_pro_math: its data set {DATA} is not on this machine"
     prepare(DATA, OLD)
-    assert prefetched.missing([pinned]) == []
-    assert prefetched.missing([stage(task="mmlu_pro_math", data_revisions={DATA: NEW})])
+    assert availability.missing([pinned]) == []
+    assert availability.missing([stage(task="mmlu_pro_math", data_revisions={DATA: NEW})])
 
 
 def test_a_task_without_pins_needs_its_data_set_at_any_revision(cache: Path) -> None:
     plain = stage(task="mmlu_pro_math")
-    assert [lack.repository for lack in prefetched.missing([plain])] == [DATA]
+    assert [lack.repository for lack in availability.missing([plain])] == [DATA]
     made = cache / "datasets/TIGER-Lab___mmlu-pro/default/0.0.0" / OLD
     begun = made.with_name(f"{OLD}.incomplete")
     begun.mkdir(parents=True)
     (begun / "dataset_info.json").write_text("{}")
-    assert prefetched.missing([plain])  # begun, not finished
+    assert availability.missing([plain])  # begun, not finished
     made.mkdir()
     (made / "dataset_info.json").write_text("{}")
-    assert prefetched.missing([plain]) == []
+    assert availability.missing([plain]) == []
 
 
 def test_a_task_of_our_own_needs_nothing() -> None:
     folder = str(tasks.SHIPPED)
-    assert prefetched.missing([stage(task="demo_pydoc", sources={"tasks": folder})]) == []
+    assert availability.missing([stage(task="demo_pydoc", sources={"tasks": folder})]) == []
 
 
 def test_calibration_text_is_looked_for_as_it_is_loaded() -> None:
     text = {"id": "allenai/c4", "revision": OLD, "data_files": "a.json"}
-    assert prefetched.missing([stage("prune", calibration=text)])
+    assert availability.missing([stage("prune", calibration=text)])
     prepare("allenai/c4", OLD, data_files="b.json")
-    assert prefetched.missing([stage("prune", calibration=text)])
+    assert availability.missing([stage("prune", calibration=text)])
     prepare("allenai/c4", OLD, data_files="a.json")
-    assert prefetched.missing([stage("prune", calibration=text)]) == []
+    assert availability.missing([stage("prune", calibration=text)]) == []
 
 
 def test_offline_everything_that_lacks_is_refused_at_once(monkeypatch: Any) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     stages = [of_model(), stage(task="arc_easy"), stage("prune", {"gguf": "/no/such.gguf"})]
     with pytest.raises(BadInput, match=r"model.id=org/model: it is not .* switched off") as refused:
-        prefetched.before_submission(stages, pinned=False)
+        availability.before_submission(stages, pinned=False)
     assert "tasks.names=arc_easy: its data set allenai/ai2_arc" in str(refused.value)
     assert "gguf=/no/such.gguf" in str(refused.value)
     assert "isorate prefetch" in str(refused.value)
@@ -125,9 +128,9 @@ def test_a_prefetched_sweep_switches_the_hub_off(cache: Path, monkeypatch: Any) 
     for name in hub_cache.OFFLINE:
         monkeypatch.setenv(name, "0")
     model_in(cache)
-    prefetched.before_submission([of_model()], pinned=False)
+    availability.before_submission([of_model()], pinned=False)
     assert not hub_cache.is_offline()
-    prefetched.before_submission([of_model()], pinned=True)
+    availability.before_submission([of_model()], pinned=True)
     assert hub_cache.is_offline()
 
 
@@ -135,7 +138,7 @@ def test_a_data_set_of_many_tasks_is_asked_for_once(monkeypatch: Any) -> None:
     asked: list[tuple[str, str, str]] = []
     monkeypatch.setattr(access, "check", lambda *what: asked.append(what))
     stages = [stage(task="mmlu_pro_math"), stage(task="mmlu_pro_law"), of_model()]
-    prefetched.before_submission(stages, pinned=False)
+    availability.before_submission(stages, pinned=False)
     assert asked == [("tasks.names", "datasets", DATA), ("model.id", "models", "org/model")]
 
 
@@ -237,15 +240,15 @@ def test_code_that_needs_what_is_not_installed_is_refused(tmp_path: Path, index:
         "import nowhere_a\n",
         "try:\n    import nowhere_a\nexcept ImportError:\n    raise\n",
     ):
-        packages._imports.cache_clear()
+        dependencies._imports.cache_clear()
         code.write_text(text)
         with pytest.raises(BadInput, match=r"nowhere_a, .*pip install nowhere-a"):
             tasks.resolve(["mine"], tmp_path, cache_dir=index)
 
 
 def test_the_extra_that_brings_a_package_is_named() -> None:
-    assert packages.install("immutabledict") == 'pip install "lm-eval[ifeval]"'
-    assert packages.install("sklearn") == "pip install scikit-learn"
+    assert dependencies.install("immutabledict") == 'pip install "lm-eval[ifeval]"'
+    assert dependencies.install("sklearn") == "pip install scikit-learn"
 
 
 def hub_error(name: str) -> Exception:

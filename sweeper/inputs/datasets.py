@@ -17,8 +17,8 @@ from typing import Any
 import datasets
 from datasets.packaged_modules.cache.cache import Cache
 
-from sweeper import hub_cache
 from sweeper.errors import BadInput
+from sweeper.inputs import hub_cache
 
 Find = Callable[[str, str | None], str | None]
 """From a hub id and the revision that a task asks for to the commit to take; None: as asked."""

@@ -15,10 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sweeper import data, packages, task_index
+from sweeper import data
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
-from sweeper.task_index import Index
+from sweeper.inputs.tasks import dependencies
+from sweeper.inputs.tasks import index as indexs
+from sweeper.inputs.tasks.index import Index
 
 KEY = "tasks.names"
 SHIPPED = Path(data.__file__).parent / "tasks"
@@ -127,7 +129,7 @@ class Lookup:
         options = {key: found.get(key) for key in ("name", "data_files", "data_dir")}
         return HubData(id=found["id"], revision=found.get("revision") or "main", options=options)
 
-    def find(self, name: str) -> tuple[task_index.Entry | None, Path | None]:
+    def find(self, name: str) -> tuple[indexs.Entry | None, Path | None]:
         """The entry and its folder; lm-eval's 14,000 names are read only when they are needed."""
         for folder, index in self.ours:
             if name in index:
@@ -138,12 +140,12 @@ class Lookup:
     def ours(self) -> list[tuple[Path, Index]]:
         """The folders that go before lm-eval: the user's, then the project's."""
         folders = [self.include_path] if self.include_path else []
-        return [(folder, task_index.scan(folder)) for folder in dict.fromkeys([*folders, SHIPPED])]
+        return [(folder, indexs.scan(folder)) for folder in dict.fromkeys([*folders, SHIPPED])]
 
     @cached_property
     def stock(self) -> Index:
         """lm-eval's own tasks, read from the cached index once."""
-        return task_index.stock(self.cache_dir)
+        return indexs.stock(self.cache_dir)
 
     def pools(self, name: str) -> bool:
         """Whether the name is a group that has scores of its own, over all its documents."""
@@ -173,11 +175,11 @@ class Lookup:
         entry, folder = self.find(name)
         assert entry is not None
         _check_metrics(name, entry["metrics"])
-        path = (folder or task_index.directory()) / entry["path"]
-        packages.check(KEY, name, path)
+        path = (folder or indexs.directory()) / entry["path"]
+        dependencies.check(KEY, name, path)
         if folder is not None:
             return _own_task(name, path, folder)
-        identity = ["lm-eval", task_index.version(), name, entry["version"]]
+        identity = ["lm-eval", indexs.version(), name, entry["version"]]
         return LeafTask(
             name=name,
             sha256=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
@@ -191,7 +193,7 @@ class Lookup:
 
 def _check_metrics(name: str, metrics: Sequence[Sequence[Any]]) -> None:
     """Refuse a task of whose metrics none says which of two scores is the better one."""
-    known = task_index.directions()
+    known = indexs.directions()
     if metrics and all(
         better is None and (metric not in known or metric == "bypass") for metric, better in metrics
     ):
@@ -210,7 +212,7 @@ def _unknown(name: str, known: Iterable[str]) -> BadInput:
 
 
 def _own_task(name: str, path: Path, folder: Path) -> LeafTask:
-    config = task_index.merged(path)
+    config = indexs.merged(path)
     files = sorted(set(_files(path)))
     metadata = config.get("metadata") or {}
     chance = metadata.get("chance")
@@ -228,7 +230,7 @@ def _own_task(name: str, path: Path, folder: Path) -> LeafTask:
 def _files(path: Path) -> Iterator[Path]:
     """The task file, what it includes, and every file beside it that it names or calls."""
     yield path
-    config = task_index.read_yaml(path)
+    config = indexs.read_yaml(path)
     include = config.get("include", [])
     for name in include if isinstance(include, list) else [include]:
         yield from _files(path.parent / name)

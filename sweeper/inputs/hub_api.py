@@ -9,9 +9,9 @@ from typing import Any
 
 from huggingface_hub import HfApi
 
-from sweeper import hub_cache, pinned_data
 from sweeper.errors import BadInput
-from sweeper.sources import UNUSED
+from sweeper.inputs import datasets, hub_cache
+from sweeper.inputs.sources import UNUSED
 
 # Downloaded once, and once more as the table that is read.
 _PREPARED = 2
@@ -92,7 +92,7 @@ def check_text(need: Mapping[str, Any], revision: str) -> None:
     Raises:
         BadInput: it lacks the column.
     """
-    found = pinned_data.load_dataset(
+    found = datasets.load_dataset(
         need["id"],
         name=need["subset"],
         data_files=need["data_files"],

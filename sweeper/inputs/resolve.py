@@ -13,11 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sweeper import hub_cache
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, one_of
+from sweeper.inputs import hub_cache
+from sweeper.inputs.pins import Pins
 from sweeper.modeling import integrity, shapes
-from sweeper.pins import Pins
 from sweeper.store import hashing
 
 DTYPES = ("float32", "bfloat16", "float16")

@@ -9,8 +9,9 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from sweeper import access, hub_cache, tasks
 from sweeper.errors import BadInput
+from sweeper.inputs import access, hub_cache
+from sweeper.inputs.tasks import catalog
 from sweeper.store.hashing import cache_directory
 
 _SHOWN = 6
@@ -128,8 +129,8 @@ def _lacks(needs: Iterable[tuple[Any, ...]]) -> Iterator[Lack]:
             yield from _task(name, lookup(folder), revisions)
 
 
-def _lookup(index: Path, folder: str | None) -> tasks.Lookup:
-    return tasks.Lookup(include_path=Path(folder) if folder else None, cache_dir=index)
+def _lookup(index: Path, folder: str | None) -> catalog.Lookup:
+    return catalog.Lookup(include_path=Path(folder) if folder else None, cache_dir=index)
 
 
 def _source(role: str, at: str, revision: str | None) -> Iterator[Lack]:
@@ -157,7 +158,7 @@ def _dataset(key: str, name: str, revision: str, options: Mapping[str, Any]) -> 
 
 
 def _task(
-    name: str, lookup: tasks.Lookup, revisions: Sequence[tuple[str, str]] | None
+    name: str, lookup: catalog.Lookup, revisions: Sequence[tuple[str, str]] | None
 ) -> Iterator[Lack]:
     reads = lookup.data(name)
     if revisions is None:

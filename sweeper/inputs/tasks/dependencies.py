@@ -13,8 +13,8 @@ from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 from pathlib import Path
 
-from sweeper import task_index
 from sweeper.errors import BadInput
+from sweeper.inputs.tasks import index
 
 _EXTRA = re.compile(r"extra\s*==\s*[\"']([^\"']+)")
 _STOCK = "lm_eval.tasks."
@@ -86,7 +86,7 @@ def _imports(file: Path, within: tuple[Path, ...] = ()) -> frozenset[str]:
     for module in _needed(ast.parse(file.read_bytes()).body):
         if module.startswith(_STOCK):
             relative = module.removeprefix(_STOCK)
-            for other in _file(task_index.directory(), relative):
+            for other in _file(index.directory(), relative):
                 if other not in within:
                     found |= _imports(other, (*within, file))
         elif module and not any(_file(file.parent, module.partition(".")[0])):

@@ -23,8 +23,8 @@ import numpy as np
 from analysis.panel import Panel, panels
 from analysis.pooling import pooled
 from sweeper import collect, rows
+from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Store
-from sweeper.sweep import Sweep
 
 Z = 1.96
 _SEED = re.compile(r" \[seed=\d+\]$")

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import psutil
 
+from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Store
-from sweeper.sweep import Sweep
 
 WORKERS = 2
 IMPORTS = (

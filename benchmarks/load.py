@@ -22,9 +22,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.planning import measured
+from sweeper.planning.sweep import Sweep
 from sweeper.store import files
 from sweeper.store import manifest as manifests
-from sweeper.sweep import Sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 PER_SEED = 308
@@ -39,7 +39,7 @@ import sys
 from pathlib import Path
 from launchers.schedule import closure, missing
 from sweeper.store.store import Store
-from sweeper.sweep import Sweep
+from sweeper.planning.sweep import Sweep
 home = Path(sys.argv[1])
 stages = list(Sweep(home, sys.argv[2]).load()["stages"].values())
 store = Store(home)

@@ -106,8 +106,8 @@ def mixes(
 def rows(home: Path, name: str) -> list[dict[str, Any]]:
     """What the sweep ``name`` found of each cell that is done."""
     from sweeper.collect import collect
+    from sweeper.planning.sweep import Sweep
     from sweeper.store.store import Store
-    from sweeper.sweep import Sweep
 
     outcomes = collect(Sweep(home, name).load(), Store(home))
     return [row(outcome) for outcome in outcomes if outcome.status == "done"]

@@ -24,8 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Store
-from sweeper.sweep import Sweep
 
 WORKERS = 2
 CELL = """

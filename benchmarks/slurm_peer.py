@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import slurm_lab  # noqa: E402
+from sweeper.planning.sweep import Sweep  # noqa: E402
 from sweeper.store.store import Store  # noqa: E402
-from sweeper.sweep import Sweep  # noqa: E402
 from tests import tiny  # noqa: E402
 
 REQUEST = {"cpus_per_task": 1, "gpus_per_node": 0, "mem_gb": 3, "timeout_min": 60}

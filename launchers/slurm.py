@@ -22,8 +22,8 @@ from launchers.slurm_shape import Shape, shape
 from launchers.slurm_state import JobTable, table
 from launchers.slurm_submit import STOCK_ARRAY
 from launchers.slurm_todo import Submitting, Todo, lacking, sort_out
+from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Spec, Store
-from sweeper.sweep import Sweep
 
 _CLAIM_WAIT_S = 60.0
 
@@ -155,7 +155,7 @@ class SlurmLauncher(PlansOnly):
             stages: the stages wanted.
             store: knows what is done.
             estimates: stage key -> ``seconds`` and ``source`` ("measured", "scaled" or
-                "assumed"), as `sweeper.cost` makes them; without them, and where they are
+                "assumed"), as `sweeper.planning.estimate.cost` makes them; without them, and where they are
                 only assumed, a job counts with the time that it asks for.
         """
         todo = lacking(stages, store)

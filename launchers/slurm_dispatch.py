@@ -22,8 +22,8 @@ from launchers.slurm_submit import Submission, largest_array, prepared
 from launchers.slurm_todo import Todo
 from launchers.slurm_units import Unit, pack
 from sweeper.inputs import availability
+from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Spec, Store
-from sweeper.sweep import Sweep
 
 Say = Callable[[str], None]
 

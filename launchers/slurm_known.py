@@ -9,8 +9,8 @@ from launchers import slurm_records as records
 from launchers.slurm_commands import SlurmError
 from launchers.slurm_queue import cancel_ghosts, unanswered
 from launchers.slurm_state import JobTable, table
+from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Store
-from sweeper.sweep import Sweep
 
 _LAG_S = 30.0
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from launchers import slurm_records as records
 from launchers.slurm_sacct import ask
 from launchers.slurm_state import JobState
-from sweeper import checkpoints, submitted
+from sweeper import submitted
 from sweeper.errors import IsorateError
+from sweeper.planning import retention
+from sweeper.planning.sweep import Sweep
 from sweeper.redaction import log_to_stderr
 from sweeper.store import files
 from sweeper.store.store import Store
-from sweeper.sweep import Sweep
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission
@@ -135,8 +136,8 @@ def _drop_checkpoints(sweep: Sweep) -> int:
     ``checkpoints`` was when the plan was recorded; without it all is kept.
     """
     policy = str(sweep.load().get("checkpoints", "keep"))
-    store, stages = Store(sweep.home), checkpoints.planned(sweep.home)
-    return sum(store.drop_bulk(spec) for spec in checkpoints.unread(store, stages, policy))
+    store, stages = Store(sweep.home), retention.planned(sweep.home)
+    return sum(store.drop_bulk(spec) for spec in retention.unread(store, stages, policy))
 
 
 def accounting(sweep: Path) -> Sequence[Json]:

@@ -25,7 +25,7 @@ from sweeper.errors import IsorateError
 from sweeper.inputs import access, hub_api, hub_cache, sources
 from sweeper.inputs.pins import Pins
 from sweeper.inputs.tasks import dependencies, index
-from sweeper.needs import Need
+from sweeper.planning.requirements import Need
 from sweeper.redaction import log_to_stderr, redact
 
 Emit = Callable[[dict[str, Any]], None]

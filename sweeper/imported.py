@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeper.collect import CellOutcome, StageOutcome
 from sweeper.errors import BadInput, one_of, several
-from sweeper.plan import Plan, PlannedCell
+from sweeper.planning.plan import Plan, PlannedCell
+from sweeper.planning.sweep import Sweep, cell_json
 from sweeper.store import files
-from sweeper.sweep import Sweep, cell_json
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,14 +14,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sweeper import compressed
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
 from sweeper.inputs.pins import Pins
-from sweeper.plan import PlannedCell
+from sweeper.planning import external_checkpoint
+from sweeper.planning.plan import PlannedCell
+from sweeper.planning.sweep import ELSEWHERE, Sweep
 from sweeper.store import files
 from sweeper.store.hashing import key_of
-from sweeper.sweep import ELSEWHERE, Sweep
 
 Json = dict[str, Any]
 
@@ -67,7 +67,7 @@ def check(planned: PlannedCell, path: Path, pins: Pins) -> None:
         BadInput: naming the keys in which it is not.
     """
     section = Frozen.of(planned.cell.model.dict | {"compressed": str(path)})
-    compressed.resolved(replace(planned.cell, model=section), pins)
+    external_checkpoint.resolved(replace(planned.cell, model=section), pins)
     wrong = list(_zeros(planned, path))
     if wrong:
         raise BadInput("path", str(path), f"it is not {planned.label}: {'; '.join(wrong)}.",

@@ -20,7 +20,7 @@ from sweeper.collect import CellOutcome
 from sweeper.errors import BadInput, one_of
 from sweeper.inputs.tasks import index
 from sweeper.inputs.tasks.catalog import Lookup
-from sweeper.plan import PlannedCell
+from sweeper.planning.plan import PlannedCell
 from sweeper.store.hashing import cache_directory
 from sweeper.tracking_run import CELL, SWEEP
 

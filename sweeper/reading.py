@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sweeper import collect, imported, provenance, rows
 from sweeper.collect import CellOutcome
 from sweeper.errors import BadInput, IsorateError, one_of
-from sweeper.sweep import Sweep
+from sweeper.planning.sweep import Sweep
 
 if TYPE_CHECKING:
     from analysis.results import Results

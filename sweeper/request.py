@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from omegaconf import DictConfig
 
-    from sweeper.cost import Cost
     from sweeper.inputs.pins import Pins
-    from sweeper.plan import Plan
+    from sweeper.planning.estimate.cost import Cost
+    from sweeper.planning.plan import Plan
+    from sweeper.planning.sweep import Sweep
     from sweeper.store.store import Store
-    from sweeper.sweep import Sweep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,14 +54,14 @@ class Request:
     @cached_property
     def sweep(self) -> Sweep:
         """The sweep that is meant, by name."""
-        from sweeper.sweep import Sweep
+        from sweeper.planning.sweep import Sweep
 
         return Sweep(self.home, self.config.name or self.config.model.name.split("/")[-1])
 
     @cached_property
     def plan(self) -> Plan:
         """The plan that the grid means now."""
-        from sweeper.staging import plan
+        from sweeper.planning.builder import plan
 
         with _no_garbage_yet():
             known = self.sweep.elsewhere
@@ -84,7 +84,7 @@ class Request:
     @cached_property
     def cost(self) -> Cost:
         """What carrying out the plan costs from here on."""
-        from sweeper.cost import cost
+        from sweeper.planning.estimate.cost import cost
 
         plan = self.todo
         seats = self.launcher.seats(len(plan.stages))

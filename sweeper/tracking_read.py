@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from sweeper import tracking_server
 from sweeper.collect import ROLES, CellOutcome, StageOutcome
 from sweeper.errors import BadInput, IsorateError, one_of
+from sweeper.planning.sweep import Sweep
 from sweeper.redaction import redact
-from sweeper.sweep import Sweep
 from sweeper.tracking import tracking_uri
 from sweeper.tracking_run import CELL, ORIGIN, documents_path, stage_tag
 from sweeper.tracking_runs import CREATED, FILES, Tracker

@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from sweeper import collect, rows
-from sweeper.sweep import merge
+from sweeper.planning.sweep import merge
 from tests import tracking_data as data
 
 

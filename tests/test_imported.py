@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweeper import collect, imported, lm_eval_output, rows, staging
+from sweeper import collect, imported, lm_eval_output, rows
 from sweeper.errors import BadInput
-from sweeper.sweep import Sweep
+from sweeper.planning import builder
+from sweeper.planning.sweep import Sweep
 from tests import tiny
 from tests.composing import composed
 
@@ -26,7 +27,7 @@ def plan(tmp_path_factory):
     words = ["model=custom", f"model.id={model}", "model.group_size=32", "quant.bits=16,4"]
     words += ["prune.sparsity=0,25", f"tasks.names=[{','.join(TASKS)}]"]
     with composed(words) as (config, loader):
-        return staging.plan(config, loader, words)
+        return builder.plan(config, loader, words)
 
 
 def cell(plan, label):

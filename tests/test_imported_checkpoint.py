@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from sweeper import collect, imported_checkpoint, staging, worker
+from sweeper import collect, imported_checkpoint, worker
 from sweeper.errors import BadInput, StageFailure
 from sweeper.inputs.pins import Pins
+from sweeper.planning import builder
+from sweeper.planning.sweep import Sweep, cell_json, nested, plan_json
 from sweeper.stages import label, measure
 from sweeper.store.store import Store
-from sweeper.sweep import Sweep, cell_json, nested, plan_json
 from tests import tiny
 from tests.composing import composed
 
@@ -33,7 +34,7 @@ def plan_of(model: Path, *words: str, elsewhere=None):
     words = ["model=custom", f"model.id={model}", "model.name=tiny", "model.group_size=32",
              f"tasks.names=[{TASK}]", "tasks.limit=8", *(words or GRID)]  # fmt: skip
     with composed(words) as (config, loader):
-        return staging.plan(config, loader, words, Pins(), elsewhere)
+        return builder.plan(config, loader, words, Pins(), elsewhere)
 
 
 def cell(plan, label):

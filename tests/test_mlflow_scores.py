@@ -8,20 +8,12 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from sweeper import (
-    collect,
-    imported,
-    mlflow_scores,
-    rows,
-    staging,
-    tracking,
-    tracking_read,
-    tracking_server,
-)
+from sweeper import collect, imported, mlflow_scores, rows, tracking, tracking_read, tracking_server
 from sweeper.errors import BadInput
 from sweeper.mlflow_scores import Foreign
+from sweeper.planning import builder
+from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Store
-from sweeper.sweep import Sweep
 from tests import tiny
 from tests.composing import composed
 from tests.test_imported import cell, written
@@ -39,7 +31,7 @@ def plan(tmp_path_factory):
     words = ["model=custom", f"model.id={model}", "model.name=tiny", "model.group_size=32",
              "quant.bits=16,4", f"tasks.names=[{','.join(TASKS)}]"]  # fmt: skip
     with composed(words) as (config, loader):
-        return staging.plan(config, loader, words)
+        return builder.plan(config, loader, words)
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from sweeper import checkpoints, show
+from sweeper import show
+from sweeper.planning import retention
 from sweeper.request import Request
 
 
 def perform(request: Request) -> int:
     """Show what would be deleted of the home's store, or delete it; results always stay."""
     store, policy = request.store, request.config.checkpoints
-    unread = checkpoints.unread(store, checkpoints.planned(request.home), policy)
+    unread = retention.unread(store, retention.planned(request.home), policy)
     dropped = [str(store.path(spec)) for spec in unread]
     if request.config.yes:
         store.check()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sweeper import imported, imported_checkpoint, lm_eval_output
 from sweeper.errors import BadInput, one_of
-from sweeper.plan import PlannedCell
+from sweeper.planning.plan import PlannedCell
 from sweeper.request import Request
 
 EXAMPLE = "isorate import experiment=laborde2025 cell='25% + 4bit' path=DIR"

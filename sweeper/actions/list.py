@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sweeper import collect, show
+from sweeper.planning.sweep import Sweep, sweeps, typed
 from sweeper.request import Request
-from sweeper.sweep import Sweep, sweeps, typed
 
 
 def perform(request: Request) -> int:

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from sweeper import show
-from sweeper.cost import Cost
-from sweeper.plan import Plan, PlannedCell
+from sweeper.planning.estimate.cost import Cost
+from sweeper.planning.plan import Plan, PlannedCell
+from sweeper.planning.sweep import cell_json, nested, plan_json
 from sweeper.request import Request
-from sweeper.sweep import cell_json, nested, plan_json
 
 _SHOWN = 12
 

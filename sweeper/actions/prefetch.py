@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import sweeper
-from sweeper import needs, show
+from sweeper import show
 from sweeper.errors import BadInput, IsorateError
 from sweeper.fetching import title
 from sweeper.inputs import hub_cache, pins
 from sweeper.inputs.pins import Pins
 from sweeper.inputs.resolve import NotFetched
-from sweeper.needs import Need
+from sweeper.planning import requirements
+from sweeper.planning.builder import plan
+from sweeper.planning.requirements import Need
 from sweeper.request import Request
-from sweeper.staging import plan
 
 _BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
 
@@ -58,9 +59,9 @@ def _needs(request: Request, kept: Pins) -> tuple[list[Need], Pins]:
     while True:
         try:
             made = plan(request.config, request.loader, request.arguments, kept)
-            return needs.of(made), kept
+            return requirements.of(made), kept
         except NotFetched as lack:
-            model = needs.model(lack.name, lack.revision, lack.trust_remote_code)
+            model = requirements.model(lack.name, lack.revision, lack.trust_remote_code)
             kept |= _fetch([model], kept)
 
 

@@ -6,8 +6,8 @@ import sys
 
 from sweeper.actions import run
 from sweeper.errors import BadInput
+from sweeper.planning.sweep import typed
 from sweeper.request import Request
-from sweeper.sweep import typed
 
 
 def perform(request: Request) -> int:

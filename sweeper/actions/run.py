@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sweeper import checkpoints, conclude, live
+from sweeper import conclude, live
 from sweeper.actions.plan import outdated
 from sweeper.inputs import availability
+from sweeper.planning import retention
+from sweeper.planning.sweep import nested, plan_json
 from sweeper.request import Request
-from sweeper.sweep import nested, plan_json
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ def perform(request: Request) -> int:
     todo = [specs[key] for key in specs if key in spent.pending]
     availability.before_submission(todo, pinned=bool(request.pins))
     sweep.record(plan, request.arguments, request.config.checkpoints)
-    drop = checkpoints.Dropper(
+    drop = retention.Dropper(
         request.store, request.home, list(specs.values()), request.config.checkpoints
     )
     with live.followed(request):

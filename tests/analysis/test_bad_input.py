@@ -100,6 +100,6 @@ def test_what_appears_twice_is_refused(make, changes, said) -> None:
 def test_a_mask_that_was_kept_exactly_is_a_mask() -> None:
     """`quant.mask=exact` is a choice of the configuration: its cells have a report too."""
     from analysis import results
-    from sweeper.quantization import MASKS
+    from sweeper.planning.cells.quantization import MASKS
 
     assert set(MASKS) <= set(results.MASKS)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import StageFailure
-from sweeper.plan import Plan
+from sweeper.planning.plan import Plan
+from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Spec, Store
-from sweeper.sweep import Sweep
 from sweeper.worker import Bench, find_stage, run_stage
 from tests.stubstages import spec
 

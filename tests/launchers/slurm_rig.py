@@ -11,8 +11,8 @@ from launchers.base import Outcome, StageOutcome
 from launchers.schedule import closure
 from launchers.slurm import SlurmLauncher
 from launchers.slurm_state import JobState, JobTable
+from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Spec, Store
-from sweeper.sweep import Sweep
 from tests.stubstages import spec
 
 SMALL = {"cpus_per_task": 1, "gpus_per_node": 0, "mem_gb": 0.3, "timeout_min": 5, "device": "cpu",

@@ -12,9 +12,9 @@ import pytest
 
 import tests
 from sweeper.errors import BadInput, DamagedOutput, IsorateError
+from sweeper.planning.sweep import Sweep
 from sweeper.store import manifest as manifests
 from sweeper.store.store import Store
-from sweeper.sweep import Sweep
 from sweeper.worker import run_stage
 from tests.faults.deeds import BENCH, PRUNE
 

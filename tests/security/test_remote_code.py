@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper import staging
+from sweeper.planning import builder
 from tests import standin, tiny
 from tests.composing import composed
 
@@ -52,7 +52,7 @@ def test_it_is_off_and_where_it_is_on_that_is_recorded(tmp_path: Path) -> None:
     keys = []
     with composed([]) as (config, loader):
         for more in ([], ["model.trust_remote_code=false"], ["model.trust_remote_code=true"]):
-            stages = staging.plan(config, loader, [*words, *more]).stages.values()
+            stages = builder.plan(config, loader, [*words, *more]).stages.values()
             (prune,) = (stage for stage in stages if stage.kind == "prune")
             keys.append((prune.key, prune.params["model"].get("trust_remote_code", False)))
     (default, off, on) = keys

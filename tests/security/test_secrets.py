@@ -11,10 +11,10 @@ import pytest
 from launchers.slurm_requests import Requests
 from sweeper.endings import explain
 from sweeper.errors import BadInput, IsorateError, StageFailure
-from sweeper.plan import Plan
+from sweeper.planning.plan import Plan
+from sweeper.planning.sweep import Sweep
 from sweeper.redaction import Formatter, secret_set_by
 from sweeper.store.store import Store
-from sweeper.sweep import Sweep
 from sweeper.worker import Bench, run_stage
 from tests.stubstages import spec
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from launchers import slurm_records as records
-from sweeper.sweep import Sweep
+from sweeper.planning.sweep import Sweep
 from tests import tiny
 from tests.slurm import same
 from tests.slurm.conftest import Cluster

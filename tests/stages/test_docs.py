@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 import conf
-from sweeper import methods, staging
+from sweeper import methods
+from sweeper.planning import builder
 from tests.composing import composed
 
 PAGE = Path(__file__).parents[2] / "docs/methods.md"
@@ -41,7 +42,7 @@ def test_a_method_is_one_file_one_yaml_and_one_test(workshop: Any, pieces: Path)
     assert files == sorted([method, test, choice])
     with composed([], pieces / "conf") as (config, loader):
         words = ["prune=chance", "prune.sparsity=0,50", "quant.bits=16", "tasks=none"]
-        planned = staging.plan(config, loader, words)
+        planned = builder.plan(config, loader, words)
     assert [cell.label for cell in planned.cells] == ["dense", "random 50%"]
     space: dict[str, Any] = {}
     exec((pieces / test).read_text(encoding="utf-8"), space)

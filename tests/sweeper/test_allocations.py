@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sweeper import staging
 from sweeper.errors import BadInput
-from sweeper.plan import Plan, Stage
+from sweeper.planning import builder
+from sweeper.planning.plan import Plan, Stage
 from tests import tiny
 from tests.composing import composed
 
@@ -26,7 +26,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 def plan(own: list[str]) -> Callable[..., Plan]:
     def make(*overrides: str) -> Plan:
         with composed([]) as (config, loader):
-            return staging.plan(config, loader, [*own, *overrides])
+            return builder.plan(config, loader, [*own, *overrides])
 
     return make
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeper import pruning
-from sweeper.cells import CellMaker
 from sweeper.errors import BadInput, NoCell
+from sweeper.planning.cells import pruning
+from sweeper.planning.cells.cell import CellMaker
 
 MODEL = {"name": "m", "id": "org/m", "group_size": 64}
 PRUNE = {

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sweeper import checkpoints
+from sweeper.planning import retention
 
 
 def stage(key, kind, **parents):
@@ -51,7 +51,7 @@ def store():
 
 
 def test_dropped_when_the_last_reader_is_done(store, tmp_path):
-    dropper = checkpoints.Dropper(store, tmp_path, ALL, "drop")
+    dropper = retention.Dropper(store, tmp_path, ALL, "drop")
     finish(store, dropper, PRUNE, QUANT, SCORE_P, SCORE_Q)
     assert store.dropped == []
     finish(store, dropper, MEASURE_Q)
@@ -60,17 +60,17 @@ def test_dropped_when_the_last_reader_is_done(store, tmp_path):
 
 def test_readers_that_were_done_before_are_not_waited_for(store, tmp_path):
     store.done |= {"p", "q", "ep", "eq"}
-    dropper = checkpoints.Dropper(store, tmp_path, ALL, "drop")
+    dropper = retention.Dropper(store, tmp_path, ALL, "drop")
     finish(store, dropper, MEASURE_Q)
     assert sorted(store.dropped) == ["p", "q"]
 
 
 @pytest.mark.parametrize(("policy", "dropped"), [("keep", []), ("pruned", ["q"])])
 def test_what_a_policy_keeps(store, tmp_path, policy, dropped):
-    dropper = checkpoints.Dropper(store, tmp_path, ALL, policy)
+    dropper = retention.Dropper(store, tmp_path, ALL, policy)
     finish(store, dropper, *ALL)
     assert store.dropped == dropped
-    assert checkpoints.unread(store, {s["key"]: s for s in ALL}, policy) == []
+    assert retention.unread(store, {s["key"]: s for s in ALL}, policy) == []
 
 
 def test_a_reader_in_another_sweep_of_the_home_counts(store, tmp_path):
@@ -86,7 +86,7 @@ def test_a_reader_in_another_sweep_of_the_home_counts(store, tmp_path):
         },
     }
     (folder / "plan-x.json").write_text(json.dumps(record))
-    dropper = checkpoints.Dropper(store, tmp_path, ALL, "drop")
+    dropper = retention.Dropper(store, tmp_path, ALL, "drop")
     finish(store, dropper, *ALL)
     assert store.dropped == ["q"]
     finish(store, dropper, OTHER)
@@ -96,6 +96,6 @@ def test_a_reader_in_another_sweep_of_the_home_counts(store, tmp_path):
 def test_gc_finds_what_nobody_reads_any_more(store):
     store.done |= {s["key"] for s in ALL}
     stages = {s["key"]: s for s in [*ALL, OTHER]}
-    assert [s["key"] for s in checkpoints.unread(store, stages, "drop")] == ["q"]
+    assert [s["key"] for s in retention.unread(store, stages, "drop")] == ["q"]
     store.done.add("o")
-    assert {s["key"] for s in checkpoints.unread(store, stages, "drop")} == {"p", "q"}
+    assert {s["key"] for s in retention.unread(store, stages, "drop")} == {"p", "q"}

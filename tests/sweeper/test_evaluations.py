@@ -9,11 +9,12 @@ from typing import Any
 import pandas
 import pytest
 
-from sweeper import evaluations, staging
 from sweeper.errors import BadInput
-from sweeper.plan import Plan, Stage
+from sweeper.planning import builder
+from sweeper.planning.plan import Plan, Stage
+from sweeper.planning.stages import evaluation
+from sweeper.planning.sweep import nested, plan_json
 from sweeper.store.store import Store
-from sweeper.sweep import nested, plan_json
 from sweeper.worker import run_stage
 from tests import tiny
 from tests.composing import composed
@@ -34,7 +35,7 @@ def plan(model: Path) -> MakePlan:
             "model.group_size=32", f"tasks.names=[{names}]", "quant.method=none", "quant.bits=16",
         ]  # fmt: skip
         with composed([]) as (config, loader):
-            return staging.plan(config, loader, [*own, *overrides])
+            return builder.plan(config, loader, [*own, *overrides])
 
     return make
 
@@ -109,10 +110,10 @@ def test_what_no_evaluation_can_do_is_refused(plan: MakePlan, override: str, rea
 def test_a_backend_that_is_missing_or_unfit_is_refused(
     plan: MakePlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluations, "find_spec", lambda name: None)
+    monkeypatch.setattr(evaluation, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r'pip install "isorate\[vllm\]"'):
         plan("tasks.backend=vllm")
-    monkeypatch.setattr(evaluations, "find_spec", lambda name: object())
+    monkeypatch.setattr(evaluation, "find_spec", lambda name: object())
     with pytest.raises(BadInput, match="demo_agreement compares log-likelihoods"):
         plan("tasks.backend=vllm")
 
@@ -120,7 +121,7 @@ def test_a_backend_that_is_missing_or_unfit_is_refused(
 def test_two_backends_never_meet_in_one_sweep(
     plan: MakePlan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluations, "find_spec", lambda name: object())
+    monkeypatch.setattr(evaluation, "find_spec", lambda name: object())
     made = plan("tasks.backend=vllm", names="gsm8k")
     assert scored(made).params["max_model_len"] == 4096
     with pytest.raises(BadInput, match="two backends"):

@@ -6,12 +6,12 @@ import logging
 
 import pytest
 
-from sweeper import formats, staging
 from sweeper.actions.plan import outdated
-from sweeper.cost import cost
-from sweeper.formats import Change, version
-from sweeper.plan import Params, Plan, Stage
-from sweeper.sweep import merge, plan_json
+from sweeper.planning import builder, formats
+from sweeper.planning.estimate.cost import cost
+from sweeper.planning.formats import Change, version
+from sweeper.planning.plan import Params, Plan, Stage
+from sweeper.planning.sweep import merge, plan_json
 from tests import tiny
 from tests.composing import composed
 
@@ -139,7 +139,7 @@ def test_a_cell_that_was_planned_anew_stands_in_for_its_former_self(tmp_path, mo
     def recorded(created):
         with composed([]) as (config, loader):
             cells = [*own, "prune=svd_llm,sparsegpt", "prune.sparsity=20"]
-            made = staging.plan(config, loader, cells)
+            made = builder.plan(config, loader, cells)
         return {"name": "x", "created": created, **plan_json(made)}
 
     changes = formats.CHANGES

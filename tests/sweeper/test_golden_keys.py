@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import tests
-from sweeper import staging
+from sweeper.planning import builder
 from sweeper.store import hashing
 from tests.composing import composed
 
@@ -49,7 +49,7 @@ def keys(experiment: str) -> dict[str, list[str]]:
     words = EXPERIMENTS[experiment]
     with _any_versions(), composed(words) as (config, loader):
         axes = [f"{key}={value}" for key, value in config.hydra.sweeper.params.items()]
-        plan = staging.plan(config, loader, [*axes, *words])
+        plan = builder.plan(config, loader, [*axes, *words])
     found: dict[str, list[str]] = {}
     for stage in plan.stages.values():
         found.setdefault(stage.kind, []).append(stage.key)

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from sweeper import fetching, staging
+from sweeper import fetching
 from sweeper.actions import prefetch
 from sweeper.errors import BadInput, IsorateError
 from sweeper.inputs import access, availability, hub_cache, pins
 from sweeper.inputs.pins import Pins
 from sweeper.inputs.tasks import catalog as tasks
 from sweeper.inputs.tasks import dependencies
-from sweeper.sweep import cell_json
+from sweeper.planning import builder
+from sweeper.planning.sweep import cell_json
 from tests.composing import composed
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -175,13 +176,13 @@ def test_a_pinned_plan_has_keys_of_its_own(cache: Path, tmp_path: Path) -> None:
              "prune=none", "tasks.names=[arc_easy,demo_pydoc]"]  # fmt: skip
     held = Pins(models={"org/model@main": OLD}, tasks={"arc_easy": {"allenai/ai2_arc": OLD}})
     with composed([]) as (config, loader):
-        (loose,) = staging.plan(config, loader, words).cells
-        (fixed,) = staging.plan(config, loader, words, held).cells
+        (loose,) = builder.plan(config, loader, words).cells
+        (fixed,) = builder.plan(config, loader, words, held).cells
     assert loose.stages["measure"].params["model"]["revision"] == NEW
     assert fixed.stages["measure"].params["model"]["revision"] == OLD
     gone = Pins(models={"org/model@main": "c" * 40})
     with composed([]) as (config, loader):
-        (elsewhere,) = staging.plan(config, loader, words, gone).cells
+        (elsewhere,) = builder.plan(config, loader, words, gone).cells
     assert elsewhere.stages["measure"].params["model"]["revision"] == "c" * 40
     assert fixed.tasks["arc_easy"].params["data_revisions"] == {"allenai/ai2_arc": OLD}
     assert "data_revisions" not in fixed.tasks["demo_pydoc"].params
@@ -192,9 +193,9 @@ def test_limits_of_single_tasks_win(cache: Path) -> None:
     words = ["tasks.limit=7", "tasks.names=[arc_easy,mmlu_pro,demo_pydoc]"]
     with composed([]) as (config, loader):
         limited = [*words, "+tasks.limits.mmlu_pro=1"]
-        (cell,) = staging.plan(config, loader, [*limited, "quant.bits=16"]).cells
+        (cell,) = builder.plan(config, loader, [*limited, "quant.bits=16"]).cells
         with pytest.raises(BadInput, match=r"tasks.limits.mmlu=1: valid: arc_easy, mmlu_pro"):
-            staging.plan(config, loader, [*words, "+tasks.limits.mmlu=1", "quant.bits=16"])
+            builder.plan(config, loader, [*words, "+tasks.limits.mmlu=1", "quant.bits=16"])
     limits = {name: stage.params["limit"] for name, stage in cell.tasks.items()}
     assert limits["mmlu_pro_math"] == 1
     assert limits["arc_easy"] == limits["demo_pydoc"] == 7
@@ -214,7 +215,7 @@ def test_every_suite_can_be_planned(
     suite: str, alone: int, grouped: dict[str, int], among: str
 ) -> None:
     with composed([]) as (config, loader):
-        (cell,) = staging.plan(config, loader, [f"tasks={suite}", "quant.bits=16"]).cells
+        (cell,) = builder.plan(config, loader, [f"tasks={suite}", "quant.bits=16"]).cells
     assert len(cell.tasks) == alone + sum(grouped.values())
     assert {name: len(tasks) for name, tasks in cell.groups.items()} == grouped
     assert cell_json(cell)["config"].get("groups", {}) == cell.groups

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from sweeper import staging
 from sweeper.errors import BadInput
 from sweeper.methods.low_rank.rank import rank_of
-from sweeper.plan import Plan, Stage
+from sweeper.planning import builder
+from sweeper.planning.plan import Plan, Stage
 from tests import tiny
 from tests.composing import composed
 
@@ -26,7 +26,7 @@ def plan(own: list[str]) -> Any:
     def make(*overrides: str) -> Plan:
         chosen = [o for o in overrides if o.startswith("experiment=")]
         with composed(chosen) as (config, loader):
-            return staging.plan(config, loader, [*own, *overrides])
+            return builder.plan(config, loader, [*own, *overrides])
 
     return make
 

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import pytest
 
 from analysis.noise_floor import noise_table
-from sweeper import collect, rows, staging, tracking_read, tracking_run
+from sweeper import collect, rows, tracking_read, tracking_run
 from sweeper.errors import BadInput
-from sweeper.plan import Plan
+from sweeper.planning import builder
+from sweeper.planning.plan import Plan
+from sweeper.planning.sweep import nested, plan_json
 from sweeper.store.store import Store
-from sweeper.sweep import nested, plan_json
 from sweeper.worker import run_stage
 from tests import tiny
 from tests.composing import composed
@@ -34,7 +35,7 @@ def plan(model: Path) -> MakePlan:
             "tasks.names=[demo_agreement,demo_pydoc]", "tasks.limit=20", "quant=rtn",
         ]  # fmt: skip
         with composed([]) as (config, loader):
-            return staging.plan(config, loader, [*own, *overrides])
+            return builder.plan(config, loader, [*own, *overrides])
 
     return make
 

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from sweeper import compressions, methods, staging
+from sweeper import methods
 from sweeper.actions.plan import _again
-from sweeper.cost import Estimate, cost
 from sweeper.errors import BadInput
 from sweeper.methods import validation
 from sweeper.modeling.shapes import from_checkpoint
-from sweeper.sweep import Sweep, nested, plan_json
+from sweeper.planning import builder
+from sweeper.planning.estimate.cost import Estimate, cost
+from sweeper.planning.stages import compression
+from sweeper.planning.sweep import Sweep, nested, plan_json
 from tests import tiny
 from tests.composing import composed
 
@@ -39,7 +41,7 @@ def plan(own):
         chosen = [o for o in arguments if o.startswith("experiment=")]
         with composed(chosen) as (config, loader):
             params = [f"{k}={v}" for k, v in config.hydra.sweeper.params.items()]
-            return staging.plan(config, loader, [*params, *arguments])
+            return builder.plan(config, loader, [*params, *arguments])
 
     return make
 
@@ -84,7 +86,7 @@ def test_every_configuration_of_the_paper(plan):
     with composed(["experiment=laborde2025"]) as (config, loader):
         params = [f"{k}={v}" for k, v in config.hydra.sweeper.params.items()]
         light = ["tasks.names=[demo_pydoc]", "tasks.path=isorate://tasks"]
-        made = staging.plan(config, loader, [*params, "experiment=laborde2025", *light])
+        made = builder.plan(config, loader, [*params, "experiment=laborde2025", *light])
     labels = {}
     for cell in made.cells:
         labels.setdefault(cell.cell.model["name"], []).append(cell.label)
@@ -170,7 +172,7 @@ def test_how_a_model_is_scored_changes_only_the_score(plan, override):
 
 def test_the_version_of_the_library_is_part_of_the_meaning(plan, monkeypatch):
     before = only(plan("prune.sparsity=25"), "prune").key
-    monkeypatch.setattr(compressions, "library", lambda packages: dict.fromkeys(packages, "9.9"))
+    monkeypatch.setattr(compression, "library", lambda packages: dict.fromkeys(packages, "9.9"))
     assert only(plan("prune.sparsity=25"), "prune").key != before
 
 
@@ -416,7 +418,7 @@ def test_jsq_beside_its_rivals_at_equal_operations(own):
     # its cells set the number of samples
     arguments = [o for o in own if not o.startswith("calibration.samples")]
     with composed(["experiment=jsq2024"]) as (config, loader):
-        made = staging.plan(config, loader, ["experiment=jsq2024", *arguments])
+        made = builder.plan(config, loader, ["experiment=jsq2024", *arguments])
     assert len(made.cells) == 22
     kinds = [stage.kind for stage in made.stages.values()]
     # JSQ with SmoothQuant and with GPTQ share the search
@@ -491,7 +493,7 @@ def test_uniform_against_allocated_at_equal_rates(own):
     arguments = [o for o in own if not o.startswith("calibration.samples")]
     with composed(["experiment=allocation"]) as (config, loader):
         params = [f"{k}={v}" for k, v in config.hydra.sweeper.params.items()]
-        made = staging.plan(config, loader, [*params, "experiment=allocation", *arguments])
+        made = builder.plan(config, loader, [*params, "experiment=allocation", *arguments])
     rates = {round(cell.cell.tcr, 4) for cell in made.cells}
     assert {0.75, 0.8125, 0.875} <= rates
     assert {stage.kind for stage in made.stages.values()} >= {"sensitivity", "prune", "quantize"}

@@ -13,7 +13,9 @@ ORDERS = ("none", "static")
 IGNORED = ["re:.*lm_head"]
 EXACT_OPERATIONS = 1e15
 _A_CORE_SECOND = 8.3e9  # of factors; on SmolLM2-135M at 25 % sparsity
-_A_SECOND_OF_ONE = 1.5e10  # parameters x tokens of what passes count as 1, as in `sweeper.cost`
+_A_SECOND_OF_ONE = (
+    1.5e10  # parameters x tokens of what passes count as 1, as in `sweeper.planning.estimate.cost`
+)
 
 
 class GPTQ:

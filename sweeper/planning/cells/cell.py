@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sweeper import methods, pruning, quantization
+from sweeper import methods
 from sweeper.config.section import Frozen, Section
 from sweeper.errors import NoCell
 from sweeper.methods.profiles import PROFILE_KEYS
-from sweeper.pruning import Pruning
-from sweeper.quantization import MASKS, Quantization
+from sweeper.planning.cells import pruning, quantization
+from sweeper.planning.cells.pruning import Pruning
+from sweeper.planning.cells.quantization import MASKS, Quantization
 
 RERUNS = "reruns"
 """The key of `tasks` that adds cells instead of changing them."""
@@ -30,7 +31,7 @@ class Cell:
         model, tasks: what is compressed, what it is scored on.
         pruning, quantization: None where there is none.
         calibration: None where no method looks at a text.
-        rerun: 1, 2, ... of a dense cell that is scored once more, see `sweeper.reruns`.
+        rerun: 1, 2, ... of a dense cell that is scored once more, see `sweeper.planning.stages.repeated_evaluation`.
     """
 
     model: Frozen

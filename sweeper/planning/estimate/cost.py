@@ -14,8 +14,8 @@ from functools import cache
 from statistics import median
 from typing import Protocol
 
-from sweeper.plan import Plan
-from sweeper.played import play
+from sweeper.planning.estimate.simulation import play
+from sweeper.planning.plan import Plan
 
 _ASSUMED_RATE = {
     # Work units (parameters x tokens, parameters x documents, parameters) per second: one

@@ -11,8 +11,8 @@ from __future__ import annotations
 import heapq
 from collections.abc import Mapping, Sequence
 
-from sweeper.checkpoints import is_kept
-from sweeper.plan import Stage
+from sweeper.planning.plan import Stage
+from sweeper.planning.retention import is_kept
 
 
 def play(

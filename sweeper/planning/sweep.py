@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sweeper import reshaped
-from sweeper.cells import Cell
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
-from sweeper.plan import Plan, PlannedCell
+from sweeper.planning.cells import shape_inference
+from sweeper.planning.cells.cell import Cell
+from sweeper.planning.plan import Plan, PlannedCell
 from sweeper.redaction import redact
 from sweeper.store import files
 from sweeper.store.hashing import key_of
@@ -197,7 +197,7 @@ def _origin(cell: Cell) -> Json:
 def _said(cell: Cell) -> Json:
     """How a checkpoint that was compressed elsewhere is said to have been made."""
     quant = cell.quantization
-    found: Json = {"prune": reshaped.meaning(cell.pruning)} if cell.pruning else {}
+    found: Json = {"prune": shape_inference.meaning(cell.pruning)} if cell.pruning else {}
     if quant:
         found["quantize"] = {
             "method": quant.method, "bits": quant.bits, "mask": quant.mask,
@@ -210,7 +210,7 @@ def merge(records: Sequence[Json]) -> Json:
     """The plans of one sweep as one record: later plans add cells and stages.
 
     A cell that several plans name is taken as the newest plan wrote it. One that a release made
-    in an older format is left out where it was planned anew (see `sweeper.formats`).
+    in an older format is left out where it was planned anew (see `sweeper.planning.formats`).
 
     Raises:
         ValueError: no record, or records of different sweeps.

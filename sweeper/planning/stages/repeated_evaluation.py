@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sweeper.cells import RERUNS, Cell
 from sweeper.errors import BadInput
+from sweeper.planning.cells.cell import RERUNS, Cell
 
 _KEY = f"tasks.{RERUNS}"
 

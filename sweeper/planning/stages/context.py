@@ -8,7 +8,7 @@ from sweeper.config.section import Frozen
 from sweeper.errors import Refused
 from sweeper.inputs import resolve
 from sweeper.inputs.pins import Pins
-from sweeper.plan import Params, Stage
+from sweeper.planning.plan import Params, Stage
 from sweeper.store.hashing import library
 
 _CONVERT = ("transformers", "gguf")

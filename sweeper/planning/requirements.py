@@ -10,7 +10,7 @@ from typing import Any
 
 from sweeper.config.section import Frozen
 from sweeper.inputs.tasks.catalog import Lookup
-from sweeper.plan import Plan, PlannedCell
+from sweeper.planning.plan import Plan, PlannedCell
 from sweeper.store.hashing import cache_directory
 
 Need = dict[str, Any]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
-from sweeper import formats
-from sweeper.cells import Cell
+from sweeper.planning import formats
+from sweeper.planning.cells.cell import Cell
 from sweeper.store.hashing import digest, key_of
 
 PART = "part "
@@ -63,7 +63,7 @@ class Stage:
 
     @cached_property
     def format(self) -> int:
-        """Version of what it writes, see `sweeper.formats`."""
+        """Version of what it writes, see `sweeper.planning.formats`."""
         return formats.version(self.kind, self.params)
 
     @cached_property

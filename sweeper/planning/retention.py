@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeper import sweep
+from sweeper.planning import sweep
 from sweeper.store.store import Spec, Store
 
 Stages = Mapping[str, Spec]

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sweeper import methods, reshaped
-from sweeper.cells import Cell
+from sweeper import methods
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, Refused
 from sweeper.methods.profiles import ALLOCATED, LOSS, LOW_RANK
-from sweeper.plan import Params, Stage
-from sweeper.pruning import Pruning
-from sweeper.quantization import Quantization
-from sweeper.shared import Shared
+from sweeper.planning.cells import shape_inference
+from sweeper.planning.cells.cell import Cell
+from sweeper.planning.cells.pruning import Pruning
+from sweeper.planning.cells.quantization import Quantization
+from sweeper.planning.plan import Params, Stage
+from sweeper.planning.stages.context import Shared
 from sweeper.store.hashing import library
 
 # What a method without calibration takes for a weight: about as long as these many tokens.
@@ -62,7 +63,7 @@ class Compressions:
         shapes = self._shared.model(section).shapes
         meaning = self._shared.once(self._checked_pruning, pruning, section)
         before = parent if pruning.last else None
-        after = reshaped.left(pruning, shapes)
+        after = shape_inference.left(pruning, shapes)
         mask = 0 if pruning.removes else after.linear_parameters / 8
         size = (before.bulk_bytes if before else after.bytes(16)) + mask
         label = f"{before.label} + {pruning.label}" if before else pruning.label
@@ -82,12 +83,12 @@ class Compressions:
         before = parent.label if parent is not None and parent.kind == "prune" else ""
         label = " + ".join(filter(None, (pruning.label if pruning else before, quant.label)))
         mask = 1 if pruning else 0
-        after = reshaped.left(removed, self._shared.model(section).shapes)
+        after = shape_inference.left(removed, self._shared.model(section).shapes)
         size = after.bytes(quant.bits + mask + _scale_bits(meaning))
         return self._stage("quantize", meaning, label, section, calibration, parent, size)
 
     def _checked_pruning(self, pruning: Pruning, section: Frozen) -> dict[str, Any]:
-        return self._checked(reshaped.meaning(pruning), section, None)
+        return self._checked(shape_inference.meaning(pruning), section, None)
 
     def _checked_quantization(
         self,
@@ -96,10 +97,10 @@ class Compressions:
         pruning: Pruning | None,
         removed: Pruning | None,
     ) -> dict[str, Any]:
-        amount = reshaped.meaning(pruning) if pruning else {}
+        amount = shape_inference.meaning(pruning) if pruning else {}
         own = {"method": quant.method, "bits": quant.bits, "mask": quant.mask}
         meaning = {**amount, **own, **Frozen(quant.options).dict}
-        if removed and (refusal := refuse_groups(meaning, reshaped.meaning(removed))):
+        if removed and (refusal := refuse_groups(meaning, shape_inference.meaning(removed))):
             raise Refused(refusal)
         return self._checked(meaning, section, removed)
 
@@ -107,7 +108,7 @@ class Compressions:
         self, meaning: dict[str, Any], section: Frozen, removed: Pruning | None
     ) -> dict[str, Any]:
         """What a method is to do, unless it cannot."""
-        shapes = reshaped.left(removed, self._shared.model(section).shapes).linear
+        shapes = shape_inference.left(removed, self._shared.model(section).shapes).linear
         refusal = methods.method(meaning["method"]).refusal({**meaning, "shapes": shapes})
         if refusal is not None:
             raise Refused(refusal)

@@ -10,16 +10,16 @@ from typing import Any
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, OmegaConf
 
-from sweeper import reruns
-from sweeper.cells import Cell, CellMaker
 from sweeper.config.grid import Combination, Grid, block_overrides
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, NoCell, Refused
 from sweeper.inputs.pins import Pins
-from sweeper.plan import Dropped, Plan, PlannedCell, Stage, lineage
-from sweeper.pruning import Pruning
-from sweeper.quantization import Quantization
-from sweeper.stager import Stager
+from sweeper.planning.cells.cell import Cell, CellMaker
+from sweeper.planning.cells.pruning import Pruning
+from sweeper.planning.cells.quantization import Quantization
+from sweeper.planning.plan import Dropped, Plan, PlannedCell, Stage, lineage
+from sweeper.planning.stages import repeated_evaluation
+from sweeper.planning.stages.factory import Stager
 
 
 def build(
@@ -54,9 +54,9 @@ def build(
                     merged.append(Dropped(overrides=combination.overrides, reason=same))
                 else:
                     planned[cell] = stager.planned(cell)
-                count = reruns.asked(combination.sections["tasks"])
+                count = repeated_evaluation.asked(combination.sections["tasks"])
                 again[cell.model["name"]] = max(count, again.get(cell.model["name"], 0))
-                planned |= {one: stager.planned(one) for one in reruns.of(cell, count)}
+                planned |= {one: stager.planned(one) for one in repeated_evaluation.of(cell, count)}
             except Refused as refused:
                 if strict:
                     raise refused.reason from None
@@ -70,7 +70,7 @@ def build(
     _check_backends(planned)
     if not planned:
         raise _no_cells(dropped)
-    reruns.check(planned, again)
+    repeated_evaluation.check(planned, again)
     cells = tuple(_read(cell, stager, elsewhere or {}) for cell in _distinct(planned.values()))
     return Plan(
         cells=cells,

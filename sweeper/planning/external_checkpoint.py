@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sweeper.cells import Cell
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
 from sweeper.inputs import resolve
 from sweeper.inputs.pins import Pins
 from sweeper.methods.profiles import UNIFORM
 from sweeper.modeling import shapes
+from sweeper.planning.cells.cell import Cell
 
 Json = Mapping[str, Any]
 KEY = "model.compressed"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sweeper import methods
-from sweeper.cells import Cell
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
 from sweeper.modeling.shapes import Shapes
-from sweeper.pruning import Pruning, percent
+from sweeper.planning.cells.cell import Cell
+from sweeper.planning.cells.pruning import Pruning, percent
 
 SLACK = 0.0005
 """How far a share may be from a whole number of layers: 16.7 means 5 of 30."""

@@ -12,7 +12,7 @@ from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, one_of
 from sweeper.inputs import resolve
 from sweeper.inputs.tasks.catalog import LeafTask
-from sweeper.plan import PART, Params, Stage
+from sweeper.planning.plan import PART, Params, Stage
 from sweeper.store.hashing import library
 
 BACKENDS = ("hf", "vllm")

@@ -6,17 +6,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sweeper import compressed, evaluations, reshaped
-from sweeper.cells import Cell
-from sweeper.compressions import Compressions
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, Refused
 from sweeper.inputs.pins import Pins
 from sweeper.inputs.tasks import catalog
-from sweeper.plan import Params, PlannedCell, Stage
-from sweeper.pruning import Pruning
-from sweeper.quantization import Quantization
-from sweeper.shared import Shared
+from sweeper.planning import external_checkpoint
+from sweeper.planning.cells import shape_inference
+from sweeper.planning.cells.cell import Cell
+from sweeper.planning.cells.pruning import Pruning
+from sweeper.planning.cells.quantization import Quantization
+from sweeper.planning.plan import Params, PlannedCell, Stage
+from sweeper.planning.stages import evaluation
+from sweeper.planning.stages.compression import Compressions
+from sweeper.planning.stages.context import Shared
 from sweeper.store.hashing import cache_directory, library, located
 
 _MEASURE = ("compressed-tensors",)
@@ -42,7 +44,7 @@ class Stager:
             Refused: the model has not so many, or the share is no whole number of them.
         """
         try:
-            return reshaped.counted(cell, self._shared.model(cell.model).shapes)
+            return shape_inference.counted(cell, self._shared.model(cell.model).shapes)
         except BadInput as reason:
             raise Refused(reason) from None
 
@@ -52,7 +54,7 @@ class Stager:
         Raises:
             Refused: its pruning or quantization method cannot do it.
         """
-        if compressed.given(cell.model):
+        if external_checkpoint.given(cell.model):
             return self._adopted(cell)
         dense = self._shared.dense(cell.model)
         stages = self._compressions.of(cell, dense)
@@ -80,7 +82,7 @@ class Stager:
         """
         # What it was calibrated with is not known.
         cell = replace(cell, calibration=None)
-        self._shared.elsewhere[cell.model] = compressed.resolved(cell, self._shared.pins)
+        self._shared.elsewhere[cell.model] = external_checkpoint.resolved(cell, self._shared.pins)
         amounts = (cell.pruning, cell.quantization)
         return PlannedCell(
             cell=cell,
@@ -122,7 +124,7 @@ class Stager:
             more["widths"] = Frozen(quant.options)["widths"]
         if pruning and pruning.removes and "profile" in dict(pruning.options):
             more["profile"] = dict(pruning.options)["profile"]
-        if model and compressed.given(model):
+        if model and external_checkpoint.given(model):
             more["elsewhere"] = True
         return Params(
             **more,
@@ -145,8 +147,8 @@ class Stager:
         rerun: int,
     ) -> dict[str, Stage]:
         read = self._shared.reads(model, parent)
-        left = reshaped.left(removed, self._shared.model(model).shapes)
-        reads = evaluations.Reads(
+        left = shape_inference.left(removed, self._shared.model(model).shapes)
+        reads = evaluation.Reads(
             parents=read["parents"],
             sources=read["sources"],
             parameters=float(left.parameters),
@@ -154,16 +156,16 @@ class Stager:
         )
         asked = self._once(self._asked, section, None if read["parents"] else model, rerun)
         return {
-            each.leaf.name: evaluations.stage(each, reads, add=self._shared.stage) for each in asked
+            each.leaf.name: evaluation.stage(each, reads, add=self._shared.stage) for each in asked
         }
 
-    def _asked(self, section: Frozen, model: Frozen | None, rerun: int) -> list[evaluations.Asked]:
+    def _asked(self, section: Frozen, model: Frozen | None, rerun: int) -> list[evaluation.Asked]:
         """What the evaluation of each leaf task means; the same for all checkpoints."""
-        evaluations.check(section)
+        evaluation.check(section)
         meaning = self._shared.start(model).meaning if model else {}
         pinned = self._shared.pins.tasks
         return [
-            evaluations.asked(leaf, section, meaning, pinned.get(leaf.name, {}), rerun)
+            evaluation.asked(leaf, section, meaning, pinned.get(leaf.name, {}), rerun)
             for leaf in self._once(self._leaves, section)
         ]
 

@@ -154,7 +154,7 @@ class Work:
         return {need["id"]: commit}
 
     def _task(self, need: Mapping[str, Any]) -> dict[str, str]:
-        from sweeper.stages import task_check
+        from sweeper.stages.evaluate import task_check
 
         known = dict(self._pins.tasks.get(need["name"], {}))
 

@@ -84,7 +84,7 @@ def add(sweep: Sweep, planned: PlannedCell, path: Path) -> Path:
 
 
 def _zeros(planned: PlannedCell, path: Path) -> Iterator[str]:
-    from sweeper.stages import label
+    from sweeper.stages.measure import checks as label
 
     cell = planned.cell
     params = dict(planned.stages["measure"].params) | {"elsewhere": True}
@@ -101,6 +101,6 @@ def _zeros(planned: PlannedCell, path: Path) -> Iterator[str]:
 @cache  # all bytes of a checkpoint are read, and several cells may have to be told apart
 def _rows(path: Path, pattern: str) -> list[Json]:
     """What is counted of every matrix; held against a label by whoever asks."""
-    from sweeper.stages import measure
+    from sweeper.stages.measure import stage
 
-    return measure.read_rows(path, {"pattern": pattern, "sparsity": 0.0})
+    return stage.read_rows(path, {"pattern": pattern, "sparsity": 0.0})

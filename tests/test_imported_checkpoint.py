@@ -13,7 +13,8 @@ from sweeper.errors import BadInput, StageFailure
 from sweeper.inputs.pins import Pins
 from sweeper.planning import builder
 from sweeper.planning.sweep import Sweep, cell_json, nested, plan_json
-from sweeper.stages import label, measure
+from sweeper.stages.measure import checks as label
+from sweeper.stages.measure import stage as stages
 from sweeper.store.store import Store
 from tests import tiny
 from tests.composing import composed
@@ -130,8 +131,8 @@ def test_the_cell_is_found_by_the_files(made, model) -> None:
 
 
 def test_the_files_are_read_once_however_many_cells_there_are(made, model, monkeypatch) -> None:
-    genuine, read = measure.read_rows, []
-    monkeypatch.setattr(measure, "read_rows", lambda *of: read.append(of) or genuine(*of))
+    genuine, read = stages.read_rows, []
+    monkeypatch.setattr(stages, "read_rows", lambda *of: read.append(of) or genuine(*of))
     imported_checkpoint._rows.cache_clear()
     cells = plan_of(model, "prune=magnitude", "prune.sparsity=25,50,75", "quant.bits=16").cells
     assert imported_checkpoint.find(cells, made[1] / "pruned", Pins()).cell.sparsity == 0.5

@@ -33,7 +33,7 @@ def run(job: Job) -> dict[str, Any]:
 def _modified(job: Job) -> dict[str, Any]:
     """By llm-compressor, into a pack-quantized checkpoint."""
     from sweeper.modeling import checkpoint, masks
-    from sweeper.stages.compress import compressed, tokens
+    from sweeper.stages.oneshot import compressed, tokens
 
     source, out = job.checkpoint("model"), job.out / "checkpoint"
     with compressed(job) as (model, samples):

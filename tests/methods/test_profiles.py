@@ -15,7 +15,8 @@ from sweeper.methods import method, profiles
 from sweeper.methods.allocation import owl
 from sweeper.methods.profiles import refuse_profile
 from sweeper.modeling import checkpoint, masks
-from sweeper.stages import Job, calibration, measure, prune, quantize
+from sweeper.stages import Job, calibration, measure, quantize
+from sweeper.stages.prune import stage
 from tests import tiny
 
 CALIBRATION = {"samples": 4, "length": 64, "seed": 0}
@@ -75,7 +76,7 @@ def shares(out: Path) -> dict[str, float]:
 
 
 def test_equal_to_the_published_formula(folder: Path, tmp_path: Path) -> None:
-    prune.run(job(folder, tmp_path))
+    stage.run(job(folder, tmp_path))
     d = np.array(ratios(folder))
     assert len(set(d)) == 3
     scaled = (d - d.min()) / (d.max() - d.min()) * 2 * 0.08
@@ -90,7 +91,7 @@ def test_equal_to_the_published_formula(folder: Path, tmp_path: Path) -> None:
 def test_the_model_has_the_sparsity_of_its_label(
     folder: Path, tmp_path: Path, change: dict[str, Any]
 ) -> None:
-    kind = quantize if "bits" in change else prune
+    kind = quantize if "bits" in change else stage
     kind.run(job(folder, tmp_path, **change))
     sparsity = change.get("sparsity", 0.5)
     found = shares(tmp_path)
@@ -127,7 +128,7 @@ def test_every_pruner_honours_whatever_mapping_it_is_given(
         return {name: [0.0, 0.25, 0.75][index % 3] for index, name in enumerate(matrices)}
 
     monkeypatch.setattr(profiles, "sparsities", table)
-    kind = quantize if "bits" in change else prune
+    kind = quantize if "bits" in change else stage
     kind.run(job(folder, tmp_path, **change))
     found = shares(tmp_path)
     expected = table(None, None, checkpoint.linears(checkpoint.load(folder / "dense",
@@ -142,14 +143,14 @@ def test_inputs_that_are_not_finite_fail(folder: Path, tmp_path: Path) -> None:
     checkpoint.save_dense(model, folder / "dense", tmp_path / "broken", dtype="float32")
     sources = {"model": tmp_path / "broken", "calibration": folder / "text.txt"}
     with pytest.raises(StageFailure, match=r"inputs of model\.layers\.1.*compute_dtype"):
-        prune.run(Job(params=PARAMS, out=tmp_path, scratch=tmp_path, sources=sources))
+        stage.run(Job(params=PARAMS, out=tmp_path, scratch=tmp_path, sources=sources))
 
 
 def test_pruned_twice_is_the_same(folder: Path, tmp_path: Path) -> None:
     weights = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        prune.run(job(folder, tmp_path / name))
+        stage.run(job(folder, tmp_path / name))
         weights.append(load_file(tmp_path / name / "checkpoint/model.safetensors"))
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 

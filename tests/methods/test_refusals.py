@@ -102,7 +102,7 @@ def test_the_front_end_needs_no_torch() -> None:
         "import sys\n"
         "from sweeper import methods\n"
         "methods.names('prune'), methods.names('quantize')\n"
-        "import sweeper.stages.prune, sweeper.stages.quantize, sweeper.stages.measure\n"
+        "import sweeper.stages.prune.stage, sweeper.stages.quantize, sweeper.stages.measure.stage\n"
         "import sweeper.stages.convert\n"
         "heavy = {'torch', 'transformers', 'llmcompressor', 'compressed_tensors', 'numpy'}\n"
         "sys.exit(str(heavy & sys.modules.keys()) if heavy & sys.modules.keys() else 0)"

@@ -17,7 +17,7 @@ from sweeper.methods.quantization import smoothquant_modifier
 from sweeper.methods.quantization.smoothquant import METHOD
 from sweeper.modeling import checkpoint
 from sweeper.stages import Job, calibration, evaluate, measure, quantize
-from sweeper.stages import lm_eval_model as models
+from sweeper.stages.evaluate import hf_backend as models
 from tests import rounding, tiny
 from tests.stages.conftest import PARAMS as SCORING
 
@@ -101,7 +101,7 @@ def test_smoothing_alone_does_not_change_the_model(
     folder: Path, save_dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from sweeper.methods.quantization import rtn_modifier
-    from sweeper.stages import compress
+    from sweeper.stages import oneshot
 
     def unrounded(self: Any, module: Any, args: Any) -> None:
         assert module.weight.dtype == torch.float32
@@ -111,7 +111,7 @@ def test_smoothing_alone_does_not_change_the_model(
     job = Job(params=PARAMS | {"save_dtype": save_dtype}, out=folder, scratch=folder,
               sources=sources)  # fmt: skip
     ids = torch.arange(2, 42).reshape(1, -1)
-    with compress.compressed(job) as (model, _), torch.no_grad():
+    with oneshot.compressed(job) as (model, _), torch.no_grad():
         for module in model.modules():
             module.quantization_enabled = False
         found = model(ids).logits

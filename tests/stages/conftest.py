@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from sweeper.stages import Job, measure, prune, quantize
+from sweeper.stages import Job, measure, quantize
+from sweeper.stages.prune import stage as prune
 from tests import tiny
 
 CALIBRATION = {"samples": 8, "length": 64, "seed": 0}

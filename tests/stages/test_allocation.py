@@ -18,8 +18,9 @@ from sweeper.methods.allocation.pruning_error import TruncatedError
 from sweeper.methods.low_rank.rank import rank_of
 from sweeper.methods.low_rank.svd import truncated, whitening
 from sweeper.modeling import checkpoint, low_rank_format
-from sweeper.stages import evaluate, prune, quantize, sensitivity
-from sweeper.stages.weights import Files
+from sweeper.stages import evaluate, prune, quantize
+from sweeper.stages.measure.tensors import Files
+from sweeper.stages.sensitivity import stage
 
 from .conftest import CALIBRATION, PRUNE, QUANTIZE
 from .removal import LINEAR, logits
@@ -52,7 +53,7 @@ class Tables:
             shop = self._workshop
             sources = {"calibration": shop.text} | ({} if model else {"model": shop.dense})
             job = shop.job(READ | params, inputs={"model": model} if model else {}, sources=sources)
-            sensitivity.run(job)
+            stage.run(job)
             self._made[key] = job.out
         return self._made[key]
 
@@ -63,7 +64,7 @@ def tables(workshop: Any) -> Tables:
 
 
 def rows(table: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((table / sensitivity.FILE).read_text())["matrices"]
+    found: dict[str, Any] = json.loads((table / stage.FILE).read_text())["matrices"]
     return found
 
 
@@ -145,7 +146,7 @@ def test_each_matrix_has_its_bits_on_the_files(
     request: pytest.FixtureRequest, workshop: Any, tables: Tables, made: str
 ) -> None:
     out, given = request.getfixturevalue(made)
-    table = json.loads((tables.of(GRID) / sensitivity.FILE).read_text())
+    table = json.loads((tables.of(GRID) / stage.FILE).read_text())
     assert given == bits(table, 5)
     assert set(given.values()) == {4, 8}
     with Files(out / "checkpoint") as files:
@@ -181,11 +182,11 @@ def test_plain_transformers_loads_what_is_stored(request: pytest.FixtureRequest,
 def test_gptq_of_a_mix_is_gptq_of_each_width_in_the_first_layer(
     workshop: Any, tables: Tables, tmp_path: Path
 ) -> None:
-    table = json.loads((tables.of(GRID) / sensitivity.FILE).read_text())
+    table = json.loads((tables.of(GRID) / stage.FILE).read_text())
     for name, row in table["matrices"].items():
         if "k_proj" in name:
             row["errors"] = [100 * error for error in row["errors"]]
-    (tmp_path / sensitivity.FILE).write_text(json.dumps(table))
+    (tmp_path / stage.FILE).write_text(json.dumps(table))
     out, given = quantized(workshop, tmp_path, bits=4)
     # later layers are calibrated on other weights
     first = {name: width for name, width in given.items() if ".0.self_attn." in name}
@@ -309,4 +310,4 @@ def test_inputs_that_cannot_be_whitened_name_the_matrix(workshop: Any, indefinit
     with pytest.raises(
         StageFailure, match=r"inputs of model\.layers\.0\.mlp\.down_proj is not.*Raise"
     ):
-        sensitivity.run(job)
+        stage.run(job)

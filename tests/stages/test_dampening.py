@@ -16,7 +16,7 @@ from sweeper.methods import dampening as dampenings
 from sweeper.methods import hessian_modifier
 from sweeper.methods.low_rank import modifier
 from sweeper.modeling import checkpoint
-from sweeper.stages import sensitivity
+from sweeper.stages.sensitivity import stage as stages
 
 from .removal import logits
 
@@ -64,10 +64,10 @@ def test_a_dampening_below_rounding_is_raised_recorded_and_named(
 def test_sensitivity_records_it_too(workshop: Any, caplog: pytest.LogCaptureFixture) -> None:
     job = of_sensitivity(workshop, dampening=1e-18)
     with caplog.at_level(logging.WARNING, "sweeper"):
-        result = sensitivity.run(job)
+        result = stages.run(job)
     assert 1e-18 < result[dampenings.RECORD][DOWN] < 1e-6
     assert any(message.startswith(DOWN) for message in caplog.messages)
-    rows = json.loads((job.out / sensitivity.FILE).read_text())["matrices"]
+    rows = json.loads((job.out / stages.FILE).read_text())["matrices"]
     assert rows[DOWN]["errors"] == pytest.approx(sorted(rows[DOWN]["errors"]), abs=1e-6)
     assert rows[DOWN]["errors"][-1] > 1e-3
 
@@ -76,7 +76,7 @@ def test_svd_llm_needs_no_more_than_its_own_dampening_for_little_text(workshop: 
     """Its sums are in float64: 1e-6 is far above what those can be off."""
     out = made(workshop, "prune", SVD, dampening=1e-6, calibration=FEW)
     assert dampenings.RECORD not in workshop.results[out]
-    assert dampenings.RECORD not in sensitivity.run(of_sensitivity(workshop, dampening=1e-6))
+    assert dampenings.RECORD not in stages.run(of_sensitivity(workshop, dampening=1e-6))
 
 
 @pytest.mark.parametrize(("stage", "params"), STAGES)

@@ -13,7 +13,8 @@ from transformers import AutoModelForCausalLM
 from sweeper.errors import StageFailure
 from sweeper.methods.depth.scoring import block_influence, greedy
 from sweeper.modeling import checkpoint, layer_chain
-from sweeper.stages import Job, depth, prune
+from sweeper.stages import Job, prune
+from sweeper.stages.prune import remove_layers
 from tests import rounding, tiny
 
 from .conftest import CALIBRATION, PRUNE
@@ -156,13 +157,13 @@ def test_a_layer_whose_kind_hangs_on_its_index_is_noticed(tmp_path: Path) -> Non
     qwen2(layers=4).save_pretrained(source)
     tiny.tokenizer(source)
     model = checkpoint.load(source, dtype="bfloat16")
-    depth.take_out(model, [0])
+    remove_layers.take_out(model, [0])
     out = tmp_path / "out"
     checkpoint.save_dense(model, source, out, dtype="bfloat16")
-    depth.require_same(model, out, IDS)
+    remove_layers.require_same(model, out, IDS)
     config = json.loads((out / "config.json").read_text())
     (out / "config.json").write_text(
         json.dumps(config | {"layer_types": ["full_attention"] * 3, "sliding_window": None})
     )
     with pytest.raises(StageFailure, match=r"depends on its index"):
-        depth.require_same(model, out, IDS)
+        remove_layers.require_same(model, out, IDS)

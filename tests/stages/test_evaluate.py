@@ -21,9 +21,9 @@ from sweeper.errors import StageFailure
 from sweeper.inputs.tasks import index
 from sweeper.modeling import model_cache
 from sweeper.stages import Job, evaluate
-from sweeper.stages import lm_eval_model as models
-from sweeper.stages import lm_eval_scores as scoring
-from sweeper.stages import lm_eval_task as task_of
+from sweeper.stages.evaluate import hf_backend as models
+from sweeper.stages.evaluate import scores as scoring
+from sweeper.stages.evaluate import task as task_of
 from tests import rounding, tiny
 from tests.stages.conftest import TASKS
 

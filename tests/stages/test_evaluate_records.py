@@ -17,8 +17,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sweeper.errors import StageFailure
 from sweeper.modeling import model_cache
-from sweeper.stages import Job, evaluate, lm_eval_vllm, pace
-from sweeper.stages import lm_eval_records as records
+from sweeper.stages import Job, evaluate
+from sweeper.stages.evaluate import records, throughput, vllm_backend
 from tests import tiny
 from tests.stages.conftest import TASK, TASKS
 
@@ -108,7 +108,7 @@ def test_log_likelihoods_of_every_choice_are_kept(make_job: MakeJob) -> None:
 
 def test_progress_says_how_far_how_fast_and_how_long(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(pace.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: now)
     said: list[tuple[float, str]] = []
     rates: list[dict[str, float]] = []
 
@@ -116,7 +116,7 @@ def test_progress_says_how_far_how_fast_and_how_long(monkeypatch: pytest.MonkeyP
         said.append(note)
         rates.append(known)
 
-    counter = pace.Pace(documents=10, requests=40, progress=progress)
+    counter = throughput.Pace(documents=10, requests=40, progress=progress)
     counter.answered(20, 500, fresh=False)
     assert said[-1] == (0.5, "5/10 documents")  # what was there already says nothing of speed
     now += 5
@@ -150,7 +150,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> type[FakeVLLM]:
     module = types.ModuleType("lm_eval.models.vllm_causallms")
     module.VLLM = FakeVLLM  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(lm_eval_vllm.hardware, "gpus", lambda: 2)
+    monkeypatch.setattr(vllm_backend.hardware, "gpus", lambda: 2)
     versions = records.importlib.metadata.version
     monkeypatch.setattr(
         records.importlib.metadata, "version", lambda n: "9.9" if n == "vllm" else versions(n)

@@ -10,8 +10,9 @@ from typing import Any
 import pandas
 import pytest
 
-from sweeper.stages import Job, evaluate, journal
-from sweeper.stages import lm_eval_run as runs
+from sweeper.stages import Job, evaluate
+from sweeper.stages.evaluate import journal
+from sweeper.stages.evaluate import requests as runs
 from sweeper.store import files
 from tests import tiny
 from tests.stages.conftest import TASKS

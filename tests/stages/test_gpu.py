@@ -12,7 +12,9 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from sweeper.modeling import masks
-from sweeper.stages import Job, prune, quantize, sensitivity
+from sweeper.stages import Job, quantize
+from sweeper.stages.prune import stage
+from sweeper.stages.sensitivity import stage as stages
 
 from .conftest import PRUNE, QUANTIZE
 from .test_methods import JOINT, QUANTIZERS, label
@@ -47,8 +49,8 @@ def test_errors_of_layers(workshop: Any, errors: str) -> None:
     params = PARAMS | {"errors": errors}
     tables = []
     for device in ("cuda", "cpu"):
-        out = on(device, sensitivity, workshop, params, None)
-        rows = json.loads((out / sensitivity.FILE).read_text())["matrices"]
+        out = on(device, stages, workshop, params, None)
+        rows = json.loads((out / stages.FILE).read_text())["matrices"]
         tables.append([row["errors"][2] for row in rows.values()])
     # a word that is drawn at the edge between two may be another one
     assert tables[0] == pytest.approx(tables[1], rel=0.05 if errors == "loss" else 1e-3)
@@ -58,7 +60,7 @@ def test_errors_of_layers(workshop: Any, errors: str) -> None:
 @pytest.mark.parametrize("pattern", ["unstructured", "2:8"])
 def test_pruning(workshop: Any, method: str, pattern: str) -> None:
     params = PRUNE | {"method": method, "pattern": pattern}
-    gpu, cpu = (on(device, prune, workshop, params, None) for device in ("cuda", "cpu"))
+    gpu, cpu = (on(device, stage, workshop, params, None) for device in ("cuda", "cpu"))
     found = workshop.measure(gpu, sparsity=0.25, pattern=pattern, bits=16)
     assert found["achieved_sparsity"] == pytest.approx(0.25, abs=2e-3)
     one, other = masks.load(gpu / "mask"), masks.load(cpu / "mask")

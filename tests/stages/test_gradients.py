@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional
 
 from sweeper.modeling import checkpoint, layer_chain
-from sweeper.stages import calibration, gradients, sensitivity
+from sweeper.stages import calibration
+from sweeper.stages.sensitivity import gradients, stage
 from tests import rounding
 
 from .conftest import CALIBRATION
@@ -116,10 +117,10 @@ def test_the_table_has_these_errors(workshop: Any, read: Read) -> None:
         sources=sources,
         progress=lambda share, *_: done.append(share),
     )
-    sensitivity.run(job)
+    stage.run(job)
     assert done == sorted(done)
     assert done[-1] == 1
-    table = json.loads((job.out / sensitivity.FILE).read_text())["matrices"]
+    table = json.loads((job.out / stage.FILE).read_text())["matrices"]
     for name in MATRICES:
         weight, inputs = inputs_of(workshop, name, "float64")
         scores = weight.abs() * inputs.norm(dim=0)

@@ -14,8 +14,8 @@ from sweeper.errors import StageFailure
 from sweeper.methods.low_rank.rank import rank_of
 from sweeper.modeling import checkpoint, low_rank_format
 from sweeper.stages import Job, evaluate, prune
-from sweeper.stages.compress import compressed
-from sweeper.stages.weights import Files
+from sweeper.stages.measure.tensors import Files
+from sweeper.stages.oneshot import compressed
 from tests import tiny
 
 from .conftest import PRUNE

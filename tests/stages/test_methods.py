@@ -16,8 +16,8 @@ from transformers import AutoModelForCausalLM
 from sweeper.errors import StageFailure
 from sweeper.methods import ByLoading, method
 from sweeper.modeling import checkpoint, masks
-from sweeper.stages import Job, compress, evaluate, prune
-from sweeper.stages.weights import Files
+from sweeper.stages import Job, evaluate, oneshot, prune
+from sweeper.stages.measure.tensors import Files
 from tests.methods.layers import quantize_inputs
 
 from .conftest import PARAMS, PRUNE, QUANTIZE
@@ -168,7 +168,7 @@ def test_reload_is_the_model_that_was_in_memory(workshop: Any, params: Mapping[s
         )
         checkpoint.save_as_it_is(model, workshop.dense, out)
     else:
-        with compress.compressed(job) as (packed, _):
+        with oneshot.compressed(job) as (packed, _):
             weights = {n: w.detach().bfloat16() for n, w in packed.named_parameters()}
             checkpoint.save_packed(packed, workshop.dense, out, dtype="bfloat16")
         model = checkpoint.load(workshop.dense, dtype="bfloat16")

@@ -79,13 +79,13 @@ def without(model: Path, name: str) -> None:
 def test_weights_that_are_missing_are_never_made_up(model: Path, reader: str) -> None:
     """Transformers would fill them with random numbers and say so in a log only."""
     from sweeper.modeling import checkpoint
-    from sweeper.stages import lm_eval_model
+    from sweeper.stages.evaluate import hf_backend
 
     def load() -> None:
         if reader == "compress":
             checkpoint.load(model, dtype="float32")
         else:
-            lm_eval_model.load(model, dtype="float32", device="cpu")
+            hf_backend.load(model, dtype="float32", device="cpu")
 
     load()
     without(model, "model.layers.1.mlp.up_proj.weight")

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from sweeper.modeling import checkpoint, masks
 from sweeper.stages import prune
-from sweeper.stages.weights import Files
+from sweeper.stages.measure.tensors import Files
 
 from .conftest import PRUNE
 

@@ -10,7 +10,7 @@ import torch
 from compressed_tensors.offload import set_onload_device
 
 from sweeper.modeling import offload
-from sweeper.stages import sensitivity
+from sweeper.stages.sensitivity import stage
 
 from .test_sensitivity import PARAMS
 
@@ -75,8 +75,8 @@ def test_gradients_of_layers_that_visit_are_the_same(
         params = PARAMS | {"errors": "loss"}
         sources = {"model": workshop.dense, "calibration": workshop.text}
         job = workshop.job(params, sources=sources)
-        sensitivity.run(job)
-        return (job.out / sensitivity.FILE).read_bytes()
+        stage.run(job)
+        return (job.out / stage.FILE).read_bytes()
 
     whole = table()
     placed: list[Any] = []

@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM
 
 from sweeper.errors import StageFailure
 from sweeper.modeling import checkpoint, masks
-from sweeper.stages import Job, calibration, compress
-from sweeper.stages.weights import Files
+from sweeper.stages import Job, calibration
+from sweeper.stages import oneshot as oneshots
+from sweeper.stages.measure.tensors import Files
 
 from .conftest import CALIBRATION, PRUNE, QUANTIZE
 
@@ -77,7 +78,7 @@ def test_reload_is_the_model_that_was_in_memory(
     params = QUANTIZE | {"bits": bits, "symmetric": symmetric, "group_size": group_size}
     sources = {"model": workshop.dense, "calibration": workshop.text}
     job = Job(params=params, out=tmp_path, scratch=tmp_path, sources=sources)
-    with compress.compressed(job) as (model, samples):
+    with oneshots.compressed(job) as (model, samples):
         weights = {n: m.weight.bfloat16() for n, m in checkpoint.linears(model).items()}
         checkpoint.save_packed(model, workshop.dense, tmp_path / "checkpoint", dtype="bfloat16")
     plain = AutoModelForCausalLM.from_pretrained(workshop.dense, dtype=torch.bfloat16)
@@ -114,7 +115,7 @@ def test_through_a_saved_checkpoint_as_through_one_joint_recipe(
             oneshot(
                 model=model,
                 recipe=method.recipe(params, model),
-                dataset=compress._batches(samples),
+                dataset=oneshots._batches(samples),
                 processor=tokenizer,
                 pipeline=layerwise.NAME,
             )

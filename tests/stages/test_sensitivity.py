@@ -16,7 +16,8 @@ from sweeper.methods.allocation.token_weights import UnitInputs
 from sweeper.methods.hessian import Hessians, energy
 from sweeper.methods.pruning.score_modifier import least_of_rows
 from sweeper.modeling import checkpoint, masks
-from sweeper.stages import Job, calibration, prune, sensitivity
+from sweeper.stages import Job, calibration, prune
+from sweeper.stages.sensitivity import stage
 from tests import rounding
 from tests.methods.layers import error
 
@@ -33,7 +34,7 @@ def taken(workshop: Any, errors: str) -> Path:
     sources = {"model": workshop.dense, "calibration": workshop.text}
     job = workshop.job(PARAMS | {"errors": errors, "compute_dtype": "float64"}, sources=sources)
     with rounding.exactly():
-        result = sensitivity.run(job)
+        result = stage.run(job)
     assert result == {"layers": 14, "calibration_tokens": 512}
     out: Path = job.out
     return out
@@ -50,7 +51,7 @@ def measured_plain(workshop: Any) -> Path:
 
 
 def table(out: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((out / sensitivity.FILE).read_text())
+    found: dict[str, Any] = json.loads((out / stage.FILE).read_text())
     return found
 
 
@@ -143,4 +144,4 @@ def test_an_output_that_is_zero_fails_with_its_name(workshop: Any, tmp_path: Pat
     sources = {"model": tmp_path / "dead", "calibration": workshop.text}
     job = Job(params=PARAMS, out=tmp_path, scratch=tmp_path, sources=sources)
     with pytest.raises(StageFailure, match=r"model\.layers\.1\.mlp\.\w+ are zero or not finite"):
-        sensitivity.run(job)
+        stage.run(job)

@@ -20,9 +20,10 @@ from transformers import AutoModelForCausalLM
 
 from sweeper import data
 from sweeper.modeling import model_cache
-from sweeper.stages import Job, convert, evaluate, shared_context
-from sweeper.stages import lm_eval_model as models
-from sweeper.stages.shared_context import Row
+from sweeper.stages import Job, convert, evaluate
+from sweeper.stages.evaluate import hf_backend as models
+from sweeper.stages.evaluate import shared_prefix
+from sweeper.stages.evaluate.shared_prefix import Row
 from tests import rounding
 from tests.stages.test_convert import packaged
 
@@ -70,7 +71,7 @@ def test_a_batch_of_trees_answers_as_each_continuation_alone(
     exact_model: Any, rows: list[Row]
 ) -> None:
     with rounding.exactly():
-        trees = shared_context.likelihoods(exact_model, rows)
+        trees = shared_prefix.likelihoods(exact_model, rows)
         alone = [one_by_one(exact_model, row) for row in rows]
     for answers, expected in zip(trees, alone, strict=True):
         assert [found for found, _ in answers] == alike([found for found, _ in expected])
@@ -83,7 +84,7 @@ def test_what_greedy_decoding_says_is_known(model: Any) -> None:
         said = model.generate(context, max_new_tokens=3, do_sample=False, eos_token_id=None)
     best = tuple(said[0, 3:].tolist())
     row = Row(context=(5, 6, 7), continuations=(best, (*best[:2], best[2] ^ 1)))
-    assert [greedy for _, greedy in shared_context.likelihoods(model, [row])[0]] == [True, False]
+    assert [greedy for _, greedy in shared_prefix.likelihoods(model, [row])[0]] == [True, False]
 
 
 def test_a_model_that_ignores_the_mask_is_asked_in_the_plain_way(model: Any) -> None:
@@ -97,20 +98,20 @@ def test_a_model_that_ignores_the_mask_is_asked_in_the_plain_way(model: Any) -> 
         def forward(self, attention_mask: Any = None, **how: Any) -> Any:
             return model(**how)
 
-    assert shared_context.fits(model)
-    assert not shared_context.fits(Deaf())
+    assert shared_prefix.fits(model)
+    assert not shared_prefix.fits(Deaf())
 
 
 def test_windows_of_attention_and_broken_models_are_asked_in_the_plain_way(model: Any) -> None:
     model.config.sliding_window = 4
-    assert not shared_context.fits(model)
+    assert not shared_prefix.fits(model)
     model.config.sliding_window = None
     weight = model.model.norm.weight.data
     kept = weight.clone()
     weight.fill_(math.nan)
-    assert not shared_context.fits(model)
+    assert not shared_prefix.fits(model)
     weight.copy_(kept)
-    assert shared_context.fits(model)
+    assert shared_prefix.fits(model)
 
 
 @pytest.mark.parametrize("name", ["tiny_choice", "tiny_ending", "tiny_text"])
@@ -133,8 +134,8 @@ def test_a_model_is_tried_once_for_all_tasks(
     make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model_cache.forget()
-    tried, fits = [], shared_context.fits
-    monkeypatch.setattr(shared_context, "fits", lambda model: tried.append(model) or fits(model))
+    tried, fits = [], shared_prefix.fits
+    monkeypatch.setattr(shared_prefix, "fits", lambda model: tried.append(model) or fits(model))
     for name in ("tiny_choice", "tiny_ending"):
         assert evaluate.run(make_job(task=name, shared_context=True))["shared_context"]
     assert len(tried) == 1
@@ -157,7 +158,7 @@ def test_the_head_is_computed_only_where_a_token_is_scored(model: Any) -> None:
     widths: list[int] = []
     hook = model.lm_head.register_forward_hook(lambda *a: widths.append(a[2].shape[1]))
     row = Row(context=tuple(range(2, 52)), continuations=((60, 61), (62,), (63, 64, 65)))
-    shared_context.likelihoods(model, [row])
+    shared_prefix.likelihoods(model, [row])
     hook.remove()
     assert widths == [4]  # behind the context, and inside the first and third continuation
 

@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from sweeper.errors import StageFailure
-from sweeper.stages import Job, evaluate, token_perplexity
+from sweeper.stages import Job, evaluate
+from sweeper.stages.evaluate import perplexity
 from tests import rounding, tiny
 from tests.hub import standins
 
@@ -107,7 +108,7 @@ def test_a_killed_attempt_loses_one_window(job: Any, monkeypatch: pytest.MonkeyP
     whole = evaluate.run(job(limit=6))
     for file in job().scratch.iterdir():
         file.unlink()
-    real, asked = token_perplexity.log_likelihood, []
+    real, asked = perplexity.log_likelihood, []
 
     def counting(model: Any, window: Any) -> float:
         asked.append(window)
@@ -115,7 +116,7 @@ def test_a_killed_attempt_loses_one_window(job: Any, monkeypatch: pytest.MonkeyP
             raise KeyboardInterrupt
         return real(model, window)
 
-    monkeypatch.setattr(token_perplexity, "log_likelihood", counting)
+    monkeypatch.setattr(perplexity, "log_likelihood", counting)
     with pytest.raises(KeyboardInterrupt):
         evaluate.run(job(limit=6))
     resumed = evaluate.run(job(limit=6))
@@ -136,13 +137,13 @@ def test_a_larger_limit_scores_only_the_new_windows(
 ) -> None:
     few = job(limit=3)
     (few.out / "result.json").write_text(json.dumps(evaluate.run(few)))
-    real, asked = token_perplexity.log_likelihood, []
+    real, asked = perplexity.log_likelihood, []
 
     def counting(model: Any, window: Any) -> float:
         asked.append(window)
         return real(model, window)
 
-    monkeypatch.setattr(token_perplexity, "log_likelihood", counting)
+    monkeypatch.setattr(perplexity, "log_likelihood", counting)
     grown = evaluate.run(job(limit=7, kin=(few.out,)))
     assert (grown["adopted"], len(asked), grown["n_docs"]) == (3, 4, 7)
     asked.clear()
@@ -155,7 +156,7 @@ def test_less_text_than_a_window_is_said(job: Any) -> None:
 
 
 def test_a_short_context_is_said(job: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = token_perplexity._check_context
+    real = perplexity._check_context
 
     def shorter(model: Any, definition: Any) -> None:
         model.config.max_position_embeddings = 32
@@ -164,18 +165,18 @@ def test_a_short_context_is_said(job: Any, monkeypatch: pytest.MonkeyPatch) -> N
         finally:
             model.config.max_position_embeddings = 512
 
-    monkeypatch.setattr(token_perplexity, "_check_context", shorter)
+    monkeypatch.setattr(perplexity, "_check_context", shorter)
     with pytest.raises(StageFailure, match=r"windows of 64 tokens.*context is 32"):
         evaluate.run(job())
 
 
 def test_windows_do_not_overlap_and_leave_the_rest() -> None:
-    assert token_perplexity.windows(range(10), 4) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert perplexity.windows(range(10), 4) == [[0, 1, 2, 3], [4, 5, 6, 7]]
 
 
 def test_what_is_not_of_this_kind_is_left_to_lm_eval(folder: Path) -> None:
-    assert token_perplexity.find("arc_easy", folder) is None
-    assert token_perplexity.find("arc_easy", None) is None
-    found = token_perplexity.find("windows64", folder)
+    assert perplexity.find("arc_easy", folder) is None
+    assert perplexity.find("arc_easy", None) is None
+    found = perplexity.find("windows64", folder)
     assert found is not None
     assert (found.window, found.separator, found.metric) == (64, "\n\n", METRIC)

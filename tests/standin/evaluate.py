@@ -1,4 +1,4 @@
-"""Stands in for `sweeper.stages.evaluate`."""
+"""Stands in for `sweeper.stages.evaluate.stage`."""
 
 from __future__ import annotations
 

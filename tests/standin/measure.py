@@ -1,4 +1,4 @@
-"""Stands in for `sweeper.stages.measure`."""
+"""Stands in for `sweeper.stages.measure.stage`."""
 
 from __future__ import annotations
 

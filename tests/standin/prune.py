@@ -1,4 +1,4 @@
-"""Stands in for `sweeper.stages.prune`."""
+"""Stands in for `sweeper.stages.prune.stage`."""
 
 from __future__ import annotations
 

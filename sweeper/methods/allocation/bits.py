@@ -2,7 +2,7 @@
 
 Among all choices of one of ``widths`` for each matrix whose mean, weighted by parameters, is at
 most the label's bits, the one with the least sum of errors is taken
-(see `sweeper.stages.sensitivity`). What is then left of the budget is less than any matrix's
+(see `sweeper.stages.sensitivity.stage`). What is then left of the budget is less than any matrix's
 step to its next width.
 """
 

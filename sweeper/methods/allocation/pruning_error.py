@@ -32,7 +32,7 @@ class PrunedError:
         self._squares[module] = self._squares.get(module, 0.0) + rows.square().sum(0)
 
     def of(self, module: Any, hessian: torch.Tensor) -> tuple[list[float], dict[str, Any]]:
-        """See `sweeper.stages.sensitivity.Measure`."""
+        """See `sweeper.stages.sensitivity.stage.Measure`."""
         weight = module.weight.detach().float()
         scores = weight.abs() * self._squares.pop(module).sqrt()
         ranks = scores.argsort(dim=1, stable=True).argsort(dim=1)
@@ -57,7 +57,7 @@ class RoundedError:
         """Rounding to nearest looks at no inputs."""
 
     def of(self, module: Any, hessian: torch.Tensor) -> tuple[list[float], dict[str, Any]]:
-        """See `sweeper.stages.sensitivity.Measure`."""
+        """See `sweeper.stages.sensitivity.stage.Measure`."""
         weight = module.weight.detach().float()
         errors = [energy(weight - self.rounded(weight, b), hessian) for b in self.params["widths"]]
         return errors, {}
@@ -94,7 +94,7 @@ class TruncatedError:
             self._sums.add(module, inputs)
 
     def of(self, module: Any, hessian: torch.Tensor) -> tuple[list[float], dict[str, Any]]:
-        """See `sweeper.stages.sensitivity.Measure`; with the ``shape`` of the matrix.
+        """See `sweeper.stages.sensitivity.stage.Measure`; with the ``shape`` of the matrix.
 
         Raises:
             NotPositiveDefinite: the inputs cannot be whitened.

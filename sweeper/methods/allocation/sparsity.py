@@ -2,7 +2,7 @@
 
 Among all choices of one of ``levels`` shares (0, 1/levels, ...) for each matrix that leave the
 sparsity of the label, the one with the least sum of errors is taken
-(see `sweeper.stages.sensitivity`). What the shares cannot divide is given to one matrix, so
+(see `sweeper.stages.sensitivity.stage`). What the shares cannot divide is given to one matrix, so
 that the whole has the sparsity of its label to the weight.
 """
 

@@ -60,7 +60,7 @@ class FeltInputs:
     """Inputs as long as the loss feels them: errors are nats per token, and compare as they are.
 
     Args:
-        weights: see `sweeper.stages.gradients.of_tokens`.
+        weights: see `sweeper.stages.sensitivity.gradients.of_tokens`.
     """
 
     relative = False

@@ -40,7 +40,7 @@ def run(job: Job) -> dict[str, Any]:
     The error of an option is ||X (W - W')^T||^2 over the calibration tokens. With ``errors:
     loss`` X are the inputs of the model as it is read, each token's as long as the loss feels
     its output, and the error is half of the mean: the expected divergence in nats per token
-    (see `sweeper.stages.gradients`). Else it is a share of ||X W^T||^2, X being the inputs as
+    (see `sweeper.stages.sensitivity.gradients`). Else it is a share of ||X W^T||^2, X being the inputs as
     they are (``plain``) or each token's at length 1 (``unit``). W' is what the option makes of
     W, looking at the inputs as they are: without the ``levels`` shares of each row that Wanda
     scores least, rounded to each of ``widths``, or at the ranks that remove each of ``levels``
@@ -82,7 +82,7 @@ def _counted(job: Job, layers: Any, names: Mapping[Any, str]) -> tuple[Inputs, f
     from sweeper.methods.profiles import LOSS, UNIT
 
     if job.params["errors"] == LOSS:
-        from sweeper.stages import gradients
+        from sweeper.stages.sensitivity import gradients
 
         share = 0.5
         return counted.FeltInputs(

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import StageFailure, one_of
-from sweeper.stages import lm_eval_model, lm_eval_vllm
+from sweeper.stages.evaluate import hf_backend, vllm_backend
 
-_LOAD = {"hf": lm_eval_model.lm, "vllm": lm_eval_vllm.lm}
+_LOAD = {"hf": hf_backend.lm, "vllm": vllm_backend.lm}
 _PACKAGES: Mapping[str, tuple[str, ...]] = {"hf": (), "vllm": ("vllm",)}
 
 

@@ -20,10 +20,10 @@ import numpy
 import torch
 from lm_eval.api.instance import Instance
 
-from sweeper.stages.journal import Journal
-from sweeper.stages.lm_eval_task import SEED, Prepared
-from sweeper.stages.pace import Pace
-from sweeper.stages.shared_context import Row
+from sweeper.stages.evaluate.journal import Journal
+from sweeper.stages.evaluate.shared_prefix import Row
+from sweeper.stages.evaluate.task import SEED, Prepared
+from sweeper.stages.evaluate.throughput import Pace
 
 
 class LM(Protocol):

@@ -17,8 +17,8 @@ from transformers import AutoTokenizer, CompressedTensorsConfig
 
 from sweeper.modeling import devices, low_rank_format, model_cache
 from sweeper.modeling.checkpoint import require_complete
-from sweeper.stages import shared_context
-from sweeper.stages.shared_context import Answer, Row
+from sweeper.stages.evaluate import shared_prefix
+from sweeper.stages.evaluate.shared_prefix import Answer, Row
 
 # lm-eval sums log-likelihoods in the dtype of the softmax: in bfloat16 a sum near -1000 is
 # rounded to a multiple of 4, and choices that differ by 1 % tie.
@@ -38,7 +38,7 @@ class Loaded:
     @cached_property
     def shares(self) -> bool:
         """Whether the model honours rows whose choices share a context; tried once."""
-        return shared_context.fits(self.model)
+        return shared_prefix.fits(self.model)
 
 
 def fingerprint(checkpoint: Path) -> str:
@@ -164,7 +164,7 @@ class ScoringLM(HFLM):  # type: ignore[misc]  # lm-eval is not typed
     def likelihoods(self, rows: Sequence[Row]) -> list[list[Answer]]:
         """Per row, per continuation, its answer; one forward pass (or lm-eval's own way)."""
         if self.shared and all(self._fits(row) for row in rows):
-            return shared_context.likelihoods(self.model, rows)
+            return shared_prefix.likelihoods(self.model, rows)
         pairs = [(("", ""), list(row.context), list(c)) for row in rows for c in row.continuations]
         found = iter(self._plainly(pairs))
         return [[next(found) for _ in row.continuations] for row in rows]

@@ -8,9 +8,9 @@ from typing import Any
 
 from sweeper.errors import StageFailure
 from sweeper.modeling import devices, model_cache
-from sweeper.stages import lm_eval_model
-from sweeper.stages.lm_eval_task import SEED
-from sweeper.stages.shared_context import Row
+from sweeper.stages.evaluate import hf_backend
+from sweeper.stages.evaluate.shared_prefix import Row
+from sweeper.stages.evaluate.task import SEED
 
 
 class GeneratingLM:
@@ -27,7 +27,7 @@ class GeneratingLM:
     def __init__(self, model: Any) -> None:
         """``model``: an `lm_eval.models.vllm_causallms.VLLM`."""
         self._model = model
-        self.tokenizer_sha256 = lm_eval_model.tokenizer_sha256(model.tokenizer)
+        self.tokenizer_sha256 = hf_backend.tokenizer_sha256(model.tokenizer)
         self.request_tokens: list[int] = []
 
     @property
@@ -78,7 +78,7 @@ def lm(checkpoint: Path, device: str, params: Mapping[str, Any]) -> GeneratingLM
         raise StageFailure("tasks.backend=vllm needs a GPU; use tasks.backend=hf on a CPU")
     names = ("dtype", "max_model_len", "gpu_memory_utilization", "add_bos_token")
     options = {name: params[name] for name in names}
-    stamp = lm_eval_model.fingerprint(checkpoint)
+    stamp = hf_backend.fingerprint(checkpoint)
     key = ("vllm", str(checkpoint.resolve()), stamp, *options.values())
     found: GeneratingLM = model_cache.get(key, lambda: _load(checkpoint, options))
     return found

@@ -21,11 +21,11 @@ def run(job: Job) -> dict[str, Any]:
     """
     how = method(job.params["method"])
     if isinstance(how, ByRemoval):
-        from sweeper.stages.depth import shortened
+        from sweeper.stages.prune.remove_layers import shortened
 
         return shortened(job, how)
     if isinstance(how, Reshaping):
-        from sweeper.stages.lowrank import factorized
+        from sweeper.stages.prune.factorize import factorized
 
         made = factorized
     else:
@@ -40,15 +40,15 @@ def run(job: Job) -> dict[str, Any]:
 def _masked(job: Job) -> dict[str, Any]:
     """Sets weights to zero."""
     from sweeper.modeling import checkpoint, masks
-    from sweeper.stages import pruned_codes
-    from sweeper.stages.compress import compressed, tokens
+    from sweeper.stages.oneshot import compressed, tokens
+    from sweeper.stages.prune import prune_quantized
 
     with compressed(job) as (model, samples):
         checkpoint.require_finite(model, "Raise prune.dampening or calibrate with more text.")
     source, out = job.checkpoint("model"), job.out / "checkpoint"
     if checkpoint.quantized_by(source):
         kept = {name: module.kept.cpu() for name, module in checkpoint.linears(model).items()}
-        pruned_codes.save(source, out, kept)
+        prune_quantized.save(source, out, kept)
     else:
         checkpoint.save_dense(model, source, out, dtype=job.params["save_dtype"])
         kept = {name: module.weight != 0 for name, module in checkpoint.linears(model).items()}

@@ -6,7 +6,7 @@ from typing import Any
 
 from sweeper.modeling import checkpoint, low_rank_format, parameter_count
 from sweeper.stages import Job
-from sweeper.stages.compress import compressed, tokens
+from sweeper.stages.oneshot import compressed, tokens
 
 
 def factorized(job: Job) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sweeper.errors import StageFailure
 from sweeper.methods.low_rank.rank import INNER, OUTER, factors_of, rank_of
 from sweeper.methods.profiles import ALLOCATED, LOW_RANK
 from sweeper.modeling.shapes import Shape
-from sweeper.stages.rows import weights_of
+from sweeper.stages.measure.matrix_stats import weights_of
 
 
 def against(

@@ -21,9 +21,9 @@ from lm_eval.api.task import Task
 from lm_eval.utils import handle_non_serializable, hash_string
 
 from sweeper.stages import Job
-from sweeper.stages.lm_eval_model import checkpoint_sha256
-from sweeper.stages.lm_eval_run import Answered
-from sweeper.stages.lm_eval_task import Prepared, Requests
+from sweeper.stages.evaluate.hf_backend import checkpoint_sha256
+from sweeper.stages.evaluate.requests import Answered
+from sweeper.stages.evaluate.task import Prepared, Requests
 from sweeper.store import files
 
 FILE = "documents.parquet"

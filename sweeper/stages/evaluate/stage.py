@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from sweeper.stages import Job, token_perplexity
-from sweeper.stages import lm_eval_backends as backends
-from sweeper.stages import lm_eval_model as models
-from sweeper.stages import lm_eval_records as records
-from sweeper.stages import lm_eval_run as runs
-from sweeper.stages import lm_eval_scores as scoring
-from sweeper.stages import lm_eval_task as tasks
-from sweeper.stages.lm_eval_records import Record
+from sweeper.stages import Job
+from sweeper.stages.evaluate import backends, perplexity, records
+from sweeper.stages.evaluate import hf_backend as models
+from sweeper.stages.evaluate import requests as runs
+from sweeper.stages.evaluate import scores as scoring
+from sweeper.stages.evaluate import task as tasks
+from sweeper.stages.evaluate.records import Record
 
 PACKAGES = ("lm_eval", "transformers", "torch", "datasets", "compressed-tensors")
 log = logging.getLogger(__name__)
@@ -37,9 +36,9 @@ def run(job: Job) -> dict[str, Any]:
     Raises:
         StageFailure: the task does not exist or cannot be run on this backend.
     """
-    windows = token_perplexity.find(job.params["task"], job.sources.get("tasks"))
+    windows = perplexity.find(job.params["task"], job.sources.get("tasks"))
     if windows is not None:
-        return token_perplexity.run(job, windows)
+        return perplexity.run(job, windows)
     return _Evaluation(job).result()
 
 

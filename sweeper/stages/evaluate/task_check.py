@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from sweeper.inputs import datasets
-from sweeper.stages import lm_eval_task, token_perplexity
+from sweeper.stages.evaluate import perplexity
+from sweeper.stages.evaluate import task as tasks
 
 ANSWER = "the answer is 1"
 
@@ -24,12 +25,12 @@ def load(name: str, folder: Path | None, checkpoint: Path, find: datasets.Find) 
     Raises:
         StageFailure: there is no such task, or it needs what evaluations cannot do.
     """
-    windows = token_perplexity.find(name, folder)
+    windows = perplexity.find(name, folder)
     with datasets.pinned(find) as loads:
         if windows is not None:
-            token_perplexity.text(windows)
+            perplexity.text(windows)
             return loads.seen
-        task = lm_eval_task.load_task(name, folder, checkpoint)
+        task = tasks.load_task(name, folder, checkpoint)
         if task.OUTPUT_TYPE == "generate_until":
             scored = task.process_results(next(iter(task.eval_docs)), [ANSWER])
             for metric, item in scored.items():

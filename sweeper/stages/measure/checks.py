@@ -7,7 +7,7 @@ from typing import Any
 
 from sweeper.errors import StageFailure, several
 from sweeper.methods import validation
-from sweeper.stages.rows import Row, mean_bits, total, weights_of
+from sweeper.stages.measure.matrix_stats import Row, mean_bits, total, weights_of
 
 # a share of all weights: thresholds prune one weight too many per block and matrix, and
 # the columns of inputs that were never active are zero on top of the label

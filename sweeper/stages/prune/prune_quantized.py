@@ -14,7 +14,7 @@ from compressed_tensors.compressors.pack_quantized.helpers import (
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from sweeper.stages.weights import Files
+from sweeper.stages.measure.tensors import Files
 
 Tensors = dict[str, torch.Tensor]
 

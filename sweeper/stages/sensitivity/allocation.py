@@ -6,7 +6,8 @@ from sweeper.methods import Params
 from sweeper.methods.allocation import bits as _allocated_bits
 from sweeper.methods.allocation import ranks, sparsity
 from sweeper.methods.profiles import LOW_RANK
-from sweeper.stages import Job, sensitivity
+from sweeper.stages import Job
+from sweeper.stages.sensitivity import stage
 from sweeper.store.files import read_json, write_json
 
 FILE = "allocation.json"
@@ -17,7 +18,7 @@ def of(job: Job) -> Params:
 
     ``bits_by_matrix`` to a quantizer, ``sparsities`` to a pruner; name of a matrix -> value.
     """
-    table, params = read_json(job.inputs["sensitivity"] / sensitivity.FILE), job.params
+    table, params = read_json(job.inputs["sensitivity"] / stage.FILE), job.params
     if "widths" in params:
         bits = _allocated_bits.bits(table, params["bits"])
         write_json(job.out / FILE, bits)

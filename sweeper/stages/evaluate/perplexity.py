@@ -24,13 +24,13 @@ from sweeper.errors import StageFailure
 from sweeper.inputs import datasets as pinned_data
 from sweeper.inputs.tasks import index
 from sweeper.stages import Job
-from sweeper.stages import lm_eval_model as models
-from sweeper.stages import lm_eval_records as records
-from sweeper.stages import lm_eval_scores as scoring
-from sweeper.stages.journal import Journal
-from sweeper.stages.lm_eval_records import Record
-from sweeper.stages.lm_eval_task import document_order
-from sweeper.stages.pace import Pace
+from sweeper.stages.evaluate import hf_backend as models
+from sweeper.stages.evaluate import records
+from sweeper.stages.evaluate import scores as scoring
+from sweeper.stages.evaluate.journal import Journal
+from sweeper.stages.evaluate.records import Record
+from sweeper.stages.evaluate.task import document_order
+from sweeper.stages.evaluate.throughput import Pace
 
 OUTPUT_TYPE = "token_perplexity"
 PACKAGES = ("transformers", "torch", "datasets", "compressed-tensors")

@@ -14,9 +14,9 @@ from lm_eval.api import metrics as lm_eval_metrics
 from lm_eval.api.task import Task
 from lm_eval.utils import hash_string
 
-from sweeper.stages import lm_eval_records as records
-from sweeper.stages.lm_eval_records import Record
-from sweeper.stages.lm_eval_task import Requests
+from sweeper.stages.evaluate import records
+from sweeper.stages.evaluate.records import Record
+from sweeper.stages.evaluate.task import Requests
 
 BOOTSTRAPS = 1000
 FEWEST_TO_JUDGE = 16  # documents: fewer that are empty or loop say nothing of a model

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.methods import validation
-from sweeper.stages import Job, label, sizes
-from sweeper.stages.rows import Row, row_of
+from sweeper.stages import Job
+from sweeper.stages.measure import checks, summary
+from sweeper.stages.measure.matrix_stats import Row, row_of
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -19,8 +20,8 @@ def run(job: Job) -> dict[str, Any]:
         StageFailure: the cell is not what its label says, and the label does not admit it.
     """
     from sweeper.modeling import masks, parameter_count
-    from sweeper.stages import removed
-    from sweeper.stages.weights import Files
+    from sweeper.stages.measure import removed_parameters
+    from sweeper.stages.measure.tensors import Files
 
     folder, params = job.checkpoint("model"), _as_whole(job.params)
     pruned = job.inputs.get("pruned", job.inputs.get("model"))
@@ -31,18 +32,18 @@ def run(job: Job) -> dict[str, Any]:
         others, inputs = files.other_sizes(), files.activation_bits
     (job.out / "layers.json").write_text(json.dumps(rows, indent=1) + "\n")
     if params.get("elsewhere"):
-        rows = label.counted(rows, params)
-    label.require(rows, params)
-    label.require_inputs(inputs, params.get("activation_bits", 16))
-    found = sizes.summary(rows, others, params, sizes.of_files(folder))
+        rows = checks.counted(rows, params)
+    checks.require(rows, params)
+    checks.require_inputs(inputs, params.get("activation_bits", 16))
+    found = summary.summary(rows, others, params, summary.of_files(folder))
     found["activation_bits"] = inputs
     dense = parameter_count.recorded(pruned)
-    return found if dense is None else removed.against(dense, rows, found, job.params)
+    return found if dense is None else removed_parameters.against(dense, rows, found, job.params)
 
 
 def read_rows(folder: Path, params: Mapping[str, Any]) -> list[Row]:
     """What is counted of every matrix of a checkpoint that came without its mask."""
-    from sweeper.stages.weights import Files
+    from sweeper.stages.measure.tensors import Files
 
     with Files(folder) as files:
         return [row_of(matrix, params, None) for matrix in files.matrices()]

@@ -10,7 +10,7 @@ from sweeper.methods import validation
 if TYPE_CHECKING:
     import torch
 
-    from sweeper.stages.matrix import Matrix
+    from sweeper.stages.measure.matrix import Matrix
 
 Row = dict[str, Any]
 

@@ -17,7 +17,8 @@ from sweeper.errors import StageFailure
 from sweeper.methods import ByModifiers, BySearch, Params, Progress, method, profiles
 from sweeper.methods.allocation.assign import sparsities
 from sweeper.modeling import checkpoint, layer_chain, layerwise, offload
-from sweeper.stages import Job, allocation, calibration
+from sweeper.stages import Job, calibration
+from sweeper.stages.sensitivity import allocation
 from sweeper.store.files import write_json
 
 RECORD = "search.json"

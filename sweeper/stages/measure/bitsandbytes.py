@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from sweeper.stages.matrix import Matrix
+from sweeper.stages.measure.matrix import Matrix
 
 _STATE = "quant_state.bitsandbytes__nf4"
 _SCALES = ("absmax", "nested_absmax")

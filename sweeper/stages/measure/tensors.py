@@ -15,8 +15,8 @@ import torch
 from compressed_tensors.utils.match import match_name
 from safetensors import safe_open
 
-from sweeper.stages import weights_bitsandbytes as bitsandbytes
-from sweeper.stages.matrix import Matrix
+from sweeper.stages.measure import bitsandbytes
+from sweeper.stages.measure.matrix import Matrix
 
 NOT_COMPRESSED = ("embed", "lm_head", "norm", "wte", "wpe")
 _PARTS = ("weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.methods import validation
-from sweeper.stages.rows import Row, mean_bits, total, weights_of
+from sweeper.stages.measure.matrix_stats import Row, mean_bits, total, weights_of
 
 
 def summary(

@@ -31,10 +31,10 @@ WORKERS = 2
 CELL = """
 import json, sys
 from pathlib import Path
-from sweeper.serve import limit_threads
+from sweeper.worker.process import limit_threads
 limit_threads(1)
 from sweeper.store.store import Store
-from sweeper.worker import run_stage
+from sweeper.worker.runner import run_stage
 specs = json.loads(Path(sys.argv[1]).read_text())
 store = Store(Path(sys.argv[2]))
 for spec in specs:

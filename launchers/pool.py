@@ -13,7 +13,7 @@ from launchers.base import Observer, StageOutcome, State
 from launchers.process import Command, Event, WorkerProcess
 from launchers.schedule import Schedule, Task
 from sweeper.store.store import Spec
-from sweeper.worker import name
+from sweeper.worker.runner import name
 
 _GRACE_S = 10.0
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import sweeper
 from launchers.schedule import Task
-from sweeper.serve import THREAD_VARIABLES
+from sweeper.worker.process import THREAD_VARIABLES
 
 Event = dict[str, Any]
 
@@ -44,7 +44,15 @@ class Command:
             "--device": device, "--stages": self.stages, "--parent": os.getpid(),
         }  # fmt: skip
         options = [str(part) for pair in named.items() for part in pair]
-        return [sys.executable, "-P", "-m", "sweeper.serve", *options, "--warm", *self.warm]
+        return [
+            sys.executable,
+            "-P",
+            "-m",
+            "sweeper.worker.process",
+            *options,
+            "--warm",
+            *self.warm,
+        ]
 
 
 class WorkerProcess:

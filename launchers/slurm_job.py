@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launchers.slurm_place import Journal, Place
-from sweeper.endings import explain
 from sweeper.errors import IsorateError
 from sweeper.planning.sweep import Sweep
 from sweeper.redaction import log_to_stderr
 from sweeper.store.store import Spec, Store
-from sweeper.worker import Bench, find_stage, name, run_stage
+from sweeper.worker.failure import explain
+from sweeper.worker.runner import Bench, find_stage, name, run_stage
 
 if TYPE_CHECKING:
     from submitit.helpers import DelayedSubmission

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from submitit.core.submission import submitit_main
 
-from sweeper import leaving
+from sweeper.worker import fast_exit
 
 
 def main() -> None:
     """Run the job whose folder is the only argument; see `submitit.core._submit`."""
-    leaving.at_once()
-    leaving.with_status(1)
+    fast_exit.at_once()
+    fast_exit.with_status(1)
     try:
         submitit_main()
     except SystemExit as requeued:
-        leaving.with_status(requeued.code if isinstance(requeued.code, int) else 1)
+        fast_exit.with_status(requeued.code if isinstance(requeued.code, int) else 1)
         raise
-    leaving.with_status(0)
+    fast_exit.with_status(0)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from typing import Any
 
 from launchers import slurm_records as records
 from launchers.slurm_commands import SlurmError, run
-from sweeper.meter import peak_rss_bytes
 from sweeper.planning.sweep import Sweep
 from sweeper.store import files
 from sweeper.store.store import Spec
+from sweeper.worker.metering import peak_rss_bytes
 
 Json = dict[str, Any]
 

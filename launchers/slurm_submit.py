@@ -153,7 +153,7 @@ class Submission:
 
 def prepared(asked: Resources, *, threads: int, offline: bool) -> Resources:
     """A request whose job sets thread counts before any library is imported, and stays offline."""
-    from sweeper.serve import THREAD_VARIABLES
+    from sweeper.worker.process import THREAD_VARIABLES
 
     lines = [f"export {name}={threads}" for name in THREAD_VARIABLES]
     lines.append("export TOKENIZERS_PARALLELISM=false")

@@ -13,7 +13,7 @@ from sweeper.stages import Job
 from sweeper.store import progress
 from sweeper.store.progress import Headway, Recorder
 from sweeper.store.store import Store
-from sweeper.worker import Bench, run_stage
+from sweeper.worker.runner import Bench, run_stage
 from tests.stubstages import spec
 
 SPEC = spec(name="score")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper import collect, imported_checkpoint, worker
+from sweeper import collect, imported_checkpoint
 from sweeper.errors import BadInput, StageFailure
 from sweeper.inputs.pins import Pins
 from sweeper.planning import builder
@@ -16,6 +16,7 @@ from sweeper.planning.sweep import Sweep, cell_json, nested, plan_json
 from sweeper.stages.measure import checks as label
 from sweeper.stages.measure import stage as stages
 from sweeper.store.store import Store
+from sweeper.worker import runner
 from tests import tiny
 from tests.composing import composed
 
@@ -55,8 +56,8 @@ def made(model, tmp_path_factory):
     specs = nested(plan_json(plan)["stages"])
     mine = next(one for one in plan.cells if one.cell.sparsity and one.cell.bits == 4)
     for stage in mine.all_stages():
-        worker.run_stage(specs[stage.key], store)
-    worker.run_stage(specs[mine.stages["quantize"].key], store, bulk=True)
+        runner.run_stage(specs[stage.key], store)
+    runner.run_stage(specs[mine.stages["quantize"].key], store, bulk=True)
     named = {"measure": mine.stages["measure"], "evaluate": mine.tasks[TASK]}
     results = {role: store.result(specs[stage.key]) for role, stage in named.items()}
     quantized = store.path(specs[mine.stages["quantize"].key]) / "checkpoint"
@@ -84,7 +85,7 @@ def test_an_imported_checkpoint_is_measured_and_scored_as_if_made_here(
     sweep.record(plan, [], "drop")
     record, store = sweep.load(), Store(tmp_path)
     for stage in mine.all_stages():
-        worker.run_stage(record["stages"][stage.key], store)
+        runner.run_stage(record["stages"][stage.key], store)
     outcome = next(o for o in collect.collect(record, store) if o.key == mine.key)
     assert outcome.status == "done"
     ours = results["evaluate"]["metrics"]
@@ -214,4 +215,4 @@ def test_measure_refuses_what_has_too_few_zeros(made, model, tmp_path) -> None:
     plan = plan_of(model, *listed)
     spec = nested(plan_json(plan)["stages"])[plan.cells[0].stages["measure"].key]
     with pytest.raises(StageFailure, match="are pruned, the label says 75"):
-        worker.run_stage(spec, Store(tmp_path))
+        runner.run_stage(spec, Store(tmp_path))

@@ -15,12 +15,12 @@ import psutil
 import pytest
 
 import tests
-from sweeper import serve
-from sweeper.endings import explain
 from sweeper.errors import BadInput, DamagedOutput, StageFailure
-from sweeper.meter import Meter
 from sweeper.store.store import Store
-from sweeper.worker import Bench
+from sweeper.worker import process
+from sweeper.worker.failure import explain
+from sweeper.worker.metering import Meter
+from sweeper.worker.runner import Bench
 from tests.stubstages import spec
 
 ROOT = str(Path(tests.__file__).parent.parent)
@@ -28,7 +28,7 @@ ROOT = str(Path(tests.__file__).parent.parent)
 
 def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[bytes]:
     command = [
-        sys.executable, "-P", "-m", "sweeper.serve", "--home", str(tmp_path / "home"),
+        sys.executable, "-P", "-m", "sweeper.worker.process", "--home", str(tmp_path / "home"),
         "--logs", str(tmp_path / "logs"), "--stages", "tests.stubstages", *arguments,
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": ROOT}
@@ -102,7 +102,7 @@ def test_it_dies_with_its_parent_though_stdin_stays_open(tmp_path: Path) -> None
     store = Store(tmp_path / "home")
     code = (
         "import subprocess, sys, time;"
-        "p = subprocess.Popen([sys.executable, '-P', '-m', 'sweeper.serve', *sys.argv[1:]]);"
+        "p = subprocess.Popen([sys.executable, '-P', '-m', 'sweeper.worker.process', *sys.argv[1:]]);"
         "print(p.pid, file=sys.stderr, flush=True); time.sleep(60)"
     )
     options = ["--home", str(store.home), "--logs", str(tmp_path), "--stages", "tests.stubstages"]
@@ -137,7 +137,7 @@ def test_it_refuses_to_outlive_its_parent(tmp_path: Path) -> None:
 
 def test_a_worker_counts_its_threads_before_torch_does(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from sweeper.serve import limit_threads; limit_threads(3);"
+        "import os, sys; from sweeper.worker.process import limit_threads; limit_threads(3);"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules;"
         "print(os.environ['OMP_NUM_THREADS'], os.environ['MKL_NUM_THREADS'])"
     )
@@ -165,7 +165,7 @@ def test_endings() -> None:
 
 
 def test_a_thousand_progress_calls_are_a_few_lines() -> None:
-    from sweeper.serve import _throttled
+    from sweeper.worker.process import _throttled
 
     lines: list[Any] = []
     progress = _throttled(lines.append, "k")
@@ -190,5 +190,5 @@ class Waiting:
 def test_an_idle_worker_imports_ahead_until_a_stage_comes(come: int, imported: list[str]) -> None:
     found: list[str] = []
     bench = Bench(find=lambda kind: found.append(kind), device="cpu")  # type: ignore[arg-type]
-    serve.warm(["make", "score"], bench, Waiting(come))  # type: ignore[arg-type]
+    process.warm(["make", "score"], bench, Waiting(come))  # type: ignore[arg-type]
     assert found == imported

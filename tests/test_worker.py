@@ -11,7 +11,7 @@ import pytest
 
 from sweeper.errors import BadInput, IsorateError, StageFailure
 from sweeper.store.store import Store
-from sweeper.worker import Bench, find_stage, run_stage
+from sweeper.worker.runner import Bench, find_stage, run_stage
 from tests.stubstages import spec
 
 BENCH = Bench(find=partial(find_stage, package="tests.stubstages"))

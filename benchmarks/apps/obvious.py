@@ -32,7 +32,7 @@ def app(job: Any) -> int:
     """Make and score one cell."""
     from sweeper.planning.sweep import read_plan
     from sweeper.store.store import Store
-    from sweeper.worker import run_stage
+    from sweeper.worker.runner import run_stage
 
     plan = read_plan(Path(job.plan))
     store = Store(Path(job.home) / str(job.cell))

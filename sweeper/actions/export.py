@@ -9,7 +9,7 @@ from sweeper import collect
 from sweeper.actions import logs
 from sweeper.errors import BadInput
 from sweeper.request import Request
-from sweeper.worker import run_stage
+from sweeper.worker.runner import run_stage
 
 
 def perform(request: Request) -> int:

@@ -18,7 +18,6 @@ from typing import Any
 import sweeper
 from sweeper import show
 from sweeper.errors import BadInput, IsorateError
-from sweeper.fetching import title
 from sweeper.inputs import hub_cache, pins
 from sweeper.inputs.pins import Pins
 from sweeper.inputs.resolve import NotFetched
@@ -26,6 +25,7 @@ from sweeper.planning import requirements
 from sweeper.planning.builder import plan
 from sweeper.planning.requirements import Need
 from sweeper.request import Request
+from sweeper.worker.prefetch import title
 
 _BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
 
@@ -113,7 +113,7 @@ def _process(wanted: Sequence[Need], known: Pins, *, offline: bool) -> Iterator[
         IsorateError: it said why it cannot go on, or it died.
     """
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "sweeper.fetching"], env=_environment(offline), text=True,
+        [sys.executable, "-P", "-m", "sweeper.worker.prefetch"], env=_environment(offline), text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert child.stdin is not None

@@ -18,7 +18,7 @@ from sweeper.errors import StageFailure
 from sweeper.planning.plan import Plan
 from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Spec, Store
-from sweeper.worker import Bench, find_stage, run_stage
+from sweeper.worker.runner import Bench, find_stage, run_stage
 from tests.stubstages import spec
 
 BENCH = Bench(find=partial(find_stage, package="tests.stubstages"))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.store.store import Store
-from sweeper.worker import run_stage
+from sweeper.worker.runner import run_stage
 from tests.faults import deeds, tally
 from tests.faults.deeds import BENCH, LATER, PRUNE, Deed
 

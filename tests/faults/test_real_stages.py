@@ -24,7 +24,7 @@ from sweeper.collect import DOCUMENTS
 from sweeper.planning import builder
 from sweeper.planning.sweep import nested, plan_json
 from sweeper.store.store import Spec, Store
-from sweeper.worker import Bench, find_stage, run_stage
+from sweeper.worker.runner import Bench, find_stage, run_stage
 from tests import tiny
 from tests.composing import composed
 from tests.faults import tally

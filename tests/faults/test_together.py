@@ -15,7 +15,7 @@ import pytest
 import tests
 from sweeper.store import files, manifest
 from sweeper.store.store import Store
-from sweeper.worker import run_stage
+from sweeper.worker.runner import run_stage
 from tests.faults import tally
 from tests.faults.deeds import BENCH, PRUNE, QUANTIZE
 from tests.faults.test_kills import FRONT_END, PATIENCE_S, outputs

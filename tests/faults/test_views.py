@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sweeper.store.store import Store
-from sweeper.worker import run_stage
+from sweeper.worker.runner import run_stage
 from tests.faults import deeds, points, tally
 from tests.faults.deeds import BENCH, PRUNE, QUANTIZE
 

@@ -15,7 +15,7 @@ from sweeper.errors import BadInput, DamagedOutput, IsorateError
 from sweeper.planning.sweep import Sweep
 from sweeper.store import manifest as manifests
 from sweeper.store.store import Store
-from sweeper.worker import run_stage
+from sweeper.worker.runner import run_stage
 from tests.faults.deeds import BENCH, PRUNE
 
 HOSTILE = (

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from launchers.slurm_requests import Requests
-from sweeper.endings import explain
 from sweeper.errors import BadInput, IsorateError, StageFailure
 from sweeper.planning.plan import Plan
 from sweeper.planning.sweep import Sweep
 from sweeper.redaction import Formatter, secret_set_by
 from sweeper.store.store import Store
-from sweeper.worker import Bench, run_stage
+from sweeper.worker.failure import explain
+from sweeper.worker.runner import Bench, run_stage
 from tests.stubstages import spec
 
 CANARY = "canary-4711-hf-token"

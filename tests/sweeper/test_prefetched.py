@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from sweeper import fetching
 from sweeper.actions import prefetch
 from sweeper.errors import BadInput, IsorateError
 from sweeper.inputs import access, availability, hub_cache, pins
@@ -18,6 +17,7 @@ from sweeper.inputs.tasks import catalog as tasks
 from sweeper.inputs.tasks import dependencies
 from sweeper.planning import builder
 from sweeper.planning.sweep import cell_json
+from sweeper.worker import prefetch as prefetchs
 from tests.composing import composed
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -293,15 +293,15 @@ def test_a_full_disk_is_one_message() -> None:
     need = {"kind": "model", "id": "org/model"}
     error = RuntimeError("download failed")
     error.__cause__ = OSError(28, "No space left on device")
-    message = fetching._explained(need, error)["message"]
+    message = prefetchs._explained(need, error)["message"]
     assert "no space left on the disk of" in message
     assert "HF_HOME" in message
     with pytest.raises(OSError, match="11 bytes are needed and 10 are free"):
-        fetching._check_room(11, 10)
-    fetching._check_room(10, 10)
+        prefetchs._check_room(11, 10)
+    prefetchs._check_room(10, 10)
 
 
 def test_a_failure_never_shows_a_token(monkeypatch: Any) -> None:
     monkeypatch.setenv("HF_TOKEN", "hf_verysecret")
     error = ValueError("bad header Bearer hf_verysecret")
-    assert "hf_verysecret" not in str(fetching._explained({}, error))
+    assert "hf_verysecret" not in str(prefetchs._explained({}, error))

@@ -15,7 +15,7 @@ from sweeper.planning import builder
 from sweeper.planning.plan import Plan
 from sweeper.planning.sweep import nested, plan_json
 from sweeper.store.store import Store
-from sweeper.worker import run_stage
+from sweeper.worker.runner import run_stage
 from tests import tiny
 from tests.composing import composed
 

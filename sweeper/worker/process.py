@@ -31,12 +31,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sweeper import leaving
-from sweeper.endings import explain
-from sweeper.meter import peak_rss_bytes
 from sweeper.redaction import log_to_stderr
 from sweeper.store.store import Store
-from sweeper.worker import Bench, find_stage, name, run_stage
+from sweeper.worker import fast_exit
+from sweeper.worker.failure import explain
+from sweeper.worker.metering import peak_rss_bytes
+from sweeper.worker.runner import Bench, find_stage, name, run_stage
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
@@ -47,14 +47,14 @@ _LEAVE_S = 0.5  # an idle worker sees the end of its requests within this time
 _PR_SET_PDEATHSIG = 1
 
 Json = dict[str, Any]
-log = logging.getLogger("sweeper.serve")  # also when it is __main__
+log = logging.getLogger("sweeper.worker.process")  # also when it is __main__
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Serve stages until there are no more."""
     options = _options(arguments)
-    leaving.at_once()
-    leaving.with_status(1)
+    fast_exit.at_once()
+    fast_exit.with_status(1)
     limit_threads(options.threads)
     stop_cleanly()
     _die_with(options.parent)
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     bench = Bench(find=partial(find_stage, package=options.stages), device=options.device)
     warm(options.warm, bench, requests)
     serve(requests, emit, Store(options.home), bench, logs=options.logs, threads=options.threads)
-    leaving.with_status(0)
+    fast_exit.with_status(0)
 
 
 def warm(kinds: list[str], bench: Bench, requests: Requests) -> None:
@@ -136,7 +136,7 @@ def stop_cleanly() -> None:
     def stop(number: int, _frame: object) -> None:
         for known in (signal.SIGTERM, signal.SIGINT):
             signal.signal(known, signal.SIG_IGN)
-        leaving.with_status(128 + number)
+        fast_exit.with_status(128 + number)
         raise SystemExit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -258,7 +258,7 @@ def _throttled(emit: Callable[[Json], None], key: str) -> Callable[..., None]:
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m sweeper.serve", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sweeper.worker.process", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="the home of the store")
     parser.add_argument("--logs", type=Path, required=True, help="directory of the stages' logs")
     parser.add_argument("--threads", type=int, default=1, help="threads of this process")

@@ -63,7 +63,7 @@ def versions() -> tuple[tuple[str, str], ...]:
 @cache
 def commit() -> str:
     """The commit of the checkout that this code runs from, "-dirty" if changed; "" if none."""
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return ""
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]

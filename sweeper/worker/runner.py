@@ -16,11 +16,11 @@ from typing import Any
 
 from sweeper.errors import IsorateError, StageFailure
 from sweeper.inputs import sources
-from sweeper.meter import Meter
 from sweeper.redaction import redact
 from sweeper.stages import Job
 from sweeper.store.progress import Recorder
 from sweeper.store.store import Attempt, Spec, Store
+from sweeper.worker.metering import Meter
 
 Run = Callable[[Job], Any]
 

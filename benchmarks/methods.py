@@ -105,8 +105,8 @@ def mixes(
 
 def rows(home: Path, name: str) -> list[dict[str, Any]]:
     """What the sweep ``name`` found of each cell that is done."""
-    from sweeper.collect import collect
     from sweeper.planning.sweep import Sweep
+    from sweeper.results.outcomes import collect
     from sweeper.store.store import Store
 
     outcomes = collect(Sweep(home, name).load(), Store(home))

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from launchers import slurm_records as records
 from launchers.slurm_sacct import ask
 from launchers.slurm_state import JobState
-from sweeper import submitted
 from sweeper.errors import IsorateError
 from sweeper.planning import retention
 from sweeper.planning.sweep import Sweep
 from sweeper.redaction import log_to_stderr
+from sweeper.results import launcher_record
 from sweeper.store import files
 from sweeper.store.store import Store
 
@@ -118,7 +118,7 @@ class Round:
         return DelayedSubmission(self)
 
     def _repair(self, sweep: Sweep) -> Json:
-        launcher = submitted.make(self.launcher)
+        launcher = launcher_record.make(self.launcher)
         found: Json = launcher.repair(sweep, Store(Path(self.home)), after=self.submission)
         return found
 

@@ -7,10 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper import collect, imported, provenance, rows, show, underway
-from sweeper.collect import CellOutcome
 from sweeper.errors import IsorateError
 from sweeper.request import Request
+from sweeper.results import cluster_status, formatting, provenance, tables
+from sweeper.results import outcomes as cell_outcomes
+from sweeper.results.importers import scores
+from sweeper.results.outcomes import CellOutcome
 from sweeper.store.progress import Headway
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
         The exit status: 0 if all of these cells are done or in a cluster's hands, else 1.
     """
     record = request.sweep.load()
-    outcomes = current(request, record, underway.jobs(request.sweep.path))
+    outcomes = current(request, record, cluster_status.jobs(request.sweep.path))
     asked = [outcome for outcome in outcomes if outcome.key in keys]
     later = any(outcome.status in _UNDER_WAY for outcome in asked)
     scored = any(outcome.scores for outcome in outcomes) and not later
@@ -58,16 +60,16 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
 
 
 def current(
-    request: Request, record: Mapping[str, Any], jobs: underway.Jobs | None
+    request: Request, record: Mapping[str, Any], jobs: cluster_status.Jobs | None
 ) -> list[CellOutcome]:
     """Every cell of a sweep: what the store holds, a cluster works on, and was imported."""
-    outcomes = underway.overlaid(collect.collect(record, request.store), jobs)
-    return collect.joined(outcomes, imported.outcomes(request.sweep))
+    outcomes = cluster_status.overlaid(cell_outcomes.collect(record, request.store), jobs)
+    return cell_outcomes.joined(outcomes, scores.outcomes(request.sweep))
 
 
 def finished(request: Request) -> bool:
     """Whether every cell of the sweep is done or has failed."""
-    jobs = underway.jobs(request.sweep.path)
+    jobs = cluster_status.jobs(request.sweep.path)
     return all(o.status in ENDED for o in current(request, request.sweep.load(), jobs))
 
 
@@ -80,7 +82,7 @@ def report(request: Request, outcomes: Sequence[CellOutcome]) -> tuple[dict[str,
     from analysis.results import BadResults
 
     try:
-        results = rows.results(outcomes)
+        results = tables.results(outcomes)
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
     sweep = request.sweep
@@ -121,15 +123,15 @@ def sync(request: Request, record: Mapping[str, Any], *, quiet: bool = False) ->
     """
     if not request.config.tracking.enabled:
         return {"enabled": False}
-    from sweeper import tracking
+    from sweeper.results.mlflow import sync as syncs
 
-    done = tracking.sync(
+    done = syncs.sync(
         record,
         request.store,
         home=request.home,
         uri=request.config.tracking.uri,
         report=request.sweep.report if request.sweep.report.is_dir() else None,
-        imported=imported.outcomes(request.sweep),
+        imported=scores.outcomes(request.sweep),
         running=request.store.running(),
         quiet=quiet,
     )
@@ -191,7 +193,7 @@ def states(
     count = Counter(state for state, _ in found)
     total = ", ".join(f"{number} {state}" for state, number in count.items())
     columns = ["model", "cell", "state", *(["GPU hours"] if gpu_hours else []), "why"]
-    return f"{show.table(columns, lines)}\n\n{total}"
+    return f"{formatting.table(columns, lines)}\n\n{total}"
 
 
 def _text(

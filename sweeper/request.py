@@ -77,7 +77,7 @@ class Request:
     @cached_property
     def todo(self) -> Plan:
         """The plan without the cells whose scores were imported."""
-        from sweeper.imported import remaining
+        from sweeper.results.importers.scores import remaining
 
         return remaining(self.plan, self.sweep)
 

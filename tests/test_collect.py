@@ -6,8 +6,9 @@ import copy
 
 import pytest
 
-from sweeper import collect, rows
 from sweeper.planning.sweep import merge
+from sweeper.results import outcomes as cell_outcomes
+from sweeper.results import tables
 from tests import tracking_data as data
 
 
@@ -22,7 +23,7 @@ def store():
 
 
 def outcome_of(plan, store, label):
-    return next(o for o in collect.collect(plan, store) if o.cell["label"] == label)
+    return next(o for o in cell_outcomes.collect(plan, store) if o.cell["label"] == label)
 
 
 def key_of(plan, label, role):
@@ -31,34 +32,34 @@ def key_of(plan, label, role):
 
 
 def test_every_planned_cell_has_an_outcome_even_when_nothing_ran(plan, store):
-    outcomes = collect.collect(plan, store)
+    outcomes = cell_outcomes.collect(plan, store)
     assert [o.cell["label"] for o in outcomes] == [c["label"] for c in plan["cells"]]
     assert {o.status for o in outcomes} == {"missing"}
     assert outcomes[1].reason == (
         "not done yet: prune, measure, evaluate capitals, evaluate cloze, evaluate perplexity"
     )
     assert not any(o.begun for o in outcomes)
-    assert not rows.score_rows(outcomes)
+    assert not tables.score_rows(outcomes)
 
 
 def test_a_cell_is_done_when_all_its_stages_are(plan, store):
     data.fill(store, plan)
-    outcomes = collect.collect(plan, store)
+    outcomes = cell_outcomes.collect(plan, store)
     assert {(o.status, o.reason) for o in outcomes} == {("done", "")}
-    assert len(rows.score_rows(outcomes)) == len(data.GRID) * len(data.TASKS)
+    assert len(tables.score_rows(outcomes)) == len(data.GRID) * len(data.TASKS)
     del store.results[key_of(plan, "dense", "cloze")]
     assert outcome_of(plan, store, "dense").reason == "not done yet: evaluate cloze"
 
 
 def test_a_stage_that_many_cells_share_is_read_once(plan, store):
     data.fill(store, plan)
-    collect.collect(plan, store)
+    cell_outcomes.collect(plan, store)
     assert store.reads == len(plan["stages"])
 
 
 def test_a_failed_parent_fails_all_its_cells_with_the_reason(plan, store):
     store.failures[key_of(plan, "25%", "prune")] = {"message": "Hessian not invertible"}
-    failed = {o.cell["label"] for o in collect.collect(plan, store) if o.status == "failed"}
+    failed = {o.cell["label"] for o in cell_outcomes.collect(plan, store) if o.status == "failed"}
     assert failed == {"25%", "25% + 4bit", "25% + 4bit (mask ignored)"}
     assert outcome_of(plan, store, "25%").reason == "prune: Hessian not invertible"
 
@@ -102,14 +103,14 @@ def test_a_damaged_output_is_absent_and_said(plan, store):
 
 def test_rows_are_what_the_analysis_takes(plan, store):
     data.fill(store, plan, cells=6)
-    outcomes = collect.collect(plan, store)
-    results = rows.results(outcomes)
+    outcomes = cell_outcomes.collect(plan, store)
+    results = tables.results(outcomes)
     cells = results.cells.set_index("label")
     assert list(cells["status"].value_counts().loc[["done", "missing"]]) == [6, 2]
     joint = cells.loc["25% + 4bit"]
     assert (joint["sparsity"], joint["bits"], joint["mask"]) == (0.25, 4, "keep")
     assert (joint["achieved_sparsity"], joint["containment"], joint["bytes"]) == (0.25, 1, 40_000)
-    (row,) = (row for row in rows.cell_rows(outcomes) if row["label"] == "25% + 4bit")
+    (row,) = (row for row in tables.cell_rows(outcomes) if row["label"] == "25% + 4bit")
     assert row["achieved_tcr"] == joint["achieved_tcr"] == 0.8125
     assert joint["device"] == "cpu"
     assert list(cells.loc[["2:8", "25%"], "nm_valid"].fillna(False)) == [True, False]
@@ -130,14 +131,14 @@ def test_rows_say_how_bits_and_sparsity_are_spread(plan, store):
     )
     for cell, sections in zip(plan["cells"], said, strict=False):
         cell["config"] = cell["config"] | sections
-    found = rows.results(collect.collect(plan, store)).cells.set_index("cell")
+    found = tables.results(cell_outcomes.collect(plan, store)).cells.set_index("cell")
     first = found.loc[[cell["key"] for cell in plan["cells"][: len(said)]]]
     assert list(first["prune_profile"]) == ["owl", "", "allocated", "owl", ""]
     assert list(first["quant_profile"]) == ["", "allocated", "allocated", "", ""]
 
 
 def test_no_scores_at_all_are_still_a_table(plan, store):
-    results = rows.results(collect.collect(plan, store))
+    results = tables.results(cell_outcomes.collect(plan, store))
     assert len(results.cells) == len(data.GRID)
     assert results.scores.empty
 
@@ -160,16 +161,16 @@ def test_plans_of_two_sweeps_do_not_merge(plan):
     "moment", [1_700_000_000, 1_700_000_000.0, "2023-11-14T22:13:20.000+00:00"]
 )
 def test_times_are_read_as_seconds_or_iso(moment):
-    assert collect.epoch(moment) == 1_700_000_000_000
+    assert cell_outcomes.epoch(moment) == 1_700_000_000_000
 
 
 def test_the_documents_of_an_evaluation_are_found_where_the_store_has_them(plan, store, tmp_path):
     data.fill(store, plan)
     key = key_of(plan, "dense", "cloze")
     store.path = lambda spec: tmp_path / spec["kind"] / spec["key"]
-    assert not rows.results(collect.collect(plan, store)).documents
+    assert not tables.results(cell_outcomes.collect(plan, store)).documents
     store.manifests[key] = {**store.manifests[key], "files": {"documents.parquet": {}}}
-    found = rows.results(collect.collect(plan, store)).documents
+    found = tables.results(cell_outcomes.collect(plan, store)).documents
     dense = next(cell["key"] for cell in plan["cells"] if cell["label"] == "dense")
     assert found.sources == {(dense, "cloze"): tmp_path / "evaluate" / key / "documents.parquet"}
 
@@ -185,9 +186,11 @@ def test_the_documents_of_an_evaluation_are_found_where_the_store_has_them(plan,
     ],
 )
 def test_the_model_of_a_gpu_is_its_device_type(manifest, device):
-    stage = collect.StageOutcome(kind="evaluate", key="e", task="t", manifest=manifest)
-    outcome = collect.CellOutcome(cell={"key": "c"}, status="done", reason="", stages=(stage,))
-    assert collect.devices(outcome) == device
+    stage = cell_outcomes.StageOutcome(kind="evaluate", key="e", task="t", manifest=manifest)
+    outcome = cell_outcomes.CellOutcome(
+        cell={"key": "c"}, status="done", reason="", stages=(stage,)
+    )
+    assert cell_outcomes.devices(outcome) == device
 
 
 def test_a_part_of_an_evaluation_is_waited_for_but_scores_nothing(plan, store):

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sweeper import collect, conclude
-from sweeper.collect import CellOutcome, StageOutcome
+from sweeper import conclude
+from sweeper.results import outcomes
+from sweeper.results.outcomes import CellOutcome, StageOutcome
 from sweeper.stages import Job
 from sweeper.store import progress
 from sweeper.store.progress import Headway, Recorder
@@ -102,7 +103,7 @@ def test_status_says_how_far_a_running_cell_is() -> None:
     state = conclude.cell_state(outcome, running)
     assert state["status"] == "running"
     assert state["reason"] == "evaluate cloze on n1: 8/10 documents, 0.5/s"
-    on_cluster = collect.replace(outcome, status="running", reason="evaluate cloze on n1 (job 7)")
+    on_cluster = outcomes.replace(outcome, status="running", reason="evaluate cloze on n1 (job 7)")
     state = conclude.cell_state(on_cluster, running)
     assert state["reason"] == "evaluate cloze on n1 (job 7); 8/10 documents, 0.5/s"
     assert conclude.cell_state(outcome)["status"] == "missing"

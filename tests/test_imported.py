@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sweeper import collect, imported, lm_eval_output, rows
 from sweeper.errors import BadInput
 from sweeper.planning import builder
 from sweeper.planning.sweep import Sweep
+from sweeper.results import outcomes
+from sweeper.results import tables as rows
+from sweeper.results.importers import lm_eval
+from sweeper.results.importers import scores as imported
 from tests import tiny
 from tests.composing import composed
 
@@ -86,7 +89,7 @@ def written(folder: Path, shift: float = 0.0, *, samples: bool = True, **changes
 
 def test_scores_become_a_cell(plan, tmp_path) -> None:
     sweep = Sweep(tmp_path, "paid")
-    output = lm_eval_output.read(written(tmp_path / "out"))
+    output = lm_eval.read(written(tmp_path / "out"))
     record = imported.add(sweep, cell(plan, "25% + 4bit"), output)
     assert sorted(record["scores"]) == ["demo_agreement", "demo_capitals"]
     assert record["ignored"] == ["other"]
@@ -103,7 +106,7 @@ def test_scores_become_a_cell(plan, tmp_path) -> None:
 
 def test_documents_come_with_them(plan, tmp_path) -> None:
     sweep = Sweep(tmp_path, "paid")
-    imported.add(sweep, cell(plan, "dense"), lm_eval_output.read(written(tmp_path / "out")))
+    imported.add(sweep, cell(plan, "dense"), lm_eval.read(written(tmp_path / "out")))
     results = rows.results(imported.outcomes(sweep))
     key = results.cells["cell"].iloc[0]
     found = results.documents.scored(key, "demo_agreement", "acc")
@@ -114,7 +117,7 @@ def test_documents_come_with_them(plan, tmp_path) -> None:
 
 def test_without_samples_only_the_scores(plan, tmp_path) -> None:
     sweep = Sweep(tmp_path, "paid")
-    output = lm_eval_output.read(written(tmp_path / "out", samples=False))
+    output = lm_eval.read(written(tmp_path / "out", samples=False))
     imported.add(sweep, cell(plan, "dense"), output)
     assert not rows.results(imported.outcomes(sweep)).documents
 
@@ -125,7 +128,7 @@ def test_a_task_that_lacks_leaves_the_cell_undone(plan, tmp_path) -> None:
     content = json.loads(path.read_text())
     del content["results"]["demo_capitals"]
     path.write_text(json.dumps(content))
-    imported.add(sweep, cell(plan, "dense"), lm_eval_output.read(folder))
+    imported.add(sweep, cell(plan, "dense"), lm_eval.read(folder))
     outcome = imported.outcomes(sweep)[0]
     assert (outcome.status, outcome.reason) == ("missing", "not imported: demo_capitals")
 
@@ -137,7 +140,7 @@ def test_a_task_that_lacks_leaves_the_cell_undone(plan, tmp_path) -> None:
     ({"config__limit": 100}, "limit: 100, here None"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused_by_its_field(plan, tmp_path, changes, field) -> None:
-    output = lm_eval_output.read(written(tmp_path / "out", **changes))
+    output = lm_eval.read(written(tmp_path / "out", **changes))
     with pytest.raises(
         BadInput, match="scored otherwise than this sweep's configuration"
     ) as refused:
@@ -152,8 +155,8 @@ def test_what_does_not_fit_is_refused_by_its_field(plan, tmp_path, changes, fiel
 ])  # fmt: skip
 def test_two_imports_must_agree(plan, tmp_path, changes, field) -> None:
     sweep = Sweep(tmp_path, "paid")
-    imported.add(sweep, cell(plan, "dense"), lm_eval_output.read(written(tmp_path / "one")))
-    other = lm_eval_output.read(written(tmp_path / "two", **changes))
+    imported.add(sweep, cell(plan, "dense"), lm_eval.read(written(tmp_path / "one")))
+    other = lm_eval.read(written(tmp_path / "two", **changes))
     with pytest.raises(BadInput, match="what was imported for dense") as refused:
         imported.add(sweep, cell(plan, "4bit"), other)
     assert field in str(refused.value)
@@ -162,7 +165,7 @@ def test_two_imports_must_agree(plan, tmp_path, changes, field) -> None:
 def test_the_same_cell_again_replaces_it(plan, tmp_path) -> None:
     sweep = Sweep(tmp_path, "paid")
     for name, shift in (("one", 0.0), ("two", 0.5)):
-        output = lm_eval_output.read(written(tmp_path / name, shift))
+        output = lm_eval.read(written(tmp_path / name, shift))
         imported.add(sweep, cell(plan, "dense"), output)
     assert len(imported.records(sweep)) == 1
     assert imported.records(sweep)[0]["scores"]["demo_agreement"]["metrics"]["acc"]["value"] == 0.25
@@ -170,22 +173,22 @@ def test_the_same_cell_again_replaces_it(plan, tmp_path) -> None:
 
 def test_an_imported_cell_stands_in_for_one_that_is_not_done(plan, tmp_path) -> None:
     sweep = Sweep(tmp_path, "paid")
-    imported.add(sweep, cell(plan, "dense"), lm_eval_output.read(written(tmp_path / "out")))
+    imported.add(sweep, cell(plan, "dense"), lm_eval.read(written(tmp_path / "out")))
     mine = imported.outcomes(sweep)
-    waiting = [collect.CellOutcome(cell={"key": one.key}, status="missing", reason="")
+    waiting = [outcomes.CellOutcome(cell={"key": one.key}, status="missing", reason="")
                for one in plan.cells]  # fmt: skip
-    both = collect.joined(waiting, mine)
+    both = outcomes.joined(waiting, mine)
     assert len(both) == len(plan.cells)
     assert [o.status for o in both].count("done") == 1
-    done = [collect.CellOutcome(cell={"key": mine[0].key}, status="done", reason="")]
-    assert collect.joined(done, mine) == done
+    done = [outcomes.CellOutcome(cell={"key": mine[0].key}, status="done", reason="")]
+    assert outcomes.joined(done, mine) == done
 
 
 def test_what_was_imported_whole_is_not_run(plan, tmp_path) -> None:
     sweep = Sweep(tmp_path, "paid")
     assert imported.remaining(plan, sweep) is plan
     brought = cell(plan, "25% + 4bit")
-    imported.add(sweep, brought, lm_eval_output.read(written(tmp_path / "out")))
+    imported.add(sweep, brought, lm_eval.read(written(tmp_path / "out")))
     left = imported.remaining(plan, sweep)
     assert {one.label for one in left.cells} == {"dense", "25%", "4bit"}
     assert brought.stages["prune"].key in left.stages  # the 25% cell needs it too
@@ -199,7 +202,7 @@ def test_what_lm_eval_did_not_write_is_refused(tmp_path, content, told) -> None:
     if content is not None:
         (tmp_path / "results_1.json").write_text(content)
     with pytest.raises(BadInput, match=told):
-        lm_eval_output.read(tmp_path)
+        lm_eval.read(tmp_path)
 
 
 def test_no_task_in_common(plan, tmp_path) -> None:
@@ -209,7 +212,7 @@ def test_no_task_in_common(plan, tmp_path) -> None:
     content["configs"] = {"other": content["configs"]["other"]}
     path.write_text(json.dumps(content))
     with pytest.raises(BadInput, match="it has scores of other; this sweep is about demo_ag"):
-        imported.add(Sweep(tmp_path, "s"), cell(plan, "dense"), lm_eval_output.read(folder))
+        imported.add(Sweep(tmp_path, "s"), cell(plan, "dense"), lm_eval.read(folder))
 
 
 def test_the_verb_records_the_plan_so_that_reports_name_what_lacks(tmp_path) -> None:

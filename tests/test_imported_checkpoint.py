@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from sweeper import collect, imported_checkpoint
 from sweeper.errors import BadInput, StageFailure
 from sweeper.inputs.pins import Pins
 from sweeper.planning import builder
 from sweeper.planning.sweep import Sweep, cell_json, nested, plan_json
+from sweeper.results import outcomes
+from sweeper.results.importers import checkpoint
 from sweeper.stages.measure import checks as label
 from sweeper.stages.measure import stage as stages
 from sweeper.store.store import Store
@@ -25,7 +26,7 @@ def test_one_width_is_no_mix(made, model) -> None:
     mixed = [*GRID, "quant.profile=allocated", "quant.widths=[2,4,8]"]
     wanted = cell(plan_of(model, *mixed), f"{made[2]} (allocated)")
     with pytest.raises(BadInput, match=r"quant\.profile is 'uniform', here 'allocated'"):
-        imported_checkpoint.check(wanted, made[1] / "both", Pins())
+        checkpoint.check(wanted, made[1] / "both", Pins())
 
 
 TASK = "demo_agreement"
@@ -74,8 +75,8 @@ def test_an_imported_checkpoint_is_measured_and_scored_as_if_made_here(
     results, place, label = made
     sweep = Sweep(tmp_path, "paid")
     first = cell(plan_of(model), label)
-    imported_checkpoint.check(first, place / "both", Pins())
-    imported_checkpoint.add(sweep, first, place / "both")
+    checkpoint.check(first, place / "both", Pins())
+    checkpoint.add(sweep, first, place / "both")
     plan = plan_of(model, elsewhere=sweep.elsewhere)
     mine = cell(plan, label)
     assert set(mine.stages) == {"measure"}
@@ -86,7 +87,7 @@ def test_an_imported_checkpoint_is_measured_and_scored_as_if_made_here(
     record, store = sweep.load(), Store(tmp_path)
     for stage in mine.all_stages():
         runner.run_stage(record["stages"][stage.key], store)
-    outcome = next(o for o in collect.collect(record, store) if o.key == mine.key)
+    outcome = next(o for o in outcomes.collect(record, store) if o.key == mine.key)
     assert outcome.status == "done"
     ours = results["evaluate"]["metrics"]
     assert outcome.scores[TASK]["metrics"] == ours
@@ -108,7 +109,7 @@ def test_the_cell_that_it_replaces_leaves_the_sweep(made, model, tmp_path) -> No
     _, place, label = made
     sweep, plan = Sweep(tmp_path, "paid"), plan_of(model)
     sweep.record(plan, [], "drop")
-    imported_checkpoint.add(sweep, cell(plan, label), place / "both")
+    checkpoint.add(sweep, cell(plan, label), place / "both")
     sweep.record(plan_of(model, elsewhere=sweep.elsewhere), [], "drop")
     labels = [one["label"] for one in sweep.load()["cells"]]
     assert sorted(labels) == sorted(one.label for one in plan.cells)
@@ -121,11 +122,11 @@ def test_the_cell_that_it_replaces_leaves_the_sweep(made, model, tmp_path) -> No
 def test_the_cell_is_found_by_the_files(made, model) -> None:
     _, place, _ = made
     cells = plan_of(model).cells
-    assert imported_checkpoint.find(cells, place / "pruned", Pins()).cell.bits == 16
+    assert checkpoint.find(cells, place / "pruned", Pins()).cell.bits == 16
     with pytest.raises(BadInput, match=r"can be each of: .*RTN 4bit, .*Say which one"):
-        imported_checkpoint.find(cells, place / "both", Pins())
+        checkpoint.find(cells, place / "both", Pins())
     with pytest.raises(BadInput, match=r"no cell of this sweep: .*sparsity is 50.*, here 25"):
-        imported_checkpoint.find(
+        checkpoint.find(
             plan_of(model, "prune=magnitude", "prune.sparsity=25", "quant.bits=16").cells,
             place / "pruned", Pins(),
         )  # fmt: skip
@@ -134,9 +135,9 @@ def test_the_cell_is_found_by_the_files(made, model) -> None:
 def test_the_files_are_read_once_however_many_cells_there_are(made, model, monkeypatch) -> None:
     genuine, read = stages.read_rows, []
     monkeypatch.setattr(stages, "read_rows", lambda *of: read.append(of) or genuine(*of))
-    imported_checkpoint._rows.cache_clear()
+    checkpoint._rows.cache_clear()
     cells = plan_of(model, "prune=magnitude", "prune.sparsity=25,50,75", "quant.bits=16").cells
-    assert imported_checkpoint.find(cells, made[1] / "pruned", Pins()).cell.sparsity == 0.5
+    assert checkpoint.find(cells, made[1] / "pruned", Pins()).cell.sparsity == 0.5
     assert len(read) == 1
 
 
@@ -171,13 +172,13 @@ def test_what_does_not_fit_is_refused_by_its_field(made, model, tmp_path, change
     _, place, label = made
     wrong = edited(place / "both", tmp_path / "wrong", change)
     with pytest.raises(BadInput) as refused:
-        imported_checkpoint.check(cell(plan_of(model), label), wrong, Pins())
+        checkpoint.check(cell(plan_of(model), label), wrong, Pins())
     assert told in str(refused.value)
 
 
 def test_a_dense_cell_is_none_that_was_compressed(made, model) -> None:
     with pytest.raises(BadInput, match="this cell is dense"):
-        imported_checkpoint.check(cell(plan_of(model), "dense"), made[1] / "pruned", Pins())
+        checkpoint.check(cell(plan_of(model), "dense"), made[1] / "pruned", Pins())
 
 
 def test_weights_of_32_bits_are_not_16(made, model, tmp_path) -> None:
@@ -189,7 +190,7 @@ def test_weights_of_32_bits_are_not_16(made, model, tmp_path) -> None:
     save_file(tensors, wide / "model.safetensors", metadata={"format": "pt"})
     pruned = next(one for one in plan_of(model).cells if one.cell.sparsity and one.cell.bits == 16)
     with pytest.raises(BadInput, match="stored as F32, here as 16 bit"):
-        imported_checkpoint.check(pruned, wide, Pins())
+        checkpoint.check(pruned, wide, Pins())
 
 
 def test_a_listed_cell_names_its_checkpoint_outright(made, model, tmp_path) -> None:

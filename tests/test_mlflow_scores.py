@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from sweeper import collect, imported, mlflow_scores, rows, tracking, tracking_read, tracking_server
 from sweeper.errors import BadInput
-from sweeper.mlflow_scores import Foreign
 from sweeper.planning import builder
 from sweeper.planning.sweep import Sweep
+from sweeper.results import outcomes, tables
+from sweeper.results.importers import mlflow
+from sweeper.results.importers import scores as imported
+from sweeper.results.importers.mlflow import Foreign
+from sweeper.results.mlflow import connection, reader, sync
 from sweeper.store.store import Store
 from tests import tiny
 from tests.composing import composed
@@ -38,8 +41,8 @@ def plan(tmp_path_factory):
 def server(tmp_path_factory) -> tuple[Path, str]:
     """A database that somebody else's program has logged to."""
     home = tmp_path_factory.mktemp("theirs")
-    uri = tracking_server.default_uri(home)
-    tracking_server.connect(uri, home)
+    uri = connection.default_uri(home)
+    connection.connect(uri, home)
     client = MlflowClient(tracking_uri=uri)
     made = client.create_experiment("theirs")
 
@@ -65,7 +68,7 @@ def server(tmp_path_factory) -> tuple[Path, str]:
 
 def read(server, plan, path, label, tmp_path):
     home, uri = server
-    return mlflow_scores.read(path, plan.cells, label, home=home, uri=uri, kept=tmp_path / "kept")
+    return mlflow.read(path, plan.cells, label, home=home, uri=uri, kept=tmp_path / "kept")
 
 
 def foreign(**metrics: float) -> Foreign:
@@ -115,7 +118,7 @@ def test_a_run_of_others_becomes_a_cell(server, plan, tmp_path) -> None:
     sweep = Sweep(tmp_path, "paid")
     record = imported.add(sweep, planned, found)
     assert record["lacking"] == []
-    results = rows.results(imported.outcomes(sweep))
+    results = tables.results(imported.outcomes(sweep))
     scores = results.scores.set_index("task")
     assert list(scores["value"]) == [0.75, 0.5]
     assert list(scores["stderr"]) == [0.04, 0.05]
@@ -166,18 +169,18 @@ def test_what_is_not_there_is_named(server, plan, tmp_path, path, label, told) -
 
 def test_our_own_runs_come_back_all_at_once(plan, tmp_path) -> None:
     """Imported cells are written to MLflow by `sync`, marked, and imported again from there."""
-    from sweeper import lm_eval_output
+    from sweeper.results.importers import lm_eval
 
     first = Sweep(tmp_path / "first", "paid")
     for label, shift in (("dense", 0.0), ("4bit", 0.25)):
-        output = lm_eval_output.read(written(tmp_path / label, shift))
+        output = lm_eval.read(written(tmp_path / label, shift))
         imported.add(first, cell(plan, label), output)
     first.record(plan, [], "drop")
-    uri = tracking_server.default_uri(first.home)
-    done = tracking.sync(first.load(), Store(first.home), home=first.home, uri=uri,
+    uri = connection.default_uri(first.home)
+    done = sync.sync(first.load(), Store(first.home), home=first.home, uri=uri,
                          imported=imported.outcomes(first))  # fmt: skip
     assert (done.complete, done.created) == (True, 3)
-    back = tracking_read.outcomes("paid", home=tmp_path / "x", uri=uri)
+    back = reader.outcomes("paid", home=tmp_path / "x", uri=uri)
     assert all(o.cell["origin"].startswith("imported from /") for o in back)
     assert all(o.status == "done" for o in back)
     second = Sweep(tmp_path / "second", "again")
@@ -185,26 +188,26 @@ def test_our_own_runs_come_back_all_at_once(plan, tmp_path) -> None:
     assert {planned.label for planned, _ in found} == {"dense", "4bit"}
     for planned, each in found:
         assert imported.add(second, planned, each)["lacking"] == []
-    mine, theirs = (rows.results(imported.outcomes(s)) for s in (first, second))
+    mine, theirs = (tables.results(imported.outcomes(s)) for s in (first, second))
     columns = ["cell", "task", "metric", "value", "n"]
     assert mine.scores[columns].equals(theirs.scores[columns])
     key = cell(plan, "dense").key
     pair = [r.documents.scored(key, "demo_agreement", "acc") for r in (mine, theirs)]
     assert np.array_equal(pair[0].numerator, pair[1].numerator)
     assert list(pair[0].numerator) == [1, 1, 0, 1]
-    states = {o.key: o.status for o in collect.joined([], imported.outcomes(second))}
+    states = {o.key: o.status for o in outcomes.joined([], imported.outcomes(second))}
     assert set(states.values()) == {"done"}
 
 
 def test_a_run_of_ours_that_is_no_cell_here(plan, tmp_path) -> None:
-    from sweeper import lm_eval_output
+    from sweeper.results.importers import lm_eval
 
     first = Sweep(tmp_path / "first", "paid")
-    imported.add(first, cell(plan, "4bit"), lm_eval_output.read(written(tmp_path / "o")))
+    imported.add(first, cell(plan, "4bit"), lm_eval.read(written(tmp_path / "o")))
     first.record(plan, [], "drop")
-    uri = tracking_server.default_uri(first.home)
-    tracking.sync(first.load(), Store(first.home), home=first.home, uri=uri,
+    uri = connection.default_uri(first.home)
+    sync.sync(first.load(), Store(first.home), home=first.home, uri=uri,
                   imported=imported.outcomes(first))  # fmt: skip
     dense = [one for one in plan.cells if one.label == "dense"]
     with pytest.raises(BadInput, match="'4bit' of tiny is no cell of this sweep"):
-        mlflow_scores.read("paid", dense, None, home=tmp_path, uri=uri, kept=tmp_path / "k")
+        mlflow.read("paid", dense, None, home=tmp_path, uri=uri, kept=tmp_path / "k")

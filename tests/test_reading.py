@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 
 from analysis.reproduce import FIGURES, TABLES
-from sweeper import collect, rows, tracking, tracking_read, tracking_server
 from sweeper.errors import BadInput, IsorateError
+from sweeper.results import outcomes, tables
+from sweeper.results.mlflow import connection, reader, sync
 from tests import tracking_data as data
 
 GRID = (data.GRID[0], *data.GRID[3:6])
@@ -44,11 +45,11 @@ def logged(tmp_path_factory):
     for cell in plan["cells"]:
         for task, key in cell["stages"]["evaluate"].items():
             if key in store.manifests:
-                store.manifests[key] |= {"files": {collect.DOCUMENTS: {}}}
+                store.manifests[key] |= {"files": {outcomes.DOCUMENTS: {}}}
                 (aside / key).mkdir(exist_ok=True)
-                answered(task, len(key)).to_parquet(aside / key / collect.DOCUMENTS)
-    uri = tracking_server.default_uri(home)
-    assert tracking.sync(plan, store, home=home, uri=uri).complete
+                answered(task, len(key)).to_parquet(aside / key / outcomes.DOCUMENTS)
+    uri = connection.default_uri(home)
+    assert sync.sync(plan, store, home=home, uri=uri).complete
     return home, uri, plan, store
 
 
@@ -61,14 +62,14 @@ def answered(task: str, seed: int) -> pd.DataFrame:
 
 def test_results_come_back_from_mlflow_as_they_are_in_the_store(logged) -> None:
     home, uri, plan, store = logged
-    kept = rows.results(collect.collect(plan, store))
-    read = rows.results(tracking_read.outcomes("demo", home=home, uri=uri))
+    kept = tables.results(outcomes.collect(plan, store))
+    read = tables.results(reader.outcomes("demo", home=home, uri=uri))
     assert read.cells.to_csv() == kept.cells.to_csv()
     assert read.scores.to_csv() == kept.scores.to_csv()
     in_store, in_mlflow = (
         {(s.key, s.kind, s.task, s.part) for outcome in found for s in outcome.stages}
-        for found in (collect.collect(plan, store),
-                      tracking_read.outcomes("demo", home=home, uri=uri))
+        for found in (outcomes.collect(plan, store),
+                      reader.outcomes("demo", home=home, uri=uri))
     )  # fmt: skip
     assert in_mlflow == in_store
     assert set(read.cells["status"]) == {"done", "failed", "missing"}
@@ -80,23 +81,23 @@ def test_results_come_back_from_mlflow_as_they_are_in_the_store(logged) -> None:
 def test_nothing_but_the_server_is_needed(logged, tmp_path) -> None:
     """The database and the artifacts are enough, read from another home."""
     uri = logged[1]
-    found = tracking_read.outcomes("demo", home=tmp_path / "elsewhere", uri=uri)
+    found = reader.outcomes("demo", home=tmp_path / "elsewhere", uri=uri)
     assert len(found) == len(GRID)
     copies = [p for p in (tmp_path / "elsewhere").rglob("*") if p.is_file()]
     assert {p.suffix for p in copies} == {".parquet"}
     first = {p: p.stat().st_mtime_ns for p in copies}
-    tracking_read.outcomes("demo", home=tmp_path / "elsewhere", uri=uri)
+    reader.outcomes("demo", home=tmp_path / "elsewhere", uri=uri)
     assert {p: p.stat().st_mtime_ns for p in copies} == first  # fetched once
 
 
 def test_of_two_runs_of_a_cell_the_older_counts(logged) -> None:
     home, uri, plan, _ = logged
-    client = tracking_server.connect(uri, home)
+    client = connection.connect(uri, home)
     experiment = client.get_experiment_by_name("demo").experiment_id
     key = plan["cells"][0]["key"]
     twin = client.create_run(experiment, tags={"isorate.cell": key, "isorate.created": "9" * 19})
     try:
-        assert len(tracking_read.outcomes("demo", home=home, uri=uri)) == len(GRID)
+        assert len(reader.outcomes("demo", home=home, uri=uri)) == len(GRID)
     finally:
         client.delete_run(twin.info.run_id)
 
@@ -104,12 +105,12 @@ def test_of_two_runs_of_a_cell_the_older_counts(logged) -> None:
 def test_an_experiment_that_is_not_there_names_the_others(logged) -> None:
     home, uri, _, _ = logged
     with pytest.raises(BadInput, match="demo"):
-        tracking_read.outcomes("demos", home=home, uri=uri)
+        reader.outcomes("demos", home=home, uri=uri)
 
 
 def test_a_server_that_does_not_answer_is_said(tmp_path) -> None:
     with pytest.raises(IsorateError, match="MLflow cannot be read: nothing answers"):
-        tracking_read.outcomes("demo", home=tmp_path, uri="http://127.0.0.1:9")
+        reader.outcomes("demo", home=tmp_path, uri="http://127.0.0.1:9")
 
 
 def test_a_run_without_its_file_says_what_to_do(logged, tmp_path) -> None:
@@ -118,12 +119,12 @@ def test_a_run_without_its_file_says_what_to_do(logged, tmp_path) -> None:
     shutil.copytree(home, copy)
     for path in (copy / "mlartifacts").rglob("stages.json"):
         path.unlink()
-    uri = tracking_server.default_uri(copy)
+    uri = connection.default_uri(copy)
     for path in home.rglob("stages.json"):  # the artifacts of the copy are those of the original
         path.rename(path.with_suffix(".away"))
     try:
         with pytest.raises(IsorateError, match=r"no readable stages.json.*isorate sync"):
-            tracking_read.outcomes("demo", home=copy, uri=uri)
+            reader.outcomes("demo", home=copy, uri=uri)
     finally:
         for path in home.rglob("stages.away"):
             path.rename(path.with_suffix(".json"))

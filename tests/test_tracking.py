@@ -14,9 +14,10 @@ import time
 
 import pytest
 
-from sweeper import tracking, tracking_pass, tracking_runs, tracking_server, tracking_view
+from sweeper.results.mlflow import connection, reconcile, sync, ui_view
+from sweeper.results.mlflow import experiment as experiments
+from sweeper.results.mlflow.run import CELL
 from sweeper.store.progress import Headway
-from sweeper.tracking_run import CELL
 from tests import tracking_data as data
 
 SMALL = data.GRID[:1] + data.GRID[4:6]
@@ -26,7 +27,7 @@ SMALL = data.GRID[:1] + data.GRID[4:6]
 def blank(tmp_path_factory):
     """An initialised database: the migration takes seconds, once is enough."""
     home = tmp_path_factory.mktemp("blank")
-    tracking_server.connect(tracking_server.default_uri(home), home)
+    connection.connect(connection.default_uri(home), home)
     return home / "mlflow.db"
 
 
@@ -50,7 +51,7 @@ def store(plan):
 
 
 def client_of(home):
-    return tracking_server.connect(tracking_server.default_uri(home), home)
+    return connection.connect(connection.default_uri(home), home)
 
 
 def runs_of(home, name="demo"):
@@ -71,7 +72,7 @@ def counts(summary):
 
 
 def test_one_run_per_cell_below_one_parent(home, plan, store):
-    summary = tracking.sync(plan, store, home=home)
+    summary = sync.sync(plan, store, home=home)
     assert summary.complete
     assert counts(summary) == (4, 0, 0, 0)
     runs = runs_of(home)
@@ -83,11 +84,11 @@ def test_one_run_per_cell_below_one_parent(home, plan, store):
     assert joint.data.metrics["SrCr_j"] == pytest.approx(0.25 * joint.data.metrics["Sr2"])
     assert joint.data.params["bits"] == "4"
     assert joint.info.end_time - joint.info.start_time == 60_000
-    assert joint.data.tags.get("mlflow.source.git.commit", "") == tracking_runs.commit()
+    assert joint.data.tags.get("mlflow.source.git.commit", "") == experiments.commit()
 
 
 def test_runs_sort_by_tcr_and_srcr(home, plan, store):
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     client = client_of(home)
     experiment = client.get_experiment_by_name("demo").experiment_id
     for metric in ("TCr", "SrCr_j", "SrCr_q"):
@@ -98,7 +99,7 @@ def test_runs_sort_by_tcr_and_srcr(home, plan, store):
 
 
 def test_the_ui_finds_a_prepared_table(home, plan, store):
-    summary = tracking.sync(plan, store, home=home)
+    summary = sync.sync(plan, store, home=home)
     experiment = client_of(home).get_experiment_by_name("demo")
     assert (
         summary.view == f"/#/experiments/{experiment.experiment_id}/runs?viewStateShareKey=isorate"
@@ -108,14 +109,14 @@ def test_the_ui_finds_a_prepared_table(home, plan, store):
         *view["selectedColumns"]
     }
     assert view["orderByKey"] == "metrics.`TCr`"
-    server = tracking_view.link("http://host:5000/", "7")
+    server = ui_view.link("http://host:5000/", "7")
     assert server.startswith("http://host:5000/#/experiments/7/runs?")
 
 
 def test_twice_changes_nothing(home, plan, store):
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     before = dump(home)
-    assert counts(tracking.sync(plan, store, home=home)) == (0, 0, 4, 0)
+    assert counts(sync.sync(plan, store, home=home)) == (0, 0, 4, 0)
     assert dump(home) == before
 
 
@@ -127,20 +128,20 @@ def test_all_numbers_of_a_run_go_in_one_batch(home, plan, store, monkeypatch):
     monkeypatch.setattr(
         MlflowClient, "log_batch", lambda *args: (calls.append(args[1]), log_batch(*args))[1]
     )
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     assert len(calls) == len(set(calls)) == 4
 
 
 def test_a_growing_sweep_updates_only_what_changed(home, plan):
     store = data.FakeStore()
     data.fill(store, plan, cells=1)
-    assert counts(tracking.sync(plan, store, home=home)) == (2, 0, 0, 0)
+    assert counts(sync.sync(plan, store, home=home)) == (2, 0, 0, 0)
     runs = runs_of(home)
     assert set(runs) == {"demo", "dense"}
     assert runs["demo"].info.status == "RUNNING"
     dense = runs["dense"].info.run_id
     data.fill(store, plan)
-    assert counts(tracking.sync(plan, store, home=home)) == (2, 1, 1, 0)
+    assert counts(sync.sync(plan, store, home=home)) == (2, 1, 1, 0)
     runs = runs_of(home)
     assert runs["dense"].info.run_id == dense
     assert runs["demo"].info.status == "FINISHED"
@@ -153,7 +154,7 @@ def test_a_stage_at_work_shows_its_pace_until_it_is_done(home, plan):
     late = store.results.pop(key), store.manifests.pop(key)
     other = plan["cells"][1]["stages"]["quantize"]
     running = {key: Headway(started=1.8e9, rates=rates), other: Headway(started=1.9e9)}
-    tracking.sync(plan, store, home=home, running=running)
+    sync.sync(plan, store, home=home, running=running)
     runs = runs_of(home)
     assert runs["dense"].data.metrics["seconds_left/cloze"] == 40.0
     assert runs["dense"].data.metrics["documents_per_s/cloze"] == 2.5
@@ -162,23 +163,23 @@ def test_a_stage_at_work_shows_its_pace_until_it_is_done(home, plan):
     assert len(begun) == 1, "a cell of which nothing is done yet is shown once work on it begins"
     assert runs[begun.pop()].info.start_time == 1.9e12
     store.results[key], store.manifests[key] = late
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     runs = runs_of(home)
     assert runs["dense"].data.metrics["seconds_left/cloze"] == 0.0
     assert runs["dense"].info.status == "FINISHED"
     before = dump(home)
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     assert dump(home) == before
 
 
 def test_retention_arrives_when_the_dense_cell_does(home, plan, store):
     key = plan["cells"][0]["stages"]["evaluate"]["cloze"]
     late = store.results.pop(key)
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     assert "Sr1" not in runs_of(home)["3bit"].data.metrics
     assert runs_of(home)["dense"].info.status == "RUNNING"
     store.results[key] = late
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     assert "Sr1" in runs_of(home)["3bit"].data.metrics
     assert runs_of(home)["dense"].info.status == "FINISHED"
 
@@ -187,32 +188,32 @@ def test_a_failed_cell_says_why_and_shows_no_scores(home, plan, store):
     """Even when the scores were logged before the measurement failed."""
     key = plan["cells"][2]["stages"]["measure"]
     measured = store.results.pop(key)
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     assert "acc/cloze" in runs_of(home)["25% + 4bit"].data.metrics
     store.failures[key] = {"message": "containment 0.98 under mask keep"}
-    assert counts(tracking.sync(plan, store, home=home))[3] == 1
+    assert counts(sync.sync(plan, store, home=home))[3] == 1
     failed = runs_of(home)["25% + 4bit"]
     assert failed.info.status == "FAILED"
     assert failed.data.tags["isorate.reason"] == "measure: containment 0.98 under mask keep"
     assert not {"acc/cloze", "n/cloze", "Sr1", "SrCr_j"} & set(failed.data.metrics)
     assert runs_of(home)["demo"].info.status == "FAILED"
-    assert counts(tracking.sync(plan, store, home=home)) == (0, 0, 4, 0)
+    assert counts(sync.sync(plan, store, home=home)) == (0, 0, 4, 0)
     store.results[key] = measured
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     assert runs_of(home)["25% + 4bit"].info.status == "FINISHED"
 
 
 def test_results_that_left_the_store_stay_in_mlflow(home, plan, store):
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     before = runs_of(home)["3bit"].to_dictionary()
     for key in plan["cells"][1]["stages"]["evaluate"].values():
         del store.results[key]
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     assert runs_of(home)["3bit"].to_dictionary() == before
 
 
 def test_duplicates_go_and_the_oldest_stays(home, plan, store):
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     client = client_of(home)
     original = runs_of(home)["3bit"]
     key = original.data.tags[CELL]
@@ -220,7 +221,7 @@ def test_duplicates_go_and_the_oldest_stays(home, plan, store):
         client.create_run(
             original.info.experiment_id, tags={CELL: key, "isorate.created": str(time.time_ns())}
         )
-    assert counts(tracking.sync(plan, store, home=home)) == (0, 0, 4, 2)
+    assert counts(sync.sync(plan, store, home=home)) == (0, 0, 4, 2)
     assert runs_of(home)["3bit"].info.run_id == original.info.run_id
     assert len(runs_of(home)) == 4
 
@@ -229,7 +230,7 @@ def test_collectors_at_the_same_time_end_with_one_run_per_cell(home, plan, store
     summaries = []
 
     def collector():
-        summaries.append(tracking.sync(plan, store, home=home))
+        summaries.append(sync.sync(plan, store, home=home))
 
     threads = [threading.Thread(target=collector) for _ in range(3)]
     for thread in threads:
@@ -237,26 +238,26 @@ def test_collectors_at_the_same_time_end_with_one_run_per_cell(home, plan, store
     for thread in threads:
         thread.join()
     assert [s.problem for s in summaries] == [""] * 3
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     client = client_of(home)
     experiment = client.get_experiment_by_name("demo").experiment_id
     found = client.search_runs([experiment])
     assert len(found) == 4
     assert all("TCr" in run.data.metrics for run in found if CELL in run.data.tags)
     assert len({r.data.tags["mlflow.parentRunId"] for r in found if CELL in r.data.tags}) == 1
-    assert counts(tracking.sync(plan, store, home=home)) == (0, 0, 4, 0)
+    assert counts(sync.sync(plan, store, home=home)) == (0, 0, 4, 0)
 
 
 @pytest.mark.parametrize("name", ["3bit", "demo"])
 def test_a_run_that_vanishes_under_our_hands_is_made_again(home, plan, store, monkeypatch, name):
     """As when another collector takes ours for the duplicate, a cell's or the sweep's."""
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     client = client_of(home)
     victim = runs_of(home)[name].info.run_id
     for task in store.results.values():
         if "metrics" in task:
             task["metrics"]["extra"] = {"value": 1.0, "higher_is_better": True}
-    reconciled = tracking_pass.Projection._reconciled
+    reconciled = reconcile.Projection._reconciled
 
     def deleting(self, tracker):
         found = reconciled(self, tracker)
@@ -264,28 +265,28 @@ def test_a_run_that_vanishes_under_our_hands_is_made_again(home, plan, store, mo
             client.delete_run(victim)
         return found
 
-    monkeypatch.setattr(tracking_pass.Projection, "_reconciled", deleting)
+    monkeypatch.setattr(reconcile.Projection, "_reconciled", deleting)
     report = home / "report"  # so that the sweep's run has something to write
     report.mkdir(parents=True)
     (report / "index.html").write_text("new")
-    assert tracking.sync(plan, store, home=home, report=report).complete
+    assert sync.sync(plan, store, home=home, report=report).complete
     assert runs_of(home)[name].info.run_id != victim
     assert runs_of(home)["3bit"].data.metrics["extra/cloze"] == 1
 
 
 def test_a_parameter_that_changed_makes_the_run_anew(home, plan, store):
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     plan["cells"][1]["config"]["quantize"]["group_size"] = 32
-    summary = tracking.sync(plan, store, home=home)
+    summary = sync.sync(plan, store, home=home)
     assert counts(summary) == (1, 1, 2, 1)  # the recorded plan has changed with it
     assert runs_of(home)["3bit"].data.params["quantize.group_size"] == "32"
 
 
 def test_a_changed_label_renames_the_run(home, plan, store):
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     before = runs_of(home)["3bit"].info.run_id
     plan["cells"][1]["label"] = "three bits"
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     assert runs_of(home)["three bits"].info.run_id == before
 
 
@@ -294,30 +295,30 @@ def test_config_results_plan_and_report_are_artifacts(home, plan, store, tmp_pat
     (report / "figures").mkdir(parents=True)
     (report / "index.html").write_text("one")
     (report / "figures" / "a.svg").write_text("<svg/>")
-    tracking.sync(plan, store, home=home, report=report)
+    sync.sync(plan, store, home=home, report=report)
     root = home / "mlartifacts" / "demo"
     found = {p.relative_to(root).as_posix().split("/", 2)[2] for p in root.rglob("*.*")}
     assert {"config.yaml", "stages.json", "plan.json"} <= found
     assert {"report/index.html", "report/figures/a.svg"} <= found
-    assert counts(tracking.sync(plan, store, home=home, report=report)) == (0, 0, 4, 0)
+    assert counts(sync.sync(plan, store, home=home, report=report)) == (0, 0, 4, 0)
     (report / "index.html").write_text("two")
-    assert counts(tracking.sync(plan, store, home=home, report=report)) == (0, 1, 3, 0)
+    assert counts(sync.sync(plan, store, home=home, report=report)) == (0, 1, 3, 0)
     (page,) = root.rglob("index.html")
     assert page.read_text() == "two"
 
 
 def test_an_experiment_in_the_bin_comes_back(home, plan, store):
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     client = client_of(home)
     client.delete_experiment(client.get_experiment_by_name("demo").experiment_id)
-    assert tracking.sync(plan, store, home=home).complete
+    assert sync.sync(plan, store, home=home).complete
     assert len(runs_of(home)) == 4
 
 
 def test_the_time_limit_leaves_the_rest_for_later(home, plan, store):
-    cut = tracking.sync(plan, store, home=home, limit_s=0)
+    cut = sync.sync(plan, store, home=home, limit_s=0)
     assert not cut.complete
-    assert tracking.sync(plan, store, home=home).complete
+    assert sync.sync(plan, store, home=home).complete
     assert len(runs_of(home)) == 4
 
 
@@ -329,7 +330,7 @@ def test_secrets_reach_neither_tags_nor_artifacts(home, plan, store, monkeypatch
     key = plan["cells"][1]["stages"]["measure"]
     del store.results[key]
     store.failures[key] = {"message": f"cannot read {canary}", "traceback": canary}
-    tracking.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
     held = b"".join(p.read_bytes() for p in home.rglob("*") if p.is_file())
     assert canary.encode() not in held
     assert canary[::-1].encode() not in held
@@ -346,7 +347,7 @@ def test_an_unreachable_server_costs_seconds_and_a_warning(home, plan, store, ca
     uri = f"http://ann:canary-pass@127.0.0.1:{closed_port()}"
     started = time.monotonic()
     with caplog.at_level(logging.WARNING):
-        summary = tracking.sync(plan, store, home=home, uri=uri)
+        summary = sync.sync(plan, store, home=home, uri=uri)
     assert time.monotonic() - started < 10
     assert not summary.complete
     assert counts(summary) == (0, 0, 0, 0)
@@ -356,18 +357,18 @@ def test_an_unreachable_server_costs_seconds_and_a_warning(home, plan, store, ca
 
 
 def test_a_server_that_never_answers_costs_seconds_and_a_warning(home, plan, store, monkeypatch):
-    monkeypatch.setattr(tracking_server, "CONNECT_S", 0.5)
+    monkeypatch.setattr(connection, "CONNECT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         started = time.monotonic()
         port = silent.getsockname()[1]
-        summary = tracking.sync(plan, store, home=home, uri=f"http://127.0.0.1:{port}")
+        summary = sync.sync(plan, store, home=home, uri=f"http://127.0.0.1:{port}")
     assert time.monotonic() - started < 10
     assert "timed out" in summary.problem
 
 
 def test_a_database_server_that_is_down_costs_seconds_and_a_warning(home, plan, store):
     uri = f"postgresql://ann:canary-pass@127.0.0.1:{closed_port()}/mlflow"
-    summary = tracking.sync(plan, store, home=home, uri=uri)
+    summary = sync.sync(plan, store, home=home, uri=uri)
     assert "nothing answers at 127.0.0.1" in summary.problem
     assert "canary-pass" not in summary.problem + summary.uri
 
@@ -391,7 +392,7 @@ def test_a_server_in_trouble_costs_seconds_and_a_warning(home, plan, store, capl
     try:
         uri = f"http://ann:canary-pass@127.0.0.1:{server.server_port}"
         started = time.monotonic()
-        summary = tracking.sync(plan, store, home=home, uri=uri)
+        summary = sync.sync(plan, store, home=home, uri=uri)
         assert time.monotonic() - started < 10
     finally:
         server.shutdown()
@@ -402,24 +403,24 @@ def test_a_server_in_trouble_costs_seconds_and_a_warning(home, plan, store, capl
 
 
 def test_a_locked_database_costs_seconds_and_a_warning(home, plan, store, monkeypatch):
-    monkeypatch.setattr(tracking_server, "CONNECT_S", 0.2)
+    monkeypatch.setattr(connection, "CONNECT_S", 0.2)
     with sqlite3.connect(home / "mlflow.db", isolation_level=None) as other:
         other.execute("BEGIN EXCLUSIVE")
-        summary = tracking.sync(plan, store, home=home)
+        summary = sync.sync(plan, store, home=home)
         other.execute("ROLLBACK")
     assert "locked" in summary.problem
-    assert tracking.sync(plan, store, home=home).complete
+    assert sync.sync(plan, store, home=home).complete
 
 
 @pytest.mark.parametrize("uri", ["nonsense://x", "postgresql+nodriver:///x"])
 def test_a_uri_that_means_nothing_is_a_warning(home, plan, store, uri):
-    assert tracking.sync(plan, store, home=home, uri=uri).problem
+    assert sync.sync(plan, store, home=home, uri=uri).problem
 
 
 def test_the_database_appears_whole_however_many_make_it(tmp_path, blank):
     """Forked, as MLflow is imported already and its migration is not for threads."""
     home, fork = tmp_path / "fresh", multiprocessing.get_context("fork")
-    makers = [fork.Process(target=tracking_server._initialise, args=[home]) for _ in range(2)]
+    makers = [fork.Process(target=connection._initialise, args=[home]) for _ in range(2)]
     for maker in makers:
         maker.start()
     for maker in makers:
@@ -440,7 +441,7 @@ def test_the_users_own_settings_stay(home, monkeypatch):
 
 
 def test_the_uri_is_the_configured_one_then_the_environments_then_the_homes(home, monkeypatch):
-    assert tracking.tracking_uri(None, home) == f"sqlite:///{home}/mlflow.db"
+    assert sync.tracking_uri(None, home) == f"sqlite:///{home}/mlflow.db"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://there")
-    assert tracking.tracking_uri(None, home) == "http://there"
-    assert tracking.tracking_uri("http://here", home) == "http://here"
+    assert sync.tracking_uri(None, home) == "http://there"
+    assert sync.tracking_uri("http://here", home) == "http://here"

@@ -7,21 +7,22 @@ import math
 
 import pytest
 
-from sweeper import collect, tracking_names, tracking_run
-from sweeper.retained import retained
+from sweeper.results import outcomes as cell_outcomes
+from sweeper.results.mlflow import names, run
+from sweeper.results.mlflow.retention_metrics import retained
 from tests import tracking_data as data
 
 
 def outcomes_of(plan, cells=None):
     store = data.FakeStore()
     data.fill(store, plan, cells)
-    return collect.collect(plan, store)
+    return cell_outcomes.collect(plan, store)
 
 
 def wanted_of(plan, label, cells=None):
     outcomes = outcomes_of(plan, cells)
     outcome = next(o for o in outcomes if o.cell["label"] == label)
-    return tracking_run.wanted(outcome, label, retained(outcomes)[outcome.key])
+    return run.wanted(outcome, label, retained(outcomes)[outcome.key])
 
 
 def test_metrics_group_by_their_first_part():
@@ -38,7 +39,7 @@ def test_metrics_group_by_their_first_part():
 
 def test_maps_by_layer_become_no_metrics():
     tree = {"min": 1.0, "layers": {"model.layers.0.q_proj": 1.0}, "deep": {"er": 2}}
-    assert dict(tracking_run.leaves(tree)) == {"min": 1.0, "deep/er": 2}
+    assert dict(run.leaves(tree)) == {"min": 1.0, "deep/er": 2}
 
 
 def test_retention_and_srcr_are_those_of_the_analysis():
@@ -110,8 +111,8 @@ def test_an_absent_value_is_no_metric():
     result = store.results[plan["cells"][0]["stages"]["evaluate"]["perplexity"]]
     result["metrics"]["word_perplexity"] |= {"value": None, "stderr": None}
     result["collapsed"] = True
-    (outcome,) = collect.collect(plan, store)
-    wanted = tracking_run.wanted(outcome, "dense", {"Sr1": math.nan})
+    (outcome,) = cell_outcomes.collect(plan, store)
+    wanted = run.wanted(outcome, "dense", {"Sr1": math.nan})
     assert "word_perplexity/perplexity" not in wanted.metrics
     assert "Sr1" not in wanted.metrics
     assert wanted.tags["isorate.collapsed"] == "perplexity"
@@ -119,20 +120,20 @@ def test_an_absent_value_is_no_metric():
 
 def test_names_are_labels_and_no_two_are_alike():
     plan = data.record(({}, {"bits": 4}, {"bits": 4, "seed": 1}))
-    assert set(tracking_names.names(outcomes_of(plan)).values()) == {
+    assert set(names.names(outcomes_of(plan)).values()) == {
         "dense",
         "4bit (seed 0)",
         "4bit (seed 1)",
     }
     plan = data.record(({}, {"model": "other"}))
-    assert set(tracking_names.names(outcomes_of(plan)).values()) == {"tiny: dense", "other: dense"}
+    assert set(names.names(outcomes_of(plan)).values()) == {"tiny: dense", "other: dense"}
 
 
 @pytest.mark.parametrize("hostile", ["../../x", "a b/c", "x\ny", "é$(id)", "..", "", "q" * 400])
 def test_any_task_name_becomes_a_name_that_mlflow_takes(hostile):
     from mlflow.utils.validation import _validate_metric_name
 
-    name = tracking_run.path("acc", hostile)
+    name = run.path("acc", hostile)
     _validate_metric_name(name)
     assert len(name) < 250
 
@@ -142,7 +143,7 @@ def test_the_sweep_counts_its_cells_and_names_parents_by_key(tmp_path):
     outcomes = outcomes_of(plan, cells=3)
     page = tmp_path / "index.html"
     page.write_text("hello")
-    wanted = tracking_run.sweep_run(plan, outcomes, {"index.html": page})
+    wanted = run.sweep_run(plan, outcomes, {"index.html": page})
     assert wanted.metrics == {"cells/done": 3, "cells/failed": 0, "cells/missing": 5}
     assert wanted.status == "RUNNING"
     assert wanted.artifacts["report/index.html"] == page

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sys
 
-from sweeper import submitted
 from sweeper.errors import BadInput
 from sweeper.request import Request
+from sweeper.results import launcher_record
 
 
 def perform(request: Request) -> int:
     """Cancel a sweep's jobs; what is finished stays, and `run` goes on from there."""
     sweep = request.sweep
     sweep.load()
-    launcher = submitted.launcher(sweep.path)
+    launcher = launcher_record.launcher(sweep.path)
     if launcher is None:
         raise BadInput(
             "name", sweep.name, "nothing of it was submitted to a cluster.",

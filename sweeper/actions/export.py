@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from sweeper import collect
 from sweeper.actions import logs
 from sweeper.errors import BadInput
 from sweeper.request import Request
+from sweeper.results import outcomes
 from sweeper.worker.runner import run_stage
 
 
@@ -38,9 +38,9 @@ def _target(to: str | None) -> Path:
     return target
 
 
-def _checkpoint(request: Request, outcome: collect.CellOutcome) -> collect.Spec:
+def _checkpoint(request: Request, outcome: outcomes.CellOutcome) -> outcomes.Spec:
     stages = request.sweep.load()["stages"]
-    measure: collect.Spec = stages[outcome.cell["stages"]["measure"]]
+    measure: outcomes.Spec = stages[outcome.cell["stages"]["measure"]]
     if "model" not in measure["parents"]:
         raise BadInput(
             "cell",
@@ -48,5 +48,5 @@ def _checkpoint(request: Request, outcome: collect.CellOutcome) -> collect.Spec:
             "this is the model as it is:",
             measure["sources"]["model"],
         )
-    found: collect.Spec = measure["parents"]["model"]
+    found: outcomes.Spec = measure["parents"]["model"]
     return found

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sweeper import show
 from sweeper.planning import retention
 from sweeper.request import Request
+from sweeper.results import formatting
 
 
 def perform(request: Request) -> int:
@@ -27,7 +27,7 @@ def perform(request: Request) -> int:
             "dropped": dropped,
             "checkpoint_bytes": freed,
         },
-        text(deleted, dropped, show.size(freed), policy, done=request.config.yes),
+        text(deleted, dropped, formatting.size(freed), policy, done=request.config.yes),
     )
     return 0
 

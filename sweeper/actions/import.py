@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from sweeper import imported, imported_checkpoint, lm_eval_output
 from sweeper.errors import BadInput, one_of
 from sweeper.planning.plan import PlannedCell
 from sweeper.request import Request
+from sweeper.results.importers import checkpoint, lm_eval, scores
 
 EXAMPLE = "isorate import experiment=laborde2025 cell='25% + 4bit' path=DIR"
 
@@ -28,27 +28,28 @@ def perform(request: Request) -> int:
     if config.source != "store":
         raise BadInput("source", config.source, one_of(["store", "mlflow"]) + ".")
     path = Path(config.path).expanduser().absolute()
-    if path.is_dir() and imported_checkpoint.is_checkpoint(path):
+    if path.is_dir() and checkpoint.is_checkpoint(path):
         return _checkpoint(request, path)
-    planned = imported.named(request.plan.cells, request.config.cell)
-    return _scores(request, [(planned, lm_eval_output.read(path))])
+    planned = scores.named(request.plan.cells, request.config.cell)
+    return _scores(request, [(planned, lm_eval.read(path))])
 
 
 def _runs(request: Request) -> int:
-    from sweeper import mlflow_scores, tracking_read
+    from sweeper.results.importers import mlflow
+    from sweeper.results.mlflow import reader
 
     config, sweep = request.config, request.sweep
-    found = mlflow_scores.read(
+    found = mlflow.read(
         config.path, request.plan.cells, config.cell,
-        home=request.home, uri=config.tracking.uri, kept=sweep.path / tracking_read.DOCUMENTS,
+        home=request.home, uri=config.tracking.uri, kept=sweep.path / reader.DOCUMENTS,
     )  # fmt: skip
     return _scores(request, found)
 
 
-def _scores(request: Request, found: Sequence[tuple[PlannedCell, imported.Scored]]) -> int:
-    brought = [(planned, imported.add(request.sweep, planned, each)) for planned, each in found]
+def _scores(request: Request, found: Sequence[tuple[PlannedCell, scores.Scored]]) -> int:
+    brought = [(planned, scores.add(request.sweep, planned, each)) for planned, each in found]
     _record(request)
-    done = {one["cell"]["key"] for one in imported.records(request.sweep)}
+    done = {one["cell"]["key"] for one in scores.records(request.sweep)}
     open_cells = [one.label for one in request.plan.cells if one.key not in done]
     cells = [{"cell": planned.key, "label": planned.label, "tasks": sorted(record["scores"]),
               "lacking": record["lacking"], "ignored": record["ignored"],
@@ -63,11 +64,11 @@ def _scores(request: Request, found: Sequence[tuple[PlannedCell, imported.Scored
 def _checkpoint(request: Request, path: Path) -> int:
     cells, label = request.plan.cells, request.config.cell
     if label is None:
-        planned = imported_checkpoint.find(cells, path, request.pins)
+        planned = checkpoint.find(cells, path, request.pins)
     else:
-        planned = imported.named(request.plan.cells, request.config.cell)
-        imported_checkpoint.check(planned, path, request.pins)
-    imported_checkpoint.add(request.sweep, planned, path)
+        planned = scores.named(request.plan.cells, request.config.cell)
+        checkpoint.check(planned, path, request.pins)
+    checkpoint.add(request.sweep, planned, path)
     _record(replace(request))  # whose plan knows of the checkpoint
     _answer(
         request,
@@ -89,7 +90,7 @@ def _own(word: str) -> bool:
     return word.partition("=")[0] in ("action", "cell", "path", "source")
 
 
-def _lines(label: str, record: imported.Json) -> list[str]:
+def _lines(label: str, record: scores.Json) -> list[str]:
     lines = [f"{label}: {len(record['scores'])} tasks imported from {record['source']}"]
     if record["lacking"]:
         lines.append(f"  without scores of: {', '.join(record['lacking'])}")
@@ -100,7 +101,7 @@ def _lines(label: str, record: imported.Json) -> list[str]:
     return lines
 
 
-def _answer(request: Request, document: imported.Json, lines: list[str]) -> None:
+def _answer(request: Request, document: scores.Json, lines: list[str]) -> None:
     name = request.sweep.name
     lines.append(f"`isorate report name={name}` says what is decided, and which cells lack.")
     request.answer({"name": name, **document}, "\n".join(lines))

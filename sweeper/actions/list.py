@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sweeper import collect, show
 from sweeper.planning.sweep import Sweep, sweeps, typed
 from sweeper.request import Request
+from sweeper.results import formatting
+from sweeper.results import outcomes as cell_outcomes
 
 
 def perform(request: Request) -> int:
@@ -12,13 +13,13 @@ def perform(request: Request) -> int:
     found = [_row(request, name) for name in sweeps(request.home)]
     names = ["name", "cells", "done", "failed", "missing", "arguments"]
     rows = [[str(row[name]) for name in names] for row in found]
-    text = show.table(names, rows) if rows else f"no sweeps in {request.home}"
+    text = formatting.table(names, rows) if rows else f"no sweeps in {request.home}"
     request.answer({"home": str(request.home), "sweeps": found}, text)
     return 0
 
 
 def _row(request: Request, name: str) -> dict[str, object]:
     recorded = Sweep(request.home, name).load()
-    outcomes = collect.collect(recorded, request.store)
+    outcomes = cell_outcomes.collect(recorded, request.store)
     states = {s: sum(o.status == s for o in outcomes) for s in ("done", "failed", "missing")}
     return {"name": name, "cells": len(outcomes), **states, "arguments": typed(recorded)}

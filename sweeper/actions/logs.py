@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeper import collect
-from sweeper.collect import CellOutcome
 from sweeper.errors import BadInput, one_of
 from sweeper.request import Request
+from sweeper.results import outcomes as cell_outcomes
+from sweeper.results.outcomes import CellOutcome
 
 
 def perform(request: Request) -> int:
@@ -34,7 +34,7 @@ def _title(stage: str, path: Path) -> str:
 
 def cell(request: Request) -> CellOutcome:
     """The outcome of the one cell that `cell` names by label or key."""
-    outcomes = collect.collect(request.sweep.load(), request.store)
+    outcomes = cell_outcomes.collect(request.sweep.load(), request.store)
     asked = request.config.cell
     matching = [o for o in outcomes if asked in (o.cell["label"], o.key)]
     if len(matching) != 1:

@@ -7,11 +7,11 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sweeper import show
 from sweeper.planning.estimate.cost import Cost
 from sweeper.planning.plan import Plan, PlannedCell
 from sweeper.planning.sweep import cell_json, nested, plan_json
 from sweeper.request import Request
+from sweeper.results import formatting
 
 _SHOWN = 12
 
@@ -68,7 +68,7 @@ def _kinds(plan: Plan) -> Counter[str]:
 def text(request: Request, plan: Plan, spent: Cost) -> str:
     """The plan for a person."""
     brought = _imported(request)
-    cells = show.table(
+    cells = formatting.table(
         ["model", "cell", "TCr", "stages to do"],
         [
             (
@@ -124,10 +124,10 @@ def _stages(request: Request, plan: Plan, spent: Cost) -> str:
             f"Stages: {len(plan.stages)} ({kinds}); sharing saves {saved}; {done} are done"
             + _again(spent),
             *([f"Format: {old}"] if (old := outdated(plan, spent)) else []),
-            f"Cost:   {show.duration(spent.seconds)} of work, about "
-            f"{show.duration(spent.wall_seconds)} with {spent.workers} workers on "
+            f"Cost:   {formatting.duration(spent.seconds)} of work, about "
+            f"{formatting.duration(spent.wall_seconds)} with {spent.workers} workers on "
             f"{spent.device} (estimates: {spent.sources()})",
-            f"Disk:   {show.size(spent.peak_bytes)} of checkpoints at the peak "
+            f"Disk:   {formatting.size(spent.peak_bytes)} of checkpoints at the peak "
             f"(checkpoints={request.config.checkpoints}{last})",
             *([jobs.text()] if jobs else []),
         ]

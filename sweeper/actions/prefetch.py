@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import sweeper
-from sweeper import show
 from sweeper.errors import BadInput, IsorateError
 from sweeper.inputs import hub_cache, pins
 from sweeper.inputs.pins import Pins
@@ -25,6 +24,7 @@ from sweeper.planning import requirements
 from sweeper.planning.builder import plan
 from sweeper.planning.requirements import Need
 from sweeper.request import Request
+from sweeper.results import formatting
 from sweeper.worker.prefetch import title
 
 _BARS = ("HF_HUB_DISABLE_PROGRESS_BARS", "HF_DATASETS_DISABLE_PROGRESS_BARS")
@@ -73,9 +73,9 @@ def _fetch(wanted: Sequence[Need], kept: Pins) -> Pins:
         if event["event"] == "size":
             sizes[event["need"]] = event["bytes"]
             if event["bytes"]:
-                log.info("to fetch: %s, %s", title(need), show.size(event["bytes"]))
+                log.info("to fetch: %s, %s", title(need), formatting.size(event["bytes"]))
             if len(sizes) == len(wanted):
-                log.info("together about %s", show.size(sum(sizes.values())))
+                log.info("together about %s", formatting.size(sum(sizes.values())))
         elif event["event"] == "begin":
             log.info("[%d/%d] %s", event["need"] + 1, len(wanted), title(need))
         else:
@@ -166,7 +166,7 @@ def _text(wanted: Sequence[Need], found: Pins, path: Path) -> str:
     data = {pair for used in found.tasks.values() for pair in used.items()}
     rows += [(f"data set {name}", commit[:12]) for name, commit in sorted(data)]
     return "\n".join([
-        show.table(["from the hub", "commit"], rows) if rows else "Nothing comes from the hub.",
+        formatting.table(["from the hub", "commit"], rows) if rows else "Nothing comes from the hub.",
         f"{len(wanted)} inputs load with the hub switched off. Recorded in {path}",
         "`isorate run` with the same arguments now needs no network.",
     ])  # fmt: skip

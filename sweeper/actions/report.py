@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sweeper import conclude, reading, show
+from sweeper import conclude
 from sweeper.errors import BadInput, one_of
 from sweeper.request import Request
+from sweeper.results import formatting, sources
 
 if TYPE_CHECKING:
     from analysis.results import Results
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def perform(request: Request) -> int:
     """Write the report of what `source` and `sweeps` name; print its verdicts, and `compare`."""
-    read, pair = reading.read(request), list(request.config.compare)
+    read, pair = sources.read(request), list(request.config.compare)
     said = [compared(read.results, pair), ""] if pair else []
     files, verdicts = conclude.write(
         read.results, read.sweep.report, read.name, read.provenance, pair
@@ -48,4 +49,4 @@ def compared(results: Results, pair: Sequence[str]) -> str:
     except NotComparable as refused:
         valid = f"{one_of(refused.valid)}." if refused.valid else ""
         raise BadInput("compare", list(pair), f"{refused}.", valid) from refused
-    return show.table([column.title for column in table.columns], printed(table))
+    return formatting.table([column.title for column in table.columns], printed(table))

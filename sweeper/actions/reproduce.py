@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeper import reading
 from sweeper.errors import BadInput, IsorateError
-from sweeper.reading import Reading
 from sweeper.request import Request
+from sweeper.results import sources
+from sweeper.results.sources import Reading
 
 if TYPE_CHECKING:
     from analysis.reproduce import Item, Source
@@ -22,13 +22,13 @@ def perform(request: Request) -> int:
     from analysis import reproduce
     from analysis.errors import BadResults
 
-    read = reading.read(request)
+    read = sources.read(request)
     readings = [read, *_against(request, read)]
     out, only = read.sweep.path / FOLDER, request.config.only
     try:
         items = reproduce.items([_source(one) for one in readings], only)
         files = reproduce.write_files(items, out) if only else reproduce.write(
-            items, out, title=f"{reading.PAPER}: {' beside '.join(one.name for one in readings)}",
+            items, out, title=f"{sources.PAPER}: {' beside '.join(one.name for one in readings)}",
             provenance={f"{one.name}: {key}": text for one in readings
                         for key, text in one.provenance.items()},
         )  # fmt: skip
@@ -49,7 +49,7 @@ def _against(request: Request, read: Reading) -> list[Reading]:
     if request.config.source == "published":
         raise BadInput("against", against, "the source is the published numbers already.",
                        "Say source=store or source=mlflow.")  # fmt: skip
-    return [reading.published(read.sweep)]
+    return [sources.published(read.sweep)]
 
 
 def _source(read: Reading) -> Source:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 
-from sweeper import conclude, underway
+from sweeper import conclude
 from sweeper.request import Request
+from sweeper.results import cluster_status
 
 _EVERY_S = 5.0
 
@@ -14,9 +15,9 @@ _EVERY_S = 5.0
 def perform(request: Request) -> int:
     """Print the state of every cell; 0 if all are done, else 1."""
     while True:
-        table = underway.jobs(request.sweep.path)
+        table = cluster_status.jobs(request.sweep.path)
         outcomes = conclude.current(request, request.sweep.load(), table)
-        spent = [underway.cell_document(outcome, table) for outcome in outcomes]
+        spent = [cluster_status.cell_document(outcome, table) for outcome in outcomes]
         running = request.store.running()
         document = {
             "name": request.sweep.name,
@@ -24,12 +25,12 @@ def perform(request: Request) -> int:
                 conclude.cell_state(outcome, running) | own
                 for outcome, own in zip(outcomes, spent, strict=True)
             ],
-            "cluster": underway.document(table),
+            "cluster": cluster_status.document(table),
         }
         if request.config.watch and not request.as_json:
             print("\033[2J\033[H", end="")
         hours = [own["gpu_hours"] for own in spent if own]
-        text = f"{conclude.states(outcomes, running, hours)}\n{underway.footer(table)}"
+        text = f"{conclude.states(outcomes, running, hours)}\n{cluster_status.footer(table)}"
         request.answer(document, text)
         sys.stdout.flush()
         finished = all(outcome.status in conclude.ENDED for outcome in outcomes)

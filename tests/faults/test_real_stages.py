@@ -20,9 +20,9 @@ from typing import Any
 import pandas
 import pytest
 
-from sweeper.collect import DOCUMENTS
 from sweeper.planning import builder
 from sweeper.planning.sweep import nested, plan_json
+from sweeper.results.outcomes import DOCUMENTS
 from sweeper.store.store import Spec, Store
 from sweeper.worker.runner import Bench, find_stage, run_stage
 from tests import tiny

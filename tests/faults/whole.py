@@ -72,9 +72,9 @@ def _timeless(path: Path) -> str:
 
 def runs(home: Path, uri: str | None = None) -> list[Any]:
     """The active runs of the sweep in MLflow."""
-    from sweeper import tracking_server
+    from sweeper.results.mlflow import connection
 
-    client = tracking_server.connect(uri or tracking_server.default_uri(home), home)
+    client = connection.connect(uri or connection.default_uri(home), home)
     experiment = client.get_experiment_by_name("whole")
     assert experiment is not None
     return list(client.search_runs([experiment.experiment_id]))

@@ -15,8 +15,8 @@ import pytest
 from launchers import slurm_records as records
 from launchers.slurm_commands import SlurmError, outside_env
 from sweeper.errors import BadInput, IsorateError
+from sweeper.results.launcher_record import launcher as recorded_launcher
 from sweeper.store import files
-from sweeper.submitted import launcher as recorded_launcher
 from tests.launchers.fake_slurm import FakeSlurm
 from tests.launchers.slurm_rig import SlurmRig
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sweeper.collect import CellOutcome, StageOutcome
-from sweeper.underway import cell_job, footer, gpu_hours, overlaid
+from sweeper.results.cluster_status import cell_job, footer, gpu_hours, overlaid
+from sweeper.results.outcomes import CellOutcome, StageOutcome
 
 
 def job(state: str, **fields: Any) -> Any:

@@ -155,7 +155,7 @@ def test_memory_runs_out_and_is_raised(rig: Rig) -> None:
 
 
 def test_cancel_stops_everything_and_run_goes_on(rig: Rig, cluster: Cluster) -> None:
-    from sweeper.submitted import launcher
+    from sweeper.results.launcher_record import launcher
 
     first = rig.make("first", sleep=1.0)
     long = rig.make("long", sleep=30.0, parents={"model": first})

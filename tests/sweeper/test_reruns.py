@@ -9,11 +9,13 @@ from types import SimpleNamespace
 import pytest
 
 from analysis.noise_floor import noise_table
-from sweeper import collect, rows, tracking_read, tracking_run
 from sweeper.errors import BadInput
 from sweeper.planning import builder
 from sweeper.planning.plan import Plan
 from sweeper.planning.sweep import nested, plan_json
+from sweeper.results import outcomes as cell_outcomes
+from sweeper.results import tables
+from sweeper.results.mlflow import reader, run
 from sweeper.store.store import Store
 from sweeper.worker.runner import run_stage
 from tests import tiny
@@ -76,10 +78,10 @@ def test_from_the_plan_to_the_noise_floor(plan: MakePlan, tmp_path: Path) -> Non
     record = {"name": "n", "cells": made["cells"], "stages": nested(made["stages"])}
     for spec in record["stages"].values():
         run_stage(spec, store)
-    outcomes = collect.collect(record, store)
+    outcomes = cell_outcomes.collect(record, store)
     assert [outcome.status for outcome in outcomes] == ["done", "done"]
     assert [result["adopted"] for o in outcomes for result in o.scores.values()] == [0] * 4
-    table = noise_table(rows.results(outcomes)).rows
+    table = noise_table(tables.results(outcomes)).rows
     assert sorted(table["task"]) == ["demo_agreement", "demo_pydoc"]
     assert set(table["difference"]) == {0.0}  # one thread of one CPU
     assert list(table["n"]) == [20, 20]
@@ -88,8 +90,8 @@ def test_from_the_plan_to_the_noise_floor(plan: MakePlan, tmp_path: Path) -> Non
 def test_mlflow_tells_a_rerun_from_its_dense_cell(plan: MakePlan) -> None:
     for cell in plan_json(plan("quant.bits=16", "prune.sparsity=0", "tasks.reruns=1"))["cells"]:
         tags = {"isorate.cell": cell["key"], "isorate.label": cell["label"]}
-        data = SimpleNamespace(params=tracking_run._params(cell), tags=tags, metrics={"TCr": 0.0})
-        read = tracking_read._cell(SimpleNamespace(data=data), cell["config"])
+        data = SimpleNamespace(params=run._params(cell), tags=tags, metrics={"TCr": 0.0})
+        read = reader._cell(SimpleNamespace(data=data), cell["config"])
         assert {k: read[k] for k in ("key", "label", "rerun")} == {
             k: cell[k] for k in ("key", "label", "rerun")
         }

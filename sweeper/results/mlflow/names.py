@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from sweeper.collect import CellOutcome
+from sweeper.results.outcomes import CellOutcome
 
 
 def names(outcomes: Sequence[CellOutcome]) -> dict[str, str]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from sweeper import accounting, show, submitted
-from sweeper.collect import CellOutcome
+from sweeper.results import cluster_usage, formatting, launcher_record
+from sweeper.results.outcomes import CellOutcome
 
 _FIRST = ("running", "ended", "queued", "blocked")
 """Of several stages of a cell, the one in the first of these states stands for it."""
@@ -59,7 +59,7 @@ class CellJob:
 
 def jobs(sweep: Path) -> Jobs | None:
     """What became of a sweep's jobs; None if it was never submitted to a cluster."""
-    launcher = submitted.launcher(sweep)
+    launcher = launcher_record.launcher(sweep)
     found: Jobs | None = None if launcher is None else launcher.jobs(sweep)
     return found
 
@@ -83,11 +83,11 @@ def gpu_hours(outcome: CellOutcome, table: Jobs) -> float:
 
     A job that still runs counts whole, whatever other cells it works for.
     """
-    hours = accounting.gpu_hours(stage.manifest for stage in outcome.stages)
+    hours = cluster_usage.gpu_hours(stage.manifest for stage in outcome.stages)
     found = (table.stages.get(s.key) for s in outcome.stages if s.result is None)
     live = {job.job: job.gpu_hours for job in found if job is not None}
     for stage in outcome.stages:
-        for attempt in accounting.attempts(stage.manifest):
+        for attempt in cluster_usage.attempts(stage.manifest):
             if attempt.get("job") in live:
                 live[attempt["job"]] -= float(attempt.get("gpu_hours") or 0.0)
     return hours + sum(max(0.0, left) for left in live.values())
@@ -110,7 +110,7 @@ def footer(table: Jobs | None) -> str:
         return ""
     lines = [f"{table.gpu_hours:.2f} GPU hours so far"]
     if table.eta_s is not None:
-        lines[0] += f", about {show.duration(table.eta_s)} left at the present pace"
+        lines[0] += f", about {formatting.duration(table.eta_s)} left at the present pace"
     if table.note:
         lines.append(f"Note: {table.note}")
     return "\n".join(lines)
@@ -141,7 +141,7 @@ def _sentence(name: str, job: StageJob) -> str:
     again = f", started again {job.restarts} times" if job.restarts else ""
     where = f" (job {job.job}{again})"
     if job.state == "running":
-        return f"{name} on {job.node}, {show.duration(job.elapsed_s)}{where}"
+        return f"{name} on {job.node}, {formatting.duration(job.elapsed_s)}{where}"
     if job.state == "queued":
         return f"{name}: {job.reason or 'in the queue'}{where}"
     cause = f"{job.cause}: " if job.cause and not job.reason.startswith(job.cause) else ""

@@ -15,14 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper import imported, tracking_read
-from sweeper.collect import CellOutcome
 from sweeper.errors import BadInput, one_of
 from sweeper.inputs.tasks import index
 from sweeper.inputs.tasks.catalog import Lookup
 from sweeper.planning.plan import PlannedCell
+from sweeper.results.importers import scores as imported
+from sweeper.results.mlflow import reader
+from sweeper.results.mlflow.run import CELL, SWEEP
+from sweeper.results.outcomes import CellOutcome
 from sweeper.store.hashing import cache_directory
-from sweeper.tracking_run import CELL, SWEEP
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,7 +189,7 @@ def read(
         BadInput: no such run, or it is no cell of this sweep.
         IsorateError: nothing answers there.
     """
-    with tracking_read.opened(kept, home=home, uri=uri) as server:
+    with reader.opened(kept, home=home, uri=uri) as server:
         found = server.find(path)
         ours = [run for run in found if CELL in run.data.tags]
         if ours:

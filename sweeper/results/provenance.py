@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sweeper import accounting
-from sweeper.collect import CellOutcome
+from sweeper.results import cluster_usage
+from sweeper.results.outcomes import CellOutcome
 
 if TYPE_CHECKING:
     from sweeper.request import Request
@@ -26,7 +26,7 @@ def of(request: Request, outcomes: Sequence[CellOutcome]) -> dict[str, Any]:
         "scored in": _joined({_scoring(c["tasks"]) for c in configs}),
         **_versions(outcomes),
     }
-    if used := accounting.totals(accounting.executions(request.sweep.path)):
+    if used := cluster_usage.totals(cluster_usage.executions(request.sweep.path)):
         found["cluster"] = (
             f"{used['gpu_hours']:.2f} GPU hours, {used['hours']:.2f} hours of jobs in "
             f"{used['executions']:.0f} executions"

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeper import tracking_server
-from sweeper.collect import ROLES, CellOutcome, StageOutcome
 from sweeper.errors import BadInput, IsorateError, one_of
 from sweeper.planning.sweep import Sweep
 from sweeper.redaction import redact
-from sweeper.tracking import tracking_uri
-from sweeper.tracking_run import CELL, ORIGIN, documents_path, stage_tag
-from sweeper.tracking_runs import CREATED, FILES, Tracker
+from sweeper.results.mlflow import connection
+from sweeper.results.mlflow.experiment import CREATED, FILES, Tracker
+from sweeper.results.mlflow.run import CELL, ORIGIN, documents_path, stage_tag
+from sweeper.results.mlflow.sync import tracking_uri
+from sweeper.results.outcomes import ROLES, CellOutcome, StageOutcome
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -98,8 +98,8 @@ def opened(kept: Path, *, home: Path, uri: str | None) -> Iterator[Server]:
     """
     where = tracking_uri(uri, home)
     try:
-        client = tracking_server.connect(where, home)
-    except tracking_server.Unreachable as silent:
+        client = connection.connect(where, home)
+    except connection.Unreachable as silent:
         raise IsorateError(f"MLflow cannot be read: {redact(str(silent), where)}") from silent
     with tempfile.TemporaryDirectory(prefix="isorate-") as aside:
         yield Server(client=client, uri=where, kept=kept, aside=Path(aside))

@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweeper import rows
-from sweeper.collect import CellOutcome
-from sweeper.tracking_run import path
+from sweeper.results import tables
+from sweeper.results.mlflow.run import path
+from sweeper.results.outcomes import CellOutcome
 
 NAMES = {
     "sr1": "Sr1",
@@ -40,7 +40,7 @@ def retained(outcomes: Sequence[CellOutcome]) -> dict[str, dict[str, float]]:
     if not any(outcome.scores for outcome in outcomes):
         return found
     try:
-        results = pooled(rows.results(outcomes))
+        results = pooled(tables.results(outcomes))
         by_model = panels(results)
     except BadResults as refused:
         log.warning("MLflow gets the scores but no retention: %s", refused)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweeper import collect, imported, provenance, rows
-from sweeper.collect import CellOutcome
 from sweeper.errors import BadInput, IsorateError, one_of
 from sweeper.planning.sweep import Sweep
+from sweeper.results import outcomes, provenance, tables
+from sweeper.results.importers import scores
+from sweeper.results.outcomes import CellOutcome
 
 if TYPE_CHECKING:
     from analysis.results import Results
@@ -75,14 +76,14 @@ def published(sweep: Sweep) -> Reading:
 
 def _outcomes(request: Request, name: str) -> Sequence[CellOutcome]:
     if request.config.source == "mlflow":
-        from sweeper import tracking_read
+        from sweeper.results.mlflow import reader
 
-        return tracking_read.outcomes(name, home=request.home, uri=request.config.tracking.uri)
+        return reader.outcomes(name, home=request.home, uri=request.config.tracking.uri)
     sweep = Sweep(request.home, name)
-    brought = imported.outcomes(sweep)
+    brought = scores.outcomes(sweep)
     if brought and not sweep.planned:
         return brought
-    return collect.joined(collect.collect(sweep.load(), request.store), brought)
+    return outcomes.joined(outcomes.collect(sweep.load(), request.store), brought)
 
 
 def _together(found: dict[str, Sequence[CellOutcome]]) -> Results:
@@ -90,6 +91,6 @@ def _together(found: dict[str, Sequence[CellOutcome]]) -> Results:
     from analysis.errors import BadResults
 
     try:
-        return together({name: rows.results(each) for name, each in found.items()})
+        return together({name: tables.results(each) for name, each in found.items()})
     except BadResults as refused:
         raise IsorateError(f"these results cannot be read: {refused}") from refused

@@ -11,8 +11,8 @@ import json
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from sweeper.collect import CellOutcome
-from sweeper.tracking_run import path
+from sweeper.results.mlflow.run import path
+from sweeper.results.outcomes import CellOutcome
 
 KEY = "isorate"
 TAG = f"mlflow.sharedViewState.{KEY}"

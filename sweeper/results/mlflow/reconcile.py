@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from sweeper.tracking_run import CELL, SWEEP, Wanted
-from sweeper.tracking_runs import CREATED, PARENT, Tracker
+from sweeper.results.mlflow.experiment import CREATED, PARENT, Tracker
+from sweeper.results.mlflow.run import CELL, SWEEP, Wanted
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sweeper.collect import CellOutcome, StageOutcome
 from sweeper.errors import BadInput, one_of, several
 from sweeper.planning.plan import Plan, PlannedCell
 from sweeper.planning.sweep import Sweep, cell_json
+from sweeper.results.outcomes import CellOutcome, StageOutcome
 from sweeper.store import files
 
 if TYPE_CHECKING:

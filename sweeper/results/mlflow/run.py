@@ -16,8 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sweeper import accounting
-from sweeper.collect import CellOutcome, Json, StageOutcome, devices, epoch
+from sweeper.results import cluster_usage
+from sweeper.results.outcomes import CellOutcome, Json, StageOutcome, devices, epoch
 from sweeper.store.progress import Headway
 
 CELL = "isorate.cell"
@@ -68,8 +68,8 @@ def wanted(
 
     Args:
         outcome: the cell and what the store holds of it.
-        name: the run's name, see `sweeper.tracking_names`.
-        retained: its metrics against the dense cell, see `sweeper.retained`.
+        name: the run's name, see `sweeper.results.mlflow.names`.
+        retained: its metrics against the dense cell, see `sweeper.results.mlflow.retention_metrics`.
         running: key -> headway of the stages at work, of any cell.
     """
     times = [_times(stage) for stage in outcome.stages if stage.manifest]
@@ -115,7 +115,7 @@ def sweep_run(
     files: dict[str, str | Path] = {f"report/{path}": file for path, file in report.items()}
     if jobs:
         files["slurm.json"] = json.dumps(list(jobs), indent=1, sort_keys=True) + "\n"
-    used = {f"cluster/{name}": value for name, value in accounting.totals(jobs).items()}
+    used = {f"cluster/{name}": value for name, value in cluster_usage.totals(jobs).items()}
     return Wanted(
         identity=(SWEEP, str(record["name"])),
         name=str(record["name"]),
@@ -171,7 +171,9 @@ def _metrics(outcome: CellOutcome) -> dict[str, float]:
         if stage.manifest and "seconds" in stage.manifest:
             found[path("seconds", stage.name)] = float(stage.manifest["seconds"])
     manifests = {stage.name: stage.manifest for stage in outcome.stages}
-    return found | {path(*parts): value for parts, value in accounting.metrics(manifests).items()}
+    return found | {
+        path(*parts): value for parts, value in cluster_usage.metrics(manifests).items()
+    }
 
 
 def _begun(outcome: CellOutcome, running: Mapping[str, Headway]) -> list[int]:
@@ -216,7 +218,7 @@ def _tags(outcome: CellOutcome) -> dict[str, str]:
             str(s.manifest[fact]) for s in outcome.stages if s.manifest and s.manifest.get(fact)
         }
         tags[f"isorate.{fact}"] = ", ".join(sorted(values))
-    tags |= accounting.tags(stage.manifest for stage in outcome.stages)
+    tags |= cluster_usage.tags(stage.manifest for stage in outcome.stages)
     tags |= {f"version.{name}": text for name, text in _versions(outcome.stages).items()}
     return {_part(k): v[:LONGEST_TAG] for k, v in tags.items() if v}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sweeper import accounting
-from sweeper.collect import CellOutcome, Json, devices
+from sweeper.results import cluster_usage
+from sweeper.results.outcomes import CellOutcome, Json, devices
 
 if TYPE_CHECKING:
     from analysis.results import Results
@@ -88,7 +88,7 @@ def _cell_row(outcome: CellOutcome) -> Row:
     row["collapsed"] = any(bool(r.get("collapsed")) for r in outcome.scores.values())
     row["seconds"] = sum(float((s.manifest or {}).get("seconds", 0)) for s in outcome.stages)
     row["device"] = devices(outcome)
-    hours = accounting.metrics({stage.name: stage.manifest for stage in outcome.stages})
+    hours = cluster_usage.metrics({stage.name: stage.manifest for stage in outcome.stages})
     row["gpu_hours"] = hours.get(("gpu_hours", "cell"))
     return row
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from sweeper.redaction import Redactor
+from sweeper.results.mlflow.run import Wanted
 from sweeper.store.progress import SECONDS_LEFT
-from sweeper.tracking_run import Wanted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -179,7 +179,7 @@ class Tracker:
 @cache
 def commit() -> str:
     """Git commit of the checkout that this code runs from; "" outside of one."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
         return ""
     command = ["git", "-C", str(root), "rev-parse", "HEAD"]

@@ -16,23 +16,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from sweeper import (
-    accounting,
-    collect,
-    tracking_names,
-    tracking_run,
-    tracking_runs,
-    tracking_server,
-    tracking_view,
-)
-from sweeper.collect import CellOutcome, Json, Reads, joined
 from sweeper.redaction import redact
-from sweeper.retained import retained
+from sweeper.results import cluster_usage
+from sweeper.results import outcomes as cell_outcomes
+from sweeper.results.mlflow import connection, experiment, run, ui_view
+from sweeper.results.mlflow import names as tracking_names
+from sweeper.results.mlflow.connection import Unreachable
+from sweeper.results.mlflow.experiment import Tracker
+from sweeper.results.mlflow.reconcile import OutOfTime, Projection
+from sweeper.results.mlflow.retention_metrics import retained
+from sweeper.results.mlflow.run import Wanted
+from sweeper.results.outcomes import CellOutcome, Json, Reads, joined
 from sweeper.store.progress import Headway
-from sweeper.tracking_pass import OutOfTime, Projection
-from sweeper.tracking_run import Wanted
-from sweeper.tracking_runs import Tracker
-from sweeper.tracking_server import Unreachable
 
 LONGEST = 300
 
@@ -86,7 +81,7 @@ class Summary:
 
 def tracking_uri(configured: str | None, home: Path) -> str:
     """The store to write to: the configured one, else MLFLOW_TRACKING_URI, else the home's own."""
-    return configured or os.environ.get("MLFLOW_TRACKING_URI") or tracking_server.default_uri(home)
+    return configured or os.environ.get("MLFLOW_TRACKING_URI") or connection.default_uri(home)
 
 
 def sync(
@@ -120,14 +115,14 @@ def sync(
     """
     started = time.monotonic()
     where = tracking_uri(uri, home)
-    outcomes = joined(collect.collect(record, store), imported)
+    outcomes = joined(cell_outcomes.collect(record, store), imported)
     work = Projection(deadline=None if limit_s is None else started + limit_s)
     view = problem = ""
     try:
         tracker = _open(where, home, str(record["name"]))
-        tracker.tag_experiment(tracking_view.TAG, tracking_view.columns(outcomes))
-        view = tracking_view.link(where, tracker.experiment)
-        jobs = accounting.executions(home / "sweeps" / str(record["name"]))
+        tracker.tag_experiment(ui_view.TAG, ui_view.columns(outcomes))
+        view = ui_view.link(where, tracker.experiment)
+        jobs = cluster_usage.executions(home / "sweeps" / str(record["name"]))
         work.carry_out(tracker, *_wanted(record, outcomes, report, jobs, running))
         problem = "; ".join(f"{name}: {why}" for name, why in work.refused.items())
     except _trouble() as error:
@@ -148,9 +143,9 @@ def sync(
 
 
 def _open(uri: str, home: Path, name: str) -> Tracker:
-    client = tracking_server.connect(uri, home)
-    artifacts = tracking_server.artifact_root(uri, home)
-    return Tracker(client, uri, tracking_runs.experiment(client, name, artifacts, NOTE))
+    client = connection.connect(uri, home)
+    artifacts = connection.artifact_root(uri, home)
+    return Tracker(client, uri, experiment.experiment(client, name, artifacts, NOTE))
 
 
 def _wanted(
@@ -163,10 +158,10 @@ def _wanted(
     """The parent run, and the run of every cell that has begun."""
     files = [path for path in sorted(report.rglob("*")) if path.is_file()] if report else []
     named = {path.relative_to(report).as_posix(): path for path in files if report}
-    sweep = tracking_run.sweep_run(record, outcomes, named, jobs)
+    sweep = run.sweep_run(record, outcomes, named, jobs)
     names, kept = tracking_names.names(outcomes), retained(outcomes)
     begun = [o for o in outcomes if o.begun or o.at_work(running)]
-    return sweep, [tracking_run.wanted(o, names[o.key], kept[o.key], running) for o in begun]
+    return sweep, [run.wanted(o, names[o.key], kept[o.key], running) for o in begun]
 
 
 def _trouble() -> tuple[type[Exception], ...]:

@@ -29,9 +29,9 @@ from sweeper.store import manifest as manifests
 ROOT = Path(__file__).resolve().parents[1]
 PER_SEED = 308
 RECORD = """
-import sweeper.actions.plan as verb
+import sweeper.cli.commands.plan as verb
 verb.perform = lambda request: request.sweep.record(request.plan, [], "drop") or 0
-from sweeper.cli import main
+from sweeper.cli.main import main
 main()
 """
 SCAN = """

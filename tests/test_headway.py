@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweeper import conclude
+from sweeper.cli import reporting
 from sweeper.results import outcomes
 from sweeper.results.outcomes import CellOutcome, StageOutcome
 from sweeper.stages import Job
@@ -100,10 +100,10 @@ def test_status_says_how_far_a_running_cell_is() -> None:
     outcome = CellOutcome(cell=cell, status="missing", reason="not done yet", stages=stages)
     running = {"t": Headway(host="n1", note="8/10 documents, 0.5/s"), "other": Headway()}
     assert [s.key for s in outcome.at_work(running)] == ["t"]
-    state = conclude.cell_state(outcome, running)
+    state = reporting.cell_state(outcome, running)
     assert state["status"] == "running"
     assert state["reason"] == "evaluate cloze on n1: 8/10 documents, 0.5/s"
     on_cluster = outcomes.replace(outcome, status="running", reason="evaluate cloze on n1 (job 7)")
-    state = conclude.cell_state(on_cluster, running)
+    state = reporting.cell_state(on_cluster, running)
     assert state["reason"] == "evaluate cloze on n1 (job 7); 8/10 documents, 0.5/s"
-    assert conclude.cell_state(outcome)["status"] == "missing"
+    assert reporting.cell_state(outcome)["status"] == "missing"

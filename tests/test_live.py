@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sweeper import live
+from sweeper.cli import live_sync
 
 FINE, DOWN = {"problem": ""}, {"problem": "it is down"}
 
@@ -32,7 +32,7 @@ def test_it_writes_after_every_pause_and_stops_when_told() -> None:
         quiet.append(silent)
         return FINE
 
-    live.follow(write, 60.0, stop)
+    live_sync.follow(write, 60.0, stop)
     assert quiet == [False] * 3
     assert stop.pauses == [60.0] * 4
 
@@ -44,21 +44,21 @@ def test_a_problem_is_said_once_and_tried_again() -> None:
         quiet.append(silent)
         return next(answers)
 
-    live.follow(write, 60.0, Stop(4))
+    live_sync.follow(write, 60.0, Stop(4))
     assert quiet == [False, False, True, True]
 
 
 def test_a_slow_write_is_repeated_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(live.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(live_sync.time, "monotonic", lambda: now[0])
 
     def write(silent: bool) -> dict[str, Any]:
         now[0] += 30.0
         return FINE
 
     stop = Stop(2)
-    live.follow(write, 60.0, stop)
-    assert stop.pauses == [60.0, 60.0, 30.0 * live.APART]  # the first imports MLflow
+    live_sync.follow(write, 60.0, stop)
+    assert stop.pauses == [60.0, 60.0, 30.0 * live_sync.APART]  # the first imports MLflow
 
 
 def test_what_nobody_foresaw_is_said_and_ends_the_thread_only(
@@ -68,8 +68,8 @@ def test_what_nobody_foresaw_is_said_and_ends_the_thread_only(
         raise ValueError("a plan that is no JSON")
 
     stop = Stop(5)
-    with caplog.at_level(logging.WARNING, "sweeper.live"):
-        live.follow(write, 60.0, stop)
+    with caplog.at_level(logging.WARNING, "sweeper.cli.live_sync"):
+        live_sync.follow(write, 60.0, stop)
     assert "a plan that is no JSON" in caplog.text
     assert len(stop.pauses) == 1
 
@@ -87,9 +87,9 @@ def test_the_thread_lives_as_long_as_the_run(monkeypatch: pytest.MonkeyPatch) ->
         written.set()
         return FINE
 
-    monkeypatch.setattr(live, "writer", lambda request: write)
+    monkeypatch.setattr(live_sync, "writer", lambda request: write)
     before = threading.active_count()
-    with live.followed(request(0.01)):
+    with live_sync.followed(request(0.01)):
         assert written.wait(30)
     assert threading.active_count() == before
 
@@ -97,5 +97,5 @@ def test_the_thread_lives_as_long_as_the_run(monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize("off", [request(0), request(60, enabled=False)])
 def test_without_tracking_there_is_no_thread(off: Any) -> None:
     before = threading.active_count()
-    with live.followed(off):
+    with live_sync.followed(off):
         assert threading.active_count() == before

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sweeper import conclude, live
-from sweeper.actions import sync
+from sweeper.cli import live_sync, reporting
+from sweeper.cli.commands import sync
 from sweeper.errors import BadInput
 
 DONE = {"enabled": True, "uri": "u", "created": 1, "updated": 0, "unchanged": 0, "removed": 0}
@@ -26,13 +26,13 @@ def writes(monkeypatch: pytest.MonkeyPatch, problems: list[str]) -> list[bool]:
         quiet.append(silent)
         return DONE | {"problem": problems[len(quiet) - 1]}
 
-    monkeypatch.setattr(live, "writer", lambda request: write)
+    monkeypatch.setattr(live_sync, "writer", lambda request: write)
     return quiet
 
 
 def test_once_without_asking_how_far_the_cells_are(monkeypatch: pytest.MonkeyPatch) -> None:
     quiet, answers = writes(monkeypatch, [""]), list[Any]()
-    monkeypatch.setattr(conclude, "finished", lambda request: pytest.fail("nobody watches"))
+    monkeypatch.setattr(reporting, "finished", lambda request: pytest.fail("nobody watches"))
     assert sync.perform(request(answers, watch=False)) == 0
     assert quiet == [False]
     assert answers == ["u: 1 created, 0 updated, 0 unchanged, 0 removed"]
@@ -41,7 +41,7 @@ def test_once_without_asking_how_far_the_cells_are(monkeypatch: pytest.MonkeyPat
 def test_until_the_end_which_is_written_too(monkeypatch: pytest.MonkeyPatch) -> None:
     quiet, answers = writes(monkeypatch, ["", "it is down", ""]), list[Any]()
     states = iter([False, False, True])
-    monkeypatch.setattr(conclude, "finished", lambda request: next(states))
+    monkeypatch.setattr(reporting, "finished", lambda request: next(states))
     assert sync.perform(request(answers, watch=True)) == 0
     assert quiet == [False, False, True]
     assert len(answers) == 1

@@ -9,7 +9,7 @@ from sweeper.results import cluster_usage
 from sweeper.results.outcomes import CellOutcome
 
 if TYPE_CHECKING:
-    from sweeper.request import Request
+    from sweeper.cli.request import Request
 
 
 def of(request: Request, outcomes: Sequence[CellOutcome]) -> dict[str, Any]:

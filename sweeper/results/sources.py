@@ -14,7 +14,7 @@ from sweeper.results.outcomes import CellOutcome
 
 if TYPE_CHECKING:
     from analysis.results import Results
-    from sweeper.request import Request
+    from sweeper.cli.request import Request
 
 SOURCES = ("store", "mlflow", "published")
 PAPER = "arXiv:2505.07289"

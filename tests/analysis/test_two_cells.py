@@ -15,7 +15,7 @@ from analysis.render import printed
 from analysis.report import write_report
 from analysis.results import Results
 from analysis.two_cells import asked, compared_table, parting_table
-from sweeper.actions.report import compared
+from sweeper.cli.commands.report import compared
 from sweeper.errors import BadInput
 
 MODEL = "SmolLM2-135M"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.actions import VERBS
-from sweeper.cli import arguments
+from sweeper.cli.commands import VERBS
+from sweeper.cli.main import arguments
 from sweeper.errors import BadInput
 from tests import tiny
 
@@ -83,7 +83,7 @@ def test_cfg_shows_the_first_cell_of_a_sweep():
 
 def test_the_front_end_imports_nothing_heavy(tmp_path):
     code = (
-        "import sys\nfrom sweeper.cli import main\n"
+        "import sys\nfrom sweeper.cli.main import main\n"
         "sys.argv = ['isorate', 'plan', 'experiment=laborde2025', 'output=json', "
         f"'home={tmp_path}']\n"
         "try:\n    main()\nexcept SystemExit as end:\n    assert end.code == 0, end.code\n"

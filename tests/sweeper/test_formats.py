@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from sweeper.actions.plan import outdated
+from sweeper.cli.commands.plan import outdated
 from sweeper.planning import builder, formats
 from sweeper.planning.estimate.cost import cost
 from sweeper.planning.formats import Change, version
@@ -165,8 +165,8 @@ def test_changes_are_of_known_kinds_and_methods():
 
 def test_plan_and_run_say_it_in_one_line(tmp_path, monkeypatch, caplog):
     """Through the front end: the store of a home that an older release had filled."""
-    from sweeper.actions import plan as of_plan
-    from sweeper.actions import run as of_run
+    from sweeper.cli.commands import plan as of_plan
+    from sweeper.cli.commands import run as of_run
 
     plan = planned("svd_llm")
     found = spent(plan, older("svd_llm"))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.actions import prefetch
+from sweeper.cli.commands import prefetch
 from sweeper.errors import BadInput, IsorateError
 from sweeper.inputs import access, availability, hub_cache, pins
 from sweeper.inputs.pins import Pins

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweeper import methods
-from sweeper.actions.plan import _again
+from sweeper.cli.commands.plan import _again
 from sweeper.errors import BadInput
 from sweeper.methods import validation
 from sweeper.modeling.shapes import from_checkpoint

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sweeper.cli.request import Request
 from sweeper.errors import BadInput, one_of
-from sweeper.request import Request
 from sweeper.results import outcomes as cell_outcomes
 from sweeper.results.outcomes import CellOutcome
 

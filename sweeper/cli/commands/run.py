@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sweeper import conclude, live
-from sweeper.actions.plan import outdated
+from sweeper.cli import live_sync, reporting
+from sweeper.cli.commands.plan import outdated
+from sweeper.cli.request import Request
 from sweeper.inputs import availability
 from sweeper.planning import retention
 from sweeper.planning.sweep import nested, plan_json
-from sweeper.request import Request
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ def perform(request: Request) -> int:
     drop = retention.Dropper(
         request.store, request.home, list(specs.values()), request.config.checkpoints
     )
-    with live.followed(request):
+    with live_sync.followed(request):
         outcome = request.launcher.carry_out(
             list(specs.values()),
             request.store,
@@ -40,7 +40,7 @@ def perform(request: Request) -> int:
             on_done=drop,
         )
     ended = {k: o.reason for k, o in outcome.stages.items() if o.state == "ended"}
-    return conclude.conclude(request, keys={cell.key for cell in plan.cells}, ended=ended)
+    return reporting.conclude(request, keys={cell.key for cell in plan.cells}, ended=ended)
 
 
 def specs_of(request: Request) -> dict[str, dict[str, Any]]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sweeper.cli.request import Request
 from sweeper.planning.sweep import Sweep, sweeps, typed
-from sweeper.request import Request
 from sweeper.results import formatting
 from sweeper.results import outcomes as cell_outcomes
 

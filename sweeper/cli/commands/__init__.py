@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NoReturn
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from sweeper.cli.config_errors import explain
+from sweeper.cli.request import Request
 from sweeper.errors import BadInput, IsorateError, one_of
-from sweeper.misconfigured import explain
 from sweeper.redaction import Formatter, redact
-from sweeper.request import Request
 
 if TYPE_CHECKING:
     pass
@@ -37,6 +37,9 @@ VERBS: Mapping[str, str] = {
     "list": "the sweeps of this home",
 }
 
+_MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
+"""Verb -> its module here; ``import`` is no name of Python's."""
+
 
 class Exit(SystemExit):
     """The verb ended with this exit status."""
@@ -49,7 +52,7 @@ def perform(request: Request) -> NoReturn:
     _log_to_stderr()
     try:
         _check(request)
-        module = importlib.import_module(f"sweeper.actions.{request.config.action}")
+        module = importlib.import_module(f"{__name__}.{_MODULES[request.config.action]}")
         status: int = module.perform(request)
     except IsorateError as error:
         print(redact(f"isorate: {error}"), file=sys.stderr)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from sweeper.cli.request import Request
 from sweeper.errors import BadInput
-from sweeper.request import Request
 from sweeper.results import launcher_record
 
 

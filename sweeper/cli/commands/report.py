@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sweeper import conclude
+from sweeper.cli import reporting
+from sweeper.cli.request import Request
 from sweeper.errors import BadInput, one_of
-from sweeper.request import Request
 from sweeper.results import formatting, sources
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ def perform(request: Request) -> int:
     """Write the report of what `source` and `sweeps` name; print its verdicts, and `compare`."""
     read, pair = sources.read(request), list(request.config.compare)
     said = [compared(read.results, pair), ""] if pair else []
-    files, verdicts = conclude.write(
+    files, verdicts = reporting.write(
         read.results, read.sweep.report, read.name, read.provenance, pair
     )
     request.answer(

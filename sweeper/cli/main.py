@@ -16,9 +16,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from sweeper.actions import VERBS, Exit
+from sweeper.cli.commands import VERBS, Exit
+from sweeper.cli.config_errors import explain
 from sweeper.errors import BadInput, IsorateError, one_of
-from sweeper.misconfigured import explain
 
 _COMPOSE_ONLY = ("--cfg", "-c", "--info", "-i")
 _FULL_ERROR = "HYDRA_FULL_ERROR"

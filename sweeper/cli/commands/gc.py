@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from sweeper.cli.request import Request
 from sweeper.planning import retention
-from sweeper.request import Request
 from sweeper.results import formatting
 
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from sweeper.cli.request import Request
 from sweeper.planning.estimate.cost import Cost
 from sweeper.planning.plan import Plan, PlannedCell
 from sweeper.planning.sweep import cell_json, nested, plan_json
-from sweeper.request import Request
 from sweeper.results import formatting
 
 _SHOWN = 12

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sweeper.cli.request import Request
 from sweeper.errors import BadInput, one_of
 from sweeper.planning.plan import PlannedCell
-from sweeper.request import Request
 from sweeper.results.importers import checkpoint, lm_eval, scores
 
 EXAMPLE = "isorate import experiment=laborde2025 cell='25% + 4bit' path=DIR"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from sweeper.actions import run
+from sweeper.cli.commands import run
+from sweeper.cli.request import Request
 from sweeper.errors import BadInput
 from sweeper.planning.sweep import typed
-from sweeper.request import Request
 
 
 def perform(request: Request) -> int:

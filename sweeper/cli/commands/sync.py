@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sweeper import conclude, live
+from sweeper.cli import live_sync, reporting
+from sweeper.cli.request import Request
 from sweeper.errors import BadInput
-from sweeper.request import Request
 
 
 def perform(request: Request) -> int:
@@ -18,12 +18,12 @@ def perform(request: Request) -> int:
     every_s, watch = float(request.config.tracking.every_s), bool(request.config.watch)
     if watch and every_s <= 0:
         raise BadInput("tracking.every_s", every_s, "valid with watch=true: more than 0 seconds.")
-    write = live.writer(request)
-    finished = not watch or conclude.finished(request)
+    write = live_sync.writer(request)
+    finished = not watch or reporting.finished(request)
     done = write(False)
     while done["enabled"] and not finished:
         time.sleep(every_s)
-        finished = conclude.finished(request)  # before writing, so that the end is written too
+        finished = reporting.finished(request)  # before writing, so that the end is written too
         done = write(bool(done["problem"]))
     request.answer(done, _text(done))
     return 1 if done.get("problem") else 0

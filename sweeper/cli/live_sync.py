@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sweeper import conclude
-from sweeper.request import Request
+from sweeper.cli import reporting
+from sweeper.cli.request import Request
 
 APART = 10.0
 """A write that takes long is repeated rarely: they are so many times their own length apart."""
@@ -46,7 +46,7 @@ def writer(request: Request) -> Write:
     """What brings the sweep of a request up to date; reads plan and store afresh each time."""
 
     def write(quiet: bool) -> dict[str, Any]:
-        return conclude.sync(request, request.sweep.load(), quiet=quiet)
+        return reporting.sync(request, request.sweep.load(), quiet=quiet)
 
     return write
 

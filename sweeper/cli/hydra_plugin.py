@@ -13,8 +13,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from sweeper.cli.request import Request
 from sweeper.config import schema as config
-from sweeper.request import Request
 
 config.register()
 
@@ -23,7 +23,7 @@ config.register()
 class IsorateSweeperConf:
     """``hydra/sweeper=isorate``; ``params`` are the grid's default axes, as in Hydra's own."""
 
-    _target_: str = "sweeper.hydra_plugin.IsorateSweeper"
+    _target_: str = "sweeper.cli.hydra_plugin.IsorateSweeper"
     params: dict[str, Any] = field(default_factory=dict)
 
 
@@ -54,11 +54,11 @@ class IsorateSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Carry out the verb; ends the process with its exit status."""
-        from sweeper import actions
+        from sweeper.cli import commands
 
         loader = self._context.config_loader
         assert isinstance(loader, ConfigLoaderImpl)
-        actions.perform(
+        commands.perform(
             Request(
                 config=self._config,
                 loader=loader,

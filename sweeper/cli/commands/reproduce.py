@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeper.cli.request import Request
 from sweeper.errors import BadInput, IsorateError
-from sweeper.request import Request
 from sweeper.results import sources
 from sweeper.results.sources import Reading
 

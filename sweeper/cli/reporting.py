@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeper.cli.request import Request
 from sweeper.errors import IsorateError
-from sweeper.request import Request
 from sweeper.results import cluster_status, formatting, provenance, tables
 from sweeper.results import outcomes as cell_outcomes
 from sweeper.results.importers import scores

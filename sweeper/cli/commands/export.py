@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from sweeper.actions import logs
+from sweeper.cli.commands import logs
+from sweeper.cli.request import Request
 from sweeper.errors import BadInput
-from sweeper.request import Request
 from sweeper.results import outcomes
 from sweeper.worker.runner import run_stage
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import sweeper
+from sweeper.cli.request import Request
 from sweeper.errors import BadInput, IsorateError
 from sweeper.inputs import hub_cache, pins
 from sweeper.inputs.pins import Pins
@@ -23,7 +24,6 @@ from sweeper.inputs.resolve import NotFetched
 from sweeper.planning import requirements
 from sweeper.planning.builder import plan
 from sweeper.planning.requirements import Need
-from sweeper.request import Request
 from sweeper.results import formatting
 from sweeper.worker.prefetch import title
 

@@ -30,8 +30,8 @@ PATIENCE_S = 240.0
 FRONT_END = """
 import pickle, sys
 from pathlib import Path
-from launchers.local import LocalLauncher
-from launchers.progress import Lines
+from launchers.local.launcher import LocalLauncher
+from launchers.local.progress import Lines
 from sweeper.store.store import Store
 home, plan = map(Path, sys.argv[1:3])
 launcher = LocalLauncher(workers=int(sys.argv[3]), stages="tests.stubstages", retries=5)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import tests
-from launchers import devices
-from launchers.local import LocalLauncher
+from launchers.local import devices
+from launchers.local.launcher import LocalLauncher
 from sweeper.store.store import Store
 from tests.faults import tally
 from tests.stubstages import spec

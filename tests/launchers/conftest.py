@@ -11,7 +11,7 @@ import pytest
 
 import tests
 from launchers.base import Outcome, StageOutcome
-from launchers.local import LocalLauncher
+from launchers.local.launcher import LocalLauncher
 from launchers.slurm_round import Round
 from sweeper.store.store import Spec, Store
 from tests.launchers.fake_slurm import FakeSlurm

@@ -15,8 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from launchers import devices, pool
-from launchers.local import LocalLauncher
+from launchers.local import devices, pool
+from launchers.local.launcher import LocalLauncher
 from sweeper.errors import BadInput
 from sweeper.store.store import Store
 from tests.launchers.conftest import Diary
@@ -225,8 +225,8 @@ def test_workers_fit_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 FRONT_END = """
 import pickle, signal, sys
 from pathlib import Path
-from launchers.local import LocalLauncher
-from launchers.progress import Lines
+from launchers.local.launcher import LocalLauncher
+from launchers.local.progress import Lines
 from sweeper.store.store import Store
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell ignores it
 home, logs, plan = map(Path, sys.argv[1:])

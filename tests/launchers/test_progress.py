@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from launchers import progress
 from launchers.base import StageOutcome
-from launchers.progress import Display, Lines, Tally
+from launchers.local import progress
+from launchers.local.progress import Display, Lines, Tally
 from tests.stubstages import spec
 
 A = spec(name="a", label="25% + 4bit", estimate_s=10)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from launchers import devices
 from launchers.base import Observer, Outcome, PlansOnly, StageOutcome, ignore
-from launchers.pool import Pool
-from launchers.process import Command
+from launchers.local import devices
+from launchers.local.pool import Pool
+from launchers.local.process import Command
 from launchers.schedule import Schedule, closure, missing
 from sweeper.errors import BadInput
 from sweeper.store.store import Spec, Store
@@ -58,8 +58,8 @@ class LocalLauncher(PlansOnly):
     def observer(
         self, title: str = "", cells: Mapping[str, Iterable[str]] | None = None
     ) -> Observer:
-        """What a person watches a run with; see `launchers.progress`."""
-        from launchers import progress
+        """What a person watches a run with; see `launchers.local.progress`."""
+        from launchers.local import progress
 
         return progress.observer(title, cells)
 

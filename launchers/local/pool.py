@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from launchers import devices
 from launchers.base import Observer, StageOutcome, State
-from launchers.process import Command, Event, WorkerProcess
+from launchers.local import devices
+from launchers.local.process import Command, Event, WorkerProcess
 from launchers.schedule import Schedule, Task
 from sweeper.store.store import Spec
 from sweeper.worker.runner import name

@@ -92,7 +92,7 @@ def kill_one(folder: Path, after_s: float = 5.0) -> None:
                 command = (process / "cmdline").read_bytes()
             except OSError:
                 continue
-            entries = (b"launchers.slurm_main", b"submitit.core._submit")
+            entries = (b"launchers.slurm.job.entrypoint", b"submitit.core._submit")
             started = any(name in command for name in entries) and b"srun" not in command
             if started and str(folder).encode() in command:
                 time.sleep(after_s)

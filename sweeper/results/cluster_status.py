@@ -15,7 +15,7 @@ _FIRST = ("running", "ended", "queued", "blocked")
 
 
 class StageJob(Protocol):
-    """What a launcher knows of a submitted stage (`launchers.slurm_state.JobState`)."""
+    """What a launcher knows of a submitted stage (`launchers.slurm.status.JobState`)."""
 
     state: str
     cause: str
@@ -29,7 +29,7 @@ class StageJob(Protocol):
 
 
 class Jobs(Protocol):
-    """What a launcher knows of a sweep (`launchers.slurm_state.JobTable`)."""
+    """What a launcher knows of a sweep (`launchers.slurm.status.JobTable`)."""
 
     stages: Mapping[str, StageJob]
     note: str

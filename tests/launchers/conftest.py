@@ -12,7 +12,7 @@ import pytest
 import tests
 from launchers.base import Outcome, StageOutcome
 from launchers.local.launcher import LocalLauncher
-from launchers.slurm_round import Round
+from launchers.slurm.repair import Round
 from sweeper.store.store import Spec, Store
 from tests.launchers.fake_slurm import FakeSlurm
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from launchers.base import Outcome, StageOutcome
 from launchers.schedule import closure
-from launchers.slurm import SlurmLauncher
-from launchers.slurm_state import JobState, JobTable
+from launchers.slurm.launcher import SlurmLauncher
+from launchers.slurm.status import JobState, JobTable
 from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Spec, Store
 from tests.stubstages import spec

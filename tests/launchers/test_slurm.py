@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from launchers import slurm_records as records
-from launchers.slurm_commands import SlurmError, outside_env
+from launchers.slurm import records
+from launchers.slurm.cluster.commands import SlurmError, outside_env
 from sweeper.errors import BadInput, IsorateError
 from sweeper.results.launcher_record import launcher as recorded_launcher
 from sweeper.store import files
@@ -397,7 +397,7 @@ def test_a_controller_that_comes_back_is_waited_for(
             naps.append(seconds)
             slurm.set(down=len(naps) < 3)
 
-    monkeypatch.setattr("launchers.slurm_commands.time.sleep", nap)
+    monkeypatch.setattr("launchers.slurm.cluster.commands.time.sleep", nap)
     stages = [rig.make("p")]
     rig.run(stages, patience_s=60.0)
     assert len(naps) == 3
@@ -409,7 +409,7 @@ def test_a_controller_that_comes_back_is_waited_for(
 def test_a_submission_without_an_answer_is_not_doubled(
     slurm: FakeSlurm, rig: SlurmRig, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr("launchers.slurm_commands.time.sleep", lambda s: None)
+    monkeypatch.setattr("launchers.slurm.cluster.commands.time.sleep", lambda s: None)
     slurm.set(swallow=1)
     stages = [rig.make(f"p{n}") for n in range(3)]
     rig.run(stages, patience_s=60.0)
@@ -569,7 +569,7 @@ def test_the_eta_is_the_work_left_over_the_jobs_that_run(slurm: FakeSlurm, rig: 
 
 
 def test_one_submission_at_a_time(slurm: FakeSlurm, rig: SlurmRig, monkeypatch: Any) -> None:
-    monkeypatch.setattr("launchers.slurm._CLAIM_WAIT_S", 0.0)
+    monkeypatch.setattr("launchers.slurm.launcher._CLAIM_WAIT_S", 0.0)
     path = rig.sweep.path / "jobs" / "claim"
     path.parent.mkdir(parents=True)
     held = {"host": "elsewhere", "pid": 1, "since": "now", "time": time.time()}
@@ -594,4 +594,4 @@ def test_a_job_does_not_inherit_the_job_that_submits_it(monkeypatch: Any) -> Non
 def test_threads_are_set_before_python_starts(slurm: FakeSlurm, rig: SlurmRig) -> None:
     rig.run([rig.make("p")], threads=3)
     script = next((rig.sweep.path / "jobs").glob("*/*.sh")).read_text()
-    assert script.index("export OMP_NUM_THREADS=3") < script.index("launchers.slurm_main")
+    assert script.index("export OMP_NUM_THREADS=3") < script.index("launchers.slurm.job.entrypoint")

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from launchers.schedule import closure
-from launchers.slurm_arrays import Array, arrays, dependency
-from launchers.slurm_requests import Requests, model_parameters
-from launchers.slurm_resources import Resources, joined
-from launchers.slurm_units import pack
+from launchers.slurm.resources.requests import Requests, model_parameters
+from launchers.slurm.resources.resources import Resources, joined
+from launchers.slurm.submission.arrays import Array, arrays, dependency
+from launchers.slurm.submission.packing import pack
 from sweeper.errors import BadInput
 from sweeper.store.store import Spec
 from tests.launchers.slurm_rig import SlurmRig

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from launchers.slurm_merge import merge, wall_seconds
-from launchers.slurm_resources import Resources
-from launchers.slurm_units import FULL, Unit
+from launchers.slurm.resources.resources import Resources
+from launchers.slurm.submission.merging import merge, wall_seconds
+from launchers.slurm.submission.packing import FULL, Unit
 
 
 def unit(key: str, seconds: float, *parents: str, **asked: object) -> Unit:

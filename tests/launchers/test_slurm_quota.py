@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launchers import slurm_quota
+from launchers.slurm.cluster import quota
 from sweeper.errors import BadInput
 from tests.launchers.fake_slurm import FakeSlurm
 from tests.launchers.slurm_rig import SlurmRig
@@ -47,7 +47,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
             f"server:/y {point}-more nfs rw 0 0\nserver:/z {point}/me/too nfs rw 0 0\n"
             "/dev/sda1 / ext4 rw 0 0\n"
         )
-        monkeypatch.setattr(slurm_quota, "MOUNTS", table)
+        monkeypatch.setattr(quota, "MOUNTS", table)
         folder = tmp_path / "tools"
         folder.mkdir()
         for name, body in tools.items():
@@ -83,7 +83,7 @@ esac"""
 
 def checked(home: Path, need: int) -> list[str]:
     said: list[str] = []
-    slurm_quota.check(home, need, said.append)
+    quota.check(home, need, said.append)
     return said
 
 
@@ -143,7 +143,7 @@ def test_a_directory_that_hands_its_group_on_counts_for_that_group(
 ) -> None:
     home = site("nfs", quota=printing(QUOTA, tmp_path))
     own = grp.getgrgid(home.stat().st_gid).gr_name
-    monkeypatch.setattr(slurm_quota.os, "getegid", lambda: 54321)
+    monkeypatch.setattr(quota.os, "getegid", lambda: 54321)
     for mode, group in ((0o770, "54321"), (0o2770, own)):
         home.chmod(mode)
         checked(home, 1)
@@ -199,7 +199,7 @@ def test_no_tool_is_said(
 def test_a_tool_that_hangs_is_left_behind(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slurm_quota, "PATIENCE_S", 2.0)  # a shell has started by then
+    monkeypatch.setattr(quota, "PATIENCE_S", 2.0)  # a shell has started by then
     home = site("nfs", quota=f"sleep 60 &\necho $! >'{tmp_path}/child'\nwait")
     begun = time.monotonic()
     (said,) = checked(home, 10**18)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from launchers import slurm_sacct
-from launchers.slurm_resources import gres_gpus
-from launchers.slurm_round import judge
-from launchers.slurm_sacct import Row
-from launchers.slurm_site import minutes, parse
-from launchers.slurm_state import JobState, classify, tail
+from launchers.slurm.cluster import accounting
+from launchers.slurm.cluster.accounting import Row
+from launchers.slurm.cluster.nodes import minutes, parse
+from launchers.slurm.repair import judge
+from launchers.slurm.resources.resources import gres_gpus
+from launchers.slurm.status import JobState, classify, tail
 
 # Printed by sacct 22.05 (-n -P -D): steps below their job, a requeued job twice, a range of
 # waiting elements that lags behind the element 10_4 that has already run.
@@ -31,7 +31,7 @@ SACCT = """\
 
 
 def test_rows_of_every_job_in_order() -> None:
-    rows = slurm_sacct.parse(SACCT)
+    rows = accounting.parse(SACCT)
     assert set(rows) == {"12", "13", "14", "10_0", "10_3", "10_4", "10_5", "10_8"}
     first, second = rows["13"]
     assert (first.state, first.max_rss_bytes, first.node) == ("REQUEUED", 40 * 2**20, "n1")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from launchers.slurm_requests import Requests
+from launchers.slurm.resources.requests import Requests
 from sweeper.errors import BadInput, IsorateError, StageFailure
 from sweeper.planning.plan import Plan
 from sweeper.planning.sweep import Sweep

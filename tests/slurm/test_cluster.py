@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from launchers import slurm_records as records
+from launchers.slurm import records
 from sweeper.errors import BadInput
 from tests.slurm.conftest import Cluster, Rig
 

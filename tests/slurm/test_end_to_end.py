@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from launchers import slurm_records as records
+from launchers.slurm import records
 from sweeper.planning.sweep import Sweep
 from tests import tiny
 from tests.slurm import same

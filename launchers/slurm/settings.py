@@ -9,9 +9,9 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from launchers.slurm_requests import Requests
-from launchers.slurm_resources import Resources
-from launchers.slurm_round import VERBS
+from launchers.slurm.repair import VERBS
+from launchers.slurm.resources.requests import Requests
+from launchers.slurm.resources.resources import Resources
 from sweeper.errors import BadInput, one_of
 
 _RETRY = {"rounds": 3, "restarts": 20, "memory_factor": 1.5}

@@ -6,21 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from launchers import slurm_preflight as preflight
-from launchers import slurm_quota, slurm_site
 from launchers.base import StageOutcome
 from launchers.schedule import closure
-from launchers.slurm_arrays import Array, arrays
-from launchers.slurm_job import StageJob
-from launchers.slurm_merge import merge
-from launchers.slurm_requests import ROUND, model_parameters
-from launchers.slurm_resources import Resources
-from launchers.slurm_round import Round
-from launchers.slurm_settings import Settings
-from launchers.slurm_site import NodeGroup
-from launchers.slurm_submit import Submission, largest_array, prepared
-from launchers.slurm_todo import Todo
-from launchers.slurm_units import Unit, pack
+from launchers.slurm.cluster import nodes, quota
+from launchers.slurm.cluster.nodes import NodeGroup
+from launchers.slurm.job.stage_job import StageJob
+from launchers.slurm.repair import Round
+from launchers.slurm.resources.requests import ROUND, model_parameters
+from launchers.slurm.resources.resources import Resources
+from launchers.slurm.settings import Settings
+from launchers.slurm.submission import preflight
+from launchers.slurm.submission.arrays import Array, arrays
+from launchers.slurm.submission.merging import merge
+from launchers.slurm.submission.packing import Unit, pack
+from launchers.slurm.submission.pending import Todo
+from launchers.slurm.submission.submit import Submission, largest_array, prepared
 from sweeper.inputs import availability
 from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Spec, Store
@@ -142,7 +142,7 @@ class Dispatch:
         own, request = self.settings, self.request(closure(stages))
         asked = {request(spec) for spec in stages}
         asked.add(own.requests.of_kind(ROUND))
-        groups = slurm_site.site(own.patience_s, say)
+        groups = nodes.site(own.patience_s, say)
         preflight.check(asked, groups)
         preflight.check_account(asked)
         preflight.say_mixed(asked, groups, say)
@@ -151,7 +151,7 @@ class Dispatch:
         # nothing is dropped before the last job has run
         need = round(sum(float(spec.get("bulk_bytes") or 0.0) for spec in stages))
         store.check(need)
-        slurm_quota.check(store.home, need, say)
+        quota.check(store.home, need, say)
         return groups
 
     def _payload(self, sweep: Sweep, submission: str) -> Callable[[Unit], StageJob]:

@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from launchers import slurm_records as records
-from launchers.slurm_commands import SlurmError, run
+from launchers.slurm import records
+from launchers.slurm.cluster.commands import SlurmError, run
 from sweeper.planning.sweep import Sweep
 from sweeper.store import files
 from sweeper.store.store import Spec

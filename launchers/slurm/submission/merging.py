@@ -14,8 +14,8 @@ from dataclasses import replace
 from graphlib import TopologicalSorter
 from math import ceil
 
-from launchers.slurm_resources import joined, may_share
-from launchers.slurm_units import FULL, Unit
+from launchers.slurm.resources.resources import joined, may_share
+from launchers.slurm.submission.packing import FULL, Unit
 
 _SHARES = (1.25, 1.0, 0.5, 0.25, 0.125)
 _STARTS = (1.0, 0.5, 0.25)

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
-from launchers import slurm_values
-from launchers.slurm_resources import Resources, gres_gpus, gres_type, gres_without_gpus
+from launchers.slurm.resources import validation
+from launchers.slurm.resources.resources import Resources, gres_gpus, gres_type, gres_without_gpus
 from sweeper.errors import BadInput, one_of
 from sweeper.stages import KINDS
 from sweeper.store.store import Spec
@@ -104,7 +104,7 @@ def _size(given: dict[str, Any], base: Resources) -> tuple[float, frozenset[str]
 
 
 def _resources(key: str, given: Mapping[str, Any], base: Resources) -> Resources:
-    slurm_values.check(key, given)
+    validation.check(key, given)
     made = _over(base, given)
     if made.gpu_type and gres_gpus(made.gres or ""):
         raise BadInput(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from launchers.base import StageOutcome
 from launchers.schedule import closure, missing
-from launchers.slurm_state import JobTable
+from launchers.slurm.status import JobTable
 from sweeper.store.store import Spec, Store
 
 log = logging.getLogger(__name__)

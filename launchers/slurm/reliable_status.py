@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from launchers import slurm_records as records
-from launchers.slurm_commands import SlurmError
-from launchers.slurm_queue import cancel_ghosts, unanswered
-from launchers.slurm_state import JobTable, table
+from launchers.slurm import records
+from launchers.slurm.cluster.commands import SlurmError
+from launchers.slurm.cluster.queue import cancel_ghosts, unanswered
+from launchers.slurm.status import JobTable, table
 from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Store
 

@@ -10,18 +10,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launchers import slurm_queue
-from launchers import slurm_records as records
 from launchers.base import Observer, Outcome, PlansOnly, ignore
-from launchers.slurm_commands import patiently
-from launchers.slurm_dispatch import Dispatch
-from launchers.slurm_known import reliable, settled
-from launchers.slurm_round import judge
-from launchers.slurm_settings import Settings
-from launchers.slurm_shape import Shape, shape
-from launchers.slurm_state import JobTable, table
-from launchers.slurm_submit import STOCK_ARRAY
-from launchers.slurm_todo import Submitting, Todo, lacking, sort_out
+from launchers.slurm import records
+from launchers.slurm.cluster import queue
+from launchers.slurm.cluster.commands import patiently
+from launchers.slurm.reliable_status import reliable, settled
+from launchers.slurm.repair import judge
+from launchers.slurm.settings import Settings
+from launchers.slurm.status import JobTable, table
+from launchers.slurm.submission.dispatch import Dispatch
+from launchers.slurm.submission.pending import Submitting, Todo, lacking, sort_out
+from launchers.slurm.submission.submit import STOCK_ARRAY
+from launchers.slurm.submission.summary import Shape, shape
 from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Spec, Store
 
@@ -52,7 +52,7 @@ class SlurmLauncher(PlansOnly):
     @property
     def config(self) -> dict[str, Any]:
         """How to make this launcher again: ``_target_`` and its arguments."""
-        return {"_target_": "launchers.slurm.SlurmLauncher", **self._settings.given()}
+        return {"_target_": "launchers.slurm.launcher.SlurmLauncher", **self._settings.given()}
 
     def observer(
         self, title: str = "", cells: Mapping[str, Iterable[str]] | None = None
@@ -168,4 +168,4 @@ class SlurmLauncher(PlansOnly):
 
     def cancel(self, sweep_dir: Path, announce: Callable[[list[str]], None] = _quiet) -> list[str]:
         """Cancel all that is queued or running of a sweep; see `slurm_queue.cancel`."""
-        return slurm_queue.cancel(sweep_dir, announce)
+        return queue.cancel(sweep_dir, announce)

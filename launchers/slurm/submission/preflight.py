@@ -7,9 +7,9 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from launchers.slurm_commands import SlurmError, run
-from launchers.slurm_resources import Resources, gres_gpus
-from launchers.slurm_site import NodeGroup
+from launchers.slurm.cluster.commands import SlurmError, run
+from launchers.slurm.cluster.nodes import NodeGroup
+from launchers.slurm.resources.resources import Resources, gres_gpus
 from sweeper.errors import BadInput, one_of
 
 

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from launchers.slurm_commands import SlurmError, run
-from launchers.slurm_resources import gres_gpus
+from launchers.slurm.cluster.commands import SlurmError, run
+from launchers.slurm.resources.resources import gres_gpus
 
 _FIELDS = (
     "JobID", "State", "ExitCode", "Reason", "NodeList", "ElapsedRaw", "AllocTRES", "MaxRSS",

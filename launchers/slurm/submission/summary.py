@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from launchers.slurm_arrays import Array
-from launchers.slurm_units import Unit
+from launchers.slurm.submission.arrays import Array
+from launchers.slurm.submission.packing import Unit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""submitit's executor, whose jobs run `launchers.slurm_main` (imports submitit: only when used)."""
+"""submitit's executor, whose jobs run `launchers.slurm.job.entrypoint` (imports submitit: only when used)."""
 
 from __future__ import annotations
 
@@ -13,4 +13,4 @@ class Executor(SlurmExecutor):  # type: ignore[misc]  # submitit is not followed
     @property
     def _submitit_command_str(self) -> str:
         folder = shlex.quote(str(self.folder))
-        return f"{self.python} -u -m launchers.slurm_main {folder}"
+        return f"{self.python} -u -m launchers.slurm.job.entrypoint {folder}"

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from launchers import slurm_script
-from launchers.slurm_resources import Resources, gibibytes
+from launchers.slurm.resources import script
+from launchers.slurm.resources.resources import Resources, gibibytes
 from sweeper.errors import BadInput, one_of
 
 _NAMES = [*(f.name for f in fields(Resources)), "gpus_per_task"]
@@ -43,7 +43,7 @@ def check(key: str, given: Mapping[str, Any]) -> None:
         fits, valid = _test(name)
         if value is not None and not fits(value):
             raise BadInput(f"{key}.{name}", value, f"valid: {valid}.")
-    slurm_script.check(key, given)
+    script.check(key, given)
 
 
 def _test(name: str) -> tuple[Callable[[Any], bool], str]:

@@ -12,8 +12,8 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from launchers.slurm_resources import Resources
-from launchers.slurm_units import Unit
+from launchers.slurm.resources.resources import Resources
+from launchers.slurm.submission.packing import Unit
 
 
 @dataclass(frozen=True, kw_only=True)

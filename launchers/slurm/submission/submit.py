@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from launchers import slurm_records as records
-from launchers.slurm_arrays import Array, dependency
-from launchers.slurm_commands import SlurmError, outside_of_jobs, patiently, run
-from launchers.slurm_queue import cancel_ghosts
-from launchers.slurm_records import Json
-from launchers.slurm_resources import Resources
-from launchers.slurm_units import Unit
+from launchers.slurm import records
+from launchers.slurm.cluster.commands import SlurmError, outside_of_jobs, patiently, run
+from launchers.slurm.cluster.queue import cancel_ghosts
+from launchers.slurm.records import Json
+from launchers.slurm.resources.resources import Resources
+from launchers.slurm.submission.arrays import Array, dependency
+from launchers.slurm.submission.packing import Unit
 from sweeper.inputs import hub_cache
 from sweeper.store import files
 
@@ -128,7 +128,7 @@ class Submission:
     ) -> list[str]:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        from launchers.slurm_executor import Executor
+        from launchers.slurm.submission.executor import Executor
 
         logging.getLogger("submitit").setLevel(logging.WARNING)
         files.private(self.folder)  # what lies there is unpickled by the jobs

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from launchers import slurm_records as records
-from launchers.slurm_job import BLOCKED
-from launchers.slurm_records import Element, Json
-from launchers.slurm_sacct import Answer, Row, ask
+from launchers.slurm import records
+from launchers.slurm.cluster.accounting import Answer, Row, ask
+from launchers.slurm.job.stage_job import BLOCKED
+from launchers.slurm.records import Element, Json
 from sweeper.stages import KINDS
 from sweeper.store import garbage
 from sweeper.store.store import Store

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from launchers import slurm_records as records
-from launchers.slurm_commands import run
-from launchers.slurm_records import Json
+from launchers.slurm import records
+from launchers.slurm.cluster.commands import run
+from launchers.slurm.records import Json
 
 
 def unanswered(submitted: Sequence[Json]) -> list[str]:

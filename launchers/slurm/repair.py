@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launchers import slurm_records as records
-from launchers.slurm_sacct import ask
-from launchers.slurm_state import JobState
+from launchers.slurm import records
+from launchers.slurm.cluster.accounting import ask
+from launchers.slurm.status import JobState
 from sweeper.errors import IsorateError
 from sweeper.planning import retention
 from sweeper.planning.sweep import Sweep

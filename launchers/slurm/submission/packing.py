@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
 from launchers.schedule import estimate
-from launchers.slurm_resources import Resources, joined, may_share
+from launchers.slurm.resources.resources import Resources, joined, may_share
 from sweeper.store.store import Spec
 
 FULL = 0.8

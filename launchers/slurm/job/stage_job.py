@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from launchers.slurm_place import Journal, Place
+from launchers.slurm.job.attempt import Journal, Place
 from sweeper.errors import IsorateError
 from sweeper.planning.sweep import Sweep
 from sweeper.redaction import log_to_stderr

@@ -17,9 +17,9 @@ import pandas as pd
 from analysis.claims import MARGIN, MODELS, Claim, Found, Missing
 from analysis.compare import ALPHA, holm
 from analysis.metrics import Definition
+from analysis.output.table import Column, Table
+from analysis.output.text import NAMES
 from analysis.panel import Panel
-from analysis.phrases import NAMES
-from analysis.table import Column, Table
 
 Standing = Literal["holds", "fails", "undecided", "not tested"]
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.labels import labels
+from analysis.output.table import Column, Table
 from analysis.panel import CHANCE_STDERRS, Panel
 from analysis.sensitivity import fieller
-from analysis.table import Column, Table
 
 NOTES = (
     f"Only tasks whose baseline is within {CHANCE_STDERRS:g} standard errors of guessing or below.",

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.metrics import Array, tcr
+from analysis.output.table import Column, Table
 from analysis.reference import DOCUMENTS, TABLES, facts, sparsity
-from analysis.table import Column, Table
 
 ROUND = 0.05
 """Half of the last printed digit, in points."""

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.laborde import Config, configs, find
+from analysis.output.table import Column, Table
 from analysis.panel import Panel
 from analysis.results import Results
-from analysis.table import Column, Table
 
 OUTSIDE = 2.0
 """From how many standard errors on a difference is flagged."""

@@ -11,10 +11,10 @@ from analysis.compare import compare
 from analysis.intervals import normal
 from analysis.labels import labels
 from analysis.metrics import Array, Definition
+from analysis.output.table import Column, Table
+from analysis.output.text import NAMES, listed
 from analysis.panel import Panel
-from analysis.phrases import NAMES, listed
 from analysis.summary import values
-from analysis.table import Column, Table
 
 MOST_COMPARED = 60
 MOST_NAMED = 6  # the nearest rivals; a page has no room for sixty

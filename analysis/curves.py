@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.drawing import Figure, canvas, dodge, finished, look, points, settle
+from analysis.output.figure import Figure, canvas, dodge, finished, look, points, settle
+from analysis.output.label_placement import place
+from analysis.output.text import short
 from analysis.panel import Panel
-from analysis.phrases import short
-from analysis.placing import place
 
 MOST_SERIES = 16
 MOST_ROWS = 40

@@ -10,8 +10,8 @@ import pandas as pd
 from analysis.compare import verdicts
 from analysis.documents import IDENTITY
 from analysis.labels import labels
+from analysis.output.table import Column, Table
 from analysis.panel import Panel
-from analysis.table import Column, Table
 
 MOST = 25  # documents of one task and pair
 LONGEST = 200  # characters of an answer

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare import ALPHA, holm
-from analysis.drawing import COLOURS, MARKERS, Figure, canvas, finished
 from analysis.labels import labels
+from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, finished
+from analysis.output.table import Column, Table
 from analysis.panel import Panel
 from analysis.rates import TOLERANCE, front, sizes
 from analysis.reference import facts
-from analysis.table import Column, Table
 
 FAMILIES = {
     "Qwen2.5": ("Qwen2.5-0.5B", "Qwen2.5-1.5B", "Qwen2.5-3B", "Qwen2.5-7B", "Qwen2.5-14B",

@@ -10,8 +10,8 @@ from analysis.aligned import NO_BASELINE
 from analysis.compare import Verdict, defined, srcr_verdicts, verdicts
 from analysis.labels import labels
 from analysis.metrics import Definition
+from analysis.output.text import listed
 from analysis.panel import Panel
-from analysis.phrases import listed
 from analysis.seeds import Contrast, contrasts, sentence
 from analysis.tables import chance_notes
 from analysis.wording import conclusion, sentences

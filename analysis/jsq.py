@@ -16,8 +16,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.metrics import DENSE_BITS
+from analysis.output.table import Column, Table, several
 from analysis.reference import facts
-from analysis.table import Column, Table, several
 
 TOKENS = 2048
 TERA, GIB = 1e12, 2**30

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from analysis.metrics import DENSE_BITS
+from analysis.output.table import Column, Table
 from analysis.reference import facts
 from analysis.results import Results
-from analysis.table import Column, Table
 
 PRINTED_MODEL = "LLaMA-7B"
 TABLES = ("1", "2", "3", "4", "6", "8")

@@ -16,10 +16,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.metrics import exact, tcr
+from analysis.output.table import STOPPED, Column, Table
+from analysis.output.text import percent
 from analysis.panel import Panel
-from analysis.phrases import percent
 from analysis.reference import METHODS, facts, label, sparsity
-from analysis.table import STOPPED, Column, Table
 from analysis.tables import stopped_notes
 
 CAPTIONS = {

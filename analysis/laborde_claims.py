@@ -24,9 +24,9 @@ from analysis.delta import propagate
 from analysis.laborde import config, configs
 from analysis.laborde_figures import JOINTS
 from analysis.metrics import Array, Definition
+from analysis.output.table import Table
+from analysis.output.text import NAMES
 from analysis.panel import Panel
-from analysis.phrases import NAMES
-from analysis.table import Table
 
 GAIN = 0.20
 _TASKS = ("MMLU-Pro", "BBH", "MATH")

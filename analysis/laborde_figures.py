@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.drawing import COLOURS, MARKERS, Figure, canvas, dodge, finished
 from analysis.laborde import Config, config, find
+from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, dodge, finished
 from analysis.panel import Panel
 from analysis.summary import summarise
 

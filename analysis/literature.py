@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 
 from analysis import jsq, reference
-from analysis.drawing import Drawn
 from analysis.metrics import Definition, tcr
+from analysis.output.figure import Drawn
 from analysis.panel import panels
 from analysis.rates import sizes
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.metrics import DENSE_BITS
+from analysis.output.table import Table
 from analysis.panel import Panel
 from analysis.rates import sizes
 from analysis.results import REMOVED
 from analysis.surface import BITMASK, Surface, budget_rows, budget_table
-from analysis.table import Table
 
 _KIND = ("prune_method", "prune_profile", "quant_method")
 FEWEST = 3  # sparsities that a bit-width needs to be a line of a surface

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.misprints import misprints
+from analysis.output.table import Column, Table
 from analysis.reference import facts, sparsity
-from analysis.table import Column, Table
 from analysis.transitions import Curve, curve
 
 CURVES = ("1", "2", "3", "7", "8", "9", "10")

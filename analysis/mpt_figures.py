@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.drawing import COLOURS, MARKERS, Figure, canvas, finished
 from analysis.mpt import CAPTIONS, CURVES, curves
+from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, finished
 from analysis.surface import BITMASK, TITLES, Surface, front, surface
 from analysis.transitions import POWER, Curve, Fit, band, fit
 

@@ -12,10 +12,10 @@ from scipy import stats
 from analysis.compare import ALPHA, Verdict, verdicts
 from analysis.labels import labels
 from analysis.measured_curves import tolerances
+from analysis.output.table import Column, Table
+from analysis.output.text import percent
 from analysis.panel import Panel
-from analysis.phrases import percent
 from analysis.seeds import FEWEST_SEEDS, methods
-from analysis.table import Column, Table
 from analysis.tolerance import KEPT
 
 POWER = 0.8

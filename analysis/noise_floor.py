@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from analysis.documents import IDENTITY, Documents
+from analysis.output.table import Column, Table, several
 from analysis.results import Results, is_dense
-from analysis.table import Column, Table, several
 
 Row = Mapping[Hashable, Any]
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from analysis.aligned import NO_BASELINE, Grid, anchor, dense_row, gaps, honest_stderr, remarks
 from analysis.documents import Documents
 from analysis.metrics import Array, Estimate, Rows, retention, sr1, sr2
+from analysis.output.text import listed
 from analysis.paired import Sample, sample
-from analysis.phrases import listed
 from analysis.results import Results
 
 CHANCE_STDERRS = 2.0

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.mpt import STATED, STATED_OF, curves
-from analysis.table import Column, Table
+from analysis.output.table import Column, Table
 from analysis.transitions import (
     BROKEN,
     CUBIC,

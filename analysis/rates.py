@@ -16,8 +16,9 @@ import pandas as pd
 from analysis.compare import compare
 from analysis.labels import labels
 from analysis.metrics import DENSE_BITS, Array, Definition
+from analysis.output.table import Column, Table
+from analysis.output.text import NAMES
 from analysis.panel import Panel
-from analysis.phrases import NAMES
 from analysis.results import REMOVED
 from analysis.storage import (
     best_mask_bits,
@@ -29,7 +30,6 @@ from analysis.storage import (
     whole_bytes,
 )
 from analysis.summary import summarise
-from analysis.table import Column, Table
 
 TOLERANCE = 0.01
 """Sizes this close (relative) count as equal."""

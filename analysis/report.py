@@ -13,9 +13,7 @@ from analysis.at_chance import chance_table
 from analysis.choosing import choice_table
 from analysis.curve_figures import curve_figures
 from analysis.disagreements import disagreement_table
-from analysis.drawing import Figure
 from analysis.figures import all_figures
-from analysis.files import INDEX, contents, index, written
 from analysis.findings import findings
 from analysis.fronts import front_figures
 from analysis.literature import PAPERS
@@ -24,17 +22,19 @@ from analysis.measured_surface import budget_tables
 from analysis.mpt_beside import beside_figures, beside_table
 from analysis.next_steps import next_table
 from analysis.noise_floor import noise_table
-from analysis.page import MARKS, flat, inline, template
+from analysis.output.figure import Figure
+from analysis.output.files import INDEX, contents, index, written
+from analysis.output.page import MARKS, flat, inline, template
+from analysis.output.render import body
+from analysis.output.table import Table, without_model
 from analysis.panel import Panel, panels
 from analysis.per_task import per_task_table
 from analysis.pooling import pooled
 from analysis.rates import size_tables
-from analysis.render import body
 from analysis.results import Results
 from analysis.seeds import methods_table
 from analysis.sensitivity import exponent_table, ranking_table
 from analysis.summary import retention_table
-from analysis.table import Table, without_model
 from analysis.tables import all_tables
 from analysis.two_cells import asked, compared_table, parting_table
 

@@ -12,21 +12,21 @@ from pathlib import Path
 from analysis import families, laborde, other_papers
 from analysis.audit import audit_table
 from analysis.beside import beside_table, versions
-from analysis.drawing import Figure
 from analysis.families import Family, contest_table, family_figures
-from analysis.files import INDEX, contents, index, put, written
 from analysis.fronts import front_figures
 from analysis.jsq_measured import measured_table
 from analysis.laborde_claims import claims_table
 from analysis.laborde_figures import NUMBERS, Side, figure
 from analysis.metrics import Definition
-from analysis.page import flat, inline, template
+from analysis.output.figure import Figure
+from analysis.output.files import INDEX, contents, index, put, written
+from analysis.output.page import flat, inline, template
+from analysis.output.render import body
+from analysis.output.table import Table
 from analysis.panel import Panel, panels
 from analysis.pooling import LABORDE, pooled
 from analysis.rates import equal_size_table, sizes_table
-from analysis.render import body
 from analysis.results import BadResults, Results
-from analysis.table import Table
 
 PAGE = "index.html"
 TABLES = tuple(f"table{n}" for n in laborde.NUMBERS.values())

@@ -18,7 +18,7 @@ import pandas as pd
 from analysis.documents import Documents
 from analysis.errors import BadResults as BadResults
 from analysis.metrics import achieved_tcr
-from analysis.phrases import listed
+from analysis.output.text import listed
 
 CELL_TEXT = (
     "cell", "label", "model", "prune_method", "pattern", "quant_method", "mask", "status",

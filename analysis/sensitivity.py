@@ -12,9 +12,9 @@ from analysis.compare import equal_tcr_groups, verdicts
 from analysis.intervals import LEVEL, Interval
 from analysis.labels import labels
 from analysis.metrics import Array, weight_p, weight_q
+from analysis.output.table import Column, Table
 from analysis.panel import Panel
 from analysis.summary import kinds
-from analysis.table import Column, Table
 
 EXPONENTS = (0.25, 0.5, 1.0, 2.0)
 """Of sqrt(p) in eq. 13 (0.5 as published) and of the factor of bits in eq. 14 (1)."""

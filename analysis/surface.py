@@ -16,8 +16,8 @@ from scipy.interpolate import PchipInterpolator
 
 from analysis.metrics import DENSE_BITS, Array
 from analysis.misprints import size_ratio
+from analysis.output.table import Column, Table
 from analysis.reference import facts, sparsity
-from analysis.table import Column, Table
 from analysis.transitions import POWER, Fit, curve, fit
 
 TITLES = {"9": "SparseGPT + GPTQ", "10": "Wanda + GGUF"}

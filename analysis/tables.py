@@ -1,6 +1,6 @@
 """The tables of a report, as data: which columns, which rows, which notes.
 
-A `Table` carries numbers at full precision; `analysis.render` rounds and writes them.
+A `Table` carries numbers at full precision; `analysis.output.render` rounds and writes them.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import pandas as pd
 from analysis.compare import Verdict, verdicts
 from analysis.labels import labels
 from analysis.metrics import Definition, exact, tcr
+from analysis.output.table import AT_CHANCE, STOPPED, Column, Table
+from analysis.output.text import NAMES, listed, percent
 from analysis.panel import Panel
-from analysis.phrases import NAMES, listed, percent
 from analysis.summary import retention_table, summarise, values
-from analysis.table import AT_CHANCE, STOPPED, Column, Table
 
 
 def tcr_table(cells: pd.DataFrame) -> Table:

@@ -11,9 +11,9 @@ from analysis.compare import ALPHA, holm
 from analysis.disagreements import parted
 from analysis.errors import NotComparable
 from analysis.labels import labels
+from analysis.output.table import Column, Table, several
 from analysis.panel import Panel
 from analysis.per_task import pair_rows
-from analysis.table import Column, Table, several
 
 Asked = tuple[Panel, int, int]
 """A model, and the rows of the two cells in it."""

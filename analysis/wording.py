@@ -10,8 +10,8 @@ from analysis.compare import ALPHA, Pair, Verdict
 from analysis.intervals import MARGIN
 from analysis.labels import labels
 from analysis.metrics import Estimate
+from analysis.output.text import NAMES, percent, plus_minus
 from analysis.panel import Panel
-from analysis.phrases import NAMES, percent, plus_minus
 from analysis.summary import values
 
 SCOPE = "for these checkpoints"

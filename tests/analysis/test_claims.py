@@ -7,12 +7,12 @@ import math
 import numpy as np
 import pytest
 
-from analysis import render
 from analysis.answered import _tails, alone, answer, averaged
 from analysis.claims import Claim, Found, better, sr_of
 from analysis.delta import propagate
 from analysis.laborde import config, find
 from analysis.laborde_claims import claims_table, rows
+from analysis.output import render
 from analysis.panel import panels
 from analysis.reference import laborde2025
 from analysis.results import Results

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from analysis.compare import compare, equal_tcr_groups, holm, srcr_verdicts, verdicts, z_matrix
 from analysis.labels import labels
+from analysis.output.text import percent, plus_minus
 from analysis.panel import Panel, panels
-from analysis.phrases import percent, plus_minus
 from analysis.results import Results
 from analysis.wording import conclusion, sentences
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from analysis import render
 from analysis.families import (
     Family,
     contest_table,
@@ -14,6 +13,7 @@ from analysis.families import (
     measured,
     published,
 )
+from analysis.output import render
 from analysis.panel import panels
 
 

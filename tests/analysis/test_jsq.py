@@ -18,7 +18,7 @@ from analysis.jsq import (
 )
 from analysis.jsq_figures import rate_figure
 from analysis.other_papers import PAPERS, tables
-from analysis.render import to_markdown
+from analysis.output.render import to_markdown
 
 
 def test_llama_7b_by_hand() -> None:

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import render
 from analysis.audit import audit, audit_table
 from analysis.beside import beside_table, versions
 from analysis.laborde import CAPTIONS, config, configs, find, rate_table, score_table, tables
 from analysis.laborde_figures import NUMBERS, RETENTIONS, Side, figure, figures
+from analysis.output import render
 from analysis.panel import panels
 from analysis.pooling import LABORDE, pooled
 from analysis.reference import facts, laborde2025

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import render
 from analysis.fronts import front_figures
+from analysis.output import render
 from analysis.panel import panels
 from analysis.rates import (
     RATES,

@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.drawing import slug
 from analysis.figures import all_figures
+from analysis.output.figure import slug
+from analysis.output.text import END, LONGEST, short
 from analysis.panel import panels
-from analysis.phrases import END, LONGEST, short
 from analysis.report import write_report
 
 VOID = {"meta", "input", "br", "link", "img", "path", "use", "rect"}
@@ -177,7 +177,7 @@ def test_labels_in_a_figure_do_not_touch() -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    from analysis.placing import place
+    from analysis.output.label_placement import place
 
     drawing = Figure(figsize=(7, 4))
     FigureCanvasAgg(drawing)

@@ -17,8 +17,8 @@ from analysis.measured_curves import (
     tolerance_table,
     tolerances,
 )
+from analysis.output.render import to_markdown
 from analysis.panel import panels
-from analysis.render import to_markdown
 from analysis.results import Results
 from analysis.tolerance import band, fit, retained
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from analysis.misprints import misprints, size_ratio
 from analysis.mpt import curves, published_table
 from analysis.mpt_figures import curves_figure, surface_figure
+from analysis.output.render import to_markdown
 from analysis.phases import mpt_transitions, transition_table, verdict
 from analysis.reference import facts
-from analysis.render import to_markdown
 from analysis.surface import BITMASK, front, surface
 from analysis.transitions import (
     CUBIC,

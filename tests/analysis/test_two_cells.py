@@ -9,9 +9,9 @@ import pytest
 
 from analysis.documents import Documents
 from analysis.errors import NotComparable
+from analysis.output.render import printed
 from analysis.paired import mcnemar
 from analysis.panel import panels
-from analysis.render import printed
 from analysis.report import write_report
 from analysis.results import Results
 from analysis.two_cells import asked, compared_table, parting_table

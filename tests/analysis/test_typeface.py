@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from analysis.drawing import canvas, finished
-from analysis.typeface import FULL, NAME, families
+from analysis.output.figure import canvas, finished
+from analysis.output.font import FULL, NAME, families
 
 
 def _drawn(text: str):
@@ -34,7 +34,7 @@ def test_other_letters_come_from_the_full_font() -> None:
 
 def test_its_file_is_gone_with_the_process_that_made_it(tmp_path) -> None:
     code = (
-        "import os; from analysis.typeface import families; print(families(), flush=True);"
+        "import os; from analysis.output.font import families; print(families(), flush=True);"
         "pid = os.fork();"
         "pid or exit(); os.waitpid(pid, 0);"
         "from pathlib import Path; print(len(list(Path(os.environ['TMPDIR']).glob('*.ttf'))))"

@@ -39,9 +39,9 @@ def compared(results: Results, pair: Sequence[str]) -> str:
         BadInput: these are no two cells with scores of the same documents.
     """
     from analysis.errors import NotComparable
+    from analysis.output.render import printed
     from analysis.panel import panels
     from analysis.pooling import pooled
-    from analysis.render import printed
     from analysis.two_cells import asked, compared_table
 
     try:

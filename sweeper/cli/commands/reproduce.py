@@ -61,7 +61,7 @@ def _source(read: Reading) -> Source:
 
 def _text(items: Sequence[Item], only: str | None, files: Mapping[str, Path]) -> str:
     """The page; or the tables themselves, and where the files are, when one thing was asked for."""
-    from analysis import render
+    from analysis.output import render
     from analysis.reproduce import PAGE
 
     if only is None:

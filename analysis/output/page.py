@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from analysis.drawing import Figure, Spot
-from analysis.typeface import NAME
+from analysis.output.figure import Figure, Spot
+from analysis.output.font import NAME
 
 _GLYPHS = NAME.replace(" ", "") + "-"
 _UNUSED = r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>"
@@ -21,9 +21,9 @@ MARKS = {"laborde2025": "h0", "jsq2024": "h0", "mpt": "m-2.5 0h5m-2.5-2.5v5"}
 
 
 def template(name: str) -> Template:
-    """One of analysis/templates; every text is escaped, and a name that is not given an error."""
+    """One of analysis/output/templates; every text is escaped, and a name that is not given an error."""
     environment = Environment(
-        loader=PackageLoader("analysis"), autoescape=True, undefined=StrictUndefined,
+        loader=PackageLoader("analysis.output"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     return environment.get_template(name)

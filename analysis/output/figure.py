@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from analysis.metrics import Definition
-from analysis.phrases import plus_minus
-from analysis.typeface import families
+from analysis.output.font import families
+from analysis.output.text import plus_minus
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers; markers repeat the message.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

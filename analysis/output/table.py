@@ -1,6 +1,6 @@
 """A table as data: which columns, which rows, which notes.
 
-A `Table` carries numbers at full precision; `analysis.render` rounds and writes them.
+A `Table` carries numbers at full precision; `analysis.output.render` rounds and writes them.
 """
 
 from __future__ import annotations

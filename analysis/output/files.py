@@ -7,9 +7,9 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis import render
-from analysis.drawing import Figure
-from analysis.table import Table
+from analysis.output import render
+from analysis.output.figure import Figure
+from analysis.output.table import Table
 
 INDEX = "report.json"
 

@@ -8,8 +8,8 @@ from functools import lru_cache
 import numpy as np
 from markupsafe import Markup, escape
 
-from analysis.phrases import plus_minus
-from analysis.table import STOPPED, Column, Table
+from analysis.output.table import STOPPED, Column, Table
+from analysis.output.text import plus_minus
 
 GAP = "–"
 _LATEX = str.maketrans({

@@ -16,10 +16,10 @@ import pandas as pd
 
 from analysis.claims import MARGIN, MODELS, Claim, Found, Missing
 from analysis.compare import ALPHA, holm
+from analysis.data.panel import Panel
 from analysis.metrics import Definition
 from analysis.output.table import Column, Table
 from analysis.output.text import NAMES
-from analysis.panel import Panel
 
 Standing = Literal["holds", "fails", "undecided", "not tested"]
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.labels import labels
+from analysis.data.labels import labels
+from analysis.data.panel import Panel
 from analysis.output.figure import Figure, canvas, finished
 from analysis.output.table import STOPPED, Column, Table, several
 from analysis.output.text import short
-from analysis.panel import Panel
 from analysis.summary import summarise
 from analysis.tables import stopped_notes
 

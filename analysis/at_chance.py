@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.labels import labels
+from analysis.data.labels import labels
+from analysis.data.panel import CHANCE_STDERRS, Panel
 from analysis.output.table import Column, Table
-from analysis.panel import CHANCE_STDERRS, Panel
 from analysis.sensitivity import fieller
 
 NOTES = (

@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.data.panel import Panel
+from analysis.data.results import Results
 from analysis.laborde import Config, configs, find
 from analysis.output.table import Column, Table
-from analysis.panel import Panel
-from analysis.results import Results
 
 OUTSIDE = 2.0
 """From how many standard errors on a difference is flagged."""

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from analysis.data.panel import Panel
 from analysis.intervals import (
     Interval,
     bootstrap,
@@ -27,7 +28,6 @@ from analysis.intervals import (
     tost,
 )
 from analysis.metrics import DENSE_BITS, Array, Definition, Rows, tcr
-from analysis.panel import Panel
 from analysis.summary import srcr_weight
 
 ALPHA = 0.05

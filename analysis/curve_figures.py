@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from analysis.data.panel import Panel
 from analysis.measured_curves import perplexity_curves, tolerances, weights
 from analysis.mpt_figures import draw_curve, log_scale
 from analysis.output.figure import Figure, canvas, finished, look
 from analysis.output.text import NAMES
-from analysis.panel import Panel
 from analysis.tolerance import KEPT, Tolerance, band
 from analysis.transitions import Curve, fit
 

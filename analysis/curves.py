@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.data.panel import Panel
 from analysis.output.figure import Figure, canvas, dodge, finished, look, points, settle
 from analysis.output.label_placement import place
 from analysis.output.text import short
-from analysis.panel import Panel
 
 MOST_SERIES = 16
 MOST_ROWS = 40

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from analysis.data.panel import Panel
 from analysis.metrics import Array
-from analysis.panel import Panel
 
 Function = Callable[[Array], float]
 _STEP = 1e-6

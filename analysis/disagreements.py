@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare import verdicts
-from analysis.documents import IDENTITY
-from analysis.labels import labels
+from analysis.data.documents import IDENTITY
+from analysis.data.labels import labels
+from analysis.data.panel import Panel
 from analysis.output.table import Column, Table
-from analysis.panel import Panel
 
 MOST = 25  # documents of one task and pair
 LONGEST = 200  # characters of an answer

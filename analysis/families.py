@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare import ALPHA, holm
-from analysis.labels import labels
+from analysis.data.labels import labels
+from analysis.data.panel import Panel
 from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, finished
 from analysis.output.table import Column, Table
-from analysis.panel import Panel
 from analysis.rates import TOLERANCE, front, sizes
 from analysis.reference import facts
 

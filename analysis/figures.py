@@ -11,12 +11,12 @@ import pandas as pd
 
 from analysis import literature
 from analysis.curves import joint_cells, joint_curves, single
-from analysis.labels import labels
+from analysis.data.labels import labels
+from analysis.data.panel import Panel
 from analysis.metrics import Definition
 from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, dodge, finished, points, settle
 from analysis.output.label_placement import place
 from analysis.output.text import NAMES, short
-from analysis.panel import Panel
 from analysis.summary import summarise
 
 KIND_STYLE = {

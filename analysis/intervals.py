@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from analysis.data.panel import Panel
 from analysis.metrics import Array, Rows
-from analysis.panel import Panel
 
 LEVEL = 0.95
 DRAWS = 2000

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.data.results import Results
 from analysis.metrics import DENSE_BITS
 from analysis.output.table import Column, Table
 from analysis.reference import facts
-from analysis.results import Results
 
 PRINTED_MODEL = "LLaMA-7B"
 TABLES = ("1", "2", "3", "4", "6", "8")

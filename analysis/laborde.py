@@ -15,10 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from analysis.data.panel import Panel
 from analysis.metrics import exact, tcr
 from analysis.output.table import STOPPED, Column, Table
 from analysis.output.text import percent
-from analysis.panel import Panel
 from analysis.reference import METHODS, facts, label, sparsity
 from analysis.tables import stopped_notes
 

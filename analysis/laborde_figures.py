@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.data.panel import Panel
 from analysis.laborde import Config, config, find
 from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, dodge, finished
-from analysis.panel import Panel
 from analysis.summary import summarise
 
 RETENTIONS: dict[int, tuple[str, tuple[str, ...]]] = {

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.data.panel import Panel
+from analysis.data.results import REMOVED
 from analysis.metrics import DENSE_BITS, Array, Estimate
 from analysis.output.table import Column, Table
 from analysis.output.text import NAMES
-from analysis.panel import Panel
 from analysis.phases import said, transition_table
-from analysis.results import REMOVED
 from analysis.tolerance import FEWEST, KEPT, Tolerance, fit
 from analysis.transitions import Curve, curve
 

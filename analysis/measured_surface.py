@@ -8,11 +8,11 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
+from analysis.data.panel import Panel
+from analysis.data.results import REMOVED
 from analysis.metrics import DENSE_BITS
 from analysis.output.table import Table
-from analysis.panel import Panel
 from analysis.rates import sizes
-from analysis.results import REMOVED
 from analysis.surface import BITMASK, Surface, budget_rows, budget_table
 
 _KIND = ("prune_method", "prune_profile", "quant_method")

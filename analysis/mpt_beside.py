@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.data.panel import Panel
 from analysis.measured_curves import perplexity_curves
 from analysis.mpt import curves
 from analysis.mpt_figures import MODEL, log_scale
 from analysis.output.figure import Figure, canvas, finished, look
 from analysis.output.table import Column, Table
-from analysis.panel import Panel
 from analysis.phases import said
 from analysis.transitions import POWER, Curve, fit
 

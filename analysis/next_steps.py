@@ -10,11 +10,11 @@ import pandas as pd
 from scipy import stats
 
 from analysis.compare import ALPHA, Verdict, verdicts
-from analysis.labels import labels
+from analysis.data.labels import labels
+from analysis.data.panel import Panel
 from analysis.measured_curves import tolerances
 from analysis.output.table import Column, Table
 from analysis.output.text import percent
-from analysis.panel import Panel
 from analysis.seeds import FEWEST_SEEDS, methods
 from analysis.tolerance import KEPT
 

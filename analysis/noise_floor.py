@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.documents import IDENTITY, Documents
+from analysis.data.documents import IDENTITY, Documents
+from analysis.data.results import Results, is_dense
 from analysis.output.table import Column, Table, several
-from analysis.results import Results, is_dense
 
 Row = Mapping[Hashable, Any]
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare import ALPHA, Verdict, holm, verdicts
-from analysis.labels import labels
+from analysis.data.labels import labels
+from analysis.data.paired import Sample, mcnemar
+from analysis.data.panel import Panel
 from analysis.metrics import Rows
 from analysis.output.table import Column, Table
-from analysis.paired import Sample, mcnemar
-from analysis.panel import Panel
 
 NOTES = (
     "Family: all tasks of all pairs of one model at one TCr, Holm's correction at 5 %; only "

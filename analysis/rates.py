@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare import compare
-from analysis.labels import labels
+from analysis.data.labels import labels
+from analysis.data.panel import Panel
+from analysis.data.results import REMOVED
 from analysis.metrics import DENSE_BITS, Array, Definition
 from analysis.output.table import Column, Table
 from analysis.output.text import NAMES
-from analysis.panel import Panel
-from analysis.results import REMOVED
 from analysis.storage import (
     best_mask_bits,
     bitmask_bits,

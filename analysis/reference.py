@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.results import BadResults, Results
+from analysis.data.results import BadResults, Results
 
 FOLDER = Path(__file__).with_name("reference")
 TABLES = {

@@ -12,6 +12,9 @@ from analysis.answers import answers_table, heat_maps
 from analysis.at_chance import chance_table
 from analysis.choosing import choice_table
 from analysis.curve_figures import curve_figures
+from analysis.data.panel import Panel, panels
+from analysis.data.results import Results
+from analysis.data.task_groups import pooled
 from analysis.disagreements import disagreement_table
 from analysis.figures import all_figures
 from analysis.findings import findings
@@ -27,11 +30,8 @@ from analysis.output.files import INDEX, contents, index, written
 from analysis.output.page import MARKS, flat, inline, template
 from analysis.output.render import body
 from analysis.output.table import Table, without_model
-from analysis.panel import Panel, panels
 from analysis.per_task import per_task_table
-from analysis.pooling import pooled
 from analysis.rates import size_tables
-from analysis.results import Results
 from analysis.seeds import methods_table
 from analysis.sensitivity import exponent_table, ranking_table
 from analysis.summary import retention_table

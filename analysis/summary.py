@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
+from analysis.data.panel import Panel
 from analysis.metrics import (
     DENSE_BITS,
     Array,
@@ -22,7 +23,6 @@ from analysis.metrics import (
     weight_p,
     weight_q,
 )
-from analysis.panel import Panel
 
 KINDS = ("dense", "pruning", "quantization", "joint")
 WEIGHTS = {"srcr_p": "pruning", "srcr_q": "quantization", "srcr_j": "joint"}

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare import Verdict, verdicts
-from analysis.labels import labels
+from analysis.data.labels import labels
+from analysis.data.panel import Panel
 from analysis.metrics import Definition, exact, tcr
 from analysis.output.table import AT_CHANCE, STOPPED, Column, Table
 from analysis.output.text import NAMES, listed, percent
-from analysis.panel import Panel
 from analysis.summary import retention_table, summarise, values
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.compare import ALPHA, holm
+from analysis.data.labels import labels
+from analysis.data.panel import Panel
 from analysis.disagreements import parted
 from analysis.errors import NotComparable
-from analysis.labels import labels
 from analysis.output.table import Column, Table, several
-from analysis.panel import Panel
 from analysis.per_task import pair_rows
 
 Asked = tuple[Panel, int, int]

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from analysis.compare import ALPHA, Pair, Verdict
+from analysis.data.labels import labels
+from analysis.data.panel import Panel
 from analysis.intervals import MARGIN
-from analysis.labels import labels
 from analysis.metrics import Estimate
 from analysis.output.text import NAMES, percent, plus_minus
-from analysis.panel import Panel
 from analysis.summary import values
 
 SCOPE = "for these checkpoints"

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.panel import Panel, panels
-from analysis.pooling import pooled
+from analysis.data.panel import Panel, panels
+from analysis.data.task_groups import pooled
 from sweeper.planning.sweep import Sweep
 from sweeper.results import outcomes as cell_outcomes
 from sweeper.results import tables

@@ -16,7 +16,7 @@ from sweeper.results.outcomes import CellOutcome
 from sweeper.store.progress import Headway
 
 if TYPE_CHECKING:
-    from analysis.results import Results
+    from analysis.data.results import Results
 
 _UNDER_WAY = ("queued", "running")
 """A cell in a cluster's hands."""
@@ -79,7 +79,7 @@ def report(request: Request, outcomes: Sequence[CellOutcome]) -> tuple[dict[str,
     Raises:
         IsorateError: the results cannot be reported, and why.
     """
-    from analysis.results import BadResults
+    from analysis.data.results import BadResults
 
     try:
         results = tables.results(outcomes)
@@ -98,10 +98,10 @@ def write(
 ) -> tuple[dict[str, Path], list[str]]:
     """Write a report of any results, with two cells to `compare`; as `report`."""
     from analysis.compare import verdicts
-    from analysis.panel import panels
-    from analysis.pooling import pooled
+    from analysis.data.panel import panels
+    from analysis.data.results import BadResults
+    from analysis.data.task_groups import pooled
     from analysis.report import write_report
-    from analysis.results import BadResults
     from analysis.wording import conclusion
 
     try:

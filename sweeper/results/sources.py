@@ -13,7 +13,7 @@ from sweeper.results.importers import scores
 from sweeper.results.outcomes import CellOutcome
 
 if TYPE_CHECKING:
-    from analysis.results import Results
+    from analysis.data.results import Results
     from sweeper.cli.request import Request
 
 SOURCES = ("store", "mlflow", "published")
@@ -87,7 +87,7 @@ def _outcomes(request: Request, name: str) -> Sequence[CellOutcome]:
 
 
 def _together(found: dict[str, Sequence[CellOutcome]]) -> Results:
-    from analysis.combining import together
+    from analysis.data.combining import together
     from analysis.errors import BadResults
 
     try:

@@ -9,7 +9,7 @@ from sweeper.results import cluster_usage
 from sweeper.results.outcomes import CellOutcome, Json, devices
 
 if TYPE_CHECKING:
-    from analysis.results import Results
+    from analysis.data.results import Results
 
 Row = dict[str, Any]
 
@@ -27,16 +27,16 @@ MEASURED = {
     "total_weights": "total_weights",
     "macs": "macs",
 }
-"""Column of `analysis.results.Results` -> where the result of `measure` has it."""
+"""Column of `analysis.data.results.Results` -> where the result of `measure` has it."""
 
 
 def cell_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
-    """The `cells` table of `analysis.results.Results`: one row per planned cell."""
+    """The `cells` table of `analysis.data.results.Results`: one row per planned cell."""
     return [_cell_row(outcome) for outcome in outcomes]
 
 
 def score_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
-    """The `scores` table of `analysis.results.Results`: one row per cell, task and metric."""
+    """The `scores` table of `analysis.data.results.Results`: one row per cell, task and metric."""
     return [
         row
         for outcome in outcomes
@@ -50,8 +50,8 @@ def results(outcomes: Sequence[CellOutcome]) -> Results:
     """The tables and where the documents are: what `analysis` works on (imports pandas)."""
     import pandas as pd
 
-    from analysis import results as tables
-    from analysis.documents import Documents
+    from analysis.data import results as tables
+    from analysis.data.documents import Documents
 
     scored = score_rows(outcomes)
     # A table without rows has no columns of its own, and no scores yet is no error.

@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.data.results import Results
 from analysis.reference import laborde2025
-from analysis.results import Results
 
 
 @pytest.fixture(scope="session")

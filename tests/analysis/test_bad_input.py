@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.data.panel import Panel, panels
+from analysis.data.results import BadResults
 from analysis.findings import findings
-from analysis.panel import Panel, panels
-from analysis.results import BadResults
 from analysis.summary import summarise
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
@@ -99,7 +99,7 @@ def test_what_appears_twice_is_refused(make, changes, said) -> None:
 
 def test_a_mask_that_was_kept_exactly_is_a_mask() -> None:
     """`quant.mask=exact` is a choice of the configuration: its cells have a report too."""
-    from analysis import results
+    from analysis.data import results
     from sweeper.planning.cells.quantization import MASKS
 
     assert set(MASKS) <= set(results.MASKS)

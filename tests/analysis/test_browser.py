@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.data.results import Results
 from analysis.report import write_report
-from analysis.results import Results
 from tests.analysis import browser as web
 from tests.analysis.conftest import tables
 

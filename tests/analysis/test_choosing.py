@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 
 from analysis.choosing import MOST_NAMED, choice_table
+from analysis.data.panel import panels
 from analysis.output.render import to_markdown
-from analysis.panel import panels
 from analysis.sensitivity import above_chance, exponent_table, fieller, ranking_table
 from tests.analysis.simulated import covers
 

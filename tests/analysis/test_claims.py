@@ -9,13 +9,13 @@ import pytest
 
 from analysis.answered import _tails, alone, answer, averaged
 from analysis.claims import Claim, Found, better, sr_of
+from analysis.data.panel import panels
+from analysis.data.results import Results
 from analysis.delta import propagate
 from analysis.laborde import config, find
 from analysis.laborde_claims import claims_table, rows
 from analysis.output import render
-from analysis.panel import panels
 from analysis.reference import laborde2025
-from analysis.results import Results
 from analysis.summary import summarise
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from analysis.combining import together
-from analysis.panel import panels
-from analysis.results import BadResults
+from analysis.data.combining import together
+from analysis.data.panel import panels
+from analysis.data.results import BadResults
 
 
 def test_one_sweep_is_itself(make) -> None:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.compare import compare, equal_tcr_groups, holm, srcr_verdicts, verdicts, z_matrix
-from analysis.labels import labels
+from analysis.data.labels import labels
+from analysis.data.panel import Panel, panels
+from analysis.data.results import Results
 from analysis.output.text import percent, plus_minus
-from analysis.panel import Panel, panels
-from analysis.results import Results
 from analysis.wording import conclusion, sentences
 
 

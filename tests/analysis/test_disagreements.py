@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 
 from analysis.at_chance import chance_table
+from analysis.data.documents import Documents
+from analysis.data.panel import panels
+from analysis.data.results import Results
 from analysis.disagreements import LONGEST, MOST, disagreement_table
-from analysis.documents import Documents
-from analysis.panel import panels
 from analysis.report import write_report
-from analysis.results import Results
 
 EVIL = "<script>alert(1)</script>"
 

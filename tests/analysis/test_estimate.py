@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.panel import Panel, panels
-from analysis.results import Results
+from analysis.data.panel import Panel, panels
+from analysis.data.results import Results
 from analysis.summary import summarise
 from tests.analysis.simulated import answers, covers, redrawn, results
 

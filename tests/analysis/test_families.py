@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
+from analysis.data.panel import panels
 from analysis.families import (
     Family,
     contest_table,
@@ -14,7 +15,6 @@ from analysis.families import (
     published,
 )
 from analysis.output import render
-from analysis.panel import panels
 
 
 def family(rows, higher=False) -> Family:

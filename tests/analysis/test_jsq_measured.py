@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.data.results import Results
 from analysis.jsq_measured import measured_table
 from analysis.reproduce import Source, items
-from analysis.results import Results
 
 EQUAL = {"sparsity": 0.4375, "bits": 8, "pattern": "unstructured"}
 JSQ = EQUAL | {"prune_method": "jsq", "quant_method": "smoothquant", "range_weight": 2.0,

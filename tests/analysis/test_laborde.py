@@ -8,13 +8,13 @@ import pytest
 
 from analysis.audit import audit, audit_table
 from analysis.beside import beside_table, versions
+from analysis.data.panel import panels
+from analysis.data.results import Results
+from analysis.data.task_groups import LABORDE, pooled
 from analysis.laborde import CAPTIONS, config, configs, find, rate_table, score_table, tables
 from analysis.laborde_figures import NUMBERS, RETENTIONS, Side, figure, figures
 from analysis.output import render
-from analysis.panel import panels
-from analysis.pooling import LABORDE, pooled
 from analysis.reference import facts, laborde2025
-from analysis.results import Results
 
 
 @pytest.fixture(scope="module")

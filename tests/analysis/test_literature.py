@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from analysis import jsq, literature, reference
+from analysis.data.panel import panels
 from analysis.figures import all_figures
-from analysis.panel import panels
 from analysis.report import html
 from analysis.summary import summarise
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from analysis.answers import answers_table, heat_maps
+from analysis.data.panel import panels
 from analysis.next_steps import documents_needed, next_table
-from analysis.panel import panels
 from tests.analysis.simulated import answers, panel
 from tests.analysis.test_tolerance import sweep
 

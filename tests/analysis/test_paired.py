@@ -8,11 +8,11 @@ import pytest
 from scipy import stats
 
 from analysis.compare import compare, verdicts, z_matrix
-from analysis.documents import Documents
+from analysis.data.documents import Documents
+from analysis.data.paired import mcnemar
+from analysis.data.panel import panels
+from analysis.data.results import BadResults, Results
 from analysis.intervals import MARGIN, bootstrap, difference_stderr, percentile, sr_covariance, tost
-from analysis.paired import mcnemar
-from analysis.panel import panels
-from analysis.results import BadResults, Results
 from analysis.wording import sentences
 from tests.analysis.simulated import answers, covers, likelihoods, panel, redrawn, results
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.panel import Panel, panels
+from analysis.data.panel import Panel, panels
 from analysis.summary import retention_table, summarise
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from analysis.compare import defined
+from analysis.data.panel import panels
 from analysis.findings import PERPLEXITIES_ONLY, findings
-from analysis.panel import panels
 
 
 def test_verdicts_are_by_sr1_and_it_is_said(make) -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from analysis.data.panel import panels
 from analysis.fronts import front_figures
 from analysis.output import render
-from analysis.panel import panels
 from analysis.rates import (
     RATES,
     equal_size_table,

@@ -8,10 +8,10 @@ from fractions import Fraction
 import pytest
 
 from analysis import reference
+from analysis.data.panel import panels
+from analysis.data.results import BadResults
 from analysis.metrics import tcr
-from analysis.panel import panels
 from analysis.reference import facts, label, laborde2025, sparsity
-from analysis.results import BadResults
 
 
 @pytest.mark.parametrize(("source", "rows"), [("laborde2025", 332), ("mpt", 968), ("jsq2024", 919)])

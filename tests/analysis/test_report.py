@@ -11,10 +11,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.data.panel import panels
 from analysis.figures import all_figures
 from analysis.output.figure import slug
 from analysis.output.text import END, LONGEST, short
-from analysis.panel import panels
 from analysis.report import write_report
 
 VOID = {"meta", "input", "br", "link", "img", "path", "use", "rect"}

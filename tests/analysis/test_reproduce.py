@@ -7,9 +7,9 @@ import re
 import pandas as pd
 import pytest
 
+from analysis.data.results import BadResults, Results
 from analysis.reference import laborde2025
 from analysis.reproduce import FIGURES, ITEMS, TABLES, Source, items, write, write_files
-from analysis.results import BadResults, Results
 
 
 @pytest.fixture(scope="module")

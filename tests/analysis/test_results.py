@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.results import BadResults, Results
+from analysis.data.results import BadResults, Results
 
 
 def test_csv_round_trip_keeps_every_bit(make, tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from analysis import seeds
+from analysis.data.panel import Panel, panels
+from analysis.data.results import Results
 from analysis.metrics import Array
 from analysis.output.render import to_markdown
-from analysis.panel import Panel, panels
 from analysis.per_task import per_task_table
-from analysis.results import Results
 from analysis.seeds import contrasts, mean, methods, methods_table, sentence
 from tests.analysis.simulated import answers, covers, panel, redrawn, results
 

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from analysis.answers import answers_table
+from analysis.data.panel import panels
 from analysis.output import render
 from analysis.output.table import Column, Table
-from analysis.panel import panels
 from analysis.tables import all_tables, cells_table, equal_tcr_table, tcr_table
 
 NASTY = r"a_b & 50% $x$ #1 {y} ~ ^ \z <b>|"

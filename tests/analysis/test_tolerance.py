@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.curve_figures import curve_figures
+from analysis.data.panel import panels
+from analysis.data.results import Results
 from analysis.measured_curves import (
     chance_floor,
     perplexity_curves,
@@ -18,8 +20,6 @@ from analysis.measured_curves import (
     tolerances,
 )
 from analysis.output.render import to_markdown
-from analysis.panel import panels
-from analysis.results import Results
 from analysis.tolerance import band, fit, retained
 
 S = np.arange(1, 9) / 10

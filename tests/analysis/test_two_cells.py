@@ -7,13 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.documents import Documents
+from analysis.data.documents import Documents
+from analysis.data.paired import mcnemar
+from analysis.data.panel import panels
+from analysis.data.results import Results
 from analysis.errors import NotComparable
 from analysis.output.render import printed
-from analysis.paired import mcnemar
-from analysis.panel import panels
 from analysis.report import write_report
-from analysis.results import Results
 from analysis.two_cells import asked, compared_table, parting_table
 from sweeper.cli.commands.report import compared
 from sweeper.errors import BadInput

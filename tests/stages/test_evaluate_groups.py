@@ -11,9 +11,9 @@ from typing import Any
 import pandas
 import pytest
 
-from analysis.documents import Documents
-from analysis.pooling import pooled
-from analysis.results import Results
+from analysis.data.documents import Documents
+from analysis.data.results import Results
+from analysis.data.task_groups import pooled
 from sweeper.inputs.tasks.catalog import resolve
 from sweeper.stages import Job, evaluate
 from tests import rounding

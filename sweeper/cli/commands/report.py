@@ -11,7 +11,7 @@ from sweeper.errors import BadInput, one_of
 from sweeper.results import formatting, sources
 
 if TYPE_CHECKING:
-    from analysis.results import Results
+    from analysis.data.results import Results
 
 
 def perform(request: Request) -> int:
@@ -38,10 +38,10 @@ def compared(results: Results, pair: Sequence[str]) -> str:
     Raises:
         BadInput: these are no two cells with scores of the same documents.
     """
+    from analysis.data.panel import panels
+    from analysis.data.task_groups import pooled
     from analysis.errors import NotComparable
     from analysis.output.render import printed
-    from analysis.panel import panels
-    from analysis.pooling import pooled
     from analysis.two_cells import asked, compared_table
 
     try:

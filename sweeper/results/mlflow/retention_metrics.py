@@ -31,9 +31,9 @@ def retained(outcomes: Sequence[CellOutcome]) -> dict[str, dict[str, float]]:
     its ``stderr/``; TCr_achieved, TCr_whole and size (bytes over the dense model's). What the
     analysis leaves open (no dense cell yet, a cell that is not done) is absent.
     """
-    from analysis.panel import panels
-    from analysis.pooling import pooled
-    from analysis.results import BadResults
+    from analysis.data.panel import panels
+    from analysis.data.results import BadResults
+    from analysis.data.task_groups import pooled
     from analysis.summary import retention_table, summarise
 
     found: dict[str, dict[str, float]] = {outcome.key: {} for outcome in outcomes}

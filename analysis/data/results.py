@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.documents import Documents
+from analysis.data.documents import Documents
 from analysis.errors import BadResults as BadResults
 from analysis.metrics import achieved_tcr
 from analysis.output.text import listed

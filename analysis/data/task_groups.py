@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.documents import Documents, One
-from analysis.results import Results
+from analysis.data.documents import Documents, One
+from analysis.data.results import Results
 
 Row = dict[str, Any]
 

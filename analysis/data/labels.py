@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from analysis.panel import Panel
+from analysis.data.panel import Panel
 
 
 @lru_cache(maxsize=8)  # every sentence and row asks for them; a panel never changes

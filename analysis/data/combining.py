@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from analysis.documents import Documents
+from analysis.data.documents import Documents
+from analysis.data.results import Results, is_dense
 from analysis.errors import BadResults
-from analysis.results import Results, is_dense
 
 _KEY = ["cell", "task", "metric"]
 

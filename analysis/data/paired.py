@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.documents import Documents, Scored
+from analysis.data.documents import Documents, Scored
 from analysis.metrics import Array, Rows
 
 SAME = 1e-6

@@ -14,12 +14,20 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from analysis.aligned import NO_BASELINE, Grid, anchor, dense_row, gaps, honest_stderr, remarks
-from analysis.documents import Documents
+from analysis.data.alignment import (
+    NO_BASELINE,
+    Grid,
+    anchor,
+    dense_row,
+    gaps,
+    honest_stderr,
+    remarks,
+)
+from analysis.data.documents import Documents
+from analysis.data.paired import Sample, sample
+from analysis.data.results import Results
 from analysis.metrics import Array, Estimate, Rows, retention, sr1, sr2
 from analysis.output.text import listed
-from analysis.paired import Sample, sample
-from analysis.results import Results
 
 CHANCE_STDERRS = 2.0
 

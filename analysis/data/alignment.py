@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.data.results import is_dense
 from analysis.metrics import Array, wilson_stderr
-from analysis.results import is_dense
 
 NO_BASELINE = "no dense baseline"
 _MUST_AGREE = {

@@ -10,10 +10,10 @@ import pandas as pd
 from analysis.compare import compare
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
-from analysis.intervals import normal
 from analysis.metrics import Array, Definition
 from analysis.output.table import Column, Table
 from analysis.output.text import NAMES, listed
+from analysis.statistics.intervals import normal
 from analysis.summary import values
 
 MOST_COMPARED = 60

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.data.panel import Panel
-from analysis.delta import propagate
 from analysis.laborde import config, find
 from analysis.metrics import Array, Definition, weight_j, weight_p, weight_q
+from analysis.statistics.delta_method import propagate
 
 MARGIN = 0.05
 """What "differs little" and "around 20 %" are taken to mean: within 0.05 of retention."""

@@ -18,7 +18,8 @@ import pandas as pd
 from scipy import special
 
 from analysis.data.panel import Panel
-from analysis.intervals import (
+from analysis.metrics import DENSE_BITS, Array, Definition, Rows, tcr
+from analysis.statistics.intervals import (
     Interval,
     bootstrap,
     difference_stderr,
@@ -27,7 +28,6 @@ from analysis.intervals import (
     sr_covariance,
     tost,
 )
-from analysis.metrics import DENSE_BITS, Array, Definition, Rows, tcr
 from analysis.summary import srcr_weight
 
 ALPHA = 0.05

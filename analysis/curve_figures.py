@@ -12,8 +12,8 @@ from analysis.measured_curves import perplexity_curves, tolerances, weights
 from analysis.mpt_figures import draw_curve, log_scale
 from analysis.output.figure import Figure, canvas, finished, look
 from analysis.output.text import NAMES
-from analysis.tolerance import KEPT, Tolerance, band
-from analysis.transitions import Curve, fit
+from analysis.statistics.perplexity_transition import Curve, fit
+from analysis.statistics.retention_curve import KEPT, Tolerance, band
 
 AXES = {"sparsity": "Sparsity (%)", "bits": "Compression by bits, 1 − bits/16 (%)"}
 

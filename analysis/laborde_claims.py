@@ -21,12 +21,12 @@ from analysis.claims import (
     top_weighted,
 )
 from analysis.data.panel import Panel
-from analysis.delta import propagate
 from analysis.laborde import config, configs
 from analysis.laborde_figures import JOINTS
 from analysis.metrics import Array, Definition
 from analysis.output.table import Table
 from analysis.output.text import NAMES
+from analysis.statistics.delta_method import propagate
 
 GAIN = 0.20
 _TASKS = ("MMLU-Pro", "BBH", "MATH")

@@ -15,8 +15,8 @@ from analysis.metrics import DENSE_BITS, Array, Estimate
 from analysis.output.table import Column, Table
 from analysis.output.text import NAMES
 from analysis.phases import said, transition_table
-from analysis.tolerance import FEWEST, KEPT, Tolerance, fit
-from analysis.transitions import Curve, curve
+from analysis.statistics.perplexity_transition import Curve, curve
+from analysis.statistics.retention_curve import FEWEST, KEPT, Tolerance, fit
 
 FEWEST_PERPLEXITIES = 5
 Line = tuple[str, str, list[int], list[float]]

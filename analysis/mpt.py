@@ -11,7 +11,7 @@ import pandas as pd
 from analysis.misprints import misprints
 from analysis.output.table import Column, Table
 from analysis.reference import facts, sparsity
-from analysis.transitions import Curve, curve
+from analysis.statistics.perplexity_transition import Curve, curve
 
 CURVES = ("1", "2", "3", "7", "8", "9", "10")
 FEWEST = 6  # points of a curve that any broken form can be fitted to

@@ -15,7 +15,7 @@ from analysis.mpt_figures import MODEL, log_scale
 from analysis.output.figure import Figure, canvas, finished, look
 from analysis.output.table import Column, Table
 from analysis.phases import said
-from analysis.transitions import POWER, Curve, fit
+from analysis.statistics.perplexity_transition import POWER, Curve, fit
 
 _SEARCHES = {"asvd": "asvd (allocated)"}
 

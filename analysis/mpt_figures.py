@@ -8,8 +8,8 @@ import numpy as np
 
 from analysis.mpt import CAPTIONS, CURVES, curves
 from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, finished
+from analysis.statistics.perplexity_transition import POWER, Curve, Fit, band, fit
 from analysis.surface import BITMASK, TITLES, Surface, front, surface
-from analysis.transitions import POWER, Curve, Fit, band, fit
 
 MODEL = "LLaMA-2-7B"
 

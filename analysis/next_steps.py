@@ -16,7 +16,7 @@ from analysis.measured_curves import tolerances
 from analysis.output.table import Column, Table
 from analysis.output.text import percent
 from analysis.seeds import FEWEST_SEEDS, methods
-from analysis.tolerance import KEPT
+from analysis.statistics.retention_curve import KEPT
 
 POWER = 0.8
 MOST_DOCUMENTS = 50.0

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.mpt import STATED, STATED_OF, curves
 from analysis.output.table import Column, Table
-from analysis.transitions import (
+from analysis.statistics.perplexity_transition import (
     BROKEN,
     CUBIC,
     HINGE,

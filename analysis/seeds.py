@@ -19,10 +19,10 @@ from scipy import stats
 
 from analysis.compare import ALPHA, holm, verdicts
 from analysis.data.panel import Panel
-from analysis.intervals import MARGIN, Interval, normal, sr_covariance, tost
 from analysis.metrics import Array, Definition
 from analysis.output.table import Column, Table
 from analysis.output.text import NAMES, percent, plus_minus
+from analysis.statistics.intervals import MARGIN, Interval, normal, sr_covariance, tost
 
 FEWEST_SEEDS = 3
 _METHOD = ("prune_method", "sparsity", "pattern", "quant_method", "bits", "mask", "label")

@@ -11,9 +11,9 @@ from scipy import stats
 from analysis.compare import equal_tcr_groups, verdicts
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
-from analysis.intervals import LEVEL, Interval
 from analysis.metrics import Array, weight_p, weight_q
 from analysis.output.table import Column, Table
+from analysis.statistics.intervals import LEVEL, Interval
 from analysis.summary import kinds
 
 EXPONENTS = (0.25, 0.5, 1.0, 2.0)

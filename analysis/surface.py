@@ -18,7 +18,7 @@ from analysis.metrics import DENSE_BITS, Array
 from analysis.misprints import size_ratio
 from analysis.output.table import Column, Table
 from analysis.reference import facts, sparsity
-from analysis.transitions import POWER, Fit, curve, fit
+from analysis.statistics.perplexity_transition import POWER, Fit, curve, fit
 
 TITLES = {"9": "SparseGPT + GPTQ", "10": "Wanda + GGUF"}
 BUDGETS = (0.5, 0.4, 0.3, 0.25, 0.2, 0.15, 0.1)

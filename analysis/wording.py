@@ -9,9 +9,9 @@ import numpy as np
 from analysis.compare import ALPHA, Pair, Verdict
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
-from analysis.intervals import MARGIN
 from analysis.metrics import Estimate
 from analysis.output.text import NAMES, percent, plus_minus
+from analysis.statistics.intervals import MARGIN
 from analysis.summary import values
 
 SCOPE = "for these checkpoints"

@@ -11,11 +11,11 @@ from analysis.answered import _tails, alone, answer, averaged
 from analysis.claims import Claim, Found, better, sr_of
 from analysis.data.panel import panels
 from analysis.data.results import Results
-from analysis.delta import propagate
 from analysis.laborde import config, find
 from analysis.laborde_claims import claims_table, rows
 from analysis.output import render
 from analysis.reference import laborde2025
+from analysis.statistics.delta_method import propagate
 from analysis.summary import summarise
 
 

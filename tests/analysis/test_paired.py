@@ -12,7 +12,14 @@ from analysis.data.documents import Documents
 from analysis.data.paired import mcnemar
 from analysis.data.panel import panels
 from analysis.data.results import BadResults, Results
-from analysis.intervals import MARGIN, bootstrap, difference_stderr, percentile, sr_covariance, tost
+from analysis.statistics.intervals import (
+    MARGIN,
+    bootstrap,
+    difference_stderr,
+    percentile,
+    sr_covariance,
+    tost,
+)
 from analysis.wording import sentences
 from tests.analysis.simulated import answers, covers, likelihoods, panel, redrawn, results
 

@@ -14,7 +14,7 @@ from analysis.measured_curves import series
 from analysis.measured_surface import budget_tables, surfaces
 from analysis.mpt_beside import beside_figures, beside_table, doubled, pairs
 from analysis.rates import sizes
-from analysis.transitions import curve
+from analysis.statistics.perplexity_transition import curve
 
 
 def results() -> Results:

@@ -20,7 +20,7 @@ from analysis.measured_curves import (
     tolerances,
 )
 from analysis.output.render import to_markdown
-from analysis.tolerance import band, fit, retained
+from analysis.statistics.retention_curve import band, fit, retained
 
 S = np.arange(1, 9) / 10
 

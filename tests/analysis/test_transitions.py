@@ -13,8 +13,7 @@ from analysis.mpt_figures import curves_figure, surface_figure
 from analysis.output.render import to_markdown
 from analysis.phases import mpt_transitions, transition_table, verdict
 from analysis.reference import facts
-from analysis.surface import BITMASK, front, surface
-from analysis.transitions import (
+from analysis.statistics.perplexity_transition import (
     CUBIC,
     HINGE,
     POWER,
@@ -29,6 +28,7 @@ from analysis.transitions import (
     preferred,
     profile,
 )
+from analysis.surface import BITMASK, front, surface
 from tests.analysis.simulated import covers
 
 S = np.arange(1, 9) / 10

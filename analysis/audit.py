@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis.metrics import Array, tcr
 from analysis.output.table import Column, Table
-from analysis.reference import DOCUMENTS, TABLES, facts, sparsity
+from analysis.published.reference import DOCUMENTS, TABLES, facts, sparsity
 
 ROUND = 0.05
 """Half of the last printed digit, in points."""

@@ -18,8 +18,8 @@ from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, finished
 from analysis.output.table import Column, Table
+from analysis.published.reference import facts
 from analysis.rates import TOLERANCE, front, sizes
-from analysis.reference import facts
 
 FAMILIES = {
     "Qwen2.5": ("Qwen2.5-0.5B", "Qwen2.5-1.5B", "Qwen2.5-3B", "Qwen2.5-7B", "Qwen2.5-14B",

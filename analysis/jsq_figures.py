@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.jsq import points
 from analysis.output.figure import Figure, canvas, finished
+from analysis.published.jsq import points
 
 # As in the report's own plots against rate.
 STYLE = {"pruning": ("#009E73", "s"), "quantization": ("#0072B2", "o"), "joint": ("#D55E00", "D")}

@@ -10,11 +10,11 @@ import pandas as pd
 from analysis.data.results import Results
 from analysis.metrics import DENSE_BITS
 from analysis.output.table import Column, Table
-from analysis.reference import facts
+from analysis.published.reference import facts
 
 PRINTED_MODEL = "LLaMA-7B"
 TABLES = ("1", "2", "3", "4", "6", "8")
-# (1 - s)(b/16)^2 of the rows at 3.24 T operations, see `analysis.jsq`
+# (1 - s)(b/16)^2 of the rows at 3.24 T operations, see `analysis.published.jsq`
 EQUAL_OPERATIONS, SLACK = 0.140625, 0.001
 SEARCHED, FIXED, NONE = "searched", "5e-05", "0"
 LAMBDA = 2.0

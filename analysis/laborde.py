@@ -19,7 +19,7 @@ from analysis.data.panel import Panel
 from analysis.metrics import exact, tcr
 from analysis.output.table import STOPPED, Column, Table
 from analysis.output.text import percent
-from analysis.reference import METHODS, facts, label, sparsity
+from analysis.published.reference import METHODS, facts, label, sparsity
 from analysis.tables import stopped_notes
 
 CAPTIONS = {

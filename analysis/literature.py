@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import jsq, reference
 from analysis.data.panel import panels
 from analysis.metrics import Definition, tcr
 from analysis.output.figure import Drawn
+from analysis.published import jsq, reference
 from analysis.rates import sizes
 
 PAPERS = {"laborde2025": "arXiv:2505.07289", "jsq2024": "JSQ", "mpt": "MPT"}

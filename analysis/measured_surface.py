@@ -12,8 +12,8 @@ from analysis.data.panel import Panel
 from analysis.data.results import REMOVED
 from analysis.metrics import DENSE_BITS
 from analysis.output.table import Table
+from analysis.published.mpt_surface import BITMASK, Surface, budget_rows, budget_table
 from analysis.rates import sizes
-from analysis.surface import BITMASK, Surface, budget_rows, budget_table
 
 _KIND = ("prune_method", "prune_profile", "quant_method")
 FEWEST = 3  # sparsities that a bit-width needs to be a line of a surface

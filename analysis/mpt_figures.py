@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from analysis.mpt import CAPTIONS, CURVES, curves
 from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, finished
+from analysis.published.mpt import CAPTIONS, CURVES, curves
+from analysis.published.mpt_surface import BITMASK, TITLES, Surface, front, surface
 from analysis.statistics.perplexity_transition import POWER, Curve, Fit, band, fit
-from analysis.surface import BITMASK, TITLES, Surface, front, surface
 
 MODEL = "LLaMA-2-7B"
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.mpt import STATED, STATED_OF, curves
 from analysis.output.table import Column, Table
+from analysis.published.mpt import STATED, STATED_OF, curves
 from analysis.statistics.perplexity_transition import (
     BROKEN,
     CUBIC,

@@ -64,7 +64,7 @@ def read(request: Request) -> Reading:
 
 def published(sweep: Sweep) -> Reading:
     """The numbers of the paper."""
-    from analysis import reference
+    from analysis.published import reference
 
     return Reading(
         name=reference.PUBLISHED,

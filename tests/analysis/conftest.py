@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.data.results import Results
-from analysis.reference import laborde2025
+from analysis.published.reference import laborde2025
 
 
 @pytest.fixture(scope="session")

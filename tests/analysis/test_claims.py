@@ -14,7 +14,7 @@ from analysis.data.results import Results
 from analysis.laborde import config, find
 from analysis.laborde_claims import claims_table, rows
 from analysis.output import render
-from analysis.reference import laborde2025
+from analysis.published.reference import laborde2025
 from analysis.statistics.delta_method import propagate
 from analysis.summary import summarise
 

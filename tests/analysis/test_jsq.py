@@ -6,7 +6,10 @@ from collections import Counter
 
 import pytest
 
-from analysis.jsq import (
+from analysis.jsq_figures import rate_figure
+from analysis.other_papers import PAPERS, tables
+from analysis.output.render import to_markdown
+from analysis.published.jsq import (
     SHAPES,
     accounting_table,
     averages,
@@ -16,9 +19,6 @@ from analysis.jsq import (
     rows,
     size,
 )
-from analysis.jsq_figures import rate_figure
-from analysis.other_papers import PAPERS, tables
-from analysis.output.render import to_markdown
 
 
 def test_llama_7b_by_hand() -> None:

@@ -14,7 +14,7 @@ from analysis.data.task_groups import LABORDE, pooled
 from analysis.laborde import CAPTIONS, config, configs, find, rate_table, score_table, tables
 from analysis.laborde_figures import NUMBERS, RETENTIONS, Side, figure, figures
 from analysis.output import render
-from analysis.reference import facts, laborde2025
+from analysis.published.reference import facts, laborde2025
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from analysis import jsq, literature, reference
+from analysis import literature
 from analysis.data.panel import panels
 from analysis.figures import all_figures
+from analysis.published import jsq, reference
 from analysis.report import html
 from analysis.summary import summarise
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from analysis.data.panel import panels
 from analysis.fronts import front_figures
 from analysis.output import render
+from analysis.published.reference import laborde2025
 from analysis.rates import (
     RATES,
     equal_size_table,
@@ -22,7 +23,6 @@ from analysis.rates import (
     sizes,
     sizes_table,
 )
-from analysis.reference import laborde2025
 from analysis.storage import (
     best_mask_bits,
     bitmask_bits,

@@ -7,11 +7,11 @@ from fractions import Fraction
 
 import pytest
 
-from analysis import reference
 from analysis.data.panel import panels
 from analysis.data.results import BadResults
 from analysis.metrics import tcr
-from analysis.reference import facts, label, laborde2025, sparsity
+from analysis.published import reference
+from analysis.published.reference import facts, label, laborde2025, sparsity
 
 
 @pytest.mark.parametrize(("source", "rows"), [("laborde2025", 332), ("mpt", 968), ("jsq2024", 919)])

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.data.results import BadResults, Results
-from analysis.reference import laborde2025
+from analysis.published.reference import laborde2025
 from analysis.reproduce import FIGURES, ITEMS, TABLES, Source, items, write, write_files
 
 

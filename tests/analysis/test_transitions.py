@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.misprints import misprints, size_ratio
-from analysis.mpt import curves, published_table
 from analysis.mpt_figures import curves_figure, surface_figure
 from analysis.output.render import to_markdown
 from analysis.phases import mpt_transitions, transition_table, verdict
-from analysis.reference import facts
+from analysis.published.misprints import misprints, size_ratio
+from analysis.published.mpt import curves, published_table
+from analysis.published.mpt_surface import BITMASK, front, surface
+from analysis.published.reference import facts
 from analysis.statistics.perplexity_transition import (
     CUBIC,
     HINGE,
@@ -28,7 +29,6 @@ from analysis.statistics.perplexity_transition import (
     preferred,
     profile,
 )
-from analysis.surface import BITMASK, front, surface
 from tests.analysis.simulated import covers
 
 S = np.arange(1, 9) / 10

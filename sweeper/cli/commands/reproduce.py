@@ -53,7 +53,7 @@ def _against(request: Request, read: Reading) -> list[Reading]:
 
 
 def _source(read: Reading) -> Source:
-    from analysis.reference import PUBLISHED
+    from analysis.published.reference import PUBLISHED
     from analysis.reproduce import Source
 
     return Source(name=read.name, results=read.results, published=read.name == PUBLISHED)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.output.table import Column, Table
-from analysis.reference import facts, sparsity
+from analysis.published.reference import facts, sparsity
 
 SIZE_SLACK = 0.02  # of a relative size: printed to three digits, some to two
 RISE_SLACK = 0.005  # by how much a perplexity may fall at more compression: its noise

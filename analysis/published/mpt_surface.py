@@ -15,9 +15,9 @@ import pandas as pd
 from scipy.interpolate import PchipInterpolator
 
 from analysis.metrics import DENSE_BITS, Array
-from analysis.misprints import size_ratio
 from analysis.output.table import Column, Table
-from analysis.reference import facts, sparsity
+from analysis.published.misprints import size_ratio
+from analysis.published.reference import facts, sparsity
 from analysis.statistics.perplexity_transition import POWER, Fit, curve, fit
 
 TITLES = {"9": "SparseGPT + GPTQ", "10": "Wanda + GGUF"}

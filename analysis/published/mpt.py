@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.misprints import misprints
 from analysis.output.table import Column, Table
-from analysis.reference import facts, sparsity
+from analysis.published.misprints import misprints
+from analysis.published.reference import facts, sparsity
 from analysis.statistics.perplexity_transition import Curve, curve
 
 CURVES = ("1", "2", "3", "7", "8", "9", "10")

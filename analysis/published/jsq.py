@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis.metrics import DENSE_BITS
 from analysis.output.table import Column, Table, several
-from analysis.reference import facts
+from analysis.published.reference import facts
 
 TOKENS = 2048
 TERA, GIB = 1e12, 2**30

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.claims import MARGIN, MODELS, Claim, Found, Missing
-from analysis.compare import ALPHA, holm
+from analysis.comparison.verdicts import ALPHA, holm
 from analysis.data.panel import Panel
 from analysis.metrics import Definition
 from analysis.output.table import Column, Table

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from analysis.comparison.summary import summarise
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.output.figure import Figure, canvas, finished
 from analysis.output.table import STOPPED, Column, Table, several
 from analysis.output.text import short
-from analysis.summary import summarise
 from analysis.tables import stopped_notes
 
 MOST_CELLS, MOST_TASKS = 45, 60

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.compare import ALPHA, holm
+from analysis.comparison.size import TOLERANCE, front, sizes
+from analysis.comparison.verdicts import ALPHA, holm
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, finished
 from analysis.output.table import Column, Table
 from analysis.published.reference import facts
-from analysis.rates import TOLERANCE, front, sizes
 
 FAMILIES = {
     "Qwen2.5": ("Qwen2.5-0.5B", "Qwen2.5-1.5B", "Qwen2.5-3B", "Qwen2.5-7B", "Qwen2.5-14B",

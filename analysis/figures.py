@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import literature
+from analysis.comparison.summary import summarise
 from analysis.curves import joint_cells, joint_curves, single
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
@@ -17,7 +18,6 @@ from analysis.metrics import Definition
 from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, dodge, finished, points, settle
 from analysis.output.label_placement import place
 from analysis.output.text import NAMES, short
-from analysis.summary import summarise
 
 KIND_STYLE = {
     "dense": ("#000000", "*"),

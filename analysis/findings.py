@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from analysis.compare import Verdict, defined, srcr_verdicts, verdicts
+from analysis.comparison.seed_variance import Contrast, contrasts, sentence
+from analysis.comparison.verdicts import Verdict, defined, srcr_verdicts, verdicts
 from analysis.data.alignment import NO_BASELINE
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Definition
 from analysis.output.text import listed
-from analysis.seeds import Contrast, contrasts, sentence
 from analysis.tables import chance_notes
 from analysis.wording import conclusion, sentences
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import literature
+from analysis.comparison.size import front, sizes
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.figures import KIND_STYLE
@@ -15,7 +16,6 @@ from analysis.metrics import Definition
 from analysis.output.figure import Figure, canvas, finished, points, settle
 from analysis.output.label_placement import place
 from analysis.output.text import NAMES
-from analysis.rates import front, sizes
 
 SHOWN = (("share_tcr", "1 - TCr"), ("share_served", "Size as served"),
          ("share_best_mask", "Size with the best mask"))  # fmt: skip

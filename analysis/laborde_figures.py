@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.comparison.summary import summarise
 from analysis.data.panel import Panel
 from analysis.laborde import Config, config, find
 from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, dodge, finished
-from analysis.summary import summarise
 
 RETENTIONS: dict[int, tuple[str, tuple[str, ...]]] = {
     1: ("Retention with pruning only", ("25%", "33.333%", "50%", "75%")),

@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.comparison.size import sizes
 from analysis.data.panel import panels
 from analysis.metrics import Definition, tcr
 from analysis.output.figure import Drawn
 from analysis.published import jsq, reference
-from analysis.rates import sizes
 
 PAPERS = {"laborde2025": "arXiv:2505.07289", "jsq2024": "JSQ", "mpt": "MPT"}
 """Short name -> as readers know it, in the order of the legend."""

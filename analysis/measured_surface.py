@@ -8,12 +8,12 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
+from analysis.comparison.size import sizes
 from analysis.data.panel import Panel
 from analysis.data.results import REMOVED
 from analysis.metrics import DENSE_BITS
 from analysis.output.table import Table
 from analysis.published.mpt_surface import BITMASK, Surface, budget_rows, budget_table
-from analysis.rates import sizes
 
 _KIND = ("prune_method", "prune_profile", "quant_method")
 FEWEST = 3  # sparsities that a bit-width needs to be a line of a surface

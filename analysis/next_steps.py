@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.compare import ALPHA, Verdict, verdicts
+from analysis.comparison.seed_variance import FEWEST_SEEDS, methods
+from analysis.comparison.verdicts import ALPHA, Verdict, verdicts
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.measured_curves import tolerances
 from analysis.output.table import Column, Table
 from analysis.output.text import percent
-from analysis.seeds import FEWEST_SEEDS, methods
 from analysis.statistics.retention_curve import KEPT
 
 POWER = 0.8

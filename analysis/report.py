@@ -9,13 +9,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from analysis.answers import answers_table, heat_maps
-from analysis.at_chance import chance_table
-from analysis.choosing import choice_table
+from analysis.comparison.at_chance import chance_table
+from analysis.comparison.definition_sensitivity import exponent_table, ranking_table
+from analysis.comparison.disagreements import disagreement_table
+from analysis.comparison.noise_floor import noise_table
+from analysis.comparison.per_task import per_task_table
+from analysis.comparison.seed_variance import methods_table
+from analysis.comparison.size import size_tables
+from analysis.comparison.size_budget import choice_table
+from analysis.comparison.summary import retention_table
+from analysis.comparison.two_cells import asked, compared_table, parting_table
 from analysis.curve_figures import curve_figures
 from analysis.data.panel import Panel, panels
 from analysis.data.results import Results
 from analysis.data.task_groups import pooled
-from analysis.disagreements import disagreement_table
 from analysis.figures import all_figures
 from analysis.findings import findings
 from analysis.fronts import front_figures
@@ -24,19 +31,12 @@ from analysis.measured_curves import perplexity_table, tolerance_table
 from analysis.measured_surface import budget_tables
 from analysis.mpt_beside import beside_figures, beside_table
 from analysis.next_steps import next_table
-from analysis.noise_floor import noise_table
 from analysis.output.figure import Figure
 from analysis.output.files import INDEX, contents, index, written
 from analysis.output.page import MARKS, flat, inline, template
 from analysis.output.render import body
 from analysis.output.table import Table, without_model
-from analysis.per_task import per_task_table
-from analysis.rates import size_tables
-from analysis.seeds import methods_table
-from analysis.sensitivity import exponent_table, ranking_table
-from analysis.summary import retention_table
 from analysis.tables import all_tables
-from analysis.two_cells import asked, compared_table, parting_table
 
 PAGE = "report.html"
 MOST_SCORE_ROWS = 300

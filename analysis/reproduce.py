@@ -12,6 +12,7 @@ from pathlib import Path
 from analysis import families, laborde, other_papers
 from analysis.audit import audit_table
 from analysis.beside import beside_table, versions
+from analysis.comparison.size import equal_size_table, sizes_table
 from analysis.data.panel import Panel, panels
 from analysis.data.results import BadResults, Results
 from analysis.data.task_groups import LABORDE, pooled
@@ -26,7 +27,6 @@ from analysis.output.files import INDEX, contents, index, put, written
 from analysis.output.page import flat, inline, template
 from analysis.output.render import body
 from analysis.output.table import Table
-from analysis.rates import equal_size_table, sizes_table
 
 PAGE = "index.html"
 TABLES = tuple(f"table{n}" for n in laborde.NUMBERS.values())

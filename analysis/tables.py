@@ -10,13 +10,13 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.compare import Verdict, verdicts
+from analysis.comparison.summary import retention_table, summarise, values
+from analysis.comparison.verdicts import Verdict, verdicts
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Definition, exact, tcr
 from analysis.output.table import AT_CHANCE, STOPPED, Column, Table
 from analysis.output.text import NAMES, listed, percent
-from analysis.summary import retention_table, summarise, values
 
 
 def tcr_table(cells: pd.DataFrame) -> Table:

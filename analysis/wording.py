@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from analysis.compare import ALPHA, Pair, Verdict
+from analysis.comparison.summary import values
+from analysis.comparison.verdicts import ALPHA, Pair, Verdict
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Estimate
 from analysis.output.text import NAMES, percent, plus_minus
 from analysis.statistics.intervals import MARGIN
-from analysis.summary import values
 
 SCOPE = "for these checkpoints"
 

@@ -97,7 +97,7 @@ def write(
     compare: Sequence[str] = (),
 ) -> tuple[dict[str, Path], list[str]]:
     """Write a report of any results, with two cells to `compare`; as `report`."""
-    from analysis.compare import verdicts
+    from analysis.comparison.verdicts import verdicts
     from analysis.data.panel import panels
     from analysis.data.results import BadResults
     from analysis.data.task_groups import pooled

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.comparison.summary import summarise
 from analysis.data.panel import Panel, panels
 from analysis.data.results import BadResults
 from analysis.findings import findings
-from analysis.summary import summarise
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 

@@ -6,10 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.choosing import MOST_NAMED, choice_table
+from analysis.comparison.definition_sensitivity import (
+    above_chance,
+    exponent_table,
+    fieller,
+    ranking_table,
+)
+from analysis.comparison.size_budget import MOST_NAMED, choice_table
 from analysis.data.panel import panels
 from analysis.output.render import to_markdown
-from analysis.sensitivity import above_chance, exponent_table, fieller, ranking_table
 from tests.analysis.simulated import covers
 
 

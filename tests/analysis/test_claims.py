@@ -9,6 +9,7 @@ import pytest
 
 from analysis.answered import _tails, alone, answer, averaged
 from analysis.claims import Claim, Found, better, sr_of
+from analysis.comparison.summary import summarise
 from analysis.data.panel import panels
 from analysis.data.results import Results
 from analysis.laborde import config, find
@@ -16,7 +17,6 @@ from analysis.laborde_claims import claims_table, rows
 from analysis.output import render
 from analysis.published.reference import laborde2025
 from analysis.statistics.delta_method import propagate
-from analysis.summary import summarise
 
 
 @pytest.fixture(scope="module")

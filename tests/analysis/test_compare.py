@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.compare import compare, equal_tcr_groups, holm, srcr_verdicts, verdicts, z_matrix
+from analysis.comparison.verdicts import (
+    compare,
+    equal_tcr_groups,
+    holm,
+    srcr_verdicts,
+    verdicts,
+    z_matrix,
+)
 from analysis.data.labels import labels
 from analysis.data.panel import Panel, panels
 from analysis.data.results import Results

@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from analysis.at_chance import chance_table
+from analysis.comparison.at_chance import chance_table
+from analysis.comparison.disagreements import LONGEST, MOST, disagreement_table
 from analysis.data.documents import Documents
 from analysis.data.panel import panels
 from analysis.data.results import Results
-from analysis.disagreements import LONGEST, MOST, disagreement_table
 from analysis.report import write_report
 
 EVIL = "<script>alert(1)</script>"

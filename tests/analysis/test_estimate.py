@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from analysis.comparison.summary import summarise
 from analysis.data.panel import Panel, panels
 from analysis.data.results import Results
-from analysis.summary import summarise
 from tests.analysis.simulated import answers, covers, redrawn, results
 
 LEVELS = (0.7, 0.6, 0.55, 0.5)  # dense, pruned, quantized, joint

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from analysis import literature
+from analysis.comparison.summary import summarise
 from analysis.data.panel import panels
 from analysis.figures import all_figures
 from analysis.published import jsq, reference
 from analysis.report import html
-from analysis.summary import summarise
 
 
 def test_every_row_of_the_three_sources_is_a_point_once() -> None:

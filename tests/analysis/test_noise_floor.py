@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.comparison.noise_floor import noise_table
 from analysis.data.documents import Documents
 from analysis.data.panel import panels
 from analysis.data.results import BadResults, Results
-from analysis.noise_floor import noise_table
 from analysis.report import write_report
 
 DENSE, AGAIN = "SmolLM2-135M/dense", "SmolLM2-135M/dense (rerun 1)"

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.compare import compare, verdicts, z_matrix
+from analysis.comparison.verdicts import compare, verdicts, z_matrix
 from analysis.data.documents import Documents
 from analysis.data.paired import mcnemar
 from analysis.data.panel import panels

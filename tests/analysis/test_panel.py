@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.comparison.summary import retention_table, summarise
 from analysis.data.panel import Panel, panels
-from analysis.summary import retention_table, summarise
 
 
 def only(results) -> Panel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.compare import defined
+from analysis.comparison.verdicts import defined
 from analysis.data.panel import panels
 from analysis.findings import PERPLEXITIES_ONLY, findings
 

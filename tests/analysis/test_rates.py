@@ -10,11 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.data.panel import panels
-from analysis.fronts import front_figures
-from analysis.output import render
-from analysis.published.reference import laborde2025
-from analysis.rates import (
+from analysis.comparison.size import (
     RATES,
     equal_size_table,
     front,
@@ -23,7 +19,7 @@ from analysis.rates import (
     sizes,
     sizes_table,
 )
-from analysis.storage import (
+from analysis.comparison.storage_bits import (
     best_mask_bits,
     bitmask_bits,
     code_entropy,
@@ -33,6 +29,10 @@ from analysis.storage import (
     hardware_bits,
     whole_bytes,
 )
+from analysis.data.panel import panels
+from analysis.fronts import front_figures
+from analysis.output import render
+from analysis.published.reference import laborde2025
 
 
 @pytest.mark.parametrize(("pattern", "bits"), [

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 from analysis import curves
+from analysis.comparison.size import sizes
 from analysis.data.panel import panels
 from analysis.data.results import Results
 from analysis.figures import all_figures
 from analysis.measured_curves import series
 from analysis.measured_surface import budget_tables, surfaces
 from analysis.mpt_beside import beside_figures, beside_table, doubled, pairs
-from analysis.rates import sizes
 from analysis.statistics.perplexity_transition import curve
 
 

@@ -7,13 +7,13 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from analysis import seeds
+from analysis.comparison import seed_variance
+from analysis.comparison.per_task import per_task_table
+from analysis.comparison.seed_variance import contrasts, mean, methods, methods_table, sentence
 from analysis.data.panel import Panel, panels
 from analysis.data.results import Results
 from analysis.metrics import Array
 from analysis.output.render import to_markdown
-from analysis.per_task import per_task_table
-from analysis.seeds import contrasts, mean, methods, methods_table, sentence
 from tests.analysis.simulated import answers, covers, panel, redrawn, results
 
 K = 4
@@ -93,7 +93,7 @@ def test_verdicts_about_methods_need_three_common_seeds(monkeypatch) -> None:
     assert found.decided
     assert "the method is better, not only these checkpoints" in sentence(rate, found)
     assert "over 4 calibration seeds" in sentence(rate, found)
-    monkeypatch.setattr(seeds, "FEWEST_SEEDS", K + 1)
+    monkeypatch.setattr(seed_variance, "FEWEST_SEEDS", K + 1)
     again = seeded(evaluated(np.random.default_rng(5), gap=0.15, calibration=0.005))
     assert contrasts(again) == {}
 

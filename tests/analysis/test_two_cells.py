@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from analysis.comparison.two_cells import asked, compared_table, parting_table
 from analysis.data.documents import Documents
 from analysis.data.paired import mcnemar
 from analysis.data.panel import panels
@@ -14,7 +15,6 @@ from analysis.data.results import Results
 from analysis.errors import NotComparable
 from analysis.output.render import printed
 from analysis.report import write_report
-from analysis.two_cells import asked, compared_table, parting_table
 from sweeper.cli.commands.report import compared
 from sweeper.errors import BadInput
 

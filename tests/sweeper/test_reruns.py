@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from analysis.noise_floor import noise_table
+from analysis.comparison.noise_floor import noise_table
 from sweeper.errors import BadInput
 from sweeper.planning import builder
 from sweeper.planning.plan import Plan

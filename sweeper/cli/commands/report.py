@@ -38,11 +38,11 @@ def compared(results: Results, pair: Sequence[str]) -> str:
     Raises:
         BadInput: these are no two cells with scores of the same documents.
     """
+    from analysis.comparison.two_cells import asked, compared_table
     from analysis.data.panel import panels
     from analysis.data.task_groups import pooled
     from analysis.errors import NotComparable
     from analysis.output.render import printed
-    from analysis.two_cells import asked, compared_table
 
     try:
         table = compared_table(asked(panels(pooled(results)), pair))

@@ -25,16 +25,16 @@ log = logging.getLogger(__name__)
 
 
 def retained(outcomes: Sequence[CellOutcome]) -> dict[str, dict[str, float]]:
-    """Cell key -> metric -> value, as `analysis.summary` computes them for the report.
+    """Cell key -> metric -> value, as `analysis.comparison.summary` computes them for the report.
 
     ``retention/<task>``, scores of groups of tasks, Sr1, Sr2, SrCr_p, SrCr_q, SrCr_j, each with
     its ``stderr/``; TCr_achieved, TCr_whole and size (bytes over the dense model's). What the
     analysis leaves open (no dense cell yet, a cell that is not done) is absent.
     """
+    from analysis.comparison.summary import retention_table, summarise
     from analysis.data.panel import panels
     from analysis.data.results import BadResults
     from analysis.data.task_groups import pooled
-    from analysis.summary import retention_table, summarise
 
     found: dict[str, dict[str, float]] = {outcome.key: {} for outcome in outcomes}
     if not any(outcome.scores for outcome in outcomes):

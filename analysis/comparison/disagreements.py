@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.compare import verdicts
+from analysis.comparison.verdicts import verdicts
 from analysis.data.documents import IDENTITY
 from analysis.data.labels import labels
 from analysis.data.panel import Panel

@@ -13,14 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from analysis.compare import compare
-from analysis.data.labels import labels
-from analysis.data.panel import Panel
-from analysis.data.results import REMOVED
-from analysis.metrics import DENSE_BITS, Array, Definition
-from analysis.output.table import Column, Table
-from analysis.output.text import NAMES
-from analysis.storage import (
+from analysis.comparison.storage_bits import (
     best_mask_bits,
     bitmask_bits,
     code_entropy,
@@ -29,7 +22,14 @@ from analysis.storage import (
     hardware_bits,
     whole_bytes,
 )
-from analysis.summary import summarise
+from analysis.comparison.summary import summarise
+from analysis.comparison.verdicts import compare
+from analysis.data.labels import labels
+from analysis.data.panel import Panel
+from analysis.data.results import REMOVED
+from analysis.metrics import DENSE_BITS, Array, Definition
+from analysis.output.table import Column, Table
+from analysis.output.text import NAMES
 
 TOLERANCE = 0.01
 """Sizes this close (relative) count as equal."""

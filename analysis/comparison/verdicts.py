@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import special
 
+from analysis.comparison.summary import srcr_weight
 from analysis.data.panel import Panel
 from analysis.metrics import DENSE_BITS, Array, Definition, Rows, tcr
 from analysis.statistics.intervals import (
@@ -28,7 +29,6 @@ from analysis.statistics.intervals import (
     sr_covariance,
     tost,
 )
-from analysis.summary import srcr_weight
 
 ALPHA = 0.05
 # A checkpoint whose achieved rate is this far below its nominal one is not at that rate.

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.compare import ALPHA, holm
+from analysis.comparison.disagreements import parted
+from analysis.comparison.per_task import pair_rows
+from analysis.comparison.verdicts import ALPHA, holm
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
-from analysis.disagreements import parted
 from analysis.errors import NotComparable
 from analysis.output.table import Column, Table, several
-from analysis.per_task import pair_rows
 
 Asked = tuple[Panel, int, int]
 """A model, and the rows of the two cells in it."""

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from analysis.comparison.definition_sensitivity import fieller
 from analysis.data.labels import labels
 from analysis.data.panel import CHANCE_STDERRS, Panel
 from analysis.output.table import Column, Table
-from analysis.sensitivity import fieller
 
 NOTES = (
     f"Only tasks whose baseline is within {CHANCE_STDERRS:g} standard errors of guessing or below.",

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.compare import compare
+from analysis.comparison.summary import values
+from analysis.comparison.verdicts import compare
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Array, Definition
 from analysis.output.table import Column, Table
 from analysis.output.text import NAMES, listed
 from analysis.statistics.intervals import normal
-from analysis.summary import values
 
 MOST_COMPARED = 60
 MOST_NAMED = 6  # the nearest rivals; a page has no room for sixty

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.compare import ALPHA, holm, verdicts
+from analysis.comparison.verdicts import ALPHA, holm, verdicts
 from analysis.data.panel import Panel
 from analysis.metrics import Array, Definition
 from analysis.output.table import Column, Table

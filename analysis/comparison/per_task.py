@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.compare import ALPHA, Verdict, holm, verdicts
+from analysis.comparison.verdicts import ALPHA, Verdict, holm, verdicts
 from analysis.data.labels import labels
 from analysis.data.paired import Sample, mcnemar
 from analysis.data.panel import Panel

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.compare import equal_tcr_groups, verdicts
+from analysis.comparison.summary import kinds
+from analysis.comparison.verdicts import equal_tcr_groups, verdicts
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Array, weight_p, weight_q
 from analysis.output.table import Column, Table
 from analysis.statistics.intervals import LEVEL, Interval
-from analysis.summary import kinds
 
 EXPONENTS = (0.25, 0.5, 1.0, 2.0)
 """Of sqrt(p) in eq. 13 (0.5 as published) and of the factor of bits in eq. 14 (1)."""

@@ -20,7 +20,7 @@ from analysis.metrics import exact, tcr
 from analysis.output.table import STOPPED, Column, Table
 from analysis.output.text import percent
 from analysis.published.reference import METHODS, facts, label, sparsity
-from analysis.tables import stopped_notes
+from analysis.report.tables import stopped_notes
 
 CAPTIONS = {
     "I": "Theoretical compression rate",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from analysis.jsq_figures import rate_figure
-from analysis.mpt_figures import mpt_figures
 from analysis.output.figure import Figure
 from analysis.output.table import Table
 from analysis.phases import mpt_transitions
@@ -11,6 +10,7 @@ from analysis.published.jsq import accounting_table, averages_table
 from analysis.published.misprints import misprint_table
 from analysis.published.mpt import CAPTIONS, published_table
 from analysis.published.mpt_surface import TITLES, front_table
+from analysis.report.figures.mpt_figures import mpt_figures
 
 PAPERS = ("mpt", "jsq")
 

@@ -17,7 +17,6 @@ from analysis.data.panel import Panel, panels
 from analysis.data.results import BadResults, Results
 from analysis.data.task_groups import LABORDE, pooled
 from analysis.families import Family, contest_table, family_figures
-from analysis.fronts import front_figures
 from analysis.jsq_measured import measured_table
 from analysis.laborde_claims import claims_table
 from analysis.laborde_figures import NUMBERS, Side, figure
@@ -27,6 +26,7 @@ from analysis.output.files import INDEX, contents, index, put, written
 from analysis.output.page import flat, inline, template
 from analysis.output.render import body
 from analysis.output.table import Table
+from analysis.report.figures.pareto_figures import front_figures
 
 PAGE = "index.html"
 TABLES = tuple(f"table{n}" for n in laborde.NUMBERS.values())

@@ -76,7 +76,7 @@ def main() -> None:
     import pandas as pd
 
     from analysis.data.results import Results
-    from analysis.report import write_report
+    from analysis.report.report import write_report
 
     made = cells(options.cells)
     results = Results(cells=pd.DataFrame(made), scores=pd.DataFrame(scores(made, options.tasks)))

@@ -101,8 +101,8 @@ def write(
     from analysis.data.panel import panels
     from analysis.data.results import BadResults
     from analysis.data.task_groups import pooled
-    from analysis.report import write_report
-    from analysis.wording import conclusion
+    from analysis.report.report import write_report
+    from analysis.report.sentences import conclusion
 
     try:
         files = write_report(results, out, title=title, provenance=origin, compare=compare)

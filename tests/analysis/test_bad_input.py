@@ -11,7 +11,7 @@ import pytest
 from analysis.comparison.summary import summarise
 from analysis.data.panel import Panel, panels
 from analysis.data.results import BadResults
-from analysis.findings import findings
+from analysis.report.findings import findings
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis.data.results import Results
-from analysis.report import write_report
+from analysis.report.report import write_report
 from tests.analysis import browser as web
 from tests.analysis.conftest import tables
 

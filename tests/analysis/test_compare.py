@@ -22,7 +22,7 @@ from analysis.data.labels import labels
 from analysis.data.panel import Panel, panels
 from analysis.data.results import Results
 from analysis.output.text import percent, plus_minus
-from analysis.wording import conclusion, sentences
+from analysis.report.sentences import conclusion, sentences
 
 
 def named(panel: Panel, rows) -> list[str]:

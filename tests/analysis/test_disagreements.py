@@ -12,7 +12,7 @@ from analysis.comparison.disagreements import LONGEST, MOST, disagreement_table
 from analysis.data.documents import Documents
 from analysis.data.panel import panels
 from analysis.data.results import Results
-from analysis.report import write_report
+from analysis.report.report import write_report
 
 EVIL = "<script>alert(1)</script>"
 

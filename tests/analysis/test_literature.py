@@ -7,16 +7,16 @@ import re
 import numpy as np
 import pytest
 
-from analysis import literature
 from analysis.comparison.summary import summarise
 from analysis.data.panel import panels
-from analysis.figures import all_figures
 from analysis.published import jsq, reference
-from analysis.report import html
+from analysis.report.figures import published_points
+from analysis.report.figures.retention_figures import all_figures
+from analysis.report.report import html
 
 
 def test_every_row_of_the_three_sources_is_a_point_once() -> None:
-    found = literature.points("sr2")
+    found = published_points.points("sr2")
     count = found.groupby("paper").size()
     assert count["laborde2025"] == 2 * 23
     assert count["jsq2024"] == len(jsq.points())
@@ -26,7 +26,7 @@ def test_every_row_of_the_three_sources_is_a_point_once() -> None:
 
 def test_by_hand() -> None:
     """MPT table 10: Q4_K_M alone, 6.1565 / its perplexity; JSQ: MMLU and six more."""
-    by = {one: literature.points(one).set_index(["paper", "name"]) for one in ("sr1", "sr2")}
+    by = {one: published_points.points(one).set_index(["paper", "name"]) for one in ("sr1", "sr2")}
     facts = reference.facts("mpt", "10")
     row = facts[(facts["sparsity_pct"] == 0) & (facts["method_quant"] == "GGUF Q4_K_M")].iloc[0]
     point = by["sr2"].loc[[("mpt", "LLaMA-2-7B: GGUF Q4_K_M 4bit (perplexity)")]]
@@ -59,13 +59,13 @@ def test_the_page_shows_them_only_on_request_and_inside_the_axes(make) -> None:
     figures = [f for f in all_figures(groups) if f.name.startswith("retention_over_tcr")]
     page = html(results, title="t", provenance={}, groups=groups, tables=[], figures=figures)
     for figure in figures:
-        assert set(figure.published) == set(literature.PAPERS)
+        assert set(figure.published) == set(published_points.PAPERS)
         width, height = 7.2 * 72, 4.4 * 72
         for x, y, said in (one for each in figure.published.values() for one in each):
             assert 0 < x < width
             assert 0 < y < height
             assert re.search(r": -?\d\.\d{3}$", said)
     assert page.count('<g class="published mpt">') == 1 + len(figures)
-    for paper in literature.PAPERS:
+    for paper in published_points.PAPERS:
         assert f'name="published" value="{paper}">' in page  # not checked
     assert ".published { display: none;" in page

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from analysis.answers import answers_table, heat_maps
 from analysis.data.panel import panels
-from analysis.next_steps import documents_needed, next_table
+from analysis.report.next_steps import documents_needed, next_table
+from analysis.report.task_breakdown import answers_table, heat_maps
 from tests.analysis.simulated import answers, panel
 from tests.analysis.test_tolerance import sweep
 

@@ -12,7 +12,7 @@ from analysis.comparison.noise_floor import noise_table
 from analysis.data.documents import Documents
 from analysis.data.panel import panels
 from analysis.data.results import BadResults, Results
-from analysis.report import write_report
+from analysis.report.report import write_report
 
 DENSE, AGAIN = "SmolLM2-135M/dense", "SmolLM2-135M/dense (rerun 1)"
 

@@ -12,6 +12,7 @@ from analysis.data.documents import Documents
 from analysis.data.paired import mcnemar
 from analysis.data.panel import panels
 from analysis.data.results import BadResults, Results
+from analysis.report.sentences import sentences
 from analysis.statistics.intervals import (
     MARGIN,
     bootstrap,
@@ -20,7 +21,6 @@ from analysis.statistics.intervals import (
     sr_covariance,
     tost,
 )
-from analysis.wording import sentences
 from tests.analysis.simulated import answers, covers, likelihoods, panel, redrawn, results
 
 LEVELS = (0.7, 0.6, 0.6)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from analysis.comparison.verdicts import defined
 from analysis.data.panel import panels
-from analysis.findings import PERPLEXITIES_ONLY, findings
+from analysis.report.findings import PERPLEXITIES_ONLY, findings
 
 
 def test_verdicts_are_by_sr1_and_it_is_said(make) -> None:

@@ -30,9 +30,9 @@ from analysis.comparison.storage_bits import (
     whole_bytes,
 )
 from analysis.data.panel import panels
-from analysis.fronts import front_figures
 from analysis.output import render
 from analysis.published.reference import laborde2025
+from analysis.report.figures.pareto_figures import front_figures
 
 
 @pytest.mark.parametrize(("pattern", "bits"), [

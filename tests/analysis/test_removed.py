@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import curves
 from analysis.comparison.size import sizes
 from analysis.data.panel import panels
 from analysis.data.results import Results
-from analysis.figures import all_figures
 from analysis.measured_curves import series
 from analysis.measured_surface import budget_tables, surfaces
-from analysis.mpt_beside import beside_figures, beside_table, doubled, pairs
+from analysis.report.figures import srcr_figures
+from analysis.report.figures.mpt_beside import beside_figures, beside_table, doubled, pairs
+from analysis.report.figures.retention_figures import all_figures
 from analysis.statistics.perplexity_transition import curve
 
 
@@ -103,7 +103,7 @@ def test_sparsity_and_bits_that_are_allocated_make_no_line_together() -> None:
 
 def test_lines_of_figures_keep_apart_what_is_spread_otherwise(make, monkeypatch) -> None:
     drawn: list[str] = []
-    monkeypatch.setattr(curves, "points", lambda axes, rows, x, y, colour, marker, name, **_: (
+    monkeypatch.setattr(srcr_figures, "points", lambda axes, rows, x, y, colour, marker, name, **_: (
         drawn.append(f"{name}: {len(rows)}")))  # fmt: skip
 
     def more(table: pd.DataFrame) -> pd.DataFrame:

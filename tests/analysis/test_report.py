@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from analysis.data.panel import panels
-from analysis.figures import all_figures
 from analysis.output.figure import slug
 from analysis.output.text import END, LONGEST, short
-from analysis.report import write_report
+from analysis.report.figures.retention_figures import all_figures
+from analysis.report.report import write_report
 
 VOID = {"meta", "input", "br", "link", "img", "path", "use", "rect"}
 

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.answers import answers_table
 from analysis.data.panel import panels
 from analysis.output import render
 from analysis.output.table import Column, Table
-from analysis.tables import all_tables, cells_table, equal_tcr_table, tcr_table
+from analysis.report.tables import all_tables, cells_table, equal_tcr_table, tcr_table
+from analysis.report.task_breakdown import answers_table
 
 NASTY = r"a_b & 50% $x$ #1 {y} ~ ^ \z <b>|"
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.curve_figures import curve_figures
 from analysis.data.panel import panels
 from analysis.data.results import Results
 from analysis.measured_curves import (
@@ -20,6 +19,7 @@ from analysis.measured_curves import (
     tolerances,
 )
 from analysis.output.render import to_markdown
+from analysis.report.figures.curve_figures import curve_figures
 from analysis.statistics.retention_curve import band, fit, retained
 
 S = np.arange(1, 9) / 10

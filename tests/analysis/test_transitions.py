@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.mpt_figures import curves_figure, surface_figure
 from analysis.output.render import to_markdown
 from analysis.phases import mpt_transitions, transition_table, verdict
 from analysis.published.misprints import misprints, size_ratio
 from analysis.published.mpt import curves, published_table
 from analysis.published.mpt_surface import BITMASK, front, surface
 from analysis.published.reference import facts
+from analysis.report.figures.mpt_figures import curves_figure, surface_figure
 from analysis.statistics.perplexity_transition import (
     CUBIC,
     HINGE,

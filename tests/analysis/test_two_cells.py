@@ -14,7 +14,7 @@ from analysis.data.panel import panels
 from analysis.data.results import Results
 from analysis.errors import NotComparable
 from analysis.output.render import printed
-from analysis.report import write_report
+from analysis.report.report import write_report
 from sweeper.cli.commands.report import compared
 from sweeper.errors import BadInput
 

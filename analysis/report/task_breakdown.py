@@ -13,7 +13,7 @@ from analysis.data.panel import Panel
 from analysis.output.figure import Figure, canvas, finished
 from analysis.output.table import STOPPED, Column, Table, several
 from analysis.output.text import short
-from analysis.tables import stopped_notes
+from analysis.report.tables import stopped_notes
 
 MOST_CELLS, MOST_TASKS = 45, 60
 FEWEST_TASKS = 3

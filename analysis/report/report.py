@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis.answers import answers_table, heat_maps
 from analysis.comparison.at_chance import chance_table
 from analysis.comparison.definition_sensitivity import exponent_table, ranking_table
 from analysis.comparison.disagreements import disagreement_table
@@ -19,24 +18,25 @@ from analysis.comparison.size import size_tables
 from analysis.comparison.size_budget import choice_table
 from analysis.comparison.summary import retention_table
 from analysis.comparison.two_cells import asked, compared_table, parting_table
-from analysis.curve_figures import curve_figures
 from analysis.data.panel import Panel, panels
 from analysis.data.results import Results
 from analysis.data.task_groups import pooled
-from analysis.figures import all_figures
-from analysis.findings import findings
-from analysis.fronts import front_figures
-from analysis.literature import PAPERS
 from analysis.measured_curves import perplexity_table, tolerance_table
 from analysis.measured_surface import budget_tables
-from analysis.mpt_beside import beside_figures, beside_table
-from analysis.next_steps import next_table
 from analysis.output.figure import Figure
 from analysis.output.files import INDEX, contents, index, written
 from analysis.output.page import MARKS, flat, inline, template
 from analysis.output.render import body
 from analysis.output.table import Table, without_model
-from analysis.tables import all_tables
+from analysis.report.figures.curve_figures import curve_figures
+from analysis.report.figures.mpt_beside import beside_figures, beside_table
+from analysis.report.figures.pareto_figures import front_figures
+from analysis.report.figures.published_points import PAPERS
+from analysis.report.figures.retention_figures import all_figures
+from analysis.report.findings import findings
+from analysis.report.next_steps import next_table
+from analysis.report.tables import all_tables
+from analysis.report.task_breakdown import answers_table, heat_maps
 
 PAGE = "report.html"
 MOST_SCORE_ROWS = 300

@@ -13,8 +13,8 @@ from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Definition
 from analysis.output.text import listed
-from analysis.tables import chance_notes
-from analysis.wording import conclusion, sentences
+from analysis.report.sentences import conclusion, sentences
+from analysis.report.tables import chance_notes
 
 PERPLEXITIES_ONLY = ("Perplexities alone were scored: Sr2 and SrCr, which are made of tasks where "
                      "higher is better, do not exist, and these verdicts are by Sr1.")  # fmt: skip

@@ -9,9 +9,9 @@ import numpy as np
 
 from analysis.data.panel import Panel
 from analysis.measured_curves import perplexity_curves, tolerances, weights
-from analysis.mpt_figures import draw_curve, log_scale
 from analysis.output.figure import Figure, canvas, finished, look
 from analysis.output.text import NAMES
+from analysis.report.figures.mpt_figures import draw_curve, log_scale
 from analysis.statistics.perplexity_transition import Curve, fit
 from analysis.statistics.retention_curve import KEPT, Tolerance, band
 

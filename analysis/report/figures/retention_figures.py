@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import literature
 from analysis.comparison.summary import summarise
-from analysis.curves import joint_cells, joint_curves, single
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Definition
 from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, dodge, finished, points, settle
 from analysis.output.label_placement import place
 from analysis.output.text import NAMES, short
+from analysis.report.figures import published_points
+from analysis.report.figures.srcr_figures import joint_cells, joint_curves, single
 
 KIND_STYLE = {
     "dense": ("#000000", "*"),
@@ -68,7 +68,7 @@ def _against_rate(panel: Panel, table: pd.DataFrame, by: Definition) -> Iterator
         axes.margins(x=0.09)
         axes.legend(loc="lower left")
         settle(drawing)
-        literature.beside(axes, by, "tcr")
+        published_points.beside(axes, by, "tcr")
         dropped = _name_points(axes, shown, by)
         caption = (
             f"Retention ({NAMES[by]}) against TCr, {panel.model}. Bars are one standard error "

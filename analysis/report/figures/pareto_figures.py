@@ -7,15 +7,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis import literature
 from analysis.comparison.size import front, sizes
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
-from analysis.figures import KIND_STYLE
 from analysis.metrics import Definition
 from analysis.output.figure import Figure, canvas, finished, points, settle
 from analysis.output.label_placement import place
 from analysis.output.text import NAMES
+from analysis.report.figures import published_points
+from analysis.report.figures.retention_figures import KIND_STYLE
 
 SHOWN = (("share_tcr", "1 - TCr"), ("share_served", "Size as served"),
          ("share_best_mask", "Size with the best mask"))  # fmt: skip
@@ -56,7 +56,7 @@ def _figure(panel: Panel, table: pd.DataFrame, by: Definition) -> Figure:
         drawing.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
         settle(drawing)
         for axis, (column, _), rows in zip(axes, SHOWN, fronts, strict=True):
-            literature.beside(axis, by, column)
+            published_points.beside(axis, by, column)
             named = table.iloc[rows[:MOST_NAMES]]
             place(
                 axis, [(100 * r[column], r[by], r["name"]) for _, r in named.iterrows()], size=6.5

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from analysis.curves.transition_table import mpt_transitions
 from analysis.jsq_figures import rate_figure
 from analysis.output.figure import Figure
 from analysis.output.table import Table
-from analysis.phases import mpt_transitions
 from analysis.published.jsq import accounting_table, averages_table
 from analysis.published.misprints import misprint_table
 from analysis.published.mpt import CAPTIONS, published_table

@@ -11,9 +11,9 @@ from scipy import stats
 
 from analysis.comparison.seed_variance import FEWEST_SEEDS, methods
 from analysis.comparison.verdicts import ALPHA, Verdict, verdicts
+from analysis.curves.measured_curves import tolerances
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
-from analysis.measured_curves import tolerances
 from analysis.output.table import Column, Table
 from analysis.output.text import percent
 from analysis.statistics.retention_curve import KEPT

@@ -18,11 +18,11 @@ from analysis.comparison.size import size_tables
 from analysis.comparison.size_budget import choice_table
 from analysis.comparison.summary import retention_table
 from analysis.comparison.two_cells import asked, compared_table, parting_table
+from analysis.curves.measured_curves import perplexity_table, tolerance_table
+from analysis.curves.measured_surface import budget_tables
 from analysis.data.panel import Panel, panels
 from analysis.data.results import Results
 from analysis.data.task_groups import pooled
-from analysis.measured_curves import perplexity_table, tolerance_table
-from analysis.measured_surface import budget_tables
 from analysis.output.figure import Figure
 from analysis.output.files import INDEX, contents, index, written
 from analysis.output.page import MARKS, flat, inline, template

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from analysis.comparison.size import sizes
+from analysis.curves.measured_curves import series
+from analysis.curves.measured_surface import budget_tables, surfaces
 from analysis.data.panel import panels
 from analysis.data.results import Results
-from analysis.measured_curves import series
-from analysis.measured_surface import budget_tables, surfaces
 from analysis.report.figures import srcr_figures
 from analysis.report.figures.mpt_beside import beside_figures, beside_table, doubled, pairs
 from analysis.report.figures.retention_figures import all_figures

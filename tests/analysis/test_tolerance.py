@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.data.panel import panels
-from analysis.data.results import Results
-from analysis.measured_curves import (
+from analysis.curves.measured_curves import (
     chance_floor,
     perplexity_curves,
     perplexity_table,
@@ -18,6 +16,8 @@ from analysis.measured_curves import (
     tolerance_table,
     tolerances,
 )
+from analysis.data.panel import panels
+from analysis.data.results import Results
 from analysis.output.render import to_markdown
 from analysis.report.figures.curve_figures import curve_figures
 from analysis.statistics.retention_curve import band, fit, retained

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from analysis.curves.transition_table import mpt_transitions, transition_table, verdict
 from analysis.output.render import to_markdown
-from analysis.phases import mpt_transitions, transition_table, verdict
 from analysis.published.misprints import misprints, size_ratio
 from analysis.published.mpt import curves, published_table
 from analysis.published.mpt_surface import BITMASK, front, surface

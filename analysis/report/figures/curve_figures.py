@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from analysis.curves.measured_curves import perplexity_curves, tolerances, weights
 from analysis.data.panel import Panel
-from analysis.measured_curves import perplexity_curves, tolerances, weights
 from analysis.output.figure import Figure, canvas, finished, look
 from analysis.output.text import NAMES
 from analysis.report.figures.mpt_figures import draw_curve, log_scale

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.curves.measured_curves import perplexity_curves
+from analysis.curves.transition_table import said
 from analysis.data.panel import Panel
-from analysis.measured_curves import perplexity_curves
 from analysis.output.figure import Figure, canvas, finished, look
 from analysis.output.table import Column, Table
-from analysis.phases import said
 from analysis.published.mpt import curves
 from analysis.report.figures.mpt_figures import MODEL, log_scale
 from analysis.statistics.perplexity_transition import POWER, Curve, fit

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.curves.transition_table import said, transition_table
 from analysis.data.panel import Panel
 from analysis.data.results import REMOVED
 from analysis.metrics import DENSE_BITS, Array, Estimate
 from analysis.output.table import Column, Table
 from analysis.output.text import NAMES
-from analysis.phases import said, transition_table
 from analysis.statistics.perplexity_transition import Curve, curve
 from analysis.statistics.retention_curve import FEWEST, KEPT, Tolerance, fit
 

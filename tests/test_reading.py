@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.reproduce import FIGURES, TABLES
+from analysis.reproduction.reproduce import FIGURES, TABLES
 from sweeper.errors import BadInput, IsorateError
 from sweeper.results import outcomes, tables
 from sweeper.results.mlflow import connection, reader, sync

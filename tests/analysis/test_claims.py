@@ -7,15 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from analysis.answered import _tails, alone, answer, averaged
-from analysis.claims import Claim, Found, better, sr_of
 from analysis.comparison.summary import summarise
 from analysis.data.panel import panels
 from analysis.data.results import Results
-from analysis.laborde import config, find
-from analysis.laborde_claims import claims_table, rows
 from analysis.output import render
 from analysis.published.reference import laborde2025
+from analysis.reproduction.claim import Claim, Found, better, sr_of
+from analysis.reproduction.claim_verdicts import _tails, alone, answer, averaged
+from analysis.reproduction.laborde_claims import claims_table, rows
+from analysis.reproduction.laborde_tables import config, find
 from analysis.statistics.delta_method import propagate
 
 

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from analysis.data.panel import panels
-from analysis.families import (
+from analysis.output import render
+from analysis.reproduction.model_families import (
     Family,
     contest_table,
     contests,
@@ -14,7 +15,6 @@ from analysis.families import (
     measured,
     published,
 )
-from analysis.output import render
 
 
 def family(rows, higher=False) -> Family:

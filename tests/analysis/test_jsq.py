@@ -6,8 +6,6 @@ from collections import Counter
 
 import pytest
 
-from analysis.jsq_figures import rate_figure
-from analysis.other_papers import PAPERS, tables
 from analysis.output.render import to_markdown
 from analysis.published.jsq import (
     SHAPES,
@@ -19,6 +17,8 @@ from analysis.published.jsq import (
     rows,
     size,
 )
+from analysis.reproduction.jsq_figures import rate_figure
+from analysis.reproduction.other_papers import PAPERS, tables
 
 
 def test_llama_7b_by_hand() -> None:

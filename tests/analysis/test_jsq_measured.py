@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from analysis.data.results import Results
-from analysis.jsq_measured import measured_table
-from analysis.reproduce import Source, items
+from analysis.reproduction.jsq_measured import measured_table
+from analysis.reproduction.reproduce import Source, items
 
 EQUAL = {"sparsity": 0.4375, "bits": 8, "pattern": "unstructured"}
 JSQ = EQUAL | {"prune_method": "jsq", "quant_method": "smoothquant", "range_weight": 2.0,

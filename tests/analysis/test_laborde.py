@@ -6,15 +6,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.audit import audit, audit_table
-from analysis.beside import beside_table, versions
 from analysis.data.panel import panels
 from analysis.data.results import Results
 from analysis.data.task_groups import LABORDE, pooled
-from analysis.laborde import CAPTIONS, config, configs, find, rate_table, score_table, tables
-from analysis.laborde_figures import NUMBERS, RETENTIONS, Side, figure, figures
 from analysis.output import render
 from analysis.published.reference import facts, laborde2025
+from analysis.reproduction.laborde_audit import audit, audit_table
+from analysis.reproduction.laborde_figures import NUMBERS, RETENTIONS, Side, figure, figures
+from analysis.reproduction.laborde_tables import (
+    CAPTIONS,
+    config,
+    configs,
+    find,
+    rate_table,
+    score_table,
+    tables,
+)
+from analysis.reproduction.measured_vs_published import beside_table, versions
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +150,7 @@ def test_the_audit_sees_a_misprint(monkeypatch) -> None:
             frame.loc[(frame["task"] == "Mean") & (frame["sparsity_pct"] == 50), "value"] = 25.0
         return frame
 
-    monkeypatch.setattr("analysis.audit.facts", misprinted)
+    monkeypatch.setattr("analysis.reproduction.laborde_audit.facts", misprinted)
     found = audit()
     wrong = found[(found["what"] == "Mean") & (found["finding"] == "impossible")]
     assert len(wrong) == 2

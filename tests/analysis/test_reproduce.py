@@ -9,7 +9,15 @@ import pytest
 
 from analysis.data.results import BadResults, Results
 from analysis.published.reference import laborde2025
-from analysis.reproduce import FIGURES, ITEMS, TABLES, Source, items, write, write_files
+from analysis.reproduction.reproduce import (
+    FIGURES,
+    ITEMS,
+    TABLES,
+    Source,
+    items,
+    write,
+    write_files,
+)
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,9 @@ _MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
 _MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
 """Verb -> its module here; ``import`` is no name of Python's."""
 
+_MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
+"""Verb -> its module here; ``import`` is no name of Python's."""
+
 
 class Exit(SystemExit):
     """The verb ended with this exit status."""

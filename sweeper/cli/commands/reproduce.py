@@ -12,15 +12,15 @@ from sweeper.results import sources
 from sweeper.results.sources import Reading
 
 if TYPE_CHECKING:
-    from analysis.reproduce import Item, Source
+    from analysis.reproduction.reproduce import Item, Source
 
 FOLDER = "reproduction"
 
 
 def perform(request: Request) -> int:
     """Write what was asked for into the sweep's directory and name the page."""
-    from analysis import reproduce
     from analysis.errors import BadResults
+    from analysis.reproduction import reproduce
 
     read = sources.read(request)
     readings = [read, *_against(request, read)]
@@ -54,7 +54,7 @@ def _against(request: Request, read: Reading) -> list[Reading]:
 
 def _source(read: Reading) -> Source:
     from analysis.published.reference import PUBLISHED
-    from analysis.reproduce import Source
+    from analysis.reproduction.reproduce import Source
 
     return Source(name=read.name, results=read.results, published=read.name == PUBLISHED)
 
@@ -62,7 +62,7 @@ def _source(read: Reading) -> Source:
 def _text(items: Sequence[Item], only: str | None, files: Mapping[str, Path]) -> str:
     """The page; or the tables themselves, and where the files are, when one thing was asked for."""
     from analysis.output import render
-    from analysis.reproduce import PAGE
+    from analysis.reproduction.reproduce import PAGE
 
     if only is None:
         return f"Reproduction: {files[PAGE]}"

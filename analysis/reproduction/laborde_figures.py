@@ -11,8 +11,8 @@ import pandas as pd
 
 from analysis.comparison.summary import summarise
 from analysis.data.panel import Panel
-from analysis.laborde import Config, config, find
 from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, dodge, finished
+from analysis.reproduction.laborde_tables import Config, config, find
 
 RETENTIONS: dict[int, tuple[str, tuple[str, ...]]] = {
     1: ("Retention with pruning only", ("25%", "33.333%", "50%", "75%")),

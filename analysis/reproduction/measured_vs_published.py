@@ -10,8 +10,8 @@ import pandas as pd
 
 from analysis.data.panel import Panel
 from analysis.data.results import Results
-from analysis.laborde import Config, configs, find
 from analysis.output.table import Column, Table
+from analysis.reproduction.laborde_tables import Config, configs, find
 
 OUTSIDE = 2.0
 """From how many standard errors on a difference is flagged."""

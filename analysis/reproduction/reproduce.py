@@ -9,17 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis import families, laborde, other_papers
-from analysis.audit import audit_table
-from analysis.beside import beside_table, versions
 from analysis.comparison.size import equal_size_table, sizes_table
 from analysis.data.panel import Panel, panels
 from analysis.data.results import BadResults, Results
 from analysis.data.task_groups import LABORDE, pooled
-from analysis.families import Family, contest_table, family_figures
-from analysis.jsq_measured import measured_table
-from analysis.laborde_claims import claims_table
-from analysis.laborde_figures import NUMBERS, Side, figure
 from analysis.metrics import Definition
 from analysis.output.figure import Figure
 from analysis.output.files import INDEX, contents, index, put, written
@@ -27,9 +20,16 @@ from analysis.output.page import flat, inline, template
 from analysis.output.render import body
 from analysis.output.table import Table
 from analysis.report.figures.pareto_figures import front_figures
+from analysis.reproduction import laborde_tables, model_families, other_papers
+from analysis.reproduction.jsq_measured import measured_table
+from analysis.reproduction.laborde_audit import audit_table
+from analysis.reproduction.laborde_claims import claims_table
+from analysis.reproduction.laborde_figures import NUMBERS, Side, figure
+from analysis.reproduction.measured_vs_published import beside_table, versions
+from analysis.reproduction.model_families import Family, contest_table, family_figures
 
 PAGE = "index.html"
-TABLES = tuple(f"table{n}" for n in laborde.NUMBERS.values())
+TABLES = tuple(f"table{n}" for n in laborde_tables.NUMBERS.values())
 FIGURES = tuple(f"fig{n}" for n in NUMBERS)
 DEFINITIONS: tuple[Definition, ...] = ("sr2", "sr1")
 ITEMS = ("claims", *TABLES, *FIGURES, "sizes", "families", "both", "audit", *other_papers.PAPERS)
@@ -135,15 +135,15 @@ def _of_paper(name: str, read: Sequence[_Read], published: bool) -> Iterator[Tab
 
 def _families(read: Sequence[_Read]) -> list[Family]:
     """Models of one family: the published ones of MPT, and those of a sweep with several."""
-    found = [families.measured(one.panels, one.source.name) for one in read
+    found = [model_families.measured(one.panels, one.source.name) for one in read
              if not one.source.published]  # fmt: skip
-    known = families.published() if any(one.source.published for one in read) else []
+    known = model_families.published() if any(one.source.published for one in read) else []
     return [*(family for family in found if family is not None), *known]
 
 
 def _tables(name: str, read: Sequence[_Read]) -> Iterator[Table]:
     if name == "table1":
-        yield laborde.rate_table()
+        yield laborde_tables.rate_table()
     elif name == "sizes":
         for one in read:
             sized = [make(one.panels, by) for by in DEFINITIONS
@@ -162,8 +162,8 @@ def _tables(name: str, read: Sequence[_Read]) -> Iterator[Table]:
 def _table(name: str, found: Sequence[Panel]) -> Table:
     if name == "claims":
         return claims_table(found)
-    numeral = next(n for n, number in laborde.NUMBERS.items() if f"table{number}" == name)
-    return laborde.score_table(found, numeral)
+    numeral = next(n for n, number in laborde_tables.NUMBERS.items() if f"table{number}" == name)
+    return laborde_tables.score_table(found, numeral)
 
 
 def _beside(read: Sequence[_Read]) -> Iterator[Table]:

@@ -14,12 +14,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis.claims import MARGIN, MODELS, Claim, Found, Missing
 from analysis.comparison.verdicts import ALPHA, holm
 from analysis.data.panel import Panel
 from analysis.metrics import Definition
 from analysis.output.table import Column, Table
 from analysis.output.text import NAMES
+from analysis.reproduction.claim import MARGIN, MODELS, Claim, Found, Missing
 
 Standing = Literal["holds", "fails", "undecided", "not tested"]
 

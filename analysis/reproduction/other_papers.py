@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from analysis.curves.transition_table import mpt_transitions
-from analysis.jsq_figures import rate_figure
 from analysis.output.figure import Figure
 from analysis.output.table import Table
 from analysis.published.jsq import accounting_table, averages_table
@@ -11,6 +10,7 @@ from analysis.published.misprints import misprint_table
 from analysis.published.mpt import CAPTIONS, published_table
 from analysis.published.mpt_surface import TITLES, front_table
 from analysis.report.figures.mpt_figures import mpt_figures
+from analysis.reproduction.jsq_figures import rate_figure
 
 PAPERS = ("mpt", "jsq")
 

@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from analysis.answered import Row, alone, answer, averaged, table
-from analysis.claims import (
+from analysis.data.panel import Panel
+from analysis.metrics import Array, Definition
+from analysis.output.table import Table
+from analysis.output.text import NAMES
+from analysis.reproduction.claim import (
     MARGIN,
     Claim,
     Found,
@@ -20,12 +23,9 @@ from analysis.claims import (
     sr_of,
     top_weighted,
 )
-from analysis.data.panel import Panel
-from analysis.laborde import config, configs
-from analysis.laborde_figures import JOINTS
-from analysis.metrics import Array, Definition
-from analysis.output.table import Table
-from analysis.output.text import NAMES
+from analysis.reproduction.claim_verdicts import Row, alone, answer, averaged, table
+from analysis.reproduction.laborde_figures import JOINTS
+from analysis.reproduction.laborde_tables import config, configs
 from analysis.statistics.delta_method import propagate
 
 GAIN = 0.20

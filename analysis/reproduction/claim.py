@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.data.panel import Panel
-from analysis.laborde import config, find
 from analysis.metrics import Array, Definition, weight_j, weight_p, weight_q
+from analysis.reproduction.laborde_tables import config, find
 from analysis.statistics.delta_method import propagate
 
 MARGIN = 0.05

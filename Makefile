@@ -58,7 +58,7 @@ test: install ## the tests (10 minutes on 2 cores, nothing is downloaded)
 test-kernels: $(KERNELS:%=test-kernels-%) ## the numeric tests under other kernels, one after the other
 
 $(KERNELS:%=test-kernels-%): test-kernels-%: install
-	$(USE_$*) $(BIN)/python -m pytest -n 2 --dist loadfile tests/stages tests/methods
+	$(USE_$*) $(BIN)/python -m pytest -n 2 --dist loadfile tests/sweeper/stages tests/sweeper/methods
 
 test-path: ## set up and test a clone in a path with spaces and the name of the project in it
 	PYTHON="$(PYTHON)" bash tests/elsewhere.sh

@@ -59,10 +59,10 @@ def mixes(
     from sweeper.methods.pruning.sparsegpt_modifier import block_of, sparsify
     from sweeper.methods.quantization.gptq_modifier import block_routine
     from sweeper.methods.quantization.rtn_modifier import nearest, values
-    from tests.methods.layers import error, layer
-    from tests.methods.obr import restored, rounded_in_two
-    from tests.methods.test_gptq import arguments, exact, grid, quantize
-    from tests.methods.test_joint import ours as joint
+    from tests.sweeper.methods.layers import error, layer
+    from tests.sweeper.methods.obr import restored, rounded_in_two
+    from tests.sweeper.methods.test_gptq import arguments, exact, grid, quantize
+    from tests.sweeper.methods.test_joint import ours as joint
 
     weight, inputs = layer(48, 192, seed)
     hessian, args = 2 * inputs.t() @ inputs / len(inputs), arguments(num_bits=bits)

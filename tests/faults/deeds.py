@@ -19,9 +19,9 @@ from sweeper.planning.plan import Plan
 from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Spec, Store
 from sweeper.worker.runner import Bench, find_stage, run_stage
-from tests.stubstages import spec
+from tests.stubs.stages import spec
 
-BENCH = Bench(find=partial(find_stage, package="tests.stubstages"))
+BENCH = Bench(find=partial(find_stage, package="tests.stubs.stages"))
 PRUNE = spec(name="prune")
 QUANTIZE = spec(name="quantize", parents={"model": PRUNE})
 SCORE = spec("score", name="score", parents={"model": QUANTIZE})

@@ -22,7 +22,7 @@ import pytest
 import tests
 from sweeper.store.store import Store
 from tests.faults import tally
-from tests.stubstages import spec
+from tests.stubs.stages import spec
 
 ROUNDS = int(os.environ.get("ISORATE_FAULT_ROUNDS", "2"))
 PATIENCE_S = 240.0
@@ -34,7 +34,7 @@ from launchers.local.launcher import LocalLauncher
 from launchers.local.progress import Lines
 from sweeper.store.store import Store
 home, plan = map(Path, sys.argv[1:3])
-launcher = LocalLauncher(workers=int(sys.argv[3]), stages="tests.stubstages", retries=5)
+launcher = LocalLauncher(workers=int(sys.argv[3]), stages="tests.stubs.stages", retries=5)
 stages = pickle.loads(plan.read_bytes())
 outcome = launcher.carry_out(stages, Store(home), observer=Lines(), logs=home / "logs")
 sys.exit(0 if outcome.ok else 1)

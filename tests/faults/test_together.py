@@ -19,7 +19,7 @@ from sweeper.worker.runner import run_stage
 from tests.faults import tally
 from tests.faults.deeds import BENCH, PRUNE, QUANTIZE
 from tests.faults.test_kills import FRONT_END, PATIENCE_S, outputs
-from tests.stubstages import spec
+from tests.stubs.stages import spec
 
 
 def front_end(

@@ -13,7 +13,7 @@ from typing import Any
 import tests
 from sweeper.store import files, manifest
 from sweeper.store.garbage import kinds
-from tests import standin
+from tests.stubs import kinds as standin
 
 CELLS = ("prune.sparsity=0,50", "quant.bits=16,4")
 Done = subprocess.CompletedProcess[str]
@@ -25,7 +25,7 @@ def words(home: Path, model: Path, *more: str) -> list[str]:
     return [
         f"home={home}", "name=whole", "model=custom", f"model.id={model}", "model.name=tiny",
         "model.group_size=32", "calibration.samples=4", "calibration.length=32",
-        "tasks.names=[demo_pydoc,demo_agreement]", "+hydra.launcher.stages=tests.standin",
+        "tasks.names=[demo_pydoc,demo_agreement]", "+hydra.launcher.stages=tests.stubs.kinds",
         "hydra.launcher.workers=2", *CELLS, *more,
     ]  # fmt: skip
 

@@ -60,7 +60,7 @@ class Rig:
     def run(self, stages: Sequence[Spec], workers: int = 2, **options: Any) -> Outcome:
         on_done = options.pop("on_done", lambda spec: None)
         self.diary = self.diary_type()
-        launcher = LocalLauncher(workers=workers, stages="tests.stubstages", **options)
+        launcher = LocalLauncher(workers=workers, stages="tests.stubs.stages", **options)
         return launcher.carry_out(
             stages, self.store, observer=self.diary, logs=self.logs, on_done=on_done
         )

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from sweeper.planning import builder
-from tests import standin, tiny
+from tests import tiny
 from tests.composing import composed
+from tests.stubs import kinds
 
 CODE = """
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_it_runs_only_when_it_is_trusted(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_it_is_off_and_where_it_is_on_that_is_recorded(tmp_path: Path) -> None:
-    words = ["model=custom", f"model.id={standin.model(tmp_path / 'model')}", "model.name=tiny",
+    words = ["model=custom", f"model.id={kinds.model(tmp_path / 'model')}", "model.name=tiny",
              "model.group_size=32", "prune.sparsity=50"]  # fmt: skip
     keys = []
     with composed([]) as (config, loader):

@@ -16,7 +16,7 @@ from sweeper.redaction import Formatter, secret_set_by
 from sweeper.store.store import Store
 from sweeper.worker.failure import explain
 from sweeper.worker.runner import Bench, run_stage
-from tests.stubstages import spec
+from tests.stubs.stages import spec
 
 CANARY = "canary-4711-hf-token"
 URI = "postgresql://ann:canary-4711-password@host/mlflow"

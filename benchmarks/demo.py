@@ -23,8 +23,8 @@ from sweeper.store.store import Store
 
 WORKERS = 2
 IMPORTS = (
-    "import time; import sweeper.stages.evaluate.stage, sweeper.stages.prune.stage, sweeper.stages.quantize, "
-    "sweeper.stages.oneshot; print(time.process_time())"
+    "import time; import sweeper.stages.evaluate.stage, sweeper.stages.prune.stage, "
+    "sweeper.stages.quantize, sweeper.stages.oneshot; print(time.process_time())"
 )
 
 

@@ -101,8 +101,8 @@ def spec(checkpoint: Path, name: str, **params: Any) -> dict[str, Any]:
 def ours(home: Path, specs: list[dict[str, Any]]) -> tuple[float, float]:
     """CPU and wall seconds of one worker process that serves the stages."""
     command = [
-        sys.executable, "-m", "sweeper.worker.process", "--home", str(home), "--logs", str(home / "logs"),
-        "--threads", "1",
+        sys.executable, "-m", "sweeper.worker.process", "--home", str(home),
+        "--logs", str(home / "logs"), "--threads", "1",
     ]  # fmt: skip
     asked = "".join(json.dumps({"spec": one}) + "\n" for one in specs)
     process = [sys.executable, "-c", SERVE, *command]

@@ -23,6 +23,7 @@ from launchers.slurm.submission.pending import Submitting, Todo, lacking, sort_o
 from launchers.slurm.submission.submit import STOCK_ARRAY
 from launchers.slurm.submission.summary import Shape, shape
 from sweeper.planning.sweep import Sweep
+from sweeper.results import launcher_record
 from sweeper.store.store import Spec, Store
 
 _CLAIM_WAIT_S = 60.0
@@ -114,7 +115,9 @@ class SlurmLauncher(PlansOnly):
             "resubmitted" and "given_up", for the record of the round.
         """
         with records.claim(sweep.path, wait_s=_CLAIM_WAIT_S, say=_quiet):
-            submitted = {record["submission"]: record for record in records.submissions(sweep.path)}
+            submitted = {
+                record["submission"]: record for record in launcher_record.submissions(sweep.path)
+            }
             record = submitted[after]
             number = int(record["round"].get("number", 0))
             left = self._settings.rounds - number
@@ -137,7 +140,7 @@ class SlurmLauncher(PlansOnly):
 
         A round may not be allowed to submit, or have come to the end of its budget.
         """
-        last = records.submissions(sweep.path)[-1:]
+        last = launcher_record.submissions(sweep.path)[-1:]
         if not last or last[0]["launcher"] != self.config:
             return {}
         before, factor = last[0]["memory"], self._settings.memory_factor
@@ -155,8 +158,8 @@ class SlurmLauncher(PlansOnly):
             stages: the stages wanted.
             store: knows what is done.
             estimates: stage key -> ``seconds`` and ``source`` ("measured", "scaled" or
-                "assumed"), as `sweeper.planning.estimate.cost` makes them; without them, and where they are
-                only assumed, a job counts with the time that it asks for.
+                "assumed"), as `sweeper.planning.estimate.cost` makes them; without them, and where
+                they are only assumed, a job counts with the time that it asks for.
         """
         todo = lacking(stages, store)
         planned = self._dispatch.arrays(todo, self._dispatch.request(todo.specs), STOCK_ARRAY)

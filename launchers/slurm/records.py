@@ -2,7 +2,8 @@
 
 <sweep>/jobs/<submission>.json            one call of sbatch after the other, rewritten by
 the process that submits, and by no other
-<sweep>/jobs/<submission>.round.json      what the repair-and-collect job found and did
+<sweep>/jobs/<submission>.round.json      what the repair-and-collect job found and did; what the
+front end reads of these two: `sweeper.results.launcher_record`
 <sweep>/jobs/<submission>/                submitit's scripts, pickles and logs
 <sweep>/jobs/attempts/<stage>/<job>.<restart>.json
 <sweep>/jobs/claim                        advisory: who submits just now
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import IsorateError
+from sweeper.results.launcher_record import JOBS
 from sweeper.store import files
 from sweeper.store.process_id import host, new_id
 
@@ -67,23 +69,12 @@ def who() -> Json:
     return {"created": now(), "host": socket.gethostname(), "user": getpass.getuser()}
 
 
-def submissions(sweep: Path) -> list[Json]:
-    """All submissions of a sweep, the oldest first."""
-    names = sorted((sweep / "jobs").glob("*.json"))
-    return [files.read_json(path) for path in names if not path.name.endswith(".round.json")]
-
-
-def rounds(sweep: Path) -> list[Json]:
-    """What the repair-and-collect jobs did, the oldest first."""
-    return [files.read_json(path) for path in sorted((sweep / "jobs").glob("*.round.json"))]
-
-
 def elements(sweep: Path, records: list[Json]) -> list[Element]:
     """All jobs with stages, in the order of their submission."""
     found: list[Element] = []
     for record in records:
         submitted = datetime.fromisoformat(record["created"]).timestamp()
-        folder = sweep / "jobs" / record["submission"]
+        folder = sweep / JOBS / record["submission"]
         for array in record["arrays"]:
             parts = zip(array["jobs"], array["units"], array["seconds"], strict=False)
             for job, keys, seconds in parts:
@@ -102,13 +93,13 @@ def elements(sweep: Path, records: list[Json]) -> list[Element]:
 
 def attempt_file(sweep: Path, key: str, job: str, restart: int) -> Path:
     """Where one attempt of a stage is described, by itself."""
-    return sweep / "jobs" / "attempts" / key / f"{job}.{restart}.json"
+    return sweep / JOBS / "attempts" / key / f"{job}.{restart}.json"
 
 
 def attempts(sweep: Path, key: str) -> list[Json]:
     """All attempts of a stage that began, the oldest first."""
     found = []
-    for path in (sweep / "jobs" / "attempts" / key).glob("*.json"):
+    for path in (sweep / JOBS / "attempts" / key).glob("*.json"):
         with suppress(json.JSONDecodeError, FileNotFoundError):  # its node died while writing
             found.append(files.read_json(path))
     return sorted(found, key=lambda attempt: str(attempt["started"]))
@@ -121,7 +112,7 @@ def claim(sweep: Path, *, wait_s: float, say: Callable[[str], None]) -> Iterator
     Raises:
         IsorateError: someone else holds it and did not let go in ``wait_s`` seconds.
     """
-    path = sweep / "jobs" / "claim"
+    path = sweep / JOBS / "claim"
     path.parent.mkdir(parents=True, exist_ok=True)
     until, told = time.monotonic() + wait_s, False
     while not _take(path):

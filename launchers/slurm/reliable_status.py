@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from launchers.slurm import records
 from launchers.slurm.cluster.commands import SlurmError
 from launchers.slurm.cluster.queue import cancel_ghosts, unanswered
 from launchers.slurm.status import JobTable, table
 from sweeper.planning.sweep import Sweep
+from sweeper.results import launcher_record
 from sweeper.store.store import Store
 
 _LAG_S = 30.0
@@ -21,7 +21,7 @@ def reliable(sweep: Sweep, store: Store) -> JobTable:
     Raises:
         SlurmError: neither accounting nor the queue can be asked.
     """
-    cancel_ghosts(unanswered(records.submissions(sweep.path)))
+    cancel_ghosts(unanswered(launcher_record.submissions(sweep.path)))
     known = table(sweep.path, store)
     if not known.known:
         raise SlurmError(known.note)

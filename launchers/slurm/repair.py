@@ -142,7 +142,7 @@ def _drop_checkpoints(sweep: Sweep) -> int:
 
 def accounting(sweep: Path) -> Sequence[Json]:
     """Every execution of every job of a sweep: node, elapsed, memory and GPU hours."""
-    elements = records.elements(sweep, records.submissions(sweep))
+    elements = records.elements(sweep, launcher_record.submissions(sweep))
     rows = ask({element.job for element in elements}).rows
     return [
         {

@@ -18,6 +18,7 @@ from launchers.slurm import records
 from launchers.slurm.cluster.accounting import Answer, Row, ask
 from launchers.slurm.job.stage_job import BLOCKED
 from launchers.slurm.records import Element, Json
+from sweeper.results import launcher_record
 from sweeper.stages import KINDS
 from sweeper.store import garbage
 from sweeper.store.store import Store
@@ -104,7 +105,7 @@ class JobTable:
 
 def table(sweep: Path, store: Store) -> JobTable:
     """The state of every stage that was ever submitted for a sweep; calls sacct once."""
-    submitted = records.submissions(sweep)
+    submitted = launcher_record.submissions(sweep)
     all_elements = records.elements(sweep, submitted)
     extra = {record["round"]["job"] for record in submitted if record.get("round", {}).get("job")}
     answer = ask({element.job for element in all_elements} | extra)
@@ -126,7 +127,7 @@ def table(sweep: Path, store: Store) -> JobTable:
         known=answer.answered,
         gpu_hours=sum(row.gpu_hours for rows in answer.rows.values() for row in rows),
         eta_s=_eta_s(states, {element.job: element.seconds for element in latest.values()}),
-        rounds=records.rounds(sweep),
+        rounds=launcher_record.rounds(sweep),
     )
 
 

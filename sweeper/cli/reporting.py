@@ -86,7 +86,7 @@ def report(request: Request, outcomes: Sequence[CellOutcome]) -> tuple[dict[str,
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
     sweep = request.sweep
-    return write(results, sweep.report, sweep.name, provenance.of(request, outcomes))
+    return write(results, sweep.report, sweep.name, provenance.of(sweep, outcomes))
 
 
 def write(

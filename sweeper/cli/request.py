@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sweeper.planning.estimate.cost import Cost
     from sweeper.planning.plan import Plan
     from sweeper.planning.sweep import Sweep
+    from sweeper.results.sources import Reading
     from sweeper.store.store import Store
 
 
@@ -96,6 +97,19 @@ class Request:
                 workers=len(seats),
                 keep="keep" if self.launcher.drops_at_end else self.config.checkpoints,
             )
+
+    def read(self) -> Reading:
+        """The results that ``source`` and ``sweeps`` name, see `sweeper.results.sources.read`."""
+        from sweeper.results import sources
+
+        return sources.read(
+            self.config.source,
+            self.sweep,
+            self.store,
+            joined=list(self.config.sweeps),
+            name=self.config.name,
+            tracking_uri=self.config.tracking.uri,
+        )
 
     @property
     def as_json(self) -> bool:

@@ -27,7 +27,7 @@ BIT_PROFILES: Mapping[str, tuple[str, ...]] = {UNIFORM: (), ALLOCATED: ("widths"
 """The same of ``quant.profile`` and the keys below ``quant``."""
 
 UNIT, PLAIN, LOSS = ERRORS = ("unit", "plain", "loss")
-"""What the errors of layers are that an allocation rests on, see `sweeper.stages.sensitivity.stage`."""
+"""What the errors of layers are that an allocation rests on (`sweeper.stages.sensitivity`)."""
 
 _MOST_LEVELS = 100
 

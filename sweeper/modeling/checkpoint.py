@@ -13,7 +13,6 @@ from transformers import AutoTokenizer, CompressedTensorsConfig
 
 from sweeper.errors import StageFailure, several
 from sweeper.modeling import low_rank_format, model_cache
-from sweeper.stages import Job
 
 
 def dtype_of(name: str) -> torch.dtype:
@@ -58,14 +57,21 @@ def load(
     return (model if quantization is not None else model.to(device)).eval()
 
 
-def sole(job: Job, *, dtype: str, device: str = "cpu", quantization: Any = None) -> Any:
+def sole(
+    path: Path,
+    *,
+    dtype: str,
+    device: str = "cpu",
+    trust_remote_code: bool = False,
+    quantization: Any = None,
+) -> Any:
     """The model that a stage changes, alone in memory; arguments and errors as in `load`."""
     model_cache.forget()
     return load(
-        job.checkpoint("model"),
+        path,
         dtype=dtype,
         device=device,
-        trust_remote_code=job.params.get("model", {}).get("trust_remote_code", False),
+        trust_remote_code=trust_remote_code,
         quantization=quantization,
     )
 

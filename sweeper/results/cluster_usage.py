@@ -7,10 +7,7 @@ before it; the last repair-and-collect job has written down what SLURM's own acc
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
-
-from sweeper.store import files
 
 Json = Mapping[str, Any]
 
@@ -47,13 +44,6 @@ def tags(manifests: Iterable[Json | None]) -> dict[str, str]:
         f"slurm.{plural}": ", ".join(sorted({str(a[name]) for a in tried if a.get(name)}))
         for plural, name in fields.items()
     }
-
-
-def executions(sweep: Path) -> Sequence[Json]:
-    """Every execution of every job of a sweep, as its latest round found them; else none."""
-    rounds = sorted((sweep / "jobs").glob("*.round.json"))
-    found: Sequence[Json] = files.read_json(rounds[-1]).get("accounting", []) if rounds else []
-    return found
 
 
 def totals(rows: Sequence[Json]) -> dict[str, float]:

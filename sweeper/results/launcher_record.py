@@ -1,12 +1,42 @@
-"""The launcher that a sweep was submitted with, made again from what the submission recorded."""
+"""What a cluster's launcher records with a sweep, for whoever asks after its jobs later.
+
+<sweep>/jobs/<submission>.json
+    one call of the launcher: ``launcher`` (its ``_target_`` and arguments), ``created``,
+    ``host``, ``user``, ``submission``, and what else the launcher needs for itself
+<sweep>/jobs/<submission>.round.json
+    what the job that ends a submission found: ``accounting``, one row for each execution of each
+    job with ``gpu_hours`` and ``elapsed_s``
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sweeper.store import files
+
+Json = dict[str, Any]
+
+JOBS = "jobs"
+ROUND = ".round.json"
+
+
+def submissions(sweep: Path) -> list[Json]:
+    """All submissions of a sweep, the oldest first."""
+    names = sorted((sweep / JOBS).glob("*.json"))
+    return [files.read_json(path) for path in names if not path.name.endswith(ROUND)]
+
+
+def rounds(sweep: Path) -> list[Json]:
+    """What the jobs that end a submission found and did, the oldest first."""
+    return [files.read_json(path) for path in sorted((sweep / JOBS).glob(f"*{ROUND}"))]
+
+
+def executions(sweep: Path) -> Sequence[Mapping[str, Any]]:
+    """Every execution of every job of a sweep, as its latest round found them; else none."""
+    found: Sequence[Json] = [row for one in rounds(sweep)[-1:] for row in one.get("accounting", ())]
+    return found
 
 
 def launcher(sweep: Path) -> Any | None:
@@ -14,9 +44,8 @@ def launcher(sweep: Path) -> Any | None:
 
     So `status`, `cancel` and `logs` need no ``hydra/launcher`` of their own.
     """
-    found = sorted((sweep / "jobs").glob("*.json"))
-    records = [path for path in found if not path.name.endswith(".round.json")]
-    return make(files.read_json(records[-1])["launcher"]) if records else None
+    records = submissions(sweep)
+    return make(records[-1]["launcher"]) if records else None
 
 
 def make(config: Mapping[str, Any]) -> Any:

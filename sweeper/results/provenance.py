@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sweeper.results import cluster_usage
+from sweeper.planning.sweep import Sweep
+from sweeper.results import cluster_usage, launcher_record
 from sweeper.results.outcomes import CellOutcome
 
-if TYPE_CHECKING:
-    from sweeper.cli.request import Request
 
-
-def of(request: Request, outcomes: Sequence[CellOutcome]) -> dict[str, Any]:
+def of(sweep: Sweep, outcomes: Sequence[CellOutcome]) -> dict[str, Any]:
     """Name -> text, for the head of a report; only what is the same whenever it is written."""
     configs = [outcome.cell["config"] for outcome in outcomes]
     calibrations = {
@@ -20,13 +18,13 @@ def of(request: Request, outcomes: Sequence[CellOutcome]) -> dict[str, Any]:
     }
     notes = {str(c["model"]["note"]) for c in configs if c["model"].get("note")}
     found: dict[str, Any] = {
-        "sweep": request.sweep.name,
+        "sweep": sweep.name,
         "models": _joined({str(c["model"]["id"]) for c in configs}),
         "calibration": _joined(calibrations),
         "scored in": _joined({_scoring(c["tasks"]) for c in configs}),
         **_versions(outcomes),
     }
-    if used := cluster_usage.totals(cluster_usage.executions(request.sweep.path)):
+    if used := cluster_usage.totals(launcher_record.executions(sweep.path)):
         found["cluster"] = (
             f"{used['gpu_hours']:.2f} GPU hours, {used['hours']:.2f} hours of jobs in "
             f"{used['executions']:.0f} executions"

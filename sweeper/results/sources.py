@@ -14,7 +14,7 @@ from sweeper.results.outcomes import CellOutcome
 
 if TYPE_CHECKING:
     from analysis.data.results import Results
-    from sweeper.cli.request import Request
+    from sweeper.store.store import Store
 
 SOURCES = ("store", "mlflow", "published")
 PAPER = "arXiv:2505.07289"
@@ -37,28 +37,43 @@ class Reading:
     sweep: Sweep
 
 
-def read(request: Request) -> Reading:
+def read(
+    source: str,
+    sweep: Sweep,
+    store: Store,
+    *,
+    joined: Sequence[str] = (),
+    name: str | None = None,
+    tracking_uri: str | None = None,
+) -> Reading:
     """What ``source`` and ``sweeps`` name.
+
+    Args:
+        source: one of `SOURCES`.
+        sweep: the one that is meant where no others are named.
+        store: the outputs of stages.
+        joined: sweeps of the same home that are read as one.
+        name: of what is read together, or of the published numbers.
+        tracking_uri: where MLflow is.
 
     Raises:
         BadInput: an unknown source, a sweep that does not exist.
         IsorateError: results that contradict themselves or each other.
     """
-    source, config = request.config.source, request.config
     if source not in SOURCES:
         raise BadInput("source", source, one_of(list(SOURCES)) + ".")
     if source == "published":
-        return published(Sweep(request.home, config.name or "published"))
-    names = list(config.sweeps) or [request.sweep.name]
-    name = config.name if config.sweeps and config.name else "+".join(names)
-    found = {one: _outcomes(request, one) for one in names}
+        return published(Sweep(sweep.home, name or "published"))
+    sweeps = [Sweep(sweep.home, one) for one in joined] or [sweep]
+    title = name if joined and name else "+".join(one.name for one in sweeps)
+    found = {one.name: _outcomes(source, one, store, tracking_uri) for one in sweeps}
     return Reading(
-        name=name,
+        name=title,
         results=_together(found),
-        provenance=provenance.of(request, [o for each in found.values() for o in each])
-        | {"sweep": name}
+        provenance=provenance.of(sweep, [o for each in found.values() for o in each])
+        | {"sweep": title}
         | ({} if source == "store" else {"source": source}),
-        sweep=Sweep(request.home, name),
+        sweep=Sweep(sweep.home, title),
     )
 
 
@@ -74,16 +89,17 @@ def published(sweep: Sweep) -> Reading:
     )
 
 
-def _outcomes(request: Request, name: str) -> Sequence[CellOutcome]:
-    if request.config.source == "mlflow":
+def _outcomes(
+    source: str, sweep: Sweep, store: Store, tracking_uri: str | None
+) -> Sequence[CellOutcome]:
+    if source == "mlflow":
         from sweeper.results.mlflow import reader
 
-        return reader.outcomes(name, home=request.home, uri=request.config.tracking.uri)
-    sweep = Sweep(request.home, name)
+        return reader.outcomes(sweep.name, home=sweep.home, uri=tracking_uri)
     brought = scores.outcomes(sweep)
     if brought and not sweep.planned:
         return brought
-    return outcomes.joined(outcomes.collect(sweep.load(), request.store), brought)
+    return outcomes.joined(outcomes.collect(sweep.load(), store), brought)
 
 
 def _together(found: dict[str, Sequence[CellOutcome]]) -> Results:

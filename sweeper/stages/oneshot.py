@@ -41,7 +41,12 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
         StageFailure: the method could not treat a layer, or cannot work layer by layer.
     """
     params = job.params
-    model = offload.place(checkpoint.sole(job, dtype=params["compute_dtype"]), job.device)
+    model = checkpoint.sole(
+        job.checkpoint("model"),
+        dtype=params["compute_dtype"],
+        trust_remote_code=job.trust_remote_code,
+    )
+    model = offload.place(model, job.device)
     tokenizer = checkpoint.tokenizer(job.checkpoint("model"))
     how = method(params["method"])
     assert isinstance(how, ByModifiers)

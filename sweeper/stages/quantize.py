@@ -55,7 +55,11 @@ def _loaded(job: Job, how: ByLoading) -> dict[str, Any]:
 
     params = job.params
     model = checkpoint.sole(
-        job, dtype=params["save_dtype"], device=job.device, quantization=how.loading(params)
+        job.checkpoint("model"),
+        dtype=params["save_dtype"],
+        device=job.device,
+        trust_remote_code=job.trust_remote_code,
+        quantization=how.loading(params),
     )
     layers = checkpoint.linears(model)
     _require_none(n for n, m in layers.items() if type(m) is Linear)

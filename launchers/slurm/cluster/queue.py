@@ -8,6 +8,7 @@ from pathlib import Path
 from launchers.slurm import records
 from launchers.slurm.cluster.commands import run
 from launchers.slurm.records import Json
+from sweeper.results import launcher_record
 
 
 def unanswered(submitted: Sequence[Json]) -> list[str]:
@@ -41,7 +42,7 @@ def cancel(sweep: Path, announce: Callable[[list[str]], None]) -> list[str]:
     Raises:
         SlurmError: SLURM does not answer.
     """
-    submitted = records.submissions(sweep)
+    submitted = launcher_record.submissions(sweep)
     ghosts = _ghosts(unanswered(submitted))
     known = {element.job for element in records.elements(sweep, submitted)}
     known |= {record["round"]["job"] for record in submitted if record["round"].get("job")}

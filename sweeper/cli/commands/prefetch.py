@@ -113,7 +113,8 @@ def _process(wanted: Sequence[Need], known: Pins, *, offline: bool) -> Iterator[
         IsorateError: it said why it cannot go on, or it died.
     """
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "sweeper.worker.prefetch"], env=_environment(offline), text=True,
+        [sys.executable, "-P", "-m", "sweeper.worker.prefetch"],
+        env=_environment(offline), text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
     )  # fmt: skip
     assert child.stdin is not None
@@ -166,7 +167,8 @@ def _text(wanted: Sequence[Need], found: Pins, path: Path) -> str:
     data = {pair for used in found.tasks.values() for pair in used.items()}
     rows += [(f"data set {name}", commit[:12]) for name, commit in sorted(data)]
     return "\n".join([
-        formatting.table(["from the hub", "commit"], rows) if rows else "Nothing comes from the hub.",
+        formatting.table(["from the hub", "commit"], rows)
+        if rows else "Nothing comes from the hub.",
         f"{len(wanted)} inputs load with the hub switched off. Recorded in {path}",
         "`isorate run` with the same arguments now needs no network.",
     ])  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from sweeper.cli import reporting
 from sweeper.cli.request import Request
 from sweeper.errors import BadInput, one_of
-from sweeper.results import formatting, sources
+from sweeper.results import formatting
 
 if TYPE_CHECKING:
     from analysis.data.results import Results
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def perform(request: Request) -> int:
     """Write the report of what `source` and `sweeps` name; print its verdicts, and `compare`."""
-    read, pair = sources.read(request), list(request.config.compare)
+    read, pair = request.read(), list(request.config.compare)
     said = [compared(read.results, pair), ""] if pair else []
     files, verdicts = reporting.write(
         read.results, read.sweep.report, read.name, read.provenance, pair

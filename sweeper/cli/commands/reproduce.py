@@ -22,7 +22,7 @@ def perform(request: Request) -> int:
     from analysis.errors import BadResults
     from analysis.reproduction import reproduce
 
-    read = sources.read(request)
+    read = request.read()
     readings = [read, *_against(request, read)]
     out, only = read.sweep.path / FOLDER, request.config.only
     try:

@@ -15,7 +15,8 @@ class ScoredPruning:
     """A method of `sweeper.methods`; a subclass says its ``label`` and what it scores by.
 
     Attributes:
-        modifier: a class of `sweeper.methods.pruning.score_modifier`, unless `scoring` gives another one.
+        modifier: a class of `sweeper.methods.pruning.score_modifier`, unless `scoring` gives
+            another one.
     """
 
     stage = "prune"
@@ -34,7 +35,7 @@ class ScoredPruning:
         )
 
     def scoring(self) -> Any:
-        """The subclass of `sweeper.methods.pruning.score_modifier.ScorePruning` that knows the score."""
+        """The subclass of `score_modifier.ScorePruning` that knows the score."""
         from sweeper.methods.pruning import score_modifier
 
         return getattr(score_modifier, self.modifier)

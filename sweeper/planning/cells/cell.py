@@ -31,7 +31,8 @@ class Cell:
         model, tasks: what is compressed, what it is scored on.
         pruning, quantization: None where there is none.
         calibration: None where no method looks at a text.
-        rerun: 1, 2, ... of a dense cell that is scored once more, see `sweeper.planning.stages.repeated_evaluation`.
+        rerun: 1, 2, ... of a dense cell that is scored once more, see
+            `sweeper.planning.stages.repeated_evaluation`.
     """
 
     model: Frozen

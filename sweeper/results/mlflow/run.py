@@ -69,7 +69,8 @@ def wanted(
     Args:
         outcome: the cell and what the store holds of it.
         name: the run's name, see `sweeper.results.mlflow.names`.
-        retained: its metrics against the dense cell, see `sweeper.results.mlflow.retention_metrics`.
+        retained: its metrics against the dense cell, see
+            `sweeper.results.mlflow.retention_metrics`.
         running: key -> headway of the stages at work, of any cell.
     """
     times = [_times(stage) for stage in outcome.stages if stage.manifest]

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from sweeper.redaction import redact
-from sweeper.results import cluster_usage
+from sweeper.results import launcher_record
 from sweeper.results import outcomes as cell_outcomes
 from sweeper.results.mlflow import connection, experiment, run, ui_view
 from sweeper.results.mlflow import names as tracking_names
@@ -122,7 +122,7 @@ def sync(
         tracker = _open(where, home, str(record["name"]))
         tracker.tag_experiment(ui_view.TAG, ui_view.columns(outcomes))
         view = ui_view.link(where, tracker.experiment)
-        jobs = cluster_usage.executions(home / "sweeps" / str(record["name"]))
+        jobs = launcher_record.executions(home / "sweeps" / str(record["name"]))
         work.carry_out(tracker, *_wanted(record, outcomes, report, jobs, running))
         problem = "; ".join(f"{name}: {why}" for name, why in work.refused.items())
     except _trouble() as error:

@@ -21,7 +21,12 @@ def shortened(job: Job, how: ByRemoval) -> dict[str, Any]:
         StageFailure: the architecture cannot be shortened.
     """
     params, source = job.params, job.checkpoint("model")
-    model = checkpoint.sole(job, dtype=params["compute_dtype"], device=job.device)
+    model = checkpoint.sole(
+        source,
+        dtype=params["compute_dtype"],
+        device=job.device,
+        trust_remote_code=job.trust_remote_code,
+    )
     samples = calibration.of(job, checkpoint.tokenizer(source))
     parameter_count.record(parameter_count.counted(model), job.out)
     with layer_chain.opened(model, samples.to(model.device)) as layers:

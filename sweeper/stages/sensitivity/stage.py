@@ -40,7 +40,8 @@ def run(job: Job) -> dict[str, Any]:
     The error of an option is ||X (W - W')^T||^2 over the calibration tokens. With ``errors:
     loss`` X are the inputs of the model as it is read, each token's as long as the loss feels
     its output, and the error is half of the mean: the expected divergence in nats per token
-    (see `sweeper.stages.sensitivity.gradients`). Else it is a share of ||X W^T||^2, X being the inputs as
+    (see `sweeper.stages.sensitivity.gradients`). Else it is a share of ||X W^T||^2, X being the
+    inputs as
     they are (``plain``) or each token's at length 1 (``unit``). W' is what the option makes of
     W, looking at the inputs as they are: without the ``levels`` shares of each row that Wanda
     scores least, rounded to each of ``widths``, or at the ranks that remove each of ``levels``
@@ -57,7 +58,12 @@ def run(job: Job) -> dict[str, Any]:
     from sweeper.stages import calibration
 
     params = job.params
-    model = offload.place(checkpoint.sole(job, dtype=params["compute_dtype"]), job.device)
+    model = checkpoint.sole(
+        job.checkpoint("model"),
+        dtype=params["compute_dtype"],
+        trust_remote_code=job.trust_remote_code,
+    )
+    model = offload.place(model, job.device)
     samples = calibration.of(job, checkpoint.tokenizer(job.checkpoint("model")))
     names = {module: name for name, module in checkpoint.linears(model).items()}
     measure, rows = _measure(params, names), dict[str, Any]()

@@ -103,8 +103,11 @@ def test_sparsity_and_bits_that_are_allocated_make_no_line_together() -> None:
 
 def test_lines_of_figures_keep_apart_what_is_spread_otherwise(make, monkeypatch) -> None:
     drawn: list[str] = []
-    monkeypatch.setattr(srcr_figures, "points", lambda axes, rows, x, y, colour, marker, name, **_: (
-        drawn.append(f"{name}: {len(rows)}")))  # fmt: skip
+
+    def points(axes, rows, x, y, colour, marker, name, **_):
+        drawn.append(f"{name}: {len(rows)}")
+
+    monkeypatch.setattr(srcr_figures, "points", points)
 
     def more(table: pd.DataFrame) -> pd.DataFrame:
         both = [

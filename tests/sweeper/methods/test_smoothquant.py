@@ -211,8 +211,10 @@ def test_measure_proves_the_bits_of_the_inputs(folder: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.setattr(smoothquant_modifier, "MAPPINGS_REGISTRY", {}), "of LlamaForCausalLM read"),
-        (lambda m: m.setattr(smoothquant_modifier.Smoothing, "_listener", lambda *_: lambda *_: None),
+        (lambda m: m.setattr(smoothquant_modifier, "MAPPINGS_REGISTRY", {}),
+         "of LlamaForCausalLM read"),
+        (lambda m: m.setattr(
+            smoothquant_modifier.Smoothing, "_listener", lambda *_: lambda *_: None),
          r"smoothed nothing after model\.layers\.0\.input_layernorm"),
         (lambda m: m.setattr(smoothquant_modifier, "_divide", lambda _norm, scale, _dtype: scale),
          "not in proportion to its weight"),

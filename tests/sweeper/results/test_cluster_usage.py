@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sweeper.results import cluster_usage
+from sweeper.results import cluster_usage, launcher_record
 from sweeper.results import outcomes as cell_outcomes
 from sweeper.results.mlflow import run as runs
 from tests import tracking_data as data
@@ -37,11 +37,11 @@ def test_every_attempt_counts() -> None:
 
 
 def test_the_latest_round_knows_all_executions(tmp_path: Path) -> None:
-    assert cluster_usage.totals(cluster_usage.executions(tmp_path)) == {}
+    assert cluster_usage.totals(launcher_record.executions(tmp_path)) == {}
     (tmp_path / "jobs").mkdir()
     for name, rows in (("a", ROWS[:1]), ("b", ROWS)):
         (tmp_path / "jobs" / f"{name}.round.json").write_text(json.dumps({"accounting": rows}))
-    assert cluster_usage.totals(cluster_usage.executions(tmp_path)) == {
+    assert cluster_usage.totals(launcher_record.executions(tmp_path)) == {
         "gpu_hours": 1.0, "hours": 1.0, "executions": 2}  # fmt: skip
 
 

@@ -102,7 +102,8 @@ def test_it_dies_with_its_parent_though_stdin_stays_open(tmp_path: Path) -> None
     store = Store(tmp_path / "home")
     code = (
         "import subprocess, sys, time;"
-        "p = subprocess.Popen([sys.executable, '-P', '-m', 'sweeper.worker.process', *sys.argv[1:]]);"
+        "words = [sys.executable, '-P', '-m', 'sweeper.worker.process', *sys.argv[1:]];"
+        "p = subprocess.Popen(words);"
         "print(p.pid, file=sys.stderr, flush=True); time.sleep(60)"
     )
     options = ["--home", str(store.home), "--logs", str(tmp_path), "--stages", "tests.stubs.stages"]

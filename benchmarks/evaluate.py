@@ -52,14 +52,14 @@ BARE = """
 import json, sys, time
 from pathlib import Path
 import torch
-from sweeper.stages import lm_eval_model, lm_eval_task
+from sweeper.stages.evaluate import hf_backend, task
 torch.set_num_threads(1)
 checkpoint, folder, params, names, count, share = sys.argv[1:]
-lm = lm_eval_model.lm(Path(checkpoint), "cpu", json.loads(params) | {"shared_context": False})
+lm = hf_backend.lm(Path(checkpoint), "cpu", json.loads(params) | {"shared_context": False})
 rows = []
 for name in json.loads(names):
     own = json.loads(params) | {"task": name, "task_sha256": ""}
-    prepared = lm_eval_task.prepare(own, Path(folder), Path(checkpoint), None)
+    prepared = task.prepare(own, Path(folder), Path(checkpoint), None)
     for document in prepared.order[:int(count)][::int(share)]:
         rows += [(c + r)[:-1] for c, r in lm.encode(prepared.requests[document])]
 rows.sort(key=len, reverse=True)

@@ -1,4 +1,7 @@
-"""submitit's executor, whose jobs run `launchers.slurm.job.entrypoint` (imports submitit: only when used)."""
+"""submitit's executor, whose jobs run `launchers.slurm.job.entrypoint`.
+
+Imports submitit: only when used.
+"""
 
 from __future__ import annotations
 

@@ -23,10 +23,10 @@ held = Library()
 )
 def test_a_job_leaves_at_once_with_its_status(tmp_path: Path, does: str, status: int) -> None:
     code = (
-        f"from launchers import slurm_main\n{LINGERS}"
+        f"from launchers.slurm.job import entrypoint\n{LINGERS}"
         f"def job():\n    print('said')\n    {does}\n"
-        "slurm_main.submitit_main = job\n"
-        "slurm_main.main()\n"
+        "entrypoint.submitit_main = job\n"
+        "entrypoint.main()\n"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert ended.returncode == status

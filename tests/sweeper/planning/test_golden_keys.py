@@ -1,8 +1,8 @@
 """Keys of stages are an identity for good: whoever changes one makes every home build it again.
 
-`golden/stage_keys.json` has the key of every stage of two experiments, as they were when it was
-last written on purpose (``python -m tests.sweeper.planning.test_golden_keys``): with a change of format, of
-what a stage means, or of the demo's data.
+`golden/stage_keys.json` has the key of every stage of three experiments, as they were when it was
+last written on purpose (``python -m tests.sweeper.planning.test_golden_keys``): with a change of
+format, of what a stage means, or of the demo's data.
 """
 
 from __future__ import annotations

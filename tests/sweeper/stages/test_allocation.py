@@ -198,7 +198,8 @@ def test_gptq_of_a_mix_is_gptq_of_each_width_in_the_first_layer(
     for name, width in first.items():
         part = f"{name}.weight_packed"
         # Stacked with other rows a product is rounded otherwise: a weight in the middle of two
-        # codes (one in 50,000, `tests/sweeper/methods/test_gptq.py`) takes the rest of its row along.
+        # codes (one in 50,000, `tests/sweeper/methods/test_gptq.py`) takes the rest of its row
+        # along.
         assert (mixed[part] != alone[width][part]).any(1).sum() <= 2, name
 
 

@@ -65,7 +65,7 @@ class ModelConfig:
 class PruneConfig:
     """How it is pruned."""
 
-    method: str = key(MISSING, "none, or a module of sweeper/methods")
+    method: str = key(MISSING, "none, or a name in sweeper/methods/registry.py")
     sparsity: float | None = key(
         None,
         "percent of the linear weights that go (zeros; low rank and depth: parameters removed): "
@@ -124,7 +124,7 @@ class PruneConfig:
 class QuantConfig:
     """How it is quantized."""
 
-    method: str = key(MISSING, "none, or a module of sweeper/methods")
+    method: str = key(MISSING, "none, or a name in sweeper/methods/registry.py")
     bits: int = key(16, "bits per weight; 16 is unquantized")
     mask: str = key(
         "keep",

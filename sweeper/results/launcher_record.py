@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sweeper.errors import IsorateError
 from sweeper.store import files
 
 Json = dict[str, Any]
@@ -49,7 +50,19 @@ def launcher(sweep: Path) -> Any | None:
 
 
 def make(config: Mapping[str, Any]) -> Any:
-    """A launcher from its ``_target_`` and arguments; only our own launchers are made."""
+    """A launcher from its ``_target_`` and arguments; only our own launchers are made.
+
+    Raises:
+        IsorateError: the launcher of another version recorded it.
+    """
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    return instantiate(dict(config), _convert_="all", _execution_whitelist_="launchers.*")
+    try:
+        return instantiate(dict(config), _convert_="all", _execution_whitelist_="launchers.*")
+    except InstantiationException as refused:
+        raise IsorateError(
+            f"this sweep was submitted by another version of Isorate: {config.get('_target_')} is "
+            "no launcher of this one. Cancel its jobs with scancel, then run it again; nothing "
+            "that is done is done again."
+        ) from refused

@@ -32,7 +32,7 @@ def answers(
 
 
 def correlations(right: np.ndarray) -> np.ndarray:
-    """(runs, cells, cells) by `analysis.paired.Sample.covariance`, with half a document more."""
+    """(runs, cells, cells) by `Sample.covariance`, with half a document more."""
     n = right.shape[-1]
     centred = right - right.mean(-1, keepdims=True)
     matrix = np.einsum("rin,rjn->rij", centred, centred) / (n * (n - 1))

@@ -16,8 +16,8 @@ from itertools import combinations
 
 import numpy as np
 
-from analysis.compare import ALPHA, holm
-from analysis.statistics.seed_variance import p_value, pooled, standard_error
+from analysis.comparison.verdicts import ALPHA, holm
+from analysis.statistics.pooled_variance import p_value, pooled, standard_error
 
 SD = 0.02
 SHARED = 0.01
@@ -37,7 +37,7 @@ def draw(rng: np.random.Generator, spread: np.ndarray, seeds: int, documents: fl
 
 
 def family(values: np.ndarray, documents: float) -> np.ndarray:
-    """Holm-corrected p values of all pairs, as `analysis.seeds.contrasts` finds them."""
+    """Holm-corrected p values of all pairs, as `contrasts` finds them."""
     company, raw = pooled(values), []
     for i, j in combinations(range(len(values)), 2):
         each = values[i] - values[j]

@@ -1,1 +1,1 @@
-"""Results as they come in: checked, aligned, and made comparable."""
+"""Results as checked tables and panels."""

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.documents import IDENTITY, Documents, Key
-from analysis.paired import rescored
-from analysis.results import Results, is_dense
+from analysis.data.documents import IDENTITY, Documents, Key
+from analysis.data.paired import rescored
+from analysis.data.results import Results, is_dense
 
 LEAST_COMMON = 0.5
 """Of fewer of the baseline's documents in common than this share, a score is set apart."""

@@ -1,1 +1,1 @@
-"""Statistics without a word about language models: arrays in, numbers out."""
+"""Intervals, fits and variances."""

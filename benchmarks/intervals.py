@@ -15,7 +15,8 @@ import time
 import numpy as np
 from scipy import stats
 
-from analysis.statistics.mover import limits, ratios
+from analysis.data.score_limits import limits
+from analysis.statistics.mover import ratios
 
 RATES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.95, 0.98, 0.99)
 SIZES = (20, 50, 100, 200, 500, 1000)

@@ -7,9 +7,10 @@ import pytest
 from scipy import optimize, stats
 
 from analysis.comparison.verdicts import compare, verdicts
+from analysis.data.score_limits import limits
 from analysis.report.sentences import sentences
 from analysis.statistics.intervals import normal, sr_intervals
-from analysis.statistics.mover import limits, ratios
+from analysis.statistics.mover import ratios
 from tests.analysis.simulated import answers, panel, redrawn
 
 Z = stats.norm.ppf(0.975)

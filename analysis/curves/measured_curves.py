@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.curves.transition_table import said, transition_table
+from analysis.curves.transition_table import outwards, said, transition_table
 from analysis.data.panel import Panel
 from analysis.data.results import REMOVED
 from analysis.metrics import DENSE_BITS, Array, Estimate
@@ -171,5 +171,6 @@ def _said(one: Tolerance, axis: str) -> str:
     if axis == "sparsity":
         return f"{said(one.point, one.low, one.high, open_ends)} %"
     few, point, many = (DENSE_BITS * (1 - min(s, 1.0)) for s in (one.high, one.point, one.low))
+    few, many = outwards(few, many, 1)
     return (f"{point:.1f} ({'<' * one.open_high}{few:.1f} to {'>' * one.open_low}{many:.1f}) "
             "bits")  # fmt: skip

@@ -30,6 +30,7 @@ CUBIC = "smooth, cubic"
 BROKEN = (POWER, POWER_K2, HINGE)
 SMOOTH = (QUADRATIC, CUBIC)
 _K1 = 2  # its column in the published form
+_EXACT = 1e-10  # squared errors this small, of all squares, are those of arithmetic
 _BEYOND = {POWER: 1, HINGE: 1, POWER_K2: 2}  # measurements needed beyond the break
 
 
@@ -253,7 +254,11 @@ def _grid(form: str, s: Array) -> Array:
 
 
 def _best(form: str, s: Array, y: Array) -> float:
-    """s0 of least squares: the profile has several dips, and each is followed to its bottom."""
+    """s0 of least squares: the profile has several dips, and each is followed to its bottom.
+
+    Of dips that are equally deep, as exact points have two, it is the one at which the curve breaks
+    away most sharply.
+    """
     grid = _grid(form, s)
     rss = np.array([_least(form, s, at, y)[1] for at in grid])
     padded = np.r_[np.inf, rss, np.inf]
@@ -267,7 +272,16 @@ def _best(form: str, s: Array, y: Array) -> float:
                 options={"xatol": 1e-8},
             )  # fmt: skip
             found.append((float(one.fun), float(one.x)))
-    return min(found)[1]
+    deepest = min(found)[0] + _EXACT * float(((y - y.mean()) ** 2).sum())
+    return max(
+        (at for error, at in found if error <= deepest), key=lambda at: _kink(form, s, at, y)
+    )
+
+
+def _kink(form: str, s: Array, point: float, y: Array) -> float:
+    """How much steeper log perplexity is just beyond s0 than just before it."""
+    beta, _ = _least(form, s, point, y)
+    return float(beta[_K1] - (beta[1] / point if form != HINGE else 0.0))
 
 
 def _interval(

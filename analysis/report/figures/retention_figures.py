@@ -122,6 +122,6 @@ def _per_cell(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
 
 
 def _spread(axes: Any, value: Any, stderr: Any, at: Any, task: str, i: int) -> None:
-    axes.errorbar(value, at, xerr=np.nan_to_num(stderr), linestyle="none", label=short(task),
+    axes.errorbar(value, at, xerr=np.nan_to_num(stderr, posinf=0.0), linestyle="none", label=short(task),
                   marker=MARKERS[i % len(MARKERS)], color=COLOURS[i % (len(COLOURS) - 1)],
                   elinewidth=1, markersize=4.5, zorder=3)  # fmt: skip

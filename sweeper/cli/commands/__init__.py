@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -16,9 +16,6 @@ from sweeper.cli.config_errors import explain
 from sweeper.cli.request import Request
 from sweeper.errors import BadInput, IsorateError, one_of
 from sweeper.redaction import Formatter, redact
-
-if TYPE_CHECKING:
-    pass
 
 VERBS: Mapping[str, str] = {
     "run": "plan the grid, carry it out, log it and report; run again to resume",
@@ -36,36 +33,6 @@ VERBS: Mapping[str, str] = {
     "cancel": "stop what is queued or running of a sweep on a cluster; run goes on",
     "list": "the sweeps of this home",
 }
-
-_MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
-"""Verb -> its module here; ``import`` is no name of Python's."""
-
-_MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
-"""Verb -> its module here; ``import`` is no name of Python's."""
-
-_MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
-"""Verb -> its module here; ``import`` is no name of Python's."""
-
-_MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
-"""Verb -> its module here; ``import`` is no name of Python's."""
-
-_MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
-"""Verb -> its module here; ``import`` is no name of Python's."""
-
-_MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
-"""Verb -> its module here; ``import`` is no name of Python's."""
-
-_MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
-"""Verb -> its module here; ``import`` is no name of Python's."""
-
-_MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
-"""Verb -> its module here; ``import`` is no name of Python's."""
-
-_MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
-"""Verb -> its module here; ``import`` is no name of Python's."""
-
-_MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
-"""Verb -> its module here; ``import`` is no name of Python's."""
 
 _MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
 """Verb -> its module here; ``import`` is no name of Python's."""

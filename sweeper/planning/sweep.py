@@ -121,6 +121,16 @@ def sweeps(home: Path) -> list[str]:
     return sorted({path.parent.name for path in (home / "sweeps").glob("*/plan-*.json")})
 
 
+def latest(home: Path) -> Sweep | None:
+    """The sweep of a home that was planned last; None if there is none."""
+    plans = list((home / "sweeps").glob("*/plan-*.json"))
+    return Sweep(home, max(plans, key=_written).parent.name) if plans else None
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime
+
+
 def read_plan(path: Path) -> Json:
     """One recorded plan, with each stage's parents inside it."""
     record: Json = files.read_json(path)

@@ -89,14 +89,16 @@ class SlurmLauncher(PlansOnly):
         """
         store.check()
         sweep, patience_s = Sweep(store.home, logs.parent.name), self._settings.patience_s
-        with records.claim(sweep.path, wait_s=_CLAIM_WAIT_S, say=observer.say):
+        with records.claim(sweep.path, wait_s=_CLAIM_WAIT_S, say=observer.say) as lease:
             known = patiently(lambda: reliable(sweep, store), patience_s, observer.say)
             todo = sort_out(stages, store, known, {})
             observer.begin(todo.relevant, todo.outcomes)
             try:
                 if todo.needed:
                     memory = self._memory(sweep, known, todo)
-                    self._dispatch.submit(todo, store, sweep, observer.say, memory=memory)
+                    self._dispatch.submit(
+                        todo, store, sweep, observer.say, memory=memory, lease=lease
+                    )
                 else:
                     observer.say(todo.nothing())
             finally:
@@ -114,7 +116,7 @@ class SlurmLauncher(PlansOnly):
         Returns:
             "resubmitted" and "given_up", for the record of the round.
         """
-        with records.claim(sweep.path, wait_s=_CLAIM_WAIT_S, say=_quiet):
+        with records.claim(sweep.path, wait_s=_CLAIM_WAIT_S, say=_quiet) as lease:
             submitted = {record["submission"]: record for record in records.submissions(sweep.path)}
             record = submitted[after]
             number = int(record["round"].get("number", 0))
@@ -130,7 +132,9 @@ class SlurmLauncher(PlansOnly):
             again = sorted(todo.needed) if left > 0 else []
             if again:
                 memory = _raised(verdict.memory, record["memory"], todo)
-                self._dispatch.submit(todo, store, sweep, _quiet, number=number + 1, memory=memory)
+                self._dispatch.submit(
+                    todo, store, sweep, _quiet, number=number + 1, memory=memory, lease=lease
+                )
             return {"resubmitted": again, "given_up": dict(verdict.given_up)}
 
     def _memory(self, sweep: Sweep, known: JobTable, todo: Todo) -> Mapping[str, float]:

@@ -9,6 +9,7 @@ from typing import Any
 from launchers import slurm_preflight as preflight
 from launchers import slurm_quota, slurm_site
 from launchers.base import StageOutcome
+from launchers.leases import Lease
 from launchers.schedule import closure
 from launchers.slurm_arrays import Array, arrays
 from launchers.slurm_job import StageJob
@@ -49,6 +50,7 @@ class Dispatch:
         *,
         number: int = 0,
         memory: Mapping[str, float] | None = None,
+        lease: Lease | None = None,
     ) -> None:
         """Submit what is needed, and the round that waits for it; note the jobs in ``todo``.
 
@@ -59,6 +61,7 @@ class Dispatch:
             say: told what a person should know.
             number: how many repair rounds came before.
             memory: stage key -> factor on the memory it asks for.
+            lease: this process's claim to submit.
 
         Raises:
             BadInput: the cluster cannot do it; nothing was submitted.
@@ -71,7 +74,7 @@ class Dispatch:
         submission = Submission(
             sweep=sweep.path, launcher=self.config, number=number, memory=memory or {},
             parallelism=own.array_parallelism, timeouts=own.max_num_timeout, wanted=todo.wanted,
-            patience_s=own.patience_s, say=say,
+            patience_s=own.patience_s, say=say, lease=lease,
         )  # fmt: skip
         submission.arrays(planned, self._payload(sweep, submission.name), self._prepared)
         last = Round(

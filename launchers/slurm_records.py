@@ -5,14 +5,13 @@ the process that submits, and by no other
 <sweep>/jobs/<submission>.round.json      what the repair-and-collect job found and did
 <sweep>/jobs/<submission>/                submitit's scripts, pickles and logs
 <sweep>/jobs/attempts/<stage>/<job>.<restart>.json
-<sweep>/jobs/claim                        advisory: who submits just now
+<sweep>/jobs/submitting/                  a lease: who submits just now (see `launchers.leases`)
 """
 
 from __future__ import annotations
 
 import getpass
 import json
-import os
 import secrets
 import socket
 import time
@@ -23,13 +22,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from launchers import leases
+from launchers.leases import Lease
 from sweeper import files
 from sweeper.errors import IsorateError
-from sweeper.owner import host, new_id
 
 Json = dict[str, Any]
-
-_CLAIM_STALE_S = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,65 +113,25 @@ def attempts(sweep: Path, key: str) -> list[Json]:
 
 
 @contextmanager
-def claim(sweep: Path, *, wait_s: float, say: Callable[[str], None]) -> Iterator[None]:
-    """Keep others from submitting the same sweep meanwhile; a claim of the dead is stale.
+def claim(sweep: Path, *, wait_s: float, say: Callable[[str], None]) -> Iterator[Lease]:
+    """Keep others from submitting the same sweep meanwhile; see `launchers.leases`.
 
     Raises:
         IsorateError: someone else holds it and did not let go in ``wait_s`` seconds.
     """
-    path = sweep / "jobs" / "claim"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = sweep / "jobs" / "submitting"
     until, told = time.monotonic() + wait_s, False
-    while not _take(path):
-        holder = _holder(path)
-        if holder is None or _is_stale(holder):
-            path.unlink(missing_ok=True)
-            continue
+    while not isinstance(got := leases.take(folder, since=now()), Lease):
         if time.monotonic() > until:
             raise IsorateError(
-                f"process {holder['pid']} on {holder['host']} has been submitting this sweep since "
-                f"{holder['since']}. If it is gone, delete {path} and run again."
+                f"{got} has been submitting this sweep since {got.since}, and gives signs of "
+                f"life. Wait for it, or stop it there; if neither can be, delete {folder}."
             )
         if not told:
-            say(
-                f"waiting for process {holder['pid']} on {holder['host']}, which submits this sweep"
-            )
+            say(f"waiting for {got}, which submits this sweep")
             told = True
         time.sleep(0.5)
     try:
-        yield
+        yield got
     finally:
-        path.unlink(missing_ok=True)
-
-
-def _take(path: Path) -> bool:
-    """Make the claim ours unless there is one; a link is made once even on NFS."""
-    aside = path.with_name(f".claim.{new_id()}")
-    mark = {"host": host(), "pid": os.getpid(), "since": now(), "time": time.time()}
-    files.write_json(aside, mark)
-    try:
-        os.link(aside, path)
-    except FileExistsError:
-        return False
-    finally:
-        aside.unlink()
-    return True
-
-
-def _holder(path: Path) -> Json | None:
-    try:
-        holder: Json = files.read_json(path)
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    return holder
-
-
-def _is_stale(holder: Json) -> bool:
-    if holder["host"] == host():
-        try:
-            os.kill(holder["pid"], 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-    return time.time() - float(holder["time"]) > _CLAIM_STALE_S
+        got.release()

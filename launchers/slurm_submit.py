@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from launchers import slurm_records as records
+from launchers.leases import Lease
 from launchers.slurm_arrays import Array, dependency
 from launchers.slurm_commands import SlurmError, outside_of_jobs, patiently, run
 from launchers.slurm_queue import cancel_ghosts
@@ -16,6 +17,7 @@ from launchers.slurm_records import Json
 from launchers.slurm_resources import Resources
 from launchers.slurm_units import Unit
 from sweeper import files, hub_cache
+from sweeper.errors import IsorateError
 
 STOCK_ARRAY = 1001
 """MaxArraySize where a site does not set it."""
@@ -43,6 +45,7 @@ class Submission:
         timeouts: how often a job may run into its time limit and go on.
         patience_s: how long to wait for a controller that is away.
         say: told what a person should know.
+        lease: this process's claim to submit, looked at before each call of sbatch.
         memory: stage key -> factor on the memory it asks for.
         wanted: keys of the stages that were asked for.
     """
@@ -54,6 +57,7 @@ class Submission:
     timeouts: int
     patience_s: float
     say: Callable[[str], None]
+    lease: Lease | None = None
     memory: Mapping[str, float] = field(default_factory=dict)
     wanted: Sequence[str] = ()
     name: str = field(default_factory=records.new_submission)
@@ -117,6 +121,11 @@ class Submission:
         self, name: str, functions: Sequence[Callable[[], object]], asked: Resources, after: str
     ) -> list[str]:
         """Ids of the jobs; a try that got no answer but got through is cancelled first."""
+        if self.lease is not None and not self.lease.held():
+            raise IsorateError(
+                "another process has taken over the submission of this sweep, for this one gave "
+                "no sign of life; what was submitted stays"
+            )
         return patiently(
             lambda: self._submitit(name, functions, asked, after),
             self.patience_s, self.say, between=lambda: cancel_ghosts([name]),

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from launchers import leases
 from launchers import slurm_records as records
 from launchers.slurm_commands import SlurmError, outside_env
+from launchers.slurm_submit import Submission
 from sweeper import files
 from sweeper.errors import BadInput, IsorateError
 from sweeper.submitted import launcher as recorded_launcher
@@ -570,15 +572,33 @@ def test_the_eta_is_the_work_left_over_the_jobs_that_run(slurm: FakeSlurm, rig: 
 
 def test_one_submission_at_a_time(slurm: FakeSlurm, rig: SlurmRig, monkeypatch: Any) -> None:
     monkeypatch.setattr("launchers.slurm._CLAIM_WAIT_S", 0.0)
-    path = rig.sweep.path / "jobs" / "claim"
-    path.parent.mkdir(parents=True)
-    held = {"host": "elsewhere", "pid": 1, "since": "now", "time": time.time()}
-    path.write_text(json.dumps(held))
-    with pytest.raises(IsorateError, match="process 1 on elsewhere has been submitting"):
+    folder = rig.sweep.path / "jobs" / "submitting"
+    folder.mkdir(parents=True)
+    (folder / "1").write_text(json.dumps({"id": "x", "host": "elsewhere", "pid": 1, "user": "al"}))
+    with pytest.raises(IsorateError, match="process 1 of al on elsewhere has been submitting"):
         rig.run([rig.make("p")])
-    path.write_text(json.dumps({**held, "time": time.time() - 3600}))
+    os.utime(folder / "1", (1, 1))
     rig.run([rig.make("p")])
-    assert not path.exists(), "a stale claim is taken over and let go"
+    assert leases.holder(folder) is None, "a stale claim is taken over and let go"
+
+
+def test_who_lost_the_claim_submits_no_more(
+    slurm: FakeSlurm, rig: SlurmRig, monkeypatch: Any
+) -> None:
+    """The login node slept for long: another process has taken its place meanwhile."""
+    slurm.set(max_array=2)
+    real = Submission._submitit
+
+    def slept(self: Submission, *args: Any) -> list[str]:
+        jobs = real(self, *args)
+        (rig.sweep.path / "jobs" / "submitting" / "2").write_text('{"host": "n2", "pid": 1}')
+        return jobs
+
+    monkeypatch.setattr(Submission, "_submitit", slept)
+    with pytest.raises(IsorateError, match="another process has taken over"):
+        rig.run([rig.make(f"p{n}") for n in range(6)])
+    assert slurm.calls("sbatch") == 1
+    assert (rig.sweep.path / "jobs" / "submitting" / "2").exists()
 
 
 def test_a_job_does_not_inherit_the_job_that_submits_it(monkeypatch: Any) -> None:

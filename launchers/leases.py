@@ -62,6 +62,11 @@ class Holder:
         return f"{where} of {self.user} on {self.host}"
 
 
+def of_stage(home: Path, key: str) -> Path:
+    """The lease of a stage, whichever sweep of the home it is done for."""
+    return home / "claims" / key
+
+
 class Lease:
     """A lease that this process has; see `take`."""
 
@@ -89,7 +94,7 @@ class Lease:
 
 
 def take(
-    folder: Path, *, job: str = "", since: str = "", over: Callable[[str], bool] | None = None
+    folder: Path, *, job: str = "", since: str = "", over: Callable[[Holder], bool] | None = None
 ) -> Lease | Holder:
     """Take a lease, or tell who has it.
 
@@ -97,7 +102,7 @@ def take(
         folder: the lease; made if absent.
         job: SLURM's id of this process's job.
         since: now, for people.
-        over: whether a job (SLURM's id) has left the queue: its lease is free at once.
+        over: whether a holder is surely gone (its job has left the queue): then it is free at once.
     """
     folder.mkdir(parents=True, exist_ok=True)
     mine = Holder(job=job, since=since, started=_started(os.getpid()))
@@ -110,7 +115,7 @@ def take(
             return Lease(folder, number + 1, mine)
 
 
-def holder(folder: Path, over: Callable[[str], bool] | None = None) -> Holder | None:
+def holder(folder: Path, over: Callable[[Holder], bool] | None = None) -> Holder | None:
     """Who has a lease and gives signs of life; None if nobody."""
     number = _highest(folder)
     found = _read(folder, number)
@@ -159,12 +164,12 @@ def _read(folder: Path, number: int) -> Holder | None:
         return Holder(id="", host="", pid=0, user="nobody known")
 
 
-def _is_free(path: Path, holder: Holder, over: Callable[[str], bool] | None) -> bool:
+def _is_free(path: Path, holder: Holder, over: Callable[[Holder], bool] | None) -> bool:
     if holder.released:
         return True
     if holder.here:
         return not owner.is_running(holder.pid) or _started(holder.pid) != holder.started
-    if over is not None and holder.job and over(holder.job):
+    if over is not None and over(holder):
         return True
     return silence_s(path) > EXPIRY_S
 

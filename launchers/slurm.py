@@ -17,6 +17,7 @@ from launchers.plans_only import PlansOnly, ignore
 from launchers.slurm_commands import patiently
 from launchers.slurm_dispatch import Dispatch
 from launchers.slurm_known import reliable, settled
+from launchers.slurm_queue import Cancelled
 from launchers.slurm_round import judge
 from launchers.slurm_settings import Settings
 from launchers.slurm_shape import Shape, shape
@@ -171,6 +172,6 @@ class SlurmLauncher(PlansOnly):
         """The state of every stage that was submitted for a sweep; one call of sacct."""
         return table(sweep_dir, Store(sweep_dir.parent.parent))
 
-    def cancel(self, sweep_dir: Path, announce: Callable[[list[str]], None] = _quiet) -> list[str]:
+    def cancel(self, sweep_dir: Path, announce: Callable[[list[str]], None] = _quiet) -> Cancelled:
         """Cancel all that is queued or running of a sweep; see `slurm_queue.cancel`."""
         return slurm_queue.cancel(sweep_dir, announce)

@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launchers import leases
+from launchers.leases import Lease
 from launchers.slurm_place import Journal, Place
 from sweeper.endings import explain
 from sweeper.errors import IsorateError
@@ -115,6 +117,9 @@ class StageJob:
             find=partial(find_stage, package=self.stages), device=self.device,
             facts=lambda: {"slurm": journal.facts()},
         )  # fmt: skip
+        # Its heartbeat tells others that this is alive. Who has it does not matter here: the
+        # job of a dead node may start again while its orphan still works, and both are harmless.
+        lease = leases.take(leases.of_stage(store.home, spec["key"]), job=place.job)
         try:
             with _output_to(journal.log):
                 run_stage(spec, store, bench, bulk=bulk)
@@ -127,6 +132,9 @@ class StageJob:
             ending = explain(error, store.home).as_json()
             journal.end(ending)
             return ending
+        finally:
+            if isinstance(lease, Lease):
+                lease.release()
         journal.end(None)
         return None
 

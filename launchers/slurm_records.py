@@ -39,6 +39,8 @@ class Element:
         keys: its stages, parents before children.
         seconds: expected.
         submission, submitted: which one, and when (seconds since the epoch).
+        user: who submitted it.
+        after: ids of the jobs that must have ended well before it starts.
         log: what it printed.
     """
 
@@ -47,7 +49,14 @@ class Element:
     seconds: float
     submission: str
     submitted: float
+    user: str
+    after: tuple[str, ...]
     log: Path
+
+    @property
+    def began(self) -> bool:
+        """Whether SLURM ever started it: its script prints from the first moment on."""
+        return self.log.exists() or self.log.with_suffix(".out").exists()
 
 
 def new_submission() -> str:
@@ -84,7 +93,7 @@ def elements(sweep: Path, records: list[Json]) -> list[Element]:
         folder = sweep / "jobs" / record["submission"]
         for array in record["arrays"]:
             parts = zip(array["jobs"], array["units"], array["seconds"], strict=False)
-            for job, keys, seconds in parts:
+            for n, (job, keys, seconds) in enumerate(parts):
                 found.append(
                     Element(
                         job=job,
@@ -92,10 +101,24 @@ def elements(sweep: Path, records: list[Json]) -> list[Element]:
                         seconds=seconds,
                         submission=record["submission"],
                         submitted=submitted,
+                        user=record["user"],
+                        after=tuple(_after(array["dependency"], n)),
                         log=folder / f"{job}_0_log.err",
                     )
                 )
     return found
+
+
+def _after(dependency: str, element: int) -> Iterator[str]:
+    """Ids of the jobs that one element of an array waits for ("aftercorr:7,afterok:12_3:9")."""
+    for part in filter(None, dependency.split(",")):
+        kind, *jobs = part.split(":")
+        yield from (f"{job}_{element}" if kind == "aftercorr" else job for job in jobs)
+
+
+def is_over(sweep: Path, record: Json) -> bool:
+    """Whether all jobs of a submission have ended: its round waits for them, and has run."""
+    return (sweep / "jobs" / f"{record['submission']}.round.json").exists()
 
 
 def attempt_file(sweep: Path, key: str, job: str, restart: int) -> Path:

@@ -44,12 +44,12 @@ def sbatch(state, arguments):
         job = f"{base}_{n}" if count else str(base)
         state["jobs"][job] = {
             "name": options["job-name"], "folder": folder, "options": options, "rows": [],
-            "state": "PENDING", "submitted": time.time(),
+            "state": "PENDING", "submitted": time.time(), "user": "me",
         }  # fmt: skip
     if state["swallow"]:  # the controller has the job, but its answer is lost
         state["swallow"] -= 1
         return fail("sbatch: error: Batch job submission failed: Socket timed out on send/recv")
-    print(f"Submitted batch job {base}")
+    print(f"{state['banner']}Submitted batch job {base}")
     return 0
 
 
@@ -57,10 +57,13 @@ def squeue(state, arguments):
     names = arguments[arguments.index("--name") + 1].split(",") if "--name" in arguments else None
     pattern = arguments[arguments.index("-o") + 1]
     for job, entry in state["jobs"].items():
+        if entry["user"] != "me":
+            continue
         if entry["state"] in LIVE and (names is None or entry["name"] in names):
             line = pattern.replace("%i", job).replace("%A", job.split("_")[0])
             for mark, value in (("%T", entry["state"]), ("%r", reason(entry)), ("%N", "n1"),
-                                ("%P", "gpu"), ("%b", "gres:gpu:a10:2")):  # fmt: skip
+                                ("%P", "gpu"), ("%b", "gres:gpu:a10:2"),
+                                ("%j", entry["name"])):  # fmt: skip
                 line = line.replace(mark, value)
             print(line)
     return 0
@@ -71,7 +74,13 @@ def sacct(state, arguments):
         return fail("Slurm accounting storage is disabled")
     bases = arguments[arguments.index("-j") + 1].split(",")
     for job, entry in state["jobs"].items():
-        if job.split("_")[0] not in bases or entry.get("unaccounted"):
+        base = job.split("_")[0]
+        if base not in bases:
+            continue
+        if entry.get("unaccounted"):
+            mates = [e for j, e in state["jobs"].items() if j.split("_")[0] == base]
+            if all(e["state"] == "CANCELLED" and e.get("unaccounted") for e in mates):
+                print(f"{base}|CANCELLED by 1000|0:0|Priority|None assigned|0|||gpu")
             continue
         for row in entry["rows"]:
             line = [job, row["state"], row["exit"], "None", row["node"], str(row["elapsed"]),
@@ -95,8 +104,11 @@ def scontrol(state, arguments):
 
 def scancel(state, arguments):
     for job, entry in state["jobs"].items():
-        wanted = job in arguments or job.split("_")[0] in arguments
-        if wanted and entry["state"] in LIVE:
+        if entry["state"] in LIVE and job in arguments and "_" in job:
+            end(entry, "CANCELLED by 1000", node="None assigned")
+            if not entry.get("began"):  # the real one keeps no trace of an element that waited
+                entry["unaccounted"] = True
+        elif entry["state"] in LIVE and job.split("_")[0] in arguments:
             end(entry, "CANCELLED by 1000", node="None assigned")
     return 0
 
@@ -154,7 +166,7 @@ class FakeSlurm:
             path.chmod(0o755)
         save(root, {
             "next": 1, "jobs": {}, "refuse": "", "swallow": 0, "down": False, "max_array": 1001,
-            "no_accounting": False, "assoc": "lab|normal,high\nother|normal",
+            "no_accounting": False, "banner": "", "assoc": "lab|normal,high\nother|normal",
             "sinfo": "gpu*|up|1-00:00:00|8|8192|gpu:a10:2|a10,ib|4\n"
                      "big|up|4:00:00|64|512000|gpu:a100:8(S:0-1)|a100|2\n"
                      "cpu|up|infinite|32|64000|(null)|(null)|9",
@@ -224,7 +236,7 @@ class FakeSlurm:
         import cloudpickle
 
         entry = self.jobs[job]
-        self.change(job, state="RUNNING")
+        self.change(job, state="RUNNING", began=True)
         array, _, task = job.partition("_")
         extra = {
             "SLURM_JOB_ID": array, "SLURM_RESTART_COUNT": str(len(entry["rows"])),

@@ -88,8 +88,8 @@ def test_a_holder_elsewhere_is_dead_when_it_is_silent_or_its_job_over(tmp_path: 
     assert isinstance(take(tmp_path / "silent"), Lease)
     path = elsewhere(tmp_path / "job", 1)
     path.write_text(json.dumps(asdict(Holder(host="node7-abcdef", job="12_3"))))
-    assert isinstance(take(tmp_path / "job", over=lambda job: job != "12_3"), Holder)
-    assert isinstance(take(tmp_path / "job", over=lambda job: job == "12_3"), Lease)
+    assert isinstance(take(tmp_path / "job", over=lambda holder: holder.job != "12_3"), Holder)
+    assert isinstance(take(tmp_path / "job", over=lambda holder: holder.job == "12_3"), Lease)
 
 
 def test_who_was_taken_for_dead_neither_has_it_nor_deletes_its_successors(tmp_path: Path) -> None:

@@ -6,19 +6,22 @@ submission repairs what ended for reasons outside its cell and collects the resu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from launchers import slurm_queue
+from launchers import slurm_limits, slurm_queue
 from launchers import slurm_records as records
 from launchers.base import Observer, Outcome
 from launchers.plans_only import PlansOnly, ignore
-from launchers.slurm_commands import patiently
+from launchers.slurm_arrays import arrays
+from launchers.slurm_commands import patiently, speak_to
 from launchers.slurm_dispatch import Dispatch
+from launchers.slurm_environment import with_environment
 from launchers.slurm_known import reliable, settled
 from launchers.slurm_queue import Cancelled
-from launchers.slurm_round import judge
+from launchers.slurm_round import judge, tried_again
 from launchers.slurm_settings import Settings
 from launchers.slurm_shape import Shape, shape
 from launchers.slurm_state import JobTable, table
@@ -48,7 +51,9 @@ class SlurmLauncher(PlansOnly):
     drops_at_end = True  # while jobs run, nobody sees all readers of a checkpoint
 
     def __init__(self, **options: Any) -> None:
-        self._settings = Settings.of(options)
+        self._settings = Settings.of(with_environment(options, os.environ))
+        if self._settings.clusters:
+            speak_to(self._settings.clusters)
         self._dispatch = Dispatch(settings=self._settings, config=self.config)
 
     @property
@@ -120,22 +125,22 @@ class SlurmLauncher(PlansOnly):
         with records.claim(sweep.path, wait_s=_CLAIM_WAIT_S, say=_quiet) as lease:
             submitted = {record["submission"]: record for record in records.submissions(sweep.path)}
             record = submitted[after]
-            number = int(record["round"].get("number", 0))
-            left = self._settings.rounds - number
+            number, tries = int(record["round"].get("number", 0)), record.get("tries", {})
             known = settled(sweep, store, record["round"]["dependency"])
             verdict = judge(
-                known.stages, record["memory"],
-                memory_factor=self._settings.memory_factor, left=left,
+                known.stages, record["memory"], memory_factor=self._settings.memory_factor,
+                tries=tries, rounds=self._settings.rounds,
             )  # fmt: skip
             specs = sweep.load()["stages"]
             wanted = [specs[key] for key in record["wanted"] if key in specs]
             todo = sort_out(wanted, store, known, verdict.given_up)
-            again = sorted(todo.needed) if left > 0 else []
+            again = sorted(todo.needed)
             if again:
                 memory = _raised(verdict.memory, record["memory"], todo)
                 self._dispatch.submit(
-                    todo, store, sweep, _quiet, number=number + 1, memory=memory, lease=lease
-                )
+                    todo, store, sweep, _quiet, number=number + 1, memory=memory, lease=lease,
+                    tries=tried_again(tries, verdict, known.stages, todo.needed),
+                )  # fmt: skip
             return {"resubmitted": again, "given_up": dict(verdict.given_up)}
 
     def _memory(self, sweep: Sweep, known: JobTable, todo: Todo) -> Mapping[str, float]:
@@ -147,7 +152,7 @@ class SlurmLauncher(PlansOnly):
         if not last or last[0]["launcher"] != self.config:
             return {}
         before, factor = last[0]["memory"], self._settings.memory_factor
-        verdict = judge(known.stages, before, memory_factor=factor, left=1)
+        verdict = judge(known.stages, before, memory_factor=factor, tries={}, rounds=1)
         return _raised(verdict.memory, before, todo)
 
     # --- before and afterwards ---------------------------------------------------------
@@ -155,7 +160,7 @@ class SlurmLauncher(PlansOnly):
     def shape(
         self, stages: Sequence[Spec], store: Store, estimates: Mapping[str, Any] | None = None
     ) -> Shape:
-        """Jobs, arrays and GPU hours of what is still to be done; touches nothing.
+        """Jobs, arrays, GPU hours and waves of what is still to be done; touches nothing.
 
         Args:
             stages: the stages wanted.
@@ -165,8 +170,10 @@ class SlurmLauncher(PlansOnly):
                 only assumed, a job counts with the time that it asks for.
         """
         todo = lacking(stages, store)
-        planned = self._dispatch.arrays(todo, self._dispatch.request(todo.specs), STOCK_ARRAY)
-        return shape(planned, estimates or {}, self._settings.array_parallelism)
+        units = self._dispatch.units(todo, self._dispatch.request(todo.specs))
+        limit = slurm_limits.tightest(self._dispatch.requests(units)) if units else None
+        planned = arrays(units, todo.live, STOCK_ARRAY)
+        return shape(planned, estimates or {}, self._settings.array_parallelism, limit)
 
     def jobs(self, sweep_dir: Path) -> JobTable:
         """The state of every stage that was submitted for a sweep; one call of sacct."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from launchers import slurm_limits, slurm_quota, slurm_site
 from launchers import slurm_preflight as preflight
-from launchers import slurm_quota, slurm_site
 from launchers.base import StageOutcome
 from launchers.leases import Lease
 from launchers.schedule import closure
-from launchers.slurm_arrays import Array, arrays
+from launchers.slurm_arrays import arrays
+from launchers.slurm_commands import SlurmError
 from launchers.slurm_job import StageJob
 from launchers.slurm_merge import merge
 from launchers.slurm_requests import ROUND, model_parameters
@@ -20,6 +21,7 @@ from launchers.slurm_round import Round
 from launchers.slurm_settings import Settings
 from launchers.slurm_site import NodeGroup
 from launchers.slurm_submit import Submission, largest_array, prepared
+from launchers.slurm_titles import Titles
 from launchers.slurm_todo import Todo
 from launchers.slurm_units import Unit, pack
 from sweeper import prefetched
@@ -51,6 +53,7 @@ class Dispatch:
         number: int = 0,
         memory: Mapping[str, float] | None = None,
         lease: Lease | None = None,
+        tries: Mapping[str, int] | None = None,
     ) -> None:
         """Submit what is needed, and the round that waits for it; note the jobs in ``todo``.
 
@@ -62,6 +65,7 @@ class Dispatch:
             number: how many repair rounds came before.
             memory: stage key -> factor on the memory it asks for.
             lease: this process's claim to submit.
+            tries: stage key -> how often rounds have submitted it again.
 
         Raises:
             BadInput: the cluster cannot do it; nothing was submitted.
@@ -70,26 +74,53 @@ class Dispatch:
         own = self.settings
         groups = self.preflight([todo.specs[key] for key in todo.needed], store, say)
         request = self.request(todo.specs, memory or {}, groups)
-        planned = self.arrays(todo, request, largest_array(own.patience_s, say))
+        units = self.units(todo, request)
+        first = self._first_wave(units, say)
+        planned = arrays(first, todo.live, largest_array(own.patience_s, say))
         submission = Submission(
             sweep=sweep.path, launcher=self.config, number=number, memory=memory or {},
             parallelism=own.array_parallelism, timeouts=own.max_num_timeout, wanted=todo.wanted,
             patience_s=own.patience_s, say=say, lease=lease,
+            tries=tries or {}, title=Titles(own.name or sweep.name, todo.specs),
         )  # fmt: skip
-        submission.arrays(planned, self._payload(sweep, submission.name), self._prepared)
+        ready = self._prepared(sweep)
+        submission.arrays(planned, self._payload(sweep, submission.name), ready)
         last = Round(
             home=str(sweep.home), sweep=sweep.name, submission=submission.name,
             launcher=self.config, verbs=tuple(own.collect),
         )  # fmt: skip
-        asked = self._prepared(own.requests.of_kind(ROUND))
+        asked = ready(own.requests.of_kind(ROUND))
         submission.round(last, asked, set(todo.live.values()))
-        jobs = _jobs(planned, submission.jobs)
-        for key, job in jobs.items():
-            todo.outcomes[key] = StageOutcome(state="queued", reason=f"job {job}")
+        jobs = _jobs(submission)
+        for key in todo.needed:
+            reason = f"job {jobs[key]}" if key in jobs else "waits for a later wave"
+            todo.outcomes[key] = StageOutcome(state="queued", reason=reason)
+        later = len(units) - len(submission.submitted)
         say(
-            f"submitted {len(jobs)} stages as {sum(map(len, submission.jobs))} jobs in "
-            f"{len(planned)} arrays; `isorate status name={sweep.name}` follows them"
+            f"submitted {len(jobs)} stages as {len(submission.submitted)} jobs in "
+            f"{len(submission.jobs)} arrays; `isorate status name={sweep.name}` follows them"
+            + (f"; {later} more jobs follow in waves, as the site allows" if later else "")
         )
+
+    def _first_wave(self, units: Sequence[Unit], say: Say) -> Sequence[Unit]:
+        """As many jobs as may be submitted now, with a place left for the round.
+
+        Raises:
+            SlurmError: there is no place at all.
+        """
+        limit = slurm_limits.tightest(self.requests(units))
+        if limit is None or limit.free > len(units):
+            return units
+        if limit.free < 2:
+            raise SlurmError(
+                f"{limit.why} is {limit.most}, and {limit.used} jobs are queued or running: "
+                "there is no place for another one and its round. Run again when fewer are"
+            )
+        return units[: limit.free - 1]
+
+    def requests(self, units: Sequence[Unit]) -> list[Resources]:
+        """What the jobs ask for, each request once, and the round's."""
+        return list({*(unit.resources for unit in units), self.settings.requests.of_kind(ROUND)})
 
     def request(
         self,
@@ -117,19 +148,18 @@ class Dispatch:
 
         return asked
 
-    def arrays(self, todo: Todo, request: Callable[[Spec], Resources], largest: int) -> list[Array]:
-        """The arrays for what is needed; a pure function of its arguments.
+    def units(self, todo: Todo, request: Callable[[Spec], Resources]) -> list[Unit]:
+        """The jobs for what is needed, parents first; a pure function of its arguments.
 
         Args:
             todo: what is needed.
             request: what a stage asks for.
-            largest: most elements of an array.
         """
         own = self.settings
         units = pack(todo.specs, todo.needed, todo.live.keys(), request, by=own.pack)
         if own.pack == "cell":
             units = merge(units, slots=own.array_parallelism, startup_s=own.startup_s)
-        return arrays(units, todo.live, largest)
+        return units
 
     def preflight(self, stages: Sequence[Spec], store: Store, say: Say) -> list[NodeGroup]:
         """Refuse what cannot run on this cluster.
@@ -149,6 +179,7 @@ class Dispatch:
         preflight.check(asked, groups)
         preflight.check_account(asked)
         preflight.say_mixed(asked, groups, say)
+        preflight.say_away(asked, groups, say)
         if own.offline:
             prefetched.check(stages)
         # nothing is dropped before the last job has run
@@ -169,16 +200,19 @@ class Dispatch:
 
         return payload
 
-    def _prepared(self, asked: Resources) -> Resources:
-        threads = self.settings.threads_of(asked)
-        return prepared(asked, threads=threads, offline=self.settings.offline)
+    def _prepared(self, sweep: Sweep) -> Callable[[Resources], Resources]:
+        own = self.settings
+
+        def ready(asked: Resources) -> Resources:
+            named = replace(asked, comment=asked.comment or f"isorate {sweep.name}")
+            return prepared(named, threads=own.threads_of(asked), offline=own.offline)
+
+        return ready
 
 
-def _jobs(planned: Sequence[Array], jobs: Sequence[Sequence[str]]) -> dict[str, str]:
+def _jobs(submission: Submission) -> dict[str, str]:
     """Stage key -> id of its job."""
+    ids = [job for jobs in submission.jobs for job in jobs]
     return {
-        key: job
-        for array, ids in zip(planned, jobs, strict=True)
-        for unit, job in zip(array.units, ids, strict=True)
-        for key in unit.keys
+        key: job for unit, job in zip(submission.submitted, ids, strict=True) for key in unit.keys
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,7 +46,12 @@ class Verdict:
 
 
 def judge(
-    states: Mapping[str, JobState], memory: Mapping[str, float], *, memory_factor: float, left: int
+    states: Mapping[str, JobState],
+    memory: Mapping[str, float],
+    *,
+    memory_factor: float,
+    tries: Mapping[str, int],
+    rounds: int,
 ) -> Verdict:
     """Which stages to submit again.
 
@@ -54,10 +59,11 @@ def judge(
         states: of every submitted stage.
         memory: factors that were asked for so far.
         memory_factor: by how much to raise what ran out.
-        left: repair rounds that may still follow; with 0 all is given up.
+        tries: stage key -> how often it was submitted again so far.
+        rounds: how often one stage may be; with 0 all is given up.
     """
     ended = {key: s for key, s in states.items() if s.state in ("ended", "blocked")}
-    again = frozenset(key for key, s in ended.items() if s.again) if left > 0 else frozenset()
+    again = frozenset(k for k, s in ended.items() if s.again and tries.get(k, 0) < rounds)
     raised = {
         key: memory.get(key, 1.0) * memory_factor
         for key in again
@@ -69,6 +75,17 @@ def judge(
         if key not in again
     }
     return Verdict(again=again, memory={**memory, **raised}, given_up=given_up)
+
+
+def tried_again(
+    tries: Mapping[str, int],
+    verdict: Verdict,
+    states: Mapping[str, JobState],
+    needed: Collection[str],
+) -> dict[str, int]:
+    """Tries after this round: each stage has its own, and what only waited for others has none."""
+    own = {k for k in verdict.again if k in needed and states[k].state == "ended"}
+    return {**tries, **{key: tries.get(key, 0) + 1 for key in own}}
 
 
 @dataclass(frozen=True, kw_only=True)

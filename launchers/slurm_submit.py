@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from launchers import slurm_records as records
 from launchers.leases import Lease
 from launchers.slurm_arrays import Array, dependency
 from launchers.slurm_commands import SlurmError, outside_of_jobs, patiently, run
+from launchers.slurm_limits import is_refusal
 from launchers.slurm_queue import cancel_ghosts
 from launchers.slurm_records import Json
 from launchers.slurm_resources import Resources
@@ -19,6 +21,7 @@ from launchers.slurm_units import Unit
 from sweeper import files, hub_cache
 from sweeper.errors import IsorateError
 
+_TASKS = re.compile(r"max_array_tasks=(?P<most>\d+)")
 STOCK_ARRAY = 1001
 """MaxArraySize where a site does not set it."""
 
@@ -26,11 +29,13 @@ STOCK_ARRAY = 1001
 def largest_array(patience_s: float, say: Callable[[str], None]) -> int:
     """Most elements that this site allows in an array."""
     text = patiently(lambda: run("scontrol", "show", "config"), patience_s, say)
+    most = STOCK_ARRAY
     for line in text.splitlines():
         name, _, value = line.partition("=")
         if name.strip() == "MaxArraySize" and value.strip().isdigit():
-            return max(1, int(value))
-    return STOCK_ARRAY
+            most = int(value)
+    tasks = _TASKS.search(text)  # SchedulerParameters=...,max_array_tasks=500
+    return max(1, min(most, int(tasks["most"])) if tasks else most)
 
 
 @dataclass(kw_only=True)
@@ -48,6 +53,9 @@ class Submission:
         lease: this process's claim to submit, looked at before each call of sbatch.
         memory: stage key -> factor on the memory it asks for.
         wanted: keys of the stages that were asked for.
+        tries: stage key -> how often it was submitted again by a round.
+        title: what jobs are called first: the sweep, and what their stages are for.
+        jobs, submitted: what SLURM has taken, array by array and job by job.
     """
 
     sweep: Path
@@ -60,8 +68,11 @@ class Submission:
     lease: Lease | None = None
     memory: Mapping[str, float] = field(default_factory=dict)
     wanted: Sequence[str] = ()
+    tries: Mapping[str, int] = field(default_factory=dict)
+    title: Callable[[Sequence[Unit]], str] = lambda units: "isorate"
     name: str = field(default_factory=records.new_submission)
     jobs: list[list[str]] = field(default_factory=list)
+    submitted: list[Unit] = field(default_factory=list)
     _arrays: list[Json] = field(default_factory=list)
     _round: Json = field(default_factory=dict)
     _head: Json = field(default_factory=records.who)
@@ -88,18 +99,51 @@ class Submission:
             SlurmError: refused. What was submitted before stays, and is recorded.
         """
         for array in planned:
-            after = dependency(array.edges, self.jobs)
+            left = self._as_much_as_fits(array, payload, prepared)
+            if left:  # what waits for these is not submitted either
+                break
+        self._write()
+
+    def _as_much_as_fits(
+        self,
+        array: Array,
+        payload: Callable[[Unit], Callable[[], object]],
+        prepared: Callable[[Resources], Resources],
+    ) -> int:
+        """Submit an array, or as many of its first elements as the site takes just now.
+
+        Returns:
+            How many were left out.
+        """
+        number = len(array.units)
+        after = dependency(array.edges, self.jobs)
+        while number:
+            units = array.units[:number]
             entry: Json = {
-                "name": f"isorate-{self.name}-{len(self._arrays)}", "jobs": [],
-                "units": [list(unit.keys) for unit in array.units], "dependency": after,
-                "seconds": [round(unit.seconds, 1) for unit in array.units],
+                "name": f"{self.title(units)}-{self.name}-{len(self._arrays)}", "jobs": [],
+                "units": [list(unit.keys) for unit in units], "dependency": after,
+                "seconds": [round(unit.seconds, 1) for unit in units],
             }  # fmt: skip
             self._arrays.append(entry)
             self._write()
-            functions = [payload(unit) for unit in array.units]
-            entry["jobs"] = self._sbatch(entry["name"], functions, prepared(array.resources), after)
+            try:
+                functions = [payload(unit) for unit in units]
+                entry["jobs"] = self._sbatch(
+                    entry["name"], functions, prepared(array.resources), after
+                )
+            except SlurmError as refused:
+                if not is_refusal(str(refused)):  # it may have got through without an answer
+                    raise
+                self._arrays.pop()
+                self._write()
+                if number == 1 and not self.jobs:
+                    raise
+                number //= 2
+                continue
             self.jobs.append(entry["jobs"])
-        self._write()
+            self.submitted += units
+            return len(array.units) - number
+        return len(array.units)
 
     def round(self, function: Callable[[], object], resources: Resources, also: set[str]) -> None:
         """Submit the job that repairs and collects once all others have ended.
@@ -109,13 +153,29 @@ class Submission:
             resources: what it asks for.
             also: ids of jobs of earlier submissions to wait for.
         """
-        bases = {job.split("_")[0] for jobs in self.jobs for job in jobs}
-        after = "afterany:" + ":".join(sorted(bases | {job.split("_")[0] for job in also}, key=int))
-        name = f"isorate-{self.name}-round"
-        self._round = {"number": self.number, "name": name, "job": "", "dependency": after}
+        name = f"{self.title(())}-{self.name}-round"
+        while True:
+            bases = {job.split("_")[0] for jobs in self.jobs for job in jobs}
+            over = sorted(bases | {job.split("_")[0] for job in also}, key=int)
+            after = "afterany:" + ":".join(over)
+            self._round = {"number": self.number, "name": name, "job": "", "dependency": after}
+            self._write()
+            try:
+                (self._round["job"],) = self._sbatch(name, [function], resources, after)
+                break
+            except SlurmError as refused:
+                if not is_refusal(str(refused)) or not self.jobs:
+                    raise
+                self._make_room()
         self._write()
-        (self._round["job"],) = self._sbatch(self._round["name"], [function], resources, after)
-        self._write()
+
+    def _make_room(self) -> None:
+        """Take the last array back: without a round, nothing would ever follow."""
+        jobs = self.jobs.pop()
+        self._arrays.pop()
+        del self.submitted[-len(jobs) :]
+        if jobs:
+            run("scancel", jobs[0].split("_")[0])
 
     def _sbatch(
         self, name: str, functions: Sequence[Callable[[], object]], asked: Resources, after: str
@@ -155,6 +215,7 @@ class Submission:
         record = self._head | {
             "submission": self.name, "launcher": dict(self.launcher), "arrays": self._arrays,
             "round": self._round, "memory": dict(self.memory), "wanted": list(self.wanted),
+            "tries": dict(self.tries),
         }  # fmt: skip
         files.write_whole(self.sweep / "jobs" / f"{self.name}.json", record)
 

@@ -167,9 +167,9 @@ class FakeSlurm:
         save(root, {
             "next": 1, "jobs": {}, "refuse": "", "swallow": 0, "down": False, "max_array": 1001,
             "no_accounting": False, "banner": "", "assoc": "lab|normal,high\nother|normal",
-            "sinfo": "gpu*|up|1-00:00:00|8|8192|gpu:a10:2|a10,ib|4\n"
-                     "big|up|4:00:00|64|512000|gpu:a100:8(S:0-1)|a100|2\n"
-                     "cpu|up|infinite|32|64000|(null)|(null)|9",
+            "sinfo": "gpu*|up|1-00:00:00|8|8192|gpu:a10:2|a10,ib|4|idle\n"
+                     "big|up|4:00:00|64|512000|gpu:a100:8(S:0-1)|a100|2|mixed\n"
+                     "cpu|up|infinite|32|64000|(null)|(null)|9|allocated",
         })  # fmt: skip
 
     def set(self, **values: object) -> None:

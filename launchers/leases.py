@@ -67,6 +67,14 @@ def of_stage(home: Path, key: str) -> Path:
     return home / "claims" / key
 
 
+def stages(home: Path) -> set[str]:
+    """Keys of the stages of a home that have a lease, in use or not."""
+    try:
+        return set(os.listdir(home / "claims"))
+    except FileNotFoundError:
+        return set()
+
+
 class Lease:
     """A lease that this process has; see `take`."""
 
@@ -185,8 +193,12 @@ def silence_s(path: Path) -> float:
 
 
 def _started(pid: int) -> str:
-    """When a process of this host began, in the kernel's ticks; "" where that is not told."""
+    """When a process of this host began, in the kernel's ticks.
+
+    "" where that is not told, and of one that is dead though nobody has asked how it ended.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        told = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "" if told[0] == "Z" else told[19]
     except (OSError, IndexError):
         return ""

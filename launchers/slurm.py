@@ -15,7 +15,6 @@ from launchers import slurm_limits, slurm_queue
 from launchers import slurm_records as records
 from launchers.base import Observer, Outcome
 from launchers.plans_only import PlansOnly, ignore
-from launchers.slurm_arrays import arrays
 from launchers.slurm_commands import patiently, speak_to
 from launchers.slurm_dispatch import Dispatch
 from launchers.slurm_environment import with_environment
@@ -170,9 +169,13 @@ class SlurmLauncher(PlansOnly):
                 only assumed, a job counts with the time that it asks for.
         """
         todo = lacking(stages, store)
-        units = self._dispatch.units(todo, self._dispatch.request(todo.specs))
+        planned = (
+            self._dispatch.planned(todo, self._dispatch.request(todo.specs), STOCK_ARRAY)
+            if todo.needed
+            else []
+        )
+        units = [unit for array in planned for unit in array.units]
         limit = slurm_limits.tightest(self._dispatch.requests(units)) if units else None
-        planned = arrays(units, todo.live, STOCK_ARRAY)
         return shape(planned, estimates or {}, self._settings.array_parallelism, limit)
 
     def jobs(self, sweep_dir: Path) -> JobTable:

@@ -6,21 +6,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from launchers import slurm_limits, slurm_quota, slurm_site
+from launchers import slurm_limits, slurm_pull, slurm_quota, slurm_site
 from launchers import slurm_preflight as preflight
 from launchers.base import StageOutcome
 from launchers.leases import Lease
 from launchers.schedule import closure
-from launchers.slurm_arrays import arrays
+from launchers.slurm_arrays import Array, arrays
 from launchers.slurm_commands import SlurmError
 from launchers.slurm_job import StageJob
 from launchers.slurm_merge import merge
+from launchers.slurm_pull import PullJob
 from launchers.slurm_requests import ROUND, model_parameters
 from launchers.slurm_resources import Resources
 from launchers.slurm_round import Round
 from launchers.slurm_settings import Settings
 from launchers.slurm_site import NodeGroup
-from launchers.slurm_submit import Submission, largest_array, prepared
+from launchers.slurm_submit import Payload, Submission, largest_array, prepared
 from launchers.slurm_titles import Titles
 from launchers.slurm_todo import Todo
 from launchers.slurm_units import Unit, pack
@@ -74,9 +75,8 @@ class Dispatch:
         own = self.settings
         groups = self.preflight([todo.specs[key] for key in todo.needed], store, say)
         request = self.request(todo.specs, memory or {}, groups)
-        units = self.units(todo, request)
-        first = self._first_wave(units, say)
-        planned = arrays(first, todo.live, largest_array(own.patience_s, say))
+        largest = largest_array(own.patience_s, say)
+        planned, later = self._first_wave(todo, request, largest)
         submission = Submission(
             sweep=sweep.path, launcher=self.config, number=number, memory=memory or {},
             parallelism=own.array_parallelism, timeouts=own.max_num_timeout, wanted=todo.wanted,
@@ -91,32 +91,58 @@ class Dispatch:
         )  # fmt: skip
         asked = ready(own.requests.of_kind(ROUND))
         submission.round(last, asked, set(todo.live.values()))
-        jobs = _jobs(submission)
+        jobs = _jobs(submission, planned)
         for key in todo.needed:
             reason = f"job {jobs[key]}" if key in jobs else "waits for a later wave"
             todo.outcomes[key] = StageOutcome(state="queued", reason=reason)
-        later = len(units) - len(submission.submitted)
+        later += sum(len(array.units) for array in planned) - len(submission.submitted)
         say(
             f"submitted {len(jobs)} stages as {len(submission.submitted)} jobs in "
             f"{len(submission.jobs)} arrays; `isorate status name={sweep.name}` follows them"
             + (f"; {later} more jobs follow in waves, as the site allows" if later else "")
         )
 
-    def _first_wave(self, units: Sequence[Unit], say: Say) -> Sequence[Unit]:
-        """As many jobs as may be submitted now, with a place left for the round.
+    def _first_wave(
+        self, todo: Todo, request: Callable[[Spec], Resources], largest: int
+    ) -> tuple[list[Array], int]:
+        """As many jobs as may be submitted now, with a place left for the round; how many later.
 
         Raises:
             SlurmError: there is no place at all.
         """
+        planned = self.planned(todo, request, largest)
+        units = [unit for array in planned for unit in array.units]
         limit = slurm_limits.tightest(self.requests(units))
         if limit is None or limit.free > len(units):
-            return units
+            return planned, 0
         if limit.free < 2:
             raise SlurmError(
                 f"{limit.why} is {limit.most}, and {limit.used} jobs are queued or running: "
                 "there is no place for another one and its round. Run again when fewer are"
             )
-        return units[: limit.free - 1]
+        if self.settings.pack == "pull":  # fewer workers do the same
+            return slurm_pull.fewer(planned, limit.free - 1), 0
+        first = self.units(todo, request)[: limit.free - 1]
+        return arrays(first, todo.live, largest), len(units) - len(first)
+
+    def planned(
+        self, todo: Todo, request: Callable[[Spec], Resources], largest: int
+    ) -> list[Array]:
+        """The arrays for what is needed; a pure function of its arguments.
+
+        Args:
+            todo: what is needed.
+            request: what a stage asks for.
+            largest: most elements of an array.
+        """
+        own = self.settings
+        if own.pack != "pull":
+            return arrays(self.units(todo, request), todo.live, largest)
+        whole = slurm_pull.arrays(
+            todo.specs, todo.needed, request,
+            slots=own.array_parallelism, startup_s=own.startup_s,
+        )  # fmt: skip
+        return slurm_pull.fewer(whole, largest * len(whole), largest)
 
     def requests(self, units: Sequence[Unit]) -> list[Resources]:
         """What the jobs ask for, each request once, and the round's."""
@@ -188,10 +214,17 @@ class Dispatch:
         slurm_quota.check(store.home, need, say)
         return groups
 
-    def _payload(self, sweep: Sweep, submission: str) -> Callable[[Unit], StageJob]:
+    def _payload(self, sweep: Sweep, submission: str) -> Payload:
         own = self.settings
 
-        def payload(unit: Unit) -> StageJob:
+        def payload(array: Array, number: int, unit: Unit) -> StageJob | PullJob:
+            if array.pulls:
+                return PullJob(
+                    home=str(sweep.home), sweep=sweep.name, submission=submission, array=number,
+                    device=own.device_of(unit.resources), stages=own.stages,
+                    restarts=own.restarts, tries=1 + own.rounds,
+                    limit_s=unit.resources.seconds, workers=array.width or len(array.units),
+                )  # fmt: skip
             return StageJob(
                 home=str(sweep.home), sweep=sweep.name, submission=submission, keys=unit.keys,
                 bulk=unit.bulk, device=own.device_of(unit.resources), stages=own.stages,
@@ -210,9 +243,11 @@ class Dispatch:
         return ready
 
 
-def _jobs(submission: Submission) -> dict[str, str]:
-    """Stage key -> id of its job."""
+def _jobs(submission: Submission, planned: Sequence[Array]) -> dict[str, str]:
+    """Stage key -> id of its job, or of the array whose jobs take it for themselves."""
     ids = [job for jobs in submission.jobs for job in jobs]
-    return {
-        key: job for unit, job in zip(submission.submitted, ids, strict=True) for key in unit.keys
-    }
+    own = zip(submission.submitted, ids, strict=True)
+    found = {key: job for unit, job in own for key in unit.keys}
+    for array, jobs in zip(planned, submission.jobs, strict=False):
+        found |= dict.fromkeys(array.pulls, jobs[0].split("_")[0])
+    return found

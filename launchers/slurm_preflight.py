@@ -28,12 +28,12 @@ def check(requests: Iterable[Resources], groups: Sequence[NodeGroup]) -> None:
 
 def _check_open(own: Sequence[NodeGroup]) -> None:
     """Refuse partitions that take no jobs."""
-    if closed := [group for group in own if group.up not in ("up", "down")]:
-        if len(closed) == len(own):
-            raise BadInput(
-                "hydra.launcher.partition", closed[0].partition,
-                f"it takes no jobs just now ({closed[0].up}).", "Name another one, or wait.",
-            )  # fmt: skip
+    closed = [group for group in own if group.up not in ("up", "down")]
+    if closed and len(closed) == len(own):
+        raise BadInput(
+            "hydra.launcher.partition", closed[0].partition,
+            f"it takes no jobs just now ({closed[0].up}).", "Name another one, or wait.",
+        )  # fmt: skip
 
 
 def say_away(

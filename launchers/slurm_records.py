@@ -15,7 +15,7 @@ import json
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -80,9 +80,39 @@ def submissions(sweep: Path) -> list[Json]:
     return [files.read_json(path) for path in names if not path.name.endswith(".round.json")]
 
 
+def submission(sweep: Path, name: str) -> Json:
+    """One of them."""
+    record: Json = files.read_json(sweep / "jobs" / f"{name}.json")
+    return record
+
+
 def rounds(sweep: Path) -> list[Json]:
     """What the repair-and-collect jobs did, the oldest first."""
     return [files.read_json(path) for path in sorted((sweep / "jobs").glob("*.round.json"))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pull:
+    """Stages that equal jobs of one array take one after the other.
+
+    Attributes:
+        jobs: SLURM's ids.
+        seconds: key of a stage -> expected.
+        submission: which one.
+    """
+
+    jobs: tuple[str, ...]
+    seconds: Mapping[str, float]
+    submission: str
+
+
+def pulls(record: Json) -> list[Pull]:
+    """What the jobs of one submission take for themselves; [] if each has its own stages."""
+    return [
+        Pull(jobs=tuple(a["jobs"]), seconds=a["pulls"], submission=record["submission"])
+        for a in record["arrays"]
+        if a.get("pulls") and a["jobs"]
+    ]
 
 
 def elements(sweep: Path, records: list[Json]) -> list[Element]:
@@ -121,9 +151,9 @@ def is_over(sweep: Path, record: Json) -> bool:
     return (sweep / "jobs" / f"{record['submission']}.round.json").exists()
 
 
-def attempt_file(sweep: Path, key: str, job: str, restart: int) -> Path:
-    """Where one attempt of a stage is described, by itself."""
-    return sweep / "jobs" / "attempts" / key / f"{job}.{restart}.json"
+def attempt_file(sweep: Path, key: str, run: str) -> Path:
+    """Where one attempt of a stage is described, by itself; ``run`` is <job>.<restart>."""
+    return sweep / "jobs" / "attempts" / key / f"{run}.json"
 
 
 def attempts(sweep: Path, key: str) -> list[Json]:

@@ -15,6 +15,7 @@ from launchers.slurm_sacct import ask
 from launchers.slurm_state import JobState
 from sweeper import checkpoints, files, submitted
 from sweeper.errors import IsorateError
+from sweeper.overrides import override
 from sweeper.redact import log_to_stderr
 from sweeper.store import Store
 from sweeper.sweep import Sweep
@@ -139,7 +140,8 @@ class Round:
 
     def _verb(self, verb: str) -> int:
         """Exit status of a verb of this sweep, in a process of its own."""
-        command = [sys.executable, "-m", "sweeper", verb, f"name={self.sweep}", f"home={self.home}"]
+        words = [override("name", self.sweep), override("home", self.home)]
+        command = [sys.executable, "-m", "sweeper", verb, *words]
         log.info("%s", " ".join(command))
         return subprocess.run(command, check=False).returncode
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
@@ -63,11 +63,11 @@ def shape(
 ) -> Shape:
     """Count a submission up; see `Shape`."""
     units = [unit for array in arrays for unit in array.units]
-    timed = [(unit, *_seconds(unit, estimates)) for unit in units]
+    timed = [(u, *_seconds(u, a, estimates)) for a in arrays for u in a.units]
     return Shape(
         jobs=len(units),
         arrays=len(arrays),
-        widest=min(parallelism, max((len(array.units) for array in arrays), default=0)),
+        widest=max((_width(array, parallelism) for array in arrays), default=0),
         gpu_hours=sum(u.resources.gpus * seconds for u, seconds, _ in timed) / 3600,
         cpu_hours=sum(u.resources.cores * seconds for u, seconds, _ in timed) / 3600,
         sources=dict(Counter(source for _, _, source in timed)),
@@ -85,8 +85,18 @@ def _waves(jobs: int, limit: Limit | None) -> dict[str, Any]:
     return {"waves": ceil(jobs / each) if each > 0 else 0, "limit": words}
 
 
-def _seconds(unit: Unit, estimates: Mapping[str, Any]) -> tuple[float, str]:
+def _width(array: Array, parallelism: int) -> int:
+    return min(array.width or parallelism, parallelism, len(array.units))
+
+
+def _seconds(unit: Unit, array: Array, estimates: Mapping[str, Any]) -> tuple[float, str]:
     """Expected seconds of a job, and the weakest source that they rest on."""
+    if array.pulls:
+        alone = replace(unit, keys=tuple(array.pulls))
+        seconds, source = _seconds(alone, replace(array, pulls={}), estimates)
+        whole = len(array.units) * unit.seconds
+        return (unit.seconds, source) if source == "requested" and whole else (
+            seconds / len(array.units), source)  # fmt: skip
     found = [estimates.get(key) for key in unit.keys]
     sources = {estimate.source for estimate in found if estimate is not None}
     if None in found or "assumed" in sources:

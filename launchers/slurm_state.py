@@ -20,7 +20,7 @@ from launchers import slurm_records as records
 from launchers.leases import Holder
 from launchers.slurm_job import BLOCKED
 from launchers.slurm_queue import not_shown
-from launchers.slurm_records import Element, Json
+from launchers.slurm_records import Element, Json, Pull
 from launchers.slurm_sacct import LIVE, RUNNING, WAITING, Answer, Row, ask
 from sweeper import housekeeping
 from sweeper.stages import KINDS
@@ -115,7 +115,7 @@ def table(sweep: Path, store: Store) -> JobTable:
     all_elements = records.elements(sweep, submitted)
     rounds = [r["round"]["job"] for r in submitted if r.get("round", {}).get("job")]
     answer = ask({element.job for element in all_elements} | {*rounds})
-    latest = {key: element for element in all_elements for key in element.keys}
+    latest = _latest(submitted, all_elements)
     done, failed = _listed(store)
     over = {r["submission"] for r in submitted if records.is_over(sweep, r)}
     judge = Judge(
@@ -123,7 +123,7 @@ def table(sweep: Path, store: Store) -> JobTable:
         elements={element.job: element for element in all_elements},
     )  # fmt: skip
     states: dict[str, JobState] = {}
-    for key, element in latest.items():
+    for key, (element, pull) in latest.items():
         rows = answer.rows.get(element.job, ())
         if key in failed and key not in done:
             reason = _failure(store, key)
@@ -131,17 +131,31 @@ def table(sweep: Path, store: Store) -> JobTable:
         elif key in done:
             states[key] = _state("done", "", "", element, rows)
         else:
-            states[key] = judge(key, element)
+            states[key] = judge.pulled(key, pull) if pull else judge(key, element)
     return JobTable(
         stages=states,
         note=answer.note,
         known=answer.answered,
         gpu_hours=sum(row.gpu_hours for rows in answer.rows.values() for row in rows),
-        eta_s=_eta_s(states, {element.job: element.seconds for element in latest.values()}),
+        eta_s=_eta_s(states, {element.job: element.seconds for element in all_elements}),
         rounds=records.rounds(sweep),
         to_come=any(state.live for state in states.values()) or _round_to_come(rounds, answer),
         over=judge.gone,
     )
+
+
+def _latest(
+    submitted: Sequence[Json], elements: Sequence[Element]
+) -> dict[str, tuple[Element, Pull | None]]:
+    """Stage key -> the job that was last submitted for it, or the first of those that pull it."""
+    by_job = {element.job: element for element in elements}
+    found: dict[str, tuple[Element, Pull | None]] = {}
+    for record in submitted:
+        for job in (job for array in record["arrays"] for job in array["jobs"]):
+            found |= dict.fromkeys(by_job[job].keys, (by_job[job], None))
+        for pull in records.pulls(record):
+            found |= dict.fromkeys(pull.seconds, (by_job[pull.jobs[0]], pull))
+    return found
 
 
 def _round_to_come(rounds: Sequence[str], answer: Answer) -> bool:
@@ -188,6 +202,7 @@ class Judge:
         over: submissions all of whose jobs have ended.
         done: keys of the stages that are in the store.
         elements: SLURM's id -> what was submitted under it.
+        began: submission -> whether its workers have begun a stage, as far as that was asked.
     """
 
     sweep: Path
@@ -196,6 +211,7 @@ class Judge:
     over: frozenset[str]
     done: Set[str]
     elements: Mapping[str, Element]
+    began: dict[str, bool] = field(default_factory=dict)
 
     def __call__(self, key: str, element: Element) -> JobState:
         """The state of a stage."""
@@ -214,6 +230,59 @@ class Judge:
         )
         state: State = "blocked" if cause == "blocked" else "ended"
         return _state(state, cause, reason, element, rows, again)
+
+    def pulled(self, key: str, pull: Pull) -> JobState:
+        """The state of a stage that one of several equal jobs takes for itself."""
+        elements = [self.elements[job] for job in pull.jobs]
+        tried = [a for a in records.attempts(self.sweep, key) if a["submission"] == pull.submission]
+        holder = leases.holder(leases.of_stage(self.home, key), self.gone)
+        at = self.elements.get(holder.job if holder else tried[-1]["job"] if tried else "")
+        element = at or elements[0]
+        rows = self.answer.rows.get(element.job, ())
+        if holder is not None:
+            return _state("running", "", "" if at else f"{holder} works on it", element, rows)
+        ending = tried[-1].get("ending") if tried else None
+        if ending and not ending["again"]:
+            return _by_itself(ending, element, rows)
+        if any(self._is_alive(one) for one in elements):
+            words = "is tried again by the next worker" if tried else "waits for its turn"
+            return _state("queued", "", words, element, ())
+        if ending:
+            return _by_itself(ending, element, rows)
+        if not tried and self._any_began(pull):
+            reason = "its turn did not come while its workers lasted"
+            return _state("blocked", "blocked", reason, element, (), True)
+        return self._of_worker(element, rows, tried[-1] if tried else None)
+
+    def _of_worker(self, element: Element, rows: Sequence[Row], attempt: Json | None) -> JobState:
+        """What became of a stage whose worker ended with it, or before it took any."""
+        if not rows or rows[-1].state in LIVE:
+            again = attempt is not None or element.began
+            cause: Cause = "lost" if again else "cancelled"
+            reason = "its job has left the queue" if again else UNTRACED
+            return _state("ended", cause, reason, element, rows, again)
+        cause, reason, again = classify(
+            rows[-1], attempt, _said(element, attempt), parents_failed=False
+        )
+        return _state("ended", cause, reason, element, rows, again)
+
+    def _is_alive(self, element: Element) -> bool:
+        rows = self.answer.rows.get(element.job, ())
+        if rows and rows[-1].state not in LIVE:
+            return False
+        if self.answer.queue is None or not_shown(element):
+            return bool(rows) or element.submission not in self.over
+        return element.job in self.answer.queue
+
+    def _any_began(self, pull: Pull) -> bool:
+        """Whether the jobs of an array have begun any stage: else they cannot work at all."""
+        if pull.submission not in self.began:
+            self.began[pull.submission] = any(
+                a["submission"] == pull.submission
+                for key in pull.seconds
+                for a in records.attempts(self.sweep, key)
+            )
+        return self.began[pull.submission]
 
     def gone(self, holder: Holder) -> bool:
         """Whether the job that has a lease is one of these and has left the queue."""
@@ -245,13 +314,14 @@ class Judge:
         if self.answer.queue is None:
             reason = "accounting does not know its job, and the controller does not answer"
             return _state("queued", "", reason, element, rows)
-        if attempt is None and not element.began and self._known(element):
+        ran = attempt is not None or element.began or any(row.node for row in rows)
+        if not ran and self._known(element):
             if self._parents_failed(element):
                 return _state("blocked", "blocked", _INVALID, element, rows, True)
             return _state("ended", "cancelled", UNTRACED, element, rows, False)
         if time.time() - _last_sign(element) < _LAG_S:
             reason = "its job is over; accounting has not said yet how"
-            return _state("queued", "", reason if rows or element.began else
+            return _state("queued", "", reason if ran else
                           "has just been submitted", element, rows)  # fmt: skip
         return self._lost(element, rows)
 

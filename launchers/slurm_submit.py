@@ -21,6 +21,8 @@ from launchers.slurm_units import Unit
 from sweeper import files, hub_cache
 from sweeper.errors import IsorateError
 
+Payload = Callable[[Array, int, Unit], Callable[[], object]]
+
 _TASKS = re.compile(r"max_array_tasks=(?P<most>\d+)")
 STOCK_ARRAY = 1001
 """MaxArraySize where a site does not set it."""
@@ -85,14 +87,14 @@ class Submission:
     def arrays(
         self,
         planned: Sequence[Array],
-        payload: Callable[[Unit], Callable[[], object]],
+        payload: Payload,
         prepared: Callable[[Resources], Resources],
     ) -> None:
         """Submit arrays in their order.
 
         Args:
             planned: each with edges to earlier ones only.
-            payload: what an element runs.
+            payload: what an element runs (of an array, which has this number).
             prepared: adds what all jobs need (threads, offline mode) to a request.
 
         Raises:
@@ -107,7 +109,7 @@ class Submission:
     def _as_much_as_fits(
         self,
         array: Array,
-        payload: Callable[[Unit], Callable[[], object]],
+        payload: Payload,
         prepared: Callable[[Resources], Resources],
     ) -> int:
         """Submit an array, or as many of its first elements as the site takes just now.
@@ -123,13 +125,14 @@ class Submission:
                 "name": f"{self.title(units)}-{self.name}-{len(self._arrays)}", "jobs": [],
                 "units": [list(unit.keys) for unit in units], "dependency": after,
                 "seconds": [round(unit.seconds, 1) for unit in units],
+                **({"pulls": dict(array.pulls)} if array.pulls else {}),
             }  # fmt: skip
             self._arrays.append(entry)
             self._write()
             try:
-                functions = [payload(unit) for unit in units]
+                functions = [payload(array, len(self._arrays) - 1, unit) for unit in units]
                 entry["jobs"] = self._sbatch(
-                    entry["name"], functions, prepared(array.resources), after
+                    entry["name"], functions, prepared(array.resources), after, array.width
                 )
             except SlurmError as refused:
                 if not is_refusal(str(refused)):  # it may have got through without an answer
@@ -178,7 +181,12 @@ class Submission:
             run("scancel", jobs[0].split("_")[0])
 
     def _sbatch(
-        self, name: str, functions: Sequence[Callable[[], object]], asked: Resources, after: str
+        self,
+        name: str,
+        functions: Sequence[Callable[[], object]],
+        asked: Resources,
+        after: str,
+        width: int | None = None,
     ) -> list[str]:
         """Ids of the jobs; a try that got no answer but got through is cancelled first."""
         if self.lease is not None and not self.lease.held():
@@ -187,12 +195,17 @@ class Submission:
                 "no sign of life; what was submitted stays"
             )
         return patiently(
-            lambda: self._submitit(name, functions, asked, after),
+            lambda: self._submitit(name, functions, asked, after, width or self.parallelism),
             self.patience_s, self.say, between=lambda: cancel_ghosts([name]),
         )  # fmt: skip
 
     def _submitit(
-        self, name: str, functions: Sequence[Callable[[], object]], asked: Resources, after: str
+        self,
+        name: str,
+        functions: Sequence[Callable[[], object]],
+        asked: Resources,
+        after: str,
+        width: int,
     ) -> list[str]:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -203,7 +216,7 @@ class Submission:
         try:
             with outside_of_jobs():
                 executor = Executor(self.folder, max_num_timeout=self.timeouts, python=asked.python)
-                executor.update_parameters(**asked.parameters(name, after, self.parallelism))
+                executor.update_parameters(**asked.parameters(name, after, width))
                 return [str(job.job_id) for job in executor.submit_array(functions)]
         except (FailedJobError, FailedSubmissionError) as refused:
             raise SlurmError(f"sbatch: {refused}") from refused

@@ -26,8 +26,11 @@ class Titles:
     specs: Mapping[str, Spec]
 
     def __call__(self, units: Sequence[Unit]) -> str:
-        """The sweep, and the cell of the first of these jobs (+ how many other jobs)."""
-        if not units:
+        """The sweep, and the cell of the first of these jobs (+ how many other jobs).
+
+        The sweep alone for jobs that have no stages of their own.
+        """
+        if not units or not units[0].keys:
             return self.head
         spec = self.specs[units[0].keys[-1]]
         cell = _ODD.sub("", str(spec.get("label") or spec["kind"]))[:_LONGEST]

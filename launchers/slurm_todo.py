@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -105,9 +104,9 @@ def sort_out(
 
 def at_work(home: Path, keys: Set[str], over: Callable[[Holder], bool] | None) -> dict[str, Holder]:
     """Of these stages, those that somebody works on, for whatever sweep of the home."""
-    claims = leases.of_stage(home, "").parent
-    with_lease = keys & set(os.listdir(claims)) if claims.is_dir() else set()
-    found = {key: leases.holder(leases.of_stage(home, key), over) for key in with_lease}
+    found = {
+        key: leases.holder(leases.of_stage(home, key), over) for key in keys & leases.stages(home)
+    }
     return {key: holder for key, holder in found.items() if holder is not None}
 
 

@@ -10,7 +10,7 @@ from launchers.schedule import estimate
 from launchers.slurm_resources import Resources, joined, may_share
 from sweeper.store import Spec
 
-PACKS = ("cell", "stage")
+PACKS = ("cell", "stage", "pull")
 
 FULL = 0.8
 """A job is filled up to this share of its time limit by what its stages are expected to take."""

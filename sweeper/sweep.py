@@ -23,9 +23,11 @@ from sweeper.frozen import Frozen
 from sweeper.identity import key_of
 from sweeper.plan import Plan, PlannedCell
 from sweeper.redact import redact
+from sweeper.submitted import remembered
 
 Json = dict[str, Any]
 ELSEWHERE = "elsewhere"
+_DEFAULT = ["hydra/launcher=local"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -104,6 +106,7 @@ class Sweep:
             )  # fmt: skip
         record = dict(collect.merge(records))
         brought = self.elsewhere
+        record["launcher"] = [] if (words := remembered(self.path)) == _DEFAULT else words
         record["cells"] = [cell for cell in record["cells"] if _current(cell, brought)]
         return record
 
@@ -127,8 +130,12 @@ def read_plan(path: Path) -> Json:
 
 
 def typed(record: Json) -> str:
-    """The arguments that the newest plan of a sweep was made from, as one would type them."""
-    return shlex.join(word for word in record["overrides"] if not word.startswith("action="))
+    """The arguments that the newest plan of a sweep was made from, as one would type them.
+
+    Those that chose its launcher come first: pasted without them, the rest would run here.
+    """
+    words = [word for word in record["overrides"] if not word.startswith("action=")]
+    return shlex.join([*record.get("launcher", ()), *words])
 
 
 def nested(stages: Mapping[str, Json]) -> dict[str, Json]:

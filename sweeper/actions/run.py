@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from sweeper import checkpoints, conclude, live, prefetched
+from sweeper import checkpoints, conclude, live, prefetched, submitted
 from sweeper.actions import Request
 from sweeper.sweep import nested, plan_json
 
+log = logging.getLogger(__name__)
+
 
 def perform(request: Request) -> int:
-    """Carry out what is missing of the plan; 0 if all of its cells are done, else 1."""
+    """Carry out what is missing of the plan; 0 if all of its cells are done, else 1.
+
+    A cluster's jobs are waited for with `wait`; else those in its hands count as well.
+    """
     request.store.check()
     plan, spent, sweep = request.plan, request.cost, request.sweep
     request.store.check(spent.peak_bytes if spent.pending else 0)
@@ -18,6 +24,8 @@ def perform(request: Request) -> int:
     todo = [specs[key] for key in specs if key in spent.pending]
     prefetched.before_submission(todo, pinned=bool(request.pins))
     sweep.record(plan, request.arguments, request.config.checkpoints)
+    if other := submitted.remember(sweep.path, submitted.choice(request.config)):
+        log.warning("%s", other)
     drop = checkpoints.Dropper(
         request.store, request.home, list(specs.values()), request.config.checkpoints
     )
@@ -31,6 +39,8 @@ def perform(request: Request) -> int:
             logs=sweep.logs,
             on_done=drop,
         )
+    if request.config.wait:
+        conclude.wait(request)
     ended = {k: o.reason for k, o in outcome.stages.items() if o.state == "ended"}
     return conclude.conclude(request, keys={cell.key for cell in plan.cells}, ended=ended)
 

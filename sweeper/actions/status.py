@@ -13,6 +13,7 @@ _EVERY_S = 5.0
 
 def perform(request: Request) -> int:
     """Print the state of every cell; 0 if all are done, else 1."""
+    watch = conclude.Watch(request)
     while True:
         table = underway.jobs(request.sweep.path)
         outcomes = conclude.current(request, request.sweep.load(), table)
@@ -32,7 +33,6 @@ def perform(request: Request) -> int:
         text = f"{conclude.states(outcomes, running, hours)}\n{underway.footer(table)}"
         request.answer(document, text)
         sys.stdout.flush()
-        finished = all(outcome.status in conclude.ENDED for outcome in outcomes)
-        if finished or not request.config.watch:
+        if not request.config.watch or watch.over(outcomes, table):
             return 0 if all(outcome.status == "done" for outcome in outcomes) else 1
         time.sleep(_EVERY_S)

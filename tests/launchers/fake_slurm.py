@@ -12,6 +12,7 @@ from pathlib import Path
 
 NAMES = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr", "srun")
 LIVE = ("PENDING", "RUNNING")
+LIMIT = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
 
 
 def load(root):
@@ -33,12 +34,20 @@ def sbatch(state, arguments):
             options[name] = value.strip("'\"") or True
         if "launchers.slurm_main" in line:
             folder = line.split()[-1].strip("'\"")
-    if refusal := state["refuse"]:
+    if refusal := state["refuse"]:  # "round": the last job alone
+        if refusal == "round" and not options["job-name"].endswith("-round"):
+            refusal = ""
+        if refusal == "round":
+            refusal = LIMIT
+    if refusal:
         return fail(f"sbatch: error: Batch job submission failed: {refusal}")
     base = state["next"]
     state["next"] += 1
     count = int(options["array"].split("%")[0].split("-")[1]) + 1 if "array" in options else 0
-    if count > state["max_array"]:
+    queued = sum(entry["state"] in LIVE for entry in state["jobs"].values())
+    if state["max_submit"] and queued + max(1, count) > state["max_submit"]:
+        return fail(f"sbatch: error: Batch job submission failed: {LIMIT}")
+    if count > int(str(state["max_array"]).split()[0]):
         return fail("sbatch: error: Batch job submission failed: Invalid job array specification")
     for n in range(max(1, count)):
         job = f"{base}_{n}" if count else str(base)
@@ -61,7 +70,8 @@ def squeue(state, arguments):
             continue
         if entry["state"] in LIVE and (names is None or entry["name"] in names):
             line = pattern.replace("%i", job).replace("%A", job.split("_")[0])
-            for mark, value in (("%T", entry["state"]), ("%r", reason(entry)), ("%N", "n1"),
+            why = entry.get("queue_reason") or reason(entry)
+            for mark, value in (("%T", entry["state"]), ("%r", why), ("%N", "n1"),
                                 ("%P", "gpu"), ("%b", "gres:gpu:a10:2"),
                                 ("%j", entry["name"])):  # fmt: skip
                 line = line.replace(mark, value)
@@ -98,6 +108,17 @@ def reason(entry):
 
 
 def scontrol(state, arguments):
+    if "assoc_mgr" in arguments:
+        queued = sum(entry["state"] in LIVE for entry in state["jobs"].values())
+        shown = f"{state['max_submit']}({queued})" if state["told"] and state["max_submit"] else ""
+        print(
+            "ClusterName=lab Account=lab UserName= Partition= Priority=0 ID=1\n"
+            "    GrpSubmitJobs=N(2) GrpWall=N(0.00)\n"
+            f"ClusterName=lab Account=lab UserName=me({os.getuid()}) Partition= Priority=0 ID=2\n"
+            "    ParentAccount= Lft=2 DefAssoc=Yes\n"
+            f"    MaxJobs= MaxJobsAccrue= MaxSubmitJobs={shown} MaxWallPJ="
+        )
+        return 0
     print(f"MaxArraySize            = {state['max_array']}\nMaxJobCount = 10000")
     return 0
 
@@ -166,7 +187,8 @@ class FakeSlurm:
             path.chmod(0o755)
         save(root, {
             "next": 1, "jobs": {}, "refuse": "", "swallow": 0, "down": False, "max_array": 1001,
-            "no_accounting": False, "banner": "", "assoc": "lab|normal,high\nother|normal",
+            "no_accounting": False, "banner": "", "max_submit": 0, "told": True,
+            "assoc": "lab|normal,high\nother|normal",
             "sinfo": "gpu*|up|1-00:00:00|8|8192|gpu:a10:2|a10,ib|4|idle\n"
                      "big|up|4:00:00|64|512000|gpu:a100:8(S:0-1)|a100|2|mixed\n"
                      "cpu|up|infinite|32|64000|(null)|(null)|9|allocated",

@@ -310,7 +310,7 @@ def test_a_job_out_of_time_for_good_takes_its_later_stages_along(
     slurm.end(job, "FAILED", code="1:0")
     ending = {"error": "UncompletedJobError", "message": "timed-out too many times", "again": True}
     attempt = {"job": job, "restart": 0, "started": records.now(), "ending": ending}
-    files.write_whole(records.attempt_file(rig.sweep.path, first["key"], job, 0), attempt)
+    files.write_whole(records.attempt_file(rig.sweep.path, first["key"], f"{job}.0"), attempt)
     assert {rig.state(s).cause for s in (first, second)} == {"time limit"}
     slurm.work()
     assert rig.done([first, second])
@@ -495,7 +495,8 @@ def test_not_enough_room_for_the_checkpoints(slurm: FakeSlurm, rig: SlurmRig) ->
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [({"pack": "all"}, "valid: cell, stage"), ({"device": "tpu"}, "hydra.launcher.device=tpu"),
+    [({"pack": "all"}, "valid: cell, stage, pull"),
+     ({"device": "tpu"}, "hydra.launcher.device=tpu"),
      ({"retry": {"round": 1}}, "valid: rounds"), ({"array_parallelism": 0}, "1 or more"),
      ({"partiton": "x"}, "no such key")],
 )  # fmt: skip
@@ -569,7 +570,7 @@ def test_the_eta_is_the_work_left_over_the_jobs_that_run(slurm: FakeSlurm, rig: 
     for stage in stages[:2]:
         job = rig.state(stage).job
         slurm.change(job, state="RUNNING")
-        path = records.attempt_file(rig.sweep.path, stage["key"], job, 0)
+        path = records.attempt_file(rig.sweep.path, stage["key"], f"{job}.0")
         files.write_whole(path, {"job": job, "restart": 0, "started": records.now(), "log": ""})
     assert rig.table().eta_s == pytest.approx(200.0)
 

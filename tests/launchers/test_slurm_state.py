@@ -124,7 +124,9 @@ def test_time_limits(text: str, expected: float) -> None:
 
 
 def test_nodes_of_a_site() -> None:
-    (group,) = parse("big*|up|4:00:00|64+|512000|gpu:a100:4(S:0-1),gpu:h100:8(S:0,2),x:1|a,ib|2|drained*")
+    (group,) = parse(
+        "big*|up|4:00:00|64+|512000|gpu:a100:4(S:0-1),gpu:h100:8(S:0,2),x:1|a,ib|2|drained*"
+    )
     assert group.gpus == {"a100": 4, "h100": 8}
     assert (group.partition, group.default, group.cpus, group.usable) == ("big", True, 64, False)
 

@@ -75,6 +75,8 @@ class Submission:
     name: str = field(default_factory=records.new_submission)
     jobs: list[list[str]] = field(default_factory=list)
     submitted: list[Unit] = field(default_factory=list)
+    _taken: list[Array] = field(default_factory=list)
+    _last: Callable[[Array], int] = field(default=lambda array: 0)
     _arrays: list[Json] = field(default_factory=list)
     _round: Json = field(default_factory=dict)
     _head: Json = field(default_factory=records.who)
@@ -101,6 +103,7 @@ class Submission:
             SlurmError: refused. What was submitted before stays, and is recorded.
         """
         for array in planned:
+            self._last = lambda some: self._as_much_as_fits(some, payload, prepared)
             left = self._as_much_as_fits(array, payload, prepared)
             if left:  # what waits for these is not submitted either
                 break
@@ -145,6 +148,7 @@ class Submission:
                 continue
             self.jobs.append(entry["jobs"])
             self.submitted += units
+            self._taken.append(replace(array, units=units))
             return len(array.units) - number
         return len(array.units)
 
@@ -170,15 +174,19 @@ class Submission:
                 if not is_refusal(str(refused)) or not self.jobs:
                     raise
                 self._make_room()
+                if not self.jobs and not also:  # a round of nothing would only make the next one
+                    raise
         self._write()
 
     def _make_room(self) -> None:
-        """Take the last array back: without a round, nothing would ever follow."""
-        jobs = self.jobs.pop()
+        """Submit half of the last array only: without a round, nothing would ever follow."""
+        jobs, array = self.jobs.pop(), self._taken.pop()
         self._arrays.pop()
         del self.submitted[-len(jobs) :]
-        if jobs:
-            run("scancel", jobs[0].split("_")[0])
+        run("scancel", jobs[0].split("_")[0])
+        if len(jobs) > 1:
+            half = replace(array, units=array.units[: len(jobs) // 2])
+            self._last(half)
 
     def _sbatch(
         self,

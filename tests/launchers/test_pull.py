@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -74,9 +75,11 @@ def test_a_killed_workers_stage_is_taken_up_by_the_next(rig: SlurmRig) -> None:
     rig.record(stages)
     victim, other = worker(rig), worker(rig)
     until = time.monotonic() + 30
-    while not (holder := leases.holder(leases.of_stage(rig.store.home, first["key"]))):
+    while not rig.runs():
         assert time.monotonic() < until
         time.sleep(0.01)
+    holder = leases.holder(leases.of_stage(rig.store.home, first["key"]))
+    assert holder is not None
     os.kill(holder.pid, signal.SIGKILL)
     left = other if holder.pid == victim.pid else victim
     assert left.wait(60) == 0
@@ -91,7 +94,7 @@ def test_children_of_what_was_just_made_come_first(rig: SlurmRig) -> None:
     done = here(rig, stages).done
     by_key = {stage["key"]: stage["label"] for stage in stages}
     trees = [by_key[key][:2] for key in done]
-    changes = sum(one != two for one, two in zip(trees, trees[1:], strict=False))
+    changes = sum(one != two for one, two in itertools.pairwise(trees))
     assert changes == 2, "a tree of checkpoints is finished before the next one is begun"
 
 

@@ -13,6 +13,7 @@ from launchers.process import Command
 from launchers.schedule import Schedule, closure, missing
 from sweeper.errors import BadInput
 from sweeper.store import Spec, Store
+from sweeper.sweep import Sweep
 
 
 class LocalLauncher(PlansOnly):
@@ -63,6 +64,31 @@ class LocalLauncher(PlansOnly):
         from launchers import progress
 
         return progress.observer(title, cells)
+
+    def work(self, sweep: Sweep, estimates: Mapping[str, float]) -> Sequence[str]:
+        """Take ready stages of a sweep, in this very process, until none is left for it.
+
+        Args:
+            sweep: whose recorded plans have the stages.
+            estimates: the stages that may be carried out -> expected seconds.
+
+        Returns:
+            Keys of the stages that this process has made.
+        """
+        from launchers import slurm_pull
+        from launchers.slurm_place import Place
+        from launchers.slurm_records import new_submission
+        from sweeper import serve
+
+        serve.limit_threads(self._threads)
+        serve.stop_cleanly()
+        worker = slurm_pull.make(
+            sweep, estimates, Place.anywhere(), new_submission(),
+            device="cuda" if devices.gpus() else "cpu", stages=self._stages,
+            tries=1 + self._retries,
+        )  # fmt: skip
+        worker.run()
+        return worker.done
 
     def carry_out(
         self,

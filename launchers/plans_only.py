@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 
 from sweeper.errors import BadInput
 from sweeper.store import Spec
+from sweeper.sweep import Sweep
 
 
 class PlansOnly(Launcher):
@@ -20,6 +21,17 @@ class PlansOnly(Launcher):
     """As ``hydra/launcher`` has it."""
     drops_at_end = False
     """Whether checkpoints without readers stay until all else is done."""
+
+    def work(self, sweep: Sweep, estimates: Mapping[str, float]) -> Sequence[str]:
+        """Take ready stages of a sweep in this process; see `launchers.local.LocalLauncher`.
+
+        Raises:
+            BadInput: this launcher works elsewhere.
+        """
+        raise BadInput(
+            "hydra/launcher", self.name, "isorate work carries stages out in its own process.",
+            "Leave hydra/launcher out, whatever scheduler has started it.",
+        )  # fmt: skip
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

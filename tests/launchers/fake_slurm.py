@@ -6,6 +6,7 @@ plays the cluster: `work` runs what is ready, in this process, or lets it die in
 
 import json
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -33,7 +34,7 @@ def sbatch(state, arguments):
             name, _, value = line[len("#SBATCH --") :].partition("=")
             options[name] = value.strip("'\"") or True
         if "launchers.slurm_main" in line:
-            folder = line.split()[-1].strip("'\"")
+            folder = shlex.split(line)[-1]
     if refusal := state["refuse"]:  # "round": the last job alone
         if refusal == "round" and not options["job-name"].endswith("-round"):
             refusal = ""

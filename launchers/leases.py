@@ -22,7 +22,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from sweeper import files, owner
+from sweeper.store import files, process_id
 
 BEAT_S = 15.0
 EXPIRY_S = 120.0
@@ -42,8 +42,8 @@ class Holder:
         released: whether it has let go.
     """
 
-    id: str = field(default_factory=owner.new_id)
-    host: str = field(default_factory=owner.host)
+    id: str = field(default_factory=process_id.new_id)
+    host: str = field(default_factory=process_id.host)
     pid: int = field(default_factory=os.getpid)
     started: str = ""
     user: str = field(default_factory=getpass.getuser)
@@ -54,7 +54,7 @@ class Holder:
     @property
     def here(self) -> bool:
         """Whether its process can be asked on this host."""
-        return self.host == owner.host()
+        return self.host == process_id.host()
 
     def __str__(self) -> str:
         """For people."""
@@ -176,7 +176,7 @@ def _is_free(path: Path, holder: Holder, over: Callable[[Holder], bool] | None) 
     if holder.released:
         return True
     if holder.here:
-        return not owner.is_running(holder.pid) or _started(holder.pid) != holder.started
+        return not process_id.is_running(holder.pid) or _started(holder.pid) != holder.started
     if over is not None and over(holder):
         return True
     return silence_s(path) > EXPIRY_S

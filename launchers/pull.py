@@ -16,8 +16,8 @@ from typing import Any
 from launchers import leases
 from launchers.leases import Holder, Lease
 from launchers.schedule import Schedule, Task, closure, missing
-from sweeper.store import Spec, Store
-from sweeper.worker import name
+from sweeper.store.store import Spec, Store
+from sweeper.worker.runner import name
 
 Json = dict[str, Any]
 

@@ -13,20 +13,27 @@ from sweeper.stages import Job
 def run(job: Job) -> dict[str, Any]:
     """Quantizes the model and writes ``checkpoint/``, in the format of its method's library.
 
-    A method that prunes too has its mask written to ``mask/mask.safetensors``.
+    A method that prunes too has its mask written to ``mask/mask.safetensors``. The result names
+    the matrices whose Hessian took more dampening than was asked for.
 
     Raises:
         StageFailure: a Hessian cannot be inverted, weights are not finite, or a layer was
             left out.
     """
     how = by_loading(job.params["method"])
-    return _loaded(job, how) if how else _modified(job)
+    if how:
+        return _loaded(job, how)
+    from sweeper.methods import dampening
+
+    with dampening.noted() as raised:
+        result = _modified(job)
+    return {**result, **raised}
 
 
 def _modified(job: Job) -> dict[str, Any]:
     """By llm-compressor, into a pack-quantized checkpoint."""
-    from sweeper.stages import checkpoint, masks
-    from sweeper.stages.compress import compressed, tokens
+    from sweeper.modeling import checkpoint, masks
+    from sweeper.stages.oneshot import compressed, tokens
 
     source, out = job.checkpoint("model"), job.out / "checkpoint"
     with compressed(job) as (model, samples):
@@ -44,11 +51,15 @@ def _loaded(job: Job, how: ByLoading) -> dict[str, Any]:
     """By transformers, which hands each matrix to the method's library while it loads."""
     from torch.nn import Linear
 
-    from sweeper.stages import checkpoint
+    from sweeper.modeling import checkpoint
 
     params = job.params
     model = checkpoint.sole(
-        job, dtype=params["save_dtype"], device=job.device, quantization=how.loading(params)
+        job.checkpoint("model"),
+        dtype=params["save_dtype"],
+        device=job.device,
+        trust_remote_code=job.trust_remote_code,
+        quantization=how.loading(params),
     )
     layers = checkpoint.linears(model)
     _require_none(n for n, m in layers.items() if type(m) is Linear)

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from launchers import leases, slurm_records
+from launchers import leases
 from launchers.leases import Holder, Lease, take
+from launchers.slurm import records
 from sweeper.errors import IsorateError
 
 
@@ -122,10 +123,10 @@ def test_a_submission_waits_for_the_holder_of_its_claim(tmp_path: Path) -> None:
     elsewhere(tmp_path / "jobs" / "submitting", 1)
     with (
         pytest.raises(IsorateError, match="process 1 of alice on node7-abcdef has been submitting"),
-        slurm_records.claim(tmp_path, wait_s=0.6, say=said.append),
+        records.claim(tmp_path, wait_s=0.6, say=said.append),
     ):
         raise AssertionError("it has a holder")
     assert len(said) == 1
     elsewhere(tmp_path / "jobs" / "submitting", 3600)
-    with slurm_records.claim(tmp_path, wait_s=0.0, say=said.append) as lease:
+    with records.claim(tmp_path, wait_s=0.0, say=said.append) as lease:
         assert lease.held()

@@ -1,0 +1,1 @@
+"""What is known of a model: shapes, checkpoints, layers, masks, devices."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -88,10 +89,42 @@ def current(
     return cell_outcomes.joined(outcomes, scores.outcomes(request.sweep))
 
 
-def finished(request: Request) -> bool:
-    """Whether every cell of the sweep is done or has failed."""
-    jobs = cluster_status.jobs(request.sweep.path)
-    return all(o.status in ENDED for o in current(request, request.sweep.load(), jobs))
+_IDLE_S = 60.0
+"""A sweep without a cluster of which no stage is at work for so long is not being run."""
+_EVERY_S = 5.0
+
+
+class Watch:
+    """Tells when nothing more will happen to a sweep by itself.
+
+    That is so when every cell is done or has failed, or nothing is left that could work on
+    the others: no job and no round of repair in a cluster's queue, no stage at work here.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request, self._quiet_since = request, time.monotonic()
+
+    def over(self, outcomes: Sequence[CellOutcome], jobs: cluster_status.Jobs | None) -> bool:
+        """Whether it is over; asked again and again, since a pause between stages is short."""
+        if all(outcome.status in ENDED for outcome in outcomes):
+            return True
+        if jobs is not None and jobs.known:
+            return not jobs.to_come
+        if jobs is not None or self._request.store.running():
+            self._quiet_since = time.monotonic()
+        return time.monotonic() - self._quiet_since > _IDLE_S
+
+    def look(self) -> bool:
+        """Whether it is over, as plan, store and cluster are now."""
+        jobs = cluster_status.jobs(self._request.sweep.path)
+        return self.over(current(self._request, self._request.sweep.load(), jobs), jobs)
+
+
+def wait(request: Request) -> None:
+    """Until nothing more happens to a sweep by itself; an interruption leaves its jobs alone."""
+    watch = Watch(request)
+    while cluster_status.jobs(request.sweep.path) is not None and not watch.look():
+        time.sleep(_EVERY_S)
 
 
 def report(request: Request, outcomes: Sequence[CellOutcome]) -> Written:

@@ -237,7 +237,12 @@ class Config:
     home: str = key("outputs", "directory of store, sweeps and MLflow; $ISORATE_HOME")
     checkpoints: str = key("drop", "keep, pruned or drop: what stays once its last reader is done")
     yes: bool = key(False, "`gc` deletes what it otherwise only shows")
-    watch: bool = key(False, "`status`, `sync`: again and again until every cell is done or failed")
+    watch: bool = key(
+        False, "`status`, `sync`: again and again until nothing more happens by itself"
+    )
+    wait: bool = key(
+        False, "`run`: on a cluster, end only when the sweep has, with its exit status (make, CI)"
+    )
     cell: str | None = key(None, "`logs`, `export`, `import`: the label of one cell")
     path: str | None = key(
         None,

@@ -30,6 +30,7 @@ VERBS: Mapping[str, str] = {
     "logs": "what the stages of one cell printed: cell='25% + 4bit'",
     "export": "a cell's checkpoint for transformers and vLLM: cell=4bit to=./exported",
     "gc": "show what dead attempts left and checkpoints nobody needs; yes=true deletes",
+    "work": "take ready stages of a sweep, one after the other, on any machine that has its home",
     "cancel": "stop what is queued or running of a sweep on a cluster; run goes on",
     "list": "the sweeps of this home",
 }

@@ -23,12 +23,12 @@ from analysis.comparison.storage_bits import (
     whole_bytes,
 )
 from analysis.comparison.summary import summarise
-from analysis.comparison.verdicts import compare
+from analysis.comparison.verdicts import Verdict, compare
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.data.results import REMOVED
 from analysis.metrics import DENSE_BITS, Array, Definition
-from analysis.output.table import Column, Table
+from analysis.output.table import OWN_SEED, Column, Table
 from analysis.output.text import NAMES
 
 TOLERANCE = 0.01
@@ -256,13 +256,17 @@ def _grouped(panel: Panel, rates: Sequence[Rate], by: Definition) -> Iterator[di
                     "size": share[row], "cell": panel.cells["cell"].iat[row], "label": names[row],
                     "sr": table[by].iat[row], "sr_stderr": table[f"{by}_stderr"].iat[row],
                     "z": z.get(row, np.nan),
-                    "verdict": _standing(verdict.best, verdict.ranked, row),
+                    "verdict": _standing(verdict, row),
                 }  # fmt: skip
 
 
-def _standing(best: Sequence[int], ranked: Sequence[int], row: int) -> str:
-    if row not in best:
+def _standing(verdict: Verdict, row: int) -> str:
+    if row in verdict.own:
+        return OWN_SEED
+    if row not in verdict.best:
         return "worse"
-    if len(best) == 1:
-        return "best" if len(ranked) > 1 else "nothing to compare"
-    return "cannot be told from the best" if row != ranked[0] else "highest, undecided"
+    if not verdict.pairs:
+        return "nothing to compare"
+    if verdict.decided:
+        return "best"
+    return "cannot be told from the best" if row != verdict.ranked[0] else "highest, undecided"

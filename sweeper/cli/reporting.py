@@ -151,7 +151,9 @@ def write(
     compare: Sequence[str] = (),
 ) -> Written:
     """Write a report of any results, with two cells to `compare`; as `report`."""
-    from analysis.comparison.verdicts import verdicts
+    from analysis.comparison.seed_variance import conclusion as about_methods
+    from analysis.comparison.seed_variance import standings
+    from analysis.comparison.verdicts import defined, verdicts
     from analysis.data.panel import panels
     from analysis.data.results import BadResults
     from analysis.data.task_groups import pooled
@@ -164,6 +166,11 @@ def write(
         files = write_report(results, out, title=title, provenance=origin, compare=compare)
         groups = panels(pooled(results))
         words = [conclusion(p, v) for p in groups for v in verdicts(p)]
+        words += [
+            about_methods(rate, one)
+            for p in groups
+            for rate, one in standings(p, defined(p)[0]).items()
+        ]
         table = headline_table(groups)
         head = [column.title for column in table.columns]
         return Written(

@@ -68,10 +68,17 @@ class Sweep:
         return any(self.path.glob("plan-*.json"))
 
     @property
-    def elsewhere(self) -> dict[tuple[str, str], str]:
-        """(model, label) of a cell -> directory of the checkpoint that was imported for it."""
+    def elsewhere(self) -> dict[tuple[str, str], dict[str, str]]:
+        """(model, label) of a cell -> keys of its model: the checkpoint that was imported for it.
+
+        Those are ``compressed`` and, where it is known, ``pruned``.
+        """
         found = [files.read_json(path) for path in sorted((self.path / ELSEWHERE).glob("*.json"))]
-        return {(one["model"], one["label"]): one["path"] for one in found}
+        return {
+            (one["model"], one["label"]): {"compressed": one["path"]}
+            | {k: one[k] for k in ("pruned",) if k in one}
+            for one in found
+        }
 
     def record(self, plan: Plan, overrides: Sequence[str], checkpoints: str) -> None:
         """Write the plan down, once; recording the same plan again changes nothing.
@@ -112,11 +119,11 @@ class Sweep:
         return record
 
 
-def _current(cell: Json, elsewhere: Mapping[tuple[str, str], str]) -> bool:
+def _current(cell: Json, elsewhere: Mapping[tuple[str, str], Json]) -> bool:
     """Whether a cell is none that an imported checkpoint has taken the place of."""
     where = elsewhere.get((cell["model"], cell["label"]))
-    own = cell["config"]["model"].get("compressed")
-    return where is None or own is not None
+    own = {key: cell["config"]["model"].get(key) for key in where or ()}
+    return where is None or own == where
 
 
 def sweeps(home: Path) -> list[str]:

@@ -27,9 +27,9 @@ CELL_TEXT = (
 )  # fmt: skip
 CELL_NUMBERS = (
     "sparsity", "bits", "calibration_seed", "achieved_sparsity", "achieved_tcr", "containment",
-    "containment_mean", "bits_per_weight", "stored_bits", "entropy_bits", "group_size", "bytes",
-    "linear_weights", "total_weights", "macs", "seconds", "range_weight", "calibration_samples",
-    "rerun", "gpu_hours",
+    "containment_mean", "bits_per_weight", "stored_bits", "entropy_bits", "scale_bits",
+    "group_size", "bytes", "linear_weights", "total_weights", "macs", "seconds", "range_weight",
+    "calibration_samples", "rerun", "gpu_hours",
 )  # fmt: skip
 CELL_FLAGS = ("nm_valid", "collapsed")
 METHOD = (
@@ -70,6 +70,7 @@ class Results:
             containment_mean, nm_valid, bits_per_weight (codes that are kept, mask, scales, zero
             points), stored_bits (in the files), entropy_bits (bound of any order-0 code),
             unproved (why what was measured does not prove the label, "" where it does),
+            scale_bits (scales and zero points; where it was not measured, as planned),
             group_size (quantized weights per scale), bytes, linear_weights, total_weights,
             macs, collapsed, seconds, gpu_hours, device; origin (where a cell comes from that was
             not made here); prune_profile, quant_profile (how sparsity and bits are spread over

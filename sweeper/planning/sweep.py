@@ -188,6 +188,7 @@ def cell_json(planned: PlannedCell) -> Json:
         "quant_method": cell.quantization.method if cell.quantization else "",
         "calibration_seed": cell.calibration["seed"] if cell.calibration else None,
         "rerun": cell.rerun,
+        "scale_bits": planned.scale_bits,
         "config": _config(planned),
         **_origin(cell),
         "stages": {role: stage.key for role, stage in planned.stages.items()}

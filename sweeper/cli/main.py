@@ -7,6 +7,7 @@ Exit status: 0 all cells done, 1 some failed, 2 bad input and nothing started, 1
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,9 @@ from sweeper.cli.commands import VERBS, Exit
 from sweeper.cli.config_errors import explain
 from sweeper.errors import BadInput, IsorateError, one_of
 
+PLAIN = {"bundle": "name", "verify": "bundles"}
+"""Verb -> the key that a plain word after it is the value of."""
+_OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w./@:]*=")
 _COMPOSE_ONLY = ("--cfg", "-c", "--info", "-i")
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
@@ -71,12 +75,37 @@ def arguments(given: Sequence[str]) -> list[str]:
     """
     words = list(given)
     if words and words[0] in VERBS:
-        words[0] = f"action={words[0]}"
+        words = [f"action={words[0]}", *_named(words[0], words[1:])]
     elif words and "=" not in words[0] and words[0][:1] not in ("-", "+", "~"):
         raise BadInput("verb", words[0], one_of(list(VERBS)) + ".", "See isorate --help.")
     if any(word in _COMPOSE_ONLY for word in words):
         words = [_first_of_sweep(word) for word in words]
     return words
+
+
+def _named(verb: str, words: Sequence[str]) -> list[str]:
+    """The words after a verb, with its plain ones as the key that they are the value of.
+
+    Raises:
+        BadInput: it takes one, and there are more.
+    """
+    key = PLAIN.get(verb)
+    plain = [w for w in words if key and not w.startswith("-") and not _OVERRIDE.match(w)]
+    if not plain:
+        return list(words)
+    rest = [word for word in words if word not in plain]
+    if key == "bundles":
+        return [f"{key}=[{','.join(map(_quoted, plain))}]", *rest]
+    if len(plain) > 1:
+        raise BadInput(str(key), " ".join(plain), f"`{verb}` takes one.")
+    return [f"{key}={_quoted(plain[0])}", *rest]
+
+
+def _quoted(text: str) -> str:
+    """A text as a value of Hydra's, whatever is in it."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return "'" + escaped + "\\" * trailing + "'"
 
 
 def _first_of_sweep(word: str) -> str:

@@ -97,18 +97,16 @@ def write(
     compare: Sequence[str] = (),
 ) -> tuple[dict[str, Path], list[str]]:
     """Write a report of any results, with two cells to `compare`; as `report`."""
-    from analysis.comparison.verdicts import verdicts
     from analysis.data.panel import panels
     from analysis.data.results import BadResults
     from analysis.data.task_groups import pooled
+    from analysis.report.contents import conclusions
     from analysis.report.report import write_report
-    from analysis.report.sentences import conclusion
 
     try:
         files = write_report(results, out, title=title, provenance=origin, compare=compare)
-        groups = panels(pooled(results))
-        words = [conclusion(p, v) for p in groups for v in verdicts(p)]
-        return files, words
+        whole = pooled(results)
+        return files, conclusions(whole, panels(whole))
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
 

@@ -122,6 +122,7 @@ class Request:
             joined=list(self.config.sweeps),
             name=self.config.name,
             tracking_uri=self.config.tracking.uri,
+            bundles=list(self.config.bundles),
         )
 
     @property

@@ -27,9 +27,9 @@ CELL_TEXT = (
 )  # fmt: skip
 CELL_NUMBERS = (
     "sparsity", "bits", "calibration_seed", "achieved_sparsity", "achieved_tcr", "containment",
-    "containment_mean", "bits_per_weight", "stored_bits", "entropy_bits", "group_size", "bytes",
-    "linear_weights", "total_weights", "macs", "seconds", "range_weight", "calibration_samples",
-    "rerun", "gpu_hours",
+    "containment_mean", "bits_per_weight", "stored_bits", "entropy_bits", "scale_bits",
+    "group_size", "bytes", "linear_weights", "total_weights", "macs", "seconds", "range_weight",
+    "calibration_samples", "rerun", "gpu_hours",
 )  # fmt: skip
 CELL_FLAGS = ("nm_valid", "collapsed")
 METHOD = (
@@ -50,6 +50,8 @@ SCORE_REQUIRED = ("cell", "task", "metric", "value", "stderr", "higher_is_better
 
 STATUSES = ("done", "failed", "missing")
 MASKS = ("keep", "ignore", "exact", "none")
+AGAIN = "@"
+"""Between the key of a cell and which time it was made again elsewhere."""
 REMOVED = ("low-rank", "structured")
 """Patterns whose weights are not there: no zeros, no mask."""
 _N_OF_M = re.compile(r"(\d+):(\d+)")
@@ -70,6 +72,7 @@ class Results:
             containment_mean, nm_valid, bits_per_weight (codes that are kept, mask, scales, zero
             points), stored_bits (in the files), entropy_bits (bound of any order-0 code),
             unproved (why what was measured does not prove the label, "" where it does),
+            scale_bits (scales and zero points; where it was not measured, as planned),
             group_size (quantized weights per scale), bytes, linear_weights, total_weights,
             macs, collapsed, seconds, gpu_hours, device (that scored it), compressed_on (device
             that made it); origin (where a cell comes from that was not made here); prune_profile,
@@ -149,6 +152,16 @@ class Results:
             scores=_read(directory / "scores.csv"),
             documents=Documents.load(documents) if documents.is_file() else Documents(),
         )
+
+
+def made_again(cell: str, number: int) -> str:
+    """The key of a cell that was made again elsewhere, the `number`-th time."""
+    return f"{cell}{AGAIN}{number}"
+
+
+def first_of(cell: str) -> str:
+    """The key of the cell that one made again elsewhere repeats; of another cell, its own."""
+    return cell.partition(AGAIN)[0]
 
 
 def is_dense(cells: pd.DataFrame) -> pd.Series[bool]:
@@ -254,8 +267,9 @@ def _check_cells(cells: pd.DataFrame) -> None:
         _refuse(known[~known[column].between(0, 1)], ["cell", column], f"{column} lies in 0..1")
     _check_patterns(cells)
     again = cells["rerun"] > 0
-    _refuse(cells[again & ~((cells["sparsity"] == 0) & (cells["bits"] == 16))], named,
-            "only the dense model is scored again")  # fmt: skip
+    elsewhere = cells["cell"].map(first_of) != cells["cell"]
+    _refuse(cells[again & ~elsewhere & ~((cells["sparsity"] == 0) & (cells["bits"] == 16))], named,
+            "in one sweep, only the dense model is scored again")  # fmt: skip
     dense = cells[is_dense(cells)]
     _refuse(dense[dense["model"].duplicated(keep=False)], ["model", "cell"],
             "a model has one dense baseline (sparsity 0, 16 bit); more than one here")  # fmt: skip

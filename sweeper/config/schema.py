@@ -243,7 +243,12 @@ class Config:
     home: str = key("outputs", "directory of store, sweeps and MLflow; $ISORATE_HOME")
     checkpoints: str = key("drop", "keep, pruned or drop: what stays once its last reader is done")
     yes: bool = key(False, "`gc` deletes what it otherwise only shows")
-    watch: bool = key(False, "`status`, `sync`: again and again until every cell is done or failed")
+    watch: bool = key(
+        False, "`status`, `sync`: again and again until nothing more happens by itself"
+    )
+    wait: bool = key(
+        False, "`run`: on a cluster, end only when the sweep has, with its exit status (make, CI)"
+    )
     cell: str | None = key(None, "`logs`, `export`, `import`: the label of one cell")
     path: str | None = key(
         None,
@@ -253,7 +258,15 @@ class Config:
     pruned: str | None = key(
         None, "`import`: the pruned checkpoint that the one in path was quantized from, or its mask"
     )
-    to: str | None = key(None, "`export`: the directory to write")
+    to: str | None = key(
+        None, "`export`: the directory to write; `bundle`: the file (default: with the sweep)"
+    )
+    bundles: list[str] = key(
+        list,
+        "`verify`, and with source=bundle `report` and `reproduce`: files of `isorate bundle`; "
+        "several of one grid are repeated evaluations",
+    )
+    partial: bool = key(False, "`bundle`: also of a sweep that is not done, what is done of it")
     refresh: bool = key(
         False, "`prefetch`: the hub's newest revisions, not those that the sweep pinned before"
     )
@@ -263,7 +276,8 @@ class Config:
     )
     source: str = key(
         "store",
-        "`report`, `reproduce`, `import`: where results are read from: store, mlflow or published",
+        "`report`, `reproduce`, `import`: where results are read from: store, mlflow, "
+        "bundle or published",
     )
     sweeps: list[str] = key(
         list, "`report`, `reproduce`: several sweeps together, by name; default: the one of `name`"

@@ -164,12 +164,7 @@ def _distinct(planned: Iterable[PlannedCell]) -> tuple[PlannedCell, ...]:
     for group in groups.values():
         if len(group) > 1:
             for item, suffix in zip(group, _differences(group), strict=True):
-                renamed[id(item)] = PlannedCell(
-                    cell=item.cell,
-                    label=f"{item.label} [{suffix}]",
-                    stages=item.stages,
-                    tasks=item.tasks,
-                )
+                renamed[id(item)] = replace(item, label=f"{item.label} [{suffix}]")
     return tuple(renamed.get(id(item), item) for item in cells)
 
 

@@ -20,6 +20,7 @@ from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
 from sweeper.planning.cells import shape_inference
 from sweeper.planning.cells.cell import Cell
+from sweeper.planning.chosen_launcher import remembered
 from sweeper.planning.plan import Plan, PlannedCell
 from sweeper.redaction import redact
 from sweeper.store import files
@@ -27,6 +28,7 @@ from sweeper.store.hashing import key_of
 
 Json = dict[str, Any]
 ELSEWHERE = "elsewhere"
+_DEFAULT = ["hydra/launcher=local"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -112,6 +114,7 @@ class Sweep:
             )  # fmt: skip
         record = dict(merge(records))
         brought = self.elsewhere
+        record["launcher"] = [] if (words := remembered(self.path)) == _DEFAULT else words
         record["cells"] = [cell for cell in record["cells"] if _current(cell, brought)]
         return record
 
@@ -128,6 +131,16 @@ def sweeps(home: Path) -> list[str]:
     return sorted({path.parent.name for path in (home / "sweeps").glob("*/plan-*.json")})
 
 
+def latest(home: Path) -> Sweep | None:
+    """The sweep of a home that was planned last; None if there is none."""
+    plans = list((home / "sweeps").glob("*/plan-*.json"))
+    return Sweep(home, max(plans, key=_written).parent.name) if plans else None
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime
+
+
 def read_plan(path: Path) -> Json:
     """One recorded plan, with each stage's parents inside it."""
     record: Json = files.read_json(path)
@@ -135,8 +148,12 @@ def read_plan(path: Path) -> Json:
 
 
 def typed(record: Json) -> str:
-    """The arguments that the newest plan of a sweep was made from, as one would type them."""
-    return shlex.join(word for word in record["overrides"] if not word.startswith("action="))
+    """The arguments that the newest plan of a sweep was made from, as one would type them.
+
+    Those that chose its launcher come first: pasted without them, the rest would run here.
+    """
+    words = [word for word in record["overrides"] if not word.startswith("action=")]
+    return shlex.join([*record.get("launcher", ()), *words])
 
 
 def nested(stages: Mapping[str, Json]) -> dict[str, Json]:
@@ -171,6 +188,7 @@ def cell_json(planned: PlannedCell) -> Json:
         "quant_method": cell.quantization.method if cell.quantization else "",
         "calibration_seed": cell.calibration["seed"] if cell.calibration else None,
         "rerun": cell.rerun,
+        "scale_bits": planned.scale_bits,
         "config": _config(planned),
         **_origin(cell),
         "stages": {role: stage.key for role, stage in planned.stages.items()}

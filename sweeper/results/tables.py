@@ -90,6 +90,7 @@ def _cell_row(outcome: CellOutcome) -> Row:
     row |= {"group_size": cell.get("config", {}).get("quantize", {}).get("group_size")}
     row |= _profiles(cell.get("config", {})) | _jsq(cell.get("config", {}))
     row |= _measures(measured)
+    row["scale_bits"] = _scale_bits(cell, measured)
     row["collapsed"] = any(bool(r.get("collapsed")) for r in outcome.scores.values())
     row["seconds"] = sum(float((s.manifest or {}).get("seconds", 0)) for s in outcome.stages)
     row |= {"device": devices(outcome), "compressed_on": compressed_on(outcome)}
@@ -138,6 +139,13 @@ def _measures(measured: Json) -> Row:
     row = {column: _at(measured, path) for column, path in MEASURED.items()}
     share = row["nm_valid"]  # of the groups; the table asks whether it is all of them
     return row | {"nm_valid": None if share is None else share == 1}
+
+
+def _scale_bits(cell: Json, measured: Json) -> float | None:
+    """Of scales and zero points: as measured, else as the method said when it was planned."""
+    found = [_at(measured, f"bits_per_weight/{part}") for part in ("scales", "zero_points")]
+    planned: float | None = cell.get("scale_bits")
+    return planned if None in found else sum(found)
 
 
 def _at(tree: Any, path: str) -> Any:

@@ -72,6 +72,7 @@ class Stager:
                 self._evaluations, cell.model, cell.tasks, parent, cell.label, removed, cell.rerun
             ),
             groups=self._once(self._groups, cell.tasks),
+            scale_bits=self._compressions.scale_bits(cell),
         )
 
     def _adopted(self, cell: Cell) -> PlannedCell:
@@ -90,6 +91,7 @@ class Stager:
             stages={"measure": self._measure(cell.model, amounts, None, None, cell.label)},
             tasks=self._evaluations(cell.model, cell.tasks, None, cell.label, None, 0),
             groups=self._once(self._groups, cell.tasks),
+            scale_bits=self._compressions.scale_bits(cell),
         )
 
     def _measure(

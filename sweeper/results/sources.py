@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import BadInput, IsorateError, one_of
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from sweeper.store.store import Store
 
 SOURCES = ("store", "mlflow", "published")
+PUBLISHED = "published"
+"""The sweep that the paper's numbers are read as, unless `name` says another."""
 PAPER = "arXiv:2505.07289"
 
 
@@ -29,12 +32,19 @@ class Reading:
         results: checked.
         provenance: where they come from.
         sweep: whose directory takes what is made of them.
+        source: one of `SOURCES`.
     """
 
     name: str
     results: Results
     provenance: dict[str, Any]
     sweep: Sweep
+    source: str
+
+    def folder(self, name: str) -> Path:
+        """A directory for what is made of them, beside the one of what the store says."""
+        own = self.source == "store" or self.sweep.name == PUBLISHED
+        return self.sweep.path / (name if own else f"{name}-{self.source}")
 
 
 def read(
@@ -63,7 +73,7 @@ def read(
     if source not in SOURCES:
         raise BadInput("source", source, one_of(list(SOURCES)) + ".")
     if source == "published":
-        return published(Sweep(sweep.home, name or "published"))
+        return published(Sweep(sweep.home, name or PUBLISHED))
     sweeps = [Sweep(sweep.home, one) for one in joined] or [sweep]
     title = name if joined and name else "+".join(one.name for one in sweeps)
     found = {one.name: _outcomes(source, one, store, tracking_uri) for one in sweeps}
@@ -74,6 +84,7 @@ def read(
         | {"sweep": title}
         | ({} if source == "store" else {"source": source}),
         sweep=Sweep(sweep.home, title),
+        source=source,
     )
 
 
@@ -86,6 +97,7 @@ def published(sweep: Sweep) -> Reading:
         results=reference.laborde2025(),
         provenance={"source": f"{PAPER}, Tables II-VII, as printed"},
         sweep=sweep,
+        source=PUBLISHED,
     )
 
 

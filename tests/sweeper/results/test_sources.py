@@ -140,11 +140,15 @@ def isorate(home, *words):
 
 def test_a_report_from_mlflow(logged) -> None:
     home = logged[0]
+    stores = home / "sweeps/demo/report"
+    stores.mkdir(parents=True)
+    (stores / "report.html").write_text("the store's")
     done = isorate(home, "report", "source=mlflow", "name=demo", "output=json")
     assert done.returncode == 0, done.stderr
     files = json.loads(done.stdout)["report"]
     assert "report.html" in files
-    assert "capitals" in (home / "sweeps/demo/report/data/scores.csv").read_text()
+    assert "capitals" in (home / "sweeps/demo/report-mlflow/data/scores.csv").read_text()
+    assert [path.read_text() for path in stores.iterdir()] == ["the store's"]
 
 
 def test_one_table_of_the_paper(tmp_path) -> None:

@@ -6,15 +6,17 @@ from typing import Any
 
 from sweeper import allocations, methods, reshaped
 from sweeper.cells import Cell
-from sweeper.errors import Refused
+from sweeper.errors import BadInput, Refused, Untreatable
 from sweeper.frozen import Frozen
 from sweeper.identity import library
 from sweeper.methods._profiles import ALLOCATED
+from sweeper.modeling import look
 from sweeper.plan import Params, Stage
 from sweeper.pruning import Pruning
 from sweeper.quantization import Quantization
 from sweeper.shared import Shared
 
+PLAIN = "Linear"
 # What a method without calibration takes for a weight: about as long as these many tokens.
 _DATA_FREE_TOKENS = 700
 
@@ -106,8 +108,13 @@ class Compressions:
         self, meaning: dict[str, Any], section: Frozen, removed: Pruning | None
     ) -> dict[str, Any]:
         """What a method is to do, unless it cannot."""
-        shapes = reshaped.left(removed, self._shared.model(section).shapes).linear
-        refusal = methods.method(meaning["method"]).refusal({**meaning, "shapes": shapes})
+        model = self._shared.model(section)
+        shapes = reshaped.left(removed, model.shapes).linear
+        how = methods.method(meaning["method"])
+        if model.seen is not None:
+            _check_matrices(section, model.seen, how)
+        architecture = model.seen.architecture if model.seen else None
+        refusal = how.refusal({**meaning, "shapes": shapes, "architecture": architecture})
         if refusal is not None:
             raise Refused(refusal)
         return meaning
@@ -156,6 +163,25 @@ class Compressions:
             work=float(shapes.linear_parameters) * tokens,
             bulk_bytes=bulk_bytes,
         )
+
+
+def _check_matrices(section: Frozen, seen: look.Look, how: methods.Method) -> None:
+    """Refuse a model whose matrices no method, or no quantizer, can treat.
+
+    Raises:
+        Untreatable: with the reason.
+    """
+    own = [kind for kind in seen.kinds if kind != PLAIN]
+    if seen.refusal is not None:
+        reason = f"{seen.architecture} cannot be compressed: {seen.refusal}."
+    elif how.stage == "quantize" and own:
+        reason = (
+            f"{seen.architecture} cannot be quantized: its matrices are {', '.join(own)}, an own "
+            "kind of linear layer, which the quantized formats do not hold."
+        )
+    else:
+        return
+    raise Untreatable(BadInput("model.id", section["id"], reason, "Its dense model can be scored."))
 
 
 def _scale_bits(meaning: dict[str, Any]) -> float:

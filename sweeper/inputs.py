@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import hub_cache, identity, shapes, soundness
-from sweeper.errors import BadInput, one_of
+from sweeper.errors import BadInput, Refused, one_of
 from sweeper.frozen import Frozen
+from sweeper.modeling import directory as folders
+from sweeper.modeling import look, loadable
 from sweeper.pins import Pins
 
 DTYPES = ("float32", "bfloat16", "float16")
-
-_MODEL_FILES = (".safetensors", ".json", ".model", ".txt", ".jinja", ".py")
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,16 @@ class Model:
         source: where it is: a directory, a GGUF file, or the hub id itself.
         is_gguf: whether it has to be converted first.
         shapes: its matrices.
+        seen: what transformers makes of it, where it is a directory on this machine.
+        notes: what is odd about it and harmless.
     """
 
     meaning: dict[str, Any]
     source: str
     is_gguf: bool
     shapes: shapes.Shapes
+    seen: look.Look | None = None
+    notes: tuple[str, ...] = ()
 
 
 class NotFetched(BadInput):
@@ -97,44 +101,49 @@ def directory(section: Frozen, path: Path, key: str = "model.id") -> Model:
     """A checkpoint in a directory; ``key`` is what named it.
 
     Raises:
-        BadInput: it is none, or not whole.
+        BadInput: it is none, not whole, or no model that can be compressed and scored.
     """
-    _check_sound(path, key)
-    found = shapes.from_checkpoint(path)
-    if found is None or not (path / "config.json").is_file():
-        raise BadInput(
-            key,
-            str(path),
-            "this is not a checkpoint directory: config.json and *.safetensors are needed.",
-            f"Looked in {path}.",
+    code = section["trust_remote_code"]
+    seen = loadable.checked(path, key, str(path), trust=code, quantized=key != "model.id")
+    meaning = {"sha256": identity.files_digest(path, folders.files(path, code=code))}
+    return _seen(section, path, str(path), meaning, seen)
+
+
+def _seen(
+    section: Frozen, path: Path, source: str, meaning: dict[str, Any], seen: look.Look
+) -> Model:
+    notes = list(soundness.notes(path))
+    if seen.tokenizer_by_file:
+        # the same files were split in another way before
+        meaning = meaning | {"tokenizer": "file"}
+        notes.append(
+            "tokenizer_config.json names a class that splits text in another way than "
+            "tokenizer.json does; the file is used"
         )
-    meaning = {"sha256": identity.tree_digest(path, _MODEL_FILES)}
-    return Model(meaning | _trust(section), str(path), False, found)
-
-
-def _check_sound(path: Path, key: str = "model.id") -> None:
-    try:
-        found = soundness.trouble(path)
-    except (ValueError, KeyError, TypeError) as error:
-        found = f"its files cannot be read ({type(error).__name__}: {error})"
-    if found:
-        raise BadInput(
-            key, str(path), f"this checkpoint is not whole: {found}.", "Fetch or copy it again.",
-        )  # fmt: skip
+    return Model(
+        meaning=meaning | trust(section),
+        source=source,
+        is_gguf=False,
+        shapes=shapes.from_checkpoint(path, seen.matrices),
+        seen=seen,
+        notes=tuple(notes),
+    )
 
 
 def _hub(section: Frozen, given: str, pins: Pins) -> Model:
     pinned = pins.model(given, section["revision"])
     snapshot = cached_snapshot(given, pinned or section["revision"])
-    if snapshot:
-        _check_sound(snapshot)
-    found = shapes.from_checkpoint(snapshot) if snapshot else None
     revision = pinned or (snapshot.name if snapshot else section["revision"])
-    meaning = {"id": given, "revision": revision} | _trust(section)
-    return Model(meaning, given, False, found or _configured_shapes(section))
+    meaning = {"id": given, "revision": revision}
+    if snapshot and loadable.has_weights(snapshot):
+        code = section["trust_remote_code"]
+        seen = loadable.checked(snapshot, "model.id", given, trust=code)
+        return _seen(section, snapshot, given, meaning, seen)
+    return Model(meaning | trust(section), given, False, _configured_shapes(section))
 
 
-def _trust(section: Frozen) -> dict[str, Any]:
+def trust(section: Frozen) -> dict[str, Any]:
+    """What enters the identity of every stage of a model whose own code runs."""
     return {"trust_remote_code": True} if section["trust_remote_code"] else {}
 
 
@@ -190,7 +199,16 @@ def check_tokens(section: Frozen, found: Model) -> None:
 
     Raises:
         BadInput: fewer tokens than the samples need.
+        Refused: samples longer than the texts that the model takes.
     """
+    limit = found.seen.positions if found.seen else None
+    if limit is not None and section["length"] > limit:
+        raise Refused(
+            BadInput(
+                "calibration.length", section["length"],
+                f"the model takes texts of at most {limit} tokens.", "Take shorter samples.",
+            )
+        )  # fmt: skip
     folder = Path(found.source)
     if not folder.is_dir() and "id" in found.meaning:
         folder = cached_snapshot(found.source, found.meaning["revision"]) or folder

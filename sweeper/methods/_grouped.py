@@ -7,7 +7,6 @@ from typing import Any
 from sweeper.errors import BadInput
 from sweeper.methods import Params, _check, _widths
 
-IGNORED = ["re:.*lm_head"]
 
 
 class GroupedRounding:
@@ -31,11 +30,14 @@ class GroupedRounding:
         wrong_bits = _widths.refuse_bits(self.name, params, self.bits)
         return wrong_bits or _check.refuse_group(params)
 
-    def rounding(self, params: Params) -> Any:
+    def rounding(self, params: Params, model: Any) -> Any:
         """The modifier that rounds."""
         from sweeper.methods._nearest import Nearest
         from sweeper.methods._uniform import groups
+        from sweeper.modeling import matrices
 
         return Nearest(
-            config_groups=groups(params), ignore=IGNORED, save_dtype=params["save_dtype"]
+            config_groups=groups(params),
+            ignore=matrices.untreated(model),
+            save_dtype=params["save_dtype"],
         )

@@ -8,7 +8,6 @@ from sweeper.errors import BadInput
 from sweeper.methods import Params, _check
 from sweeper.methods._profiles import refuse_profile
 
-IGNORED = ["re:.*lm_head"]
 
 
 class ScoredPruning:
@@ -39,6 +38,8 @@ class ScoredPruning:
 
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
+        from sweeper.modeling import matrices
+
         n, m = _check.nm(params["pattern"]) or (0, 0)
         return [
             self.scoring()(
@@ -46,6 +47,6 @@ class ScoredPruning:
                 sparsities=params["sparsities"],
                 mask_structure=f"{n}:{m}",
                 save_dtype=params["save_dtype"],
-                ignore=IGNORED,
+                ignore=matrices.untreated(model),
             )
         ]

@@ -29,9 +29,10 @@ class ASVD(LowRank):
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods._low_rank import Scaled
+        from sweeper.modeling import matrices
 
         return [Scaled(sparsities=params["sparsities"], alpha=params["alpha"],
-                       save_dtype=params["save_dtype"])]  # fmt: skip
+                       ignore=matrices.untreated(model), save_dtype=params["save_dtype"])]  # fmt: skip
 
 
 METHOD = ASVD()

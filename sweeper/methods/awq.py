@@ -26,7 +26,7 @@ class ActivationAware(GroupedRounding):
 
         # scales from the inputs alone, as in the paper
         scaling = AWQScaling(duo_scaling=False, save_dtype=params["save_dtype"])
-        return [scaling, self.rounding(params)]
+        return [scaling, self.rounding(params, model)]
 
 
 METHOD = ActivationAware()

@@ -9,7 +9,6 @@ from sweeper.methods import Params, _check
 from sweeper.methods._profiles import refuse_profile
 
 BITS = (2, 3, 4, 8)
-IGNORED = ["re:.*lm_head"]
 
 
 class JointOBS:
@@ -42,11 +41,12 @@ class JointOBS:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods._joint import JointOBS as Modifier
         from sweeper.methods._uniform import groups
+        from sweeper.modeling import matrices
 
         return [
             Modifier(
                 config_groups=groups(params),
-                ignore=IGNORED,
+                ignore=matrices.untreated(model),
                 actorder=None,
                 block_size=params["block_size"],
                 dampening_frac=params["dampening"],

@@ -9,7 +9,6 @@ from sweeper.methods import Params, _check
 
 BITS = (6, 8)
 ACTIVATION_BITS = (6, 8)
-IGNORED = ["re:.*lm_head"]
 # what reads the first norm of a layer, in the architectures that llm-compressor has mappings for
 _READERS = ("q_proj", "q_a_proj", "qkv_proj", "query_key_value")
 
@@ -45,6 +44,7 @@ class SmoothQuant:
         from sweeper.methods._nearest import Nearest
         from sweeper.methods._smoothquant import Smoothing
         from sweeper.methods._uniform import token_grid, weight_grid
+        from sweeper.modeling import matrices
 
         linear = QuantizationScheme(
             targets=["Linear"],
@@ -54,7 +54,11 @@ class SmoothQuant:
         save_dtype = params["save_dtype"]
         return [
             Smoothing(smoothing_strength=params["smoothing"], save_dtype=save_dtype),
-            Nearest(config_groups={"linear": linear}, ignore=IGNORED, save_dtype=save_dtype),
+            Nearest(
+                config_groups={"linear": linear},
+                ignore=matrices.untreated(model),
+                save_dtype=save_dtype,
+            ),
         ]
 
 

@@ -8,7 +8,6 @@ from sweeper.errors import BadInput
 from sweeper.methods import Params, _check
 from sweeper.methods._profiles import refuse_profile
 
-IGNORED = ["re:.*lm_head"]
 
 
 class SparseGPT:
@@ -34,6 +33,7 @@ class SparseGPT:
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods._sparsegpt import ExactSparseGPT, block_of
+        from sweeper.modeling import matrices
 
         n, m = _check.nm(params["pattern"]) or (0, 0)
         return [
@@ -44,7 +44,7 @@ class SparseGPT:
                 block_size=block_of(params["block_size"], m or 1),
                 dampening_frac=params["dampening"],
                 save_dtype=params["save_dtype"],
-                ignore=IGNORED,
+                ignore=matrices.untreated(model),
             )
         ]
 

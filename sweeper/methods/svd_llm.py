@@ -26,9 +26,10 @@ class SVDLLM(LowRank):
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods._low_rank import Whitened
+        from sweeper.modeling import matrices
 
         return [Whitened(sparsities=params["sparsities"], dampening=params["dampening"],
-                         save_dtype=params["save_dtype"])]  # fmt: skip
+                         ignore=matrices.untreated(model), save_dtype=params["save_dtype"])]  # fmt: skip
 
 
 METHOD = SVDLLM()

@@ -39,7 +39,7 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
     """
     params = job.params
     model = placing.place(checkpoint.sole(job, dtype=params["compute_dtype"]), job.device)
-    tokenizer = checkpoint.tokenizer(job.checkpoint("model"))
+    tokenizer = checkpoint.tokenizer_of(job)
     how = method(params["method"])
     assert isinstance(how, ByModifiers)
     samples = calibration.of(job, tokenizer) if how.calibrated else None

@@ -19,18 +19,22 @@ def shortened(job: Job, how: ByRemoval) -> dict[str, Any]:
     Raises:
         StageFailure: the architecture cannot be shortened.
     """
-    params, source = job.params, job.checkpoint("model")
+    params = job.params
     model = checkpoint.sole(job, dtype=params["compute_dtype"], device=job.device)
-    samples = calibration.of(job, checkpoint.tokenizer(source))
+    samples = calibration.of(job, checkpoint.tokenizer_of(job))
     parameters.record(parameters.counted(model), job.out)
     with chain.opened(model, samples.to(model.device)) as layers:
         removed = how.removed(params, layers, job.progress)
     count = len(layers.layers)
     take_out(model, removed)
     out = job.out / "checkpoint"
-    checkpoint.save_dense(model, source, out, dtype=params["save_dtype"])
-    require_same(model, out, samples[:1])
+    trust = checkpoint.trusted(params)
+    left = checkpoint.save_dense(
+        model, job.checkpoint("model"), out, dtype=params["save_dtype"], trust_remote_code=trust
+    )
+    require_same(model, out, samples[:1], trust_remote_code=trust)
     return {
+        **({"left_out": left} if left else {}),
         "layers": count,
         "removed": removed,
         "sparsity": len(removed) / count,
@@ -58,7 +62,9 @@ def _filter(config: Any, layers: int, kept: list[int]) -> None:
     config.num_hidden_layers = len(kept)
 
 
-def require_same(model: Any, saved: Path, ids: torch.Tensor) -> None:
+def require_same(
+    model: Any, saved: Path, ids: torch.Tensor, *, trust_remote_code: bool = False
+) -> None:
     """Check that plain transformers loads what was saved as the model that is in memory.
 
     Raises:
@@ -67,7 +73,11 @@ def require_same(model: Any, saved: Path, ids: torch.Tensor) -> None:
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # a stale index is told by the check below
     try:
-        again = checkpoint.load(saved, dtype=str(model.dtype).removeprefix("torch."))
+        again = checkpoint.load(
+            saved,
+            dtype=str(model.dtype).removeprefix("torch."),
+            trust_remote_code=trust_remote_code,
+        )
     finally:
         transformers_logging.set_verbosity(verbosity)
     again.to(model.device)

@@ -14,6 +14,7 @@ from sweeper.stages import lm_eval_records as records
 from sweeper.stages import lm_eval_run as runs
 from sweeper.stages import lm_eval_scores as scoring
 from sweeper.stages import lm_eval_task as tasks
+from sweeper.stages.checkpoint import trusted
 from sweeper.stages.lm_eval_records import Record
 
 PACKAGES = ("lm_eval", "transformers", "torch", "datasets", "compressed-tensors")
@@ -152,7 +153,9 @@ class _Evaluation:
 
     def _collapse(self, found: Sequence[Record]) -> str | None:
         kind = self.prepared.task.OUTPUT_TYPE
-        return scoring.collapse(found, kind, models.vocabulary(self.checkpoint))
+        trust = trusted(self.params)
+        size = models.vocabulary(self.checkpoint, trust_remote_code=trust)
+        return scoring.collapse(found, kind, size)
 
     def _scores(self, found: Sequence[Record]) -> dict[str, Any]:
         """What was scored, and how; a part scores nothing."""

@@ -20,6 +20,8 @@ from llmcompressor.pipelines.registry import CalibrationPipeline
 from llmcompressor.pipelines.sequential import SequentialPipeline
 from llmcompressor.utils.helpers import DisableQuantization, disable_cache, eval_context
 
+from sweeper.modeling import matrices
+
 NAME = "layerwise"
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of one decoder layer
 
@@ -57,8 +59,7 @@ def calibrating(model: Any) -> Iterator[None]:
 
 def decoder_layers(model: Any) -> list[torch.nn.Module]:
     """The decoder layers in order, or an empty list where they are not in one list."""
-    stack = getattr(model.get_decoder(), "layers", None)
-    return list(stack) if isinstance(stack, torch.nn.ModuleList) else []
+    return matrices.layers(model)
 
 
 def _walk(model: Any, calls: list[Call], dataloader: Any) -> None:

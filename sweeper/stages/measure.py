@@ -19,13 +19,14 @@ def run(job: Job) -> dict[str, Any]:
         StageFailure: the cell is not what its label says, and the label does not admit it.
     """
     from sweeper.stages import masks, parameters, removed
+    from sweeper.stages.checkpoint import trusted
     from sweeper.stages.weights import Files
 
     folder, params = job.checkpoint("model"), _as_whole(job.params)
     pruned = job.inputs.get("pruned", job.inputs.get("model"))
     has_mask = pruned is not None and (pruned / "mask").is_dir()
     kept = masks.load(pruned / "mask") if pruned is not None and has_mask else None
-    with Files(folder) as files:
+    with Files(folder, trust_remote_code=trusted(params)) as files:
         rows = [row_of(m, params, kept) for m in files.matrices()]
         others, inputs = files.other_sizes(), files.activation_bits
     (job.out / "layers.json").write_text(json.dumps(rows, indent=1) + "\n")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Any
 
 from sweeper.errors import StageFailure, several
@@ -34,10 +34,13 @@ def _modified(job: Job) -> dict[str, Any]:
         _require_none(n for n, m in layers.items() if not hasattr(m, "quantization_scheme"))
         checkpoint.require_finite(model, "Raise quant.dampening or calibrate with more text.")
         kept = {n: m.kept for n, m in layers.items() if hasattr(m, "kept")}
-        checkpoint.save_packed(model, source, out, dtype=job.params["save_dtype"])
+        left = checkpoint.save_packed(
+            model, source, out, dtype=job.params["save_dtype"],
+            trust_remote_code=checkpoint.trusted(job.params),
+        )  # fmt: skip
     if kept:
         masks.save(kept, job.out / "mask")
-    return {"layers": len(layers), "calibration_tokens": tokens(samples)}
+    return _result(layers, tokens(samples), left)
 
 
 def _loaded(job: Job, how: ByLoading) -> dict[str, Any]:
@@ -52,8 +55,16 @@ def _loaded(job: Job, how: ByLoading) -> dict[str, Any]:
     )
     layers = checkpoint.linears(model)
     _require_none(n for n, m in layers.items() if type(m) is Linear)
-    checkpoint.save_as_it_is(model, job.checkpoint("model"), job.out / "checkpoint")
-    return {"layers": len(layers), "calibration_tokens": 0}
+    left = checkpoint.save_as_it_is(
+        model, job.checkpoint("model"), job.out / "checkpoint",
+        trust_remote_code=checkpoint.trusted(params),
+    )  # fmt: skip
+    return _result(layers, 0, left)
+
+
+def _result(layers: Sized, calibration_tokens: int, left_out: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {"layers": len(layers), "calibration_tokens": calibration_tokens}
+    return found | ({"left_out": left_out} if left_out else {})
 
 
 def _require_none(layers: Iterable[str]) -> None:

@@ -55,7 +55,7 @@ def run(job: Job) -> dict[str, Any]:
 
     params = job.params
     model = placing.place(checkpoint.sole(job, dtype=params["compute_dtype"]), job.device)
-    samples = calibration.of(job, checkpoint.tokenizer(job.checkpoint("model")))
+    samples = calibration.of(job, checkpoint.tokenizer_of(job))
     names = {module: name for name, module in checkpoint.linears(model).items()}
     measure, rows = _measure(params), dict[str, Any]()
     with chain.opened(model, samples.to(job.device)) as layers:

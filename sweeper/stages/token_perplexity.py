@@ -26,6 +26,7 @@ from sweeper.stages import Job
 from sweeper.stages import lm_eval_model as models
 from sweeper.stages import lm_eval_records as records
 from sweeper.stages import lm_eval_scores as scoring
+from sweeper.stages.checkpoint import trusted
 from sweeper.stages.journal import Journal
 from sweeper.stages.lm_eval_records import Record
 from sweeper.stages.lm_eval_task import document_order
@@ -129,8 +130,8 @@ class _Evaluation:
         if job.device == "cpu":
             torch.set_num_threads(1)  # the number of threads changes the last digits
         self.job, self.params, self.definition = job, job.params, definition
-        self.checkpoint = job.checkpoint("model")
-        tokenizer = models.tokenizer_of(self.checkpoint)
+        self.checkpoint, self.trust = job.checkpoint("model"), trusted(job.params)
+        tokenizer = models.tokenizer_of(self.checkpoint, trust_remote_code=self.trust)
         with pinned_data.pinned(self.params.get("data_revisions", {})) as loads:
             whole = text(definition)
         self.data_revisions = loads.seen
@@ -194,7 +195,10 @@ class _Evaluation:
         todo = [document for document in self.order if document not in known]
         if not todo:
             return
-        loaded = models.load(self.checkpoint, dtype=self.params["dtype"], device=self.job.device)
+        loaded = models.load(
+            self.checkpoint, dtype=self.params["dtype"], device=self.job.device,
+            trust_remote_code=self.trust,
+        )  # fmt: skip
         _check_context(loaded.model, self.definition)
         asked = hash_string(repr([self.setting, [self.windows[document] for document in todo]]))
         journal = Journal(self.job.scratch / "windows.jsonl", asked)
@@ -237,7 +241,7 @@ class _Evaluation:
         }
 
     def _collapse(self, found: Sequence[Record]) -> str | None:
-        vocabulary = models.vocabulary(self.checkpoint)
+        vocabulary = models.vocabulary(self.checkpoint, trust_remote_code=self.trust)
         return scoring.collapse(found, "loglikelihood_rolling", vocabulary)
 
 

@@ -113,8 +113,10 @@ class Compressions:
         how = methods.method(meaning["method"])
         if model.seen is not None:
             _check_matrices(section, model.seen, how)
-        architecture = model.seen.architecture if model.seen else None
-        refusal = how.refusal({**meaning, "shapes": shapes, "architecture": architecture})
+        own = {"architecture": model.seen.architecture, "norms": model.seen.norms} if (
+            model.seen
+        ) else {}
+        refusal = how.refusal({**meaning, **own, "shapes": shapes})
         if refusal is not None:
             raise Refused(refusal)
         return meaning

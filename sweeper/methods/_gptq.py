@@ -25,7 +25,7 @@ from llmcompressor.modifiers.gptq.helpers import column_scale_window
 from pydantic import PrivateAttr
 
 from sweeper.methods._hessian import NotPositiveDefinite
-from sweeper.methods._nearest import Grid, values, wide
+from sweeper.methods._nearest import Grid, poison, values, wide
 from sweeper.methods._on_hessians import OnHessians, stacked
 
 # (in use, kept) of the running call. llm-compressor looks its block routine up in a
@@ -125,6 +125,12 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
     keep_zeros: bool = False
 
     _codes: dict[torch.nn.Module, torch.Tensor] = PrivateAttr(default_factory=dict)
+
+    def on_initialize(self, state: State, **kwargs: Any) -> bool:
+        """Attaches the grids."""
+        done = bool(super().on_initialize(state, **kwargs))
+        poison(state.model)
+        return done
 
     def treat(self, modules: list[Any], hessian: torch.Tensor) -> None:
         """Quantizes matrices that share a Hessian; those of the same bits as one with more rows."""

@@ -9,8 +9,6 @@ from sweeper.methods import Params, _check
 
 BITS = (6, 8)
 ACTIVATION_BITS = (6, 8)
-# what reads the first norm of a layer, in the architectures that llm-compressor has mappings for
-_READERS = ("q_proj", "q_a_proj", "qkv_proj", "query_key_value")
 
 
 class SmoothQuant:
@@ -85,14 +83,13 @@ def _refuse_smoothing(value: float) -> BadInput | None:
 
 
 def _refuse_architecture(params: Params) -> BadInput | None:
-    """Without matrices that read a norm by a known name, nothing could be smoothed."""
-    names = list(params.get("shapes") or {})
-    if not names or any(name.endswith(_READERS) for name in names):
+    """Without a matrix that reads a norm's output as it is, nothing can be smoothed."""
+    if params.get("norms") != {}:
         return None
     return BadInput(
         "quant.method",
         "smoothquant",
-        f"no matrix of this model is called {', '.join(_READERS)} (it has {names[0]}).",
+        f"no matrix of {params['architecture']} reads the output of a norm as it is.",
         "Use quant=gptq or quant=rtn with quant.bits=8.",
     )
 

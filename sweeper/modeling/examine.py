@@ -41,10 +41,20 @@ def examined(folder: Path, *, trust_remote_code: bool) -> dict[str, Any]:
             for tensor, parameter in sorted(names.items())
             if parameter.endswith(".weight") and parameter.removesuffix(".weight") in found.treated
         },
+        "norms": _norms(model),
         "rows": int(model.get_input_embeddings().weight.shape[0]),
         "positions": getattr(text, "max_position_embeddings", None),
         **_tokenizer(folder, trust_remote_code=trust_remote_code),
     }
+
+
+def _norms(model: Any) -> dict[str, list[str]] | None:
+    from sweeper.modeling import matrices
+
+    try:
+        return matrices.readers(model.eval())
+    except Exception:  # an architecture that looks at values while it runs
+        return None
 
 
 def _tokenizer(folder: Path, *, trust_remote_code: bool) -> dict[str, Any]:

@@ -37,6 +37,8 @@ class Look:
         kinds: classes of its linear layers: Linear, or subclasses.
         refusal: why no method can treat its matrices; None if methods can.
         matrices: tensor in the files -> module path, of each matrix that methods treat.
+        norms: norm in a decoder layer -> the matrices that read its output as it is; None where
+            that cannot be told without weights.
         rows: of its input embedding.
         positions: the longest text that it takes, where its configuration limits that.
         tokenizer_trouble: why its tokenizer cannot be loaded; None if it can.
@@ -50,6 +52,7 @@ class Look:
     kinds: tuple[str, ...] = ()
     refusal: str | None = None
     matrices: Mapping[str, str] = field(default_factory=dict)
+    norms: Mapping[str, list[str]] | None = None
     rows: int = 0
     positions: int | None = None
     tokenizer_trouble: str | None = None

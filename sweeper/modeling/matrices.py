@@ -9,6 +9,7 @@ stays dense and is counted so.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -82,11 +83,77 @@ def decoder_of(model: Any) -> Any:
     return getattr(model, model.base_model_prefix, found) if found is model else found
 
 
+def readers(model: Any) -> dict[str, list[str]]:
+    """Norm inside of a decoder layer -> the treated matrices whose input is its output as it is.
+
+    Found by running a few tokens through the model, wherever it is (also on the meta device), and
+    following the tensors; a norm whose output no matrix reads is left out.
+    """
+    treated = listed(model).treated
+    stack = {id(module) for layer in layers(model) for module in layer.modules()}
+    inside = [(name, m) for name, m in model.named_modules() if id(m) in stack]
+    made: dict[int, str] = {}
+    kept: list[torch.Tensor] = []  # so that no other tensor takes the place of one of them
+    found: dict[str, list[str]] = {}
+
+    def wrote(name: str) -> Any:
+        def hook(_module: Any, _args: Any, output: Any) -> None:
+            if isinstance(output, torch.Tensor):
+                kept.append(output)
+                made[_storage(output)] = name
+
+        return hook
+
+    def read(name: str) -> Any:
+        def hook(_module: Any, args: tuple[Any, ...]) -> None:
+            norm = made.get(_storage(args[0])) if args else None
+            if norm is not None:
+                found.setdefault(norm, []).append(name)
+
+        return hook
+
+    handles = [m.register_forward_hook(wrote(n)) for n, m in inside if _is_norm(m)]
+    handles += [m.register_forward_pre_hook(read(n)) for n, m in treated.items()]
+    try:
+        with torch.no_grad():
+            _run(model)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _run(model: Any) -> None:
+    """A few tokens through a model; with a mask of its own where values are not known."""
+    ids = torch.arange(4, device=model.get_input_embeddings().weight.device).unsqueeze(0)
+    masks = [torch.ones(1, 1, 4, 4, device="meta")] if ids.is_meta else []
+    for mask in masks:
+        try:  # without one, masks are made by looking at values
+            model(input_ids=ids, attention_mask=mask, use_cache=False)
+            return
+        except (RuntimeError, ValueError, IndexError, TypeError):
+            continue  # not every architecture takes such a mask
+    model(input_ids=ids, use_cache=False)
+
+
+def _storage(tensor: torch.Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _is_norm(module: nn.Module) -> bool:
+    """Whether a module has one weight for each channel, and nothing below it."""
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, torch.Tensor) and weight.ndim == 1 and not list(module.children())
+
+
 def untreated(model: Any) -> list[str]:
-    """Names of the linear layers that no method may touch, for llm-compressor's ``ignore``."""
+    """The linear layers that no method may touch, as patterns for llm-compressor's ``ignore``.
+
+    Its pruners append a dot to names, its quantizers do not.
+    """
     treated = listed(model).treated
     return [
-        name
+        rf"re:{re.escape(name)}\.?$"
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and name not in treated
     ]

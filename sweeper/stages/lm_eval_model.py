@@ -104,7 +104,7 @@ def tokenizer_sha256(tokenizer: Any) -> str:
     return hashlib.sha256(meaning.encode()).hexdigest()
 
 
-def _model(checkpoint: Path, dtype: str, device: str, trust: bool) -> Any:
+def _model(checkpoint: Path, dtype: str, device: str, trust: bool = False) -> Any:
     """Compressed weights are decompressed here, once, to what the stock loader computes with."""
     how: dict[str, Any] = {
         "dtype": dtype, "local_files_only": True, "trust_remote_code": trust,

@@ -31,7 +31,7 @@ def _modified(job: Job) -> dict[str, Any]:
     source, out = job.checkpoint("model"), job.out / "checkpoint"
     with compressed(job) as (model, samples):
         layers = checkpoint.linears(model)
-        _require_none(n for n, m in layers.items() if not hasattr(m, "quantization_scheme"))
+        _require_none(n for n, m in layers.items() if not _is_quantized(m))
         checkpoint.require_finite(model, "Raise quant.dampening or calibrate with more text.")
         kept = {n: m.kept for n, m in layers.items() if hasattr(m, "kept")}
         left = checkpoint.save_packed(
@@ -65,6 +65,14 @@ def _loaded(job: Job, how: ByLoading) -> dict[str, Any]:
 def _result(layers: Sized, calibration_tokens: int, left_out: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"layers": len(layers), "calibration_tokens": calibration_tokens}
     return found | ({"left_out": left_out} if left_out else {})
+
+
+def _is_quantized(module: Any) -> bool:
+    """Whether a matrix has a grid that was set: see `sweeper.methods._nearest.poison`."""
+    scale = getattr(module, "weight_scale", None)
+    return hasattr(module, "quantization_scheme") and not (
+        scale is not None and bool(scale.isnan().all())
+    )
 
 
 def _require_none(layers: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ import torch
 from compressed_tensors.utils.match import match_name
 from safetensors import safe_open
 
+from sweeper.errors import StageFailure
 from sweeper.modeling import directory, matrices
 from sweeper.stages import weights_bitsandbytes as bitsandbytes
 from sweeper.stages.matrix import Matrix
@@ -118,7 +119,7 @@ class Files:
         scale = self._get(f"{name}.weight_scale")
         assert scale is not None
         assert self.symmetric
-        bits, top = self.bits_of(name) or 8, int(codes.max())
+        bits, top = self.bits_of(self._linear[name]) or 8, int(codes.max())
         fits = -(2 ** (bits - 1)) <= int(codes.min()) and top < 2 ** (bits - 1)
         return Matrix(
             name=name,
@@ -155,7 +156,7 @@ class Files:
         assert packed is not None
         assert scale is not None
         assert shape is not None
-        bits = self.bits_of(name)
+        bits = self.bits_of(self._linear[name])
         assert bits is not None
         size = torch.Size(shape.tolist())
         codes = unpack_from_int32(packed, bits, size)
@@ -184,8 +185,17 @@ def _listed(
 
     Of a model that no method can treat, dense as it is, all matrices inside of its decoder
     layers count.
+
+    Raises:
+        StageFailure: its configuration is none of a language model.
     """
-    model = matrices.on_meta(folder, trust_remote_code=trust_remote_code)
+    try:
+        model = matrices.on_meta(folder, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        raise StageFailure(
+            "the checkpoint has no linear matrices that can be told: transformers cannot build "
+            f"its model ({error})"
+        ) from error
     found = matrices.listed(model)
     inside = set(found.treated) | set(found.untreatable)
     stored = {name.rpartition(".")[0] for name in tensors if name.rpartition(".")[2] in _WEIGHT}

@@ -113,9 +113,11 @@ class Compressions:
         how = methods.method(meaning["method"])
         if model.seen is not None:
             _check_matrices(section, model.seen, how)
-        own = {"architecture": model.seen.architecture, "norms": model.seen.norms} if (
-            model.seen
-        ) else {}
+        own = (
+            {"architecture": model.seen.architecture, "norms": model.seen.norms}
+            if (model.seen)
+            else {}
+        )
         refusal = how.refusal({**meaning, **own, "shapes": shapes})
         if refusal is not None:
             raise Refused(refusal)

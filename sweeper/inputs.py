@@ -17,7 +17,7 @@ from sweeper import hub_cache, identity, shapes, soundness
 from sweeper.errors import BadInput, Refused, one_of
 from sweeper.frozen import Frozen
 from sweeper.modeling import directory as folders
-from sweeper.modeling import look, loadable
+from sweeper.modeling import loadable, look
 from sweeper.pins import Pins
 
 DTYPES = ("float32", "bfloat16", "float16")

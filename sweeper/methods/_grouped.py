@@ -8,7 +8,6 @@ from sweeper.errors import BadInput
 from sweeper.methods import Params, _check, _widths
 
 
-
 class GroupedRounding:
     """Part of a method of `sweeper.methods`; a subclass says the rest and its ``recipe``.
 

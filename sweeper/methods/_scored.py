@@ -9,7 +9,6 @@ from sweeper.methods import Params, _check
 from sweeper.methods._profiles import refuse_profile
 
 
-
 class ScoredPruning:
     """A method of `sweeper.methods`; a subclass says its ``label`` and what it scores by.
 

@@ -32,7 +32,8 @@ class ASVD(LowRank):
         from sweeper.modeling import matrices
 
         return [Scaled(sparsities=params["sparsities"], alpha=params["alpha"],
-                       ignore=matrices.untreated(model), save_dtype=params["save_dtype"])]  # fmt: skip
+                       save_dtype=params["save_dtype"],
+                       ignore=matrices.untreated(model))]  # fmt: skip
 
 
 METHOD = ASVD()

@@ -9,7 +9,6 @@ from sweeper.methods import Params, _check
 from sweeper.methods._profiles import refuse_profile
 
 
-
 class SparseGPT:
     """SparseGPT (Frantar and Alistarh, ICML 2023), unstructured or any N:M."""
 

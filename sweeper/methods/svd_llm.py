@@ -29,7 +29,8 @@ class SVDLLM(LowRank):
         from sweeper.modeling import matrices
 
         return [Whitened(sparsities=params["sparsities"], dampening=params["dampening"],
-                         ignore=matrices.untreated(model), save_dtype=params["save_dtype"])]  # fmt: skip
+                         save_dtype=params["save_dtype"],
+                       ignore=matrices.untreated(model))]  # fmt: skip
 
 
 METHOD = SVDLLM()

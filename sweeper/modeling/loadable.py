@@ -18,7 +18,9 @@ from sweeper.modeling.look import Look
 
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin")
 _ADAPTER = "adapter_config.json"
-_OTHER_HEAD = re.compile(r"(For(?!CausalLM|ConditionalGeneration)[A-Z]\w*|(?<!LMHead)Model|Encoder)$")
+_OTHER_HEAD = re.compile(
+    r"(For(?!CausalLM|ConditionalGeneration)[A-Z]\w*|(?<!LMHead)Model|Encoder)$"
+)
 
 Reason = tuple[str, str]
 """(what it is, what to do)."""

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import cache
 from importlib.metadata import version
@@ -73,10 +74,8 @@ def _at(folder: Path, trust: bool, digest: str) -> Look:
     except (OSError, ValueError, TypeError):
         pass
     found = _taken(folder, trust)
-    try:
+    with suppress(OSError):  # a home directory that cannot be written: it is looked at again
         files.write_whole(kept, found)
-    except OSError:  # a home directory that cannot be written: it is looked at again next time
-        pass
     return _read(found)
 
 

@@ -150,9 +150,7 @@ def save_as_it_is(
     model: Any, source: Path, out: Path, *, trust_remote_code: bool = False
 ) -> list[str]:
     """Writes a model that transformers quantized; see `_save`."""
-    return _save(
-        model, source, out, partial(model.save_pretrained, out), code=trust_remote_code
-    )
+    return _save(model, source, out, partial(model.save_pretrained, out), code=trust_remote_code)
 
 
 def save_packed(

@@ -71,9 +71,7 @@ def vocabulary(checkpoint: Path, *, trust_remote_code: bool) -> int:
     return int(config.get_text_config().vocab_size)
 
 
-def load(
-    checkpoint: Path, *, dtype: str, device: str, trust_remote_code: bool = False
-) -> Loaded:
+def load(checkpoint: Path, *, dtype: str, device: str, trust_remote_code: bool = False) -> Loaded:
     """Model and tokenizer of ``checkpoint``; the last one loaded is held for the next call."""
     trust = trust_remote_code
     key = (str(checkpoint.resolve()), fingerprint(checkpoint), dtype, device, trust)

@@ -178,9 +178,7 @@ class Files:
         )
 
 
-def _listed(
-    folder: Path, tensors: Collection[str], *, trust_remote_code: bool
-) -> dict[str, str]:
+def _listed(folder: Path, tensors: Collection[str], *, trust_remote_code: bool) -> dict[str, str]:
     """Path in the files -> module path of every matrix that counts: see `matrices.listed`.
 
     Of a model that no method can treat, dense as it is, all matrices inside of its decoder

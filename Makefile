@@ -21,10 +21,21 @@ ifeq ($(FROM_$(SOURCE)),)
 $(error SOURCE=$(SOURCE); valid: published, measured, both)
 endif
 
-.PHONY: help install demo test test-slow test-hub test-faults test-faults-long test-slurm lock audit lint mlflow docs bench clean reproduce measured $(PAPER)
+# What the numeric tests are run under, each by itself: a library's kernels of the processor, or
+# others that it has too. `portable` keeps all three libraries from what AVX2 does not have.
+KERNELS := best portable mkl-compatible mkl-avx2 aten-default aten-avx2 onednn-avx2
+USE_best :=
+USE_portable := MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=AVX2
+USE_mkl-compatible := MKL_CBWR=COMPATIBLE
+USE_mkl-avx2 := MKL_ENABLE_INSTRUCTIONS=AVX2
+USE_aten-default := ATEN_CPU_CAPABILITY=default
+USE_aten-avx2 := ATEN_CPU_CAPABILITY=avx2
+USE_onednn-avx2 := ONEDNN_MAX_CPU_ISA=AVX2
+
+.PHONY: help install demo test test-slow test-hub test-faults test-faults-long test-slurm test-kernels $(KERNELS:%=test-kernels-%) test-path lock audit lint mlflow docs bench clean reproduce measured $(PAPER)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## set up .venv with everything that demo, test and lint need
 
@@ -43,6 +54,15 @@ demo: install ## prune, quantize and score a 135M model: seven cells, about ten 
 test: install ## the tests (10 minutes on 2 cores, nothing is downloaded)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# `make test-kernels-portable` and so on: one of them.
+test-kernels: $(KERNELS:%=test-kernels-%) ## the numeric tests under other kernels, one after the other
+
+$(KERNELS:%=test-kernels-%): test-kernels-%: install
+	$(USE_$*) $(BIN)/python -m pytest -n 2 --dist loadfile tests/stages tests/methods
+
+test-path: ## set up and test a clone in a path with spaces and the name of the project in it
+	PYTHON="$(PYTHON)" bash tests/elsewhere.sh
+
 test-slow: install ## the tests that take more than a few seconds each
 	$(BIN)/python -m pytest -m slow
 
@@ -60,7 +80,7 @@ test-slurm: install ## the SLURM launcher on a real cluster of this machine (roo
 
 test-hub: install ## benchmarks from a loopback hub, then offline: ISORATE_TEST_HUB=DIR (data and server)
 	@test -n "$(ISORATE_TEST_HUB)" || { echo "Name it: make test-hub ISORATE_TEST_HUB=DIR"; exit 2; }
-	ISORATE_TEST_HUB=$(ISORATE_TEST_HUB) $(BIN)/python -m pytest tests/hub -m 'not faults'
+	ISORATE_TEST_HUB="$(ISORATE_TEST_HUB)" $(BIN)/python -m pytest tests/hub -m 'not faults'
 
 lint: install ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .
@@ -84,7 +104,7 @@ endif
 
 mlflow: install ## open MLflow's UI on the runs of this home (127.0.0.1:5000)
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --host 127.0.0.1 --port 5000 \
-	  --backend-store-uri sqlite:///$(abspath $(ISORATE_HOME))/mlflow.db
+	  --backend-store-uri "sqlite:///$$(realpath "$$ISORATE_HOME")/mlflow.db"
 
 docs: install ## write docs/configuration.md from the schema
 	$(BIN)/python -m sweeper.reference > docs/configuration.md

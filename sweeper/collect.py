@@ -118,7 +118,8 @@ class CellOutcome:
 def merge(records: Sequence[Json]) -> Json:
     """The plans of one sweep as one record: later plans add cells and stages.
 
-    A cell that several plans name is taken as the newest plan wrote it.
+    A cell that several plans name is taken as the newest plan wrote it. One that a release made
+    in an older format is left out where it was planned anew (see `sweeper.formats`).
 
     Raises:
         ValueError: no record, or records of different sweeps.
@@ -129,7 +130,9 @@ def merge(records: Sequence[Json]) -> Json:
     ordered = sorted(records, key=lambda record: str(record["created"]))
     cells = {cell["key"]: cell for record in ordered for cell in record["cells"]}
     stages = {key: spec for record in ordered for key, spec in record["stages"].items()}
-    return {**ordered[-1], "cells": list(cells.values()), "stages": stages}
+    former = {key for cell in cells.values() for key in cell.get("former", ())}
+    current = [cell for key, cell in cells.items() if key not in former]
+    return {**ordered[-1], "cells": current, "stages": stages}
 
 
 def collect(record: Json, store: Reads) -> list[CellOutcome]:

@@ -80,6 +80,7 @@ class Cost:
         estimates: stage key -> its estimate.
         pending: keys of the stages that have to run.
         again: those of them that are done, but whose dropped checkpoint others have to read.
+        outdated: those of them that the home has in an older format.
         seconds: of all pending stages together.
         wall_seconds: with the given workers, longest chain first.
         peak_bytes: the most that checkpoints and masks take at one time.
@@ -92,6 +93,7 @@ class Cost:
     estimates: Mapping[str, Estimate]
     pending: frozenset[str]
     again: frozenset[str]
+    outdated: frozenset[str]
     seconds: float
     wall_seconds: float
     peak_bytes: int
@@ -126,6 +128,7 @@ def cost(plan: Plan, store: Measured, *, device: str, workers: int, keep: str) -
         estimates=estimates,
         pending=pending,
         again=again,
+        outdated=frozenset(key for key in undone if not done.isdisjoint(plan.stages[key].former)),
         seconds=sum(seconds.values()),
         wall_seconds=wall,
         peak_bytes=round(peak),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper import hub_cache, identity, shapes, soundness
-from sweeper.errors import BadInput, Refused, one_of
+from sweeper.errors import BadInput, Refused, one_of, several
 from sweeper.frozen import Frozen
 from sweeper.modeling import directory as folders
 from sweeper.modeling import loadable, look
@@ -120,6 +120,10 @@ def _seen(
             "tokenizer_config.json names a class that splits text in another way than "
             "tokenizer.json does; the file is used"
         )
+    if seen.outside:
+        # they were quantized once, with scales that nobody had set
+        meaning = meaning | {"matrices": "decoder"}
+        notes.append(f"dense stays what lies beside its decoder layers: {several(seen.outside, 3)}")
     return Model(
         meaning=meaning | trust(section),
         source=source,

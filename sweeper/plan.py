@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any
 
+from sweeper import formats
 from sweeper.cells import Cell
 from sweeper.identity import digest, key_of
 
-FORMAT = 1
-"""Raised when the meaning of a stage's parameters or outputs changes."""
 PART = "part "
 """Roles that begin so are parts of the stage itself: they answer to the same family."""
 
@@ -60,7 +59,41 @@ class Stage:
     @cached_property
     def key(self) -> str:
         """Hash of what the stage means, never of where or how fast it runs."""
-        return digest("\n".join((self.kind, self.params.digest, *self._made_from)))
+        return self._key(self._made_from)
+
+    @cached_property
+    def format(self) -> int:
+        """Version of what it writes, see `sweeper.formats`."""
+        return formats.version(self.kind, self.params)
+
+    @cached_property
+    def former(self) -> tuple[str, ...]:
+        """The keys that it had before formats changed, of itself or of what it rests on."""
+        changes = range(len(formats.CHANGES)) if self.changes else ()
+        return tuple(sorted({self.key_after(count) for count in changes} - {self.key}))
+
+    @cached_property
+    def changes(self) -> frozenset[str]:
+        """What is different in its output and in those it rests on, since the first formats."""
+        own = {c.why for c in formats.CHANGES if c.concerns(self.kind, self.params)}
+        return frozenset(own.union(*(parent.changes for parent in self.parents.values())))
+
+    @cached_property
+    def _after(self) -> dict[int, str]:
+        return {}
+
+    def key_after(self, changes: int) -> str:
+        """Its key when formats had changed so many times."""
+        if not self.changes:
+            return self.key
+        if changes not in self._after:
+            parents = {role: p.key_after(changes) for role, p in self.parents.items()}
+            form = formats.version(self.kind, self.params, changes)
+            self._after[changes] = self._key(self._lines(parents, form))
+        return self._after[changes]
+
+    def _key(self, made_from: list[str]) -> str:
+        return digest("\n".join((self.kind, self.params.digest, *made_from)))
 
     @cached_property
     def family(self) -> str:
@@ -72,9 +105,11 @@ class Stage:
 
     @property
     def _made_from(self) -> list[str]:
-        parents = [f"{role}={stage.key}" for role, stage in self.parents.items()]
+        return self._lines({role: p.key for role, p in self.parents.items()}, self.format)
+
+    def _lines(self, parents: Mapping[str, str], form: int) -> list[str]:
         library = _library_lines(tuple(self.library.items()))
-        return [*sorted(parents), *library, str(FORMAT)]
+        return [*sorted(f"{role}={key}" for role, key in parents.items()), *library, str(form)]
 
     def record(self) -> dict[str, Any]:
         """The stage as JSON, its parents by key."""
@@ -84,7 +119,7 @@ class Stage:
             "params": dict(self.params),
             "parents": {role: stage.key for role, stage in self.parents.items()},
             "library": dict(self.library),
-            "format": FORMAT,
+            "format": self.format,
             "sources": dict(self.sources),
             "label": self.label,
             "work": self.work,
@@ -114,8 +149,22 @@ class PlannedCell:
     @cached_property
     def key(self) -> str:
         """Identity of the cell: what is measured and scored."""
-        named = {**self.stages, **{f"task:{name}": stage for name, stage in self.tasks.items()}}
-        return key_of({role: stage.key for role, stage in named.items()})
+        return key_of({role: stage.key for role, stage in self._named().items()})
+
+    @cached_property
+    def former(self) -> tuple[str, ...]:
+        """The identities that it had before formats changed; it stands in for those cells."""
+        named = self._named()
+        if not any(stage.changes for stage in named.values()):
+            return ()
+        found = {
+            key_of({role: stage.key_after(count) for role, stage in named.items()})
+            for count in range(len(formats.CHANGES))
+        }
+        return tuple(sorted(found - {self.key}))
+
+    def _named(self) -> dict[str, Stage]:
+        return {**self.stages, **{f"task:{name}": stage for name, stage in self.tasks.items()}}
 
     def all_stages(self) -> Iterator[Stage]:
         """The stages that make and judge the cell, without what those rest on."""

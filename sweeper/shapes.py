@@ -10,7 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from sweeper.modeling import directory
+from sweeper.modeling import directory, look
 
 Shape = tuple[int, int]
 
@@ -75,13 +75,16 @@ def from_architecture(arch: Mapping[str, Any]) -> Shapes:
     return Shapes(linear, embeddings + hidden * (2 * layers + 1))
 
 
-def from_checkpoint(path: Path, matrices: Mapping[str, str]) -> Shapes:
+def from_checkpoint(path: Path, matrices: Mapping[str, str] | None = None) -> Shapes:
     """Shapes from the headers of a checkpoint's weights.
 
     Args:
         path: its directory.
-        matrices: tensor in the files -> module path, of each matrix that is compressed.
+        matrices: tensor in the files -> module path, of each matrix that is compressed; by
+            default those that a look at the model finds.
     """
+    if matrices is None:
+        matrices = look.at(path).matrices
     linear: dict[str, Shape] = {}
     other = 0
     for name, info in directory.tensors(path):

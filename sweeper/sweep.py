@@ -167,6 +167,7 @@ def cell_json(planned: PlannedCell) -> Json:
         **_origin(cell),
         "stages": {role: stage.key for role, stage in planned.stages.items()}
         | {"evaluate": {name: stage.key for name, stage in planned.tasks.items()}},
+        **({"former": list(planned.former)} if planned.former else {}),
     }
 
 

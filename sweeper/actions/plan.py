@@ -42,6 +42,7 @@ def document(request: Request, plan: Plan, spent: Cost) -> dict[str, Any]:
             "total": len(plan.stages),
             "done": len(plan.stages) - len(spent.pending),
             "again": len(spent.again),
+            "outdated": len(spent.outdated),
             "without_sharing": plan.unshared,
         },
         "cost": {
@@ -122,6 +123,7 @@ def _stages(request: Request, plan: Plan, spent: Cost) -> str:
         [
             f"Stages: {len(plan.stages)} ({kinds}); sharing saves {saved}; {done} are done"
             + _again(spent),
+            *([f"Format: {old}"] if (old := outdated(plan, spent)) else []),
             f"Cost:   {show.duration(spent.seconds)} of work, about "
             f"{show.duration(spent.wall_seconds)} with {spent.workers} workers on "
             f"{spent.device} (estimates: {spent.sources()})",
@@ -136,6 +138,16 @@ def _again(spent: Cost) -> str:
     if not spent.again:
         return ""
     return f", the dropped checkpoints of {len(spent.again)} more are made again"
+
+
+def outdated(plan: Plan, spent: Cost) -> str:
+    """What the home has in an older format and is built again, in one line; "" if nothing."""
+    stages = [stage for key, stage in plan.stages.items() if key in spent.outdated]
+    if not stages:
+        return ""
+    kinds = ", ".join(f"{n} {kind}" for kind, n in Counter(s.kind for s in stages).items())
+    why = "; ".join(sorted(frozenset().union(*(stage.changes for stage in stages))))
+    return f"{kinds} of this home are of an older format and are built again ({why})"
 
 
 def _jobs(request: Request) -> Any | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from sweeper import checkpoints, conclude, live, prefetched
 from sweeper.actions import Request
+from sweeper.actions.plan import outdated
 from sweeper.sweep import nested, plan_json
+
+log = logging.getLogger(__name__)
 
 
 def perform(request: Request) -> int:
@@ -14,6 +18,8 @@ def perform(request: Request) -> int:
     request.store.check()
     plan, spent, sweep = request.plan, request.cost, request.sweep
     request.store.check(spent.peak_bytes if spent.pending else 0)
+    if old := outdated(plan, spent):
+        log.info("%s", old)
     specs = specs_of(request)
     todo = [specs[key] for key in specs if key in spent.pending]
     prefetched.before_submission(todo, pinned=bool(request.pins))

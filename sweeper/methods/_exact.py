@@ -23,10 +23,15 @@ class ExactGPTQ(MaskedGPTQ):
     """`MaskedGPTQ` whose rows do not share one inverse Hessian."""
 
     def _solve(
-        self, modules: list[Any], weight: torch.Tensor, hessian: torch.Tensor, grid: Grid
+        self,
+        modules: list[Any],
+        weight: torch.Tensor,
+        hessian: torch.Tensor,
+        grid: Grid,
+        dampening: float,
     ) -> torch.Tensor:
         order = column_order(hessian, grid.args)
-        dead = dampen(hessian, float(self.dampening_frac or 0.0))
+        dead = dampen(hessian, dampening)
         weight[:, dead] = 0
         found = torch.empty_like(weight)
         by_column = (weight, wide(grid.scale, weight), wide(grid.zero, weight))

@@ -125,6 +125,7 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
     keep_zeros: bool = False
 
     _codes: dict[torch.nn.Module, torch.Tensor] = PrivateAttr(default_factory=dict)
+    _ranges: dict[torch.nn.Module, Any] = PrivateAttr(default_factory=dict)
 
     def on_initialize(self, state: State, **kwargs: Any) -> bool:
         """Attaches the grids."""
@@ -132,34 +133,56 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
         poison(state.model)
         return done
 
-    def treat(self, modules: list[Any], hessian: torch.Tensor) -> None:
+    def treat(self, modules: list[Any], hessian: torch.Tensor, dampening: float) -> None:
         """Quantizes matrices that share a Hessian; those of the same bits as one with more rows."""
         alike: dict[int, list[Any]] = {}
         for module in modules:
             alike.setdefault(module.quantization_scheme.weights.num_bits, []).append(module)
-        for same in alike.values():
+        groups = list(alike.values())
+        found = [
             # it is overwritten
-            self._treat_alike(same, hessian if len(alike) == 1 else hessian.clone())
+            self._solved(same, hessian if len(groups) == 1 else hessian.clone(), dampening)
+            for same in groups
+        ]
+        # only now that all of them are: weights that are replaced cannot be tried again
+        for same, solved in zip(groups, found, strict=True):
+            self._replace(same, *solved)
 
-    def _treat_alike(self, modules: list[Any], hessian: torch.Tensor) -> None:
-        dtype = getattr(torch, self.save_dtype)
+    def _solved(
+        self, modules: list[Any], hessian: torch.Tensor, dampening: float
+    ) -> tuple[torch.Tensor, Grid]:
+        """The stacked weights of matrices of the same bits on their grid, and the grid."""
         args = modules[0].quantization_scheme.weights
-        found = [m.weight_observer.get_qparams() for m in modules]
-        scale = torch.cat([f["scale"] for f in found]).to(dtype).float()
+        for module in modules:
+            if module not in self._ranges:  # an observer forgets them once it has told them
+                self._ranges[module] = module.weight_observer.get_qparams()
+        found = [self._ranges[module] for module in modules]
+        scale = torch.cat([f["scale"] for f in found]).to(getattr(torch, self.save_dtype)).float()
         zero = torch.cat([f["zero_point"] for f in found])
-        weight, sizes = stacked(modules)
-        result = self._solve(modules, weight, hessian, Grid(scale=scale, zero=zero, args=args))
+        grid = Grid(scale=scale, zero=zero, args=args)
+        result = self._solve(modules, stacked(modules)[0], hessian, grid, dampening)
         if not torch.isfinite(result).all() or not torch.isfinite(scale).all():
             raise FloatingPointError
+        return result, grid
+
+    def _replace(self, modules: list[Any], result: torch.Tensor, grid: Grid) -> None:
+        dtype, scale, zero = getattr(torch, self.save_dtype), grid.scale, grid.zero
+        sizes = [module.weight.shape[0] for module in modules]
         parts = zip(result.split(sizes), scale.split(sizes), zero.split(sizes), strict=True)
         for module, (w, s, z) in zip(modules, parts, strict=True):
             update_offload_parameter(module, "weight", w.to(dtype).to(module.weight.dtype))
             update_offload_parameter(module, "weight_scale", s.to(module.weight.dtype))
-            update_offload_parameter(module, "weight_zero_point", z.to(args.zp_dtype))
+            update_offload_parameter(module, "weight_zero_point", z.to(grid.args.zp_dtype))
+            del self._ranges[module]
             self._codes[module] = (w / wide(s, w) + wide(z, w)).round_().to(torch.int8)
 
     def _solve(
-        self, modules: list[Any], weight: torch.Tensor, hessian: torch.Tensor, grid: Grid
+        self,
+        modules: list[Any],
+        weight: torch.Tensor,
+        hessian: torch.Tensor,
+        grid: Grid,
+        dampening: float,
     ) -> torch.Tensor:
         """The weight on its grid.
 
@@ -168,6 +191,7 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
             weight: [rows, columns], float32; overwritten.
             hessian: [columns, columns]; overwritten.
             grid: of the stacked rows.
+            dampening: share of the mean diagonal that is added to the diagonal.
 
         Raises:
             NotPositiveDefinite: the Hessian cannot be inverted.
@@ -175,7 +199,7 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
         weight = weight.unsqueeze(0)
         with block_routine(self._kept(weight, hessian, grid.args)):
             quantized, _, gave_up = _quantize_or_raise(
-                weight, hessian, grid, self.block_size, self.dampening_frac
+                weight, hessian, grid, self.block_size, dampening
             )
         if gave_up.any():
             raise NotPositiveDefinite
@@ -212,7 +236,7 @@ def _quantize_or_raise(
     hessian: torch.Tensor,
     grid: Grid,
     block_size: int,
-    dampening: float | None,
+    dampening: float,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """llm-compressor's `quantize_weight` for one matrix; a failed factorization is ours."""
     try:

@@ -8,24 +8,45 @@ lower triangle is computed, which halves the cost of calibration.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 
 _PANEL = 256  # columns per panel of the lower triangle: small enough to skip almost half
+WIDE_COLUMNS = 2**14
+"""The most columns whose sum is taken in float64 where it is asked for: 2 GiB. By size alone, so
+that a model has the same numbers on every machine."""
 
 
 class NotPositiveDefinite(Exception):
     """The damped Hessian has no Cholesky factor."""
 
 
+class Gram(NamedTuple):
+    """A sum of x x^T over tokens, up to a factor.
+
+    Attributes:
+        matrix: [columns, columns], symmetric, in the precision in which it was summed.
+        tokens: how many products each entry is the sum of.
+    """
+
+    matrix: torch.Tensor
+    tokens: int
+
+
 class Hessians:
     """Sums of x x^T over calibration tokens, by input.
+
+    They are in float32, as the original SparseGPT and GPTQ have them, or with ``wide`` in float64
+    up to `WIDE_COLUMNS`: that costs twice the time of the sum, which is little beside the
+    eigenvectors of whoever asks for it.
 
     Two matrices share a Hessian when the very same tensor object is passed to both in
     the first batch; later batches must repeat that, else it is a bug in the caller.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, wide: bool = False) -> None:
+        self._wide = wide
         self._sums: dict[torch.nn.Module, torch.Tensor] = {}
         self._owner: dict[torch.nn.Module, torch.nn.Module] = {}
         self._tokens: dict[torch.nn.Module, int] = {}
@@ -44,24 +65,26 @@ class Hessians:
             assert owner is source, "two matrices shared an input in one batch but not in another"
             return
         self._last = (inputs, module)
-        rows = inputs.detach().reshape(-1, inputs.shape[-1]).float()
+        size = inputs.shape[-1]
+        dtype = torch.float64 if self._wide and size <= WIDE_COLUMNS else torch.float32
+        rows = inputs.detach().reshape(-1, size).to(dtype)
         if module not in self._sums:
-            size = rows.shape[1]
-            self._sums[module] = torch.zeros(size, size, device=rows.device)
+            self._sums[module] = torch.zeros(size, size, dtype=dtype, device=rows.device)
             self._tokens[module] = 0
         _add_lower_triangle(self._sums[module], rows)
         self._tokens[module] += rows.shape[0]
 
-    def take(self) -> Iterator[tuple[list[torch.nn.Module], torch.Tensor]]:
-        """Yields (matrices, their Hessian [columns, columns]) and forgets each."""
+    def take(self) -> Iterator[tuple[list[torch.nn.Module], Gram]]:
+        """Yields (matrices, their Hessian) and forgets each."""
         self._last = None
         groups: dict[torch.nn.Module, list[torch.nn.Module]] = {}
         for module, owner in self._owner.items():
             groups.setdefault(owner, []).append(module)
         self._owner = {}
         for owner, modules in groups.items():
-            lower = self._sums.pop(owner).mul_(2.0 / self._tokens.pop(owner))
-            yield modules, lower.tril_().add_(lower.tril(-1).t())
+            tokens = self._tokens.pop(owner)
+            lower = self._sums.pop(owner).mul_(2.0 / tokens)
+            yield modules, Gram(lower.tril_().add_(lower.tril(-1).t()), tokens)
 
 
 def _add_lower_triangle(total: torch.Tensor, rows: torch.Tensor) -> None:

@@ -29,10 +29,15 @@ class JointOBS(MaskedGPTQ):
     pattern: tuple[int, int] | None
 
     def _solve(
-        self, modules: list[Any], weight: torch.Tensor, hessian: torch.Tensor, grid: Grid
+        self,
+        modules: list[Any],
+        weight: torch.Tensor,
+        hessian: torch.Tensor,
+        grid: Grid,
+        dampening: float,
     ) -> torch.Tensor:
         rows = [m.weight.shape[0] for m in modules]
-        factor, dead = inverse_factor(hessian, float(self.dampening_frac or 0.0))
+        factor, dead = inverse_factor(hessian, dampening)
         weight[:, dead] = 0
         kept = torch.ones_like(weight, dtype=torch.bool)
         found = sparsify(

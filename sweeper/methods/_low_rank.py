@@ -12,8 +12,9 @@ from llmcompressor.modifiers.pruning.sparsegpt.sgpt_base import SparsityModifier
 from pydantic import PrivateAttr
 
 from sweeper.errors import StageFailure
+from sweeper.methods._dampening import factored
 from sweeper.methods._failures import Failures
-from sweeper.methods._hessian import Hessians
+from sweeper.methods._hessian import Gram, Hessians
 from sweeper.methods._input_sizes import InputSizes, scaling
 from sweeper.methods._rank import rank_of
 from sweeper.methods._truncation import Factors, truncated, whitening
@@ -38,11 +39,11 @@ class LowRankModifier(SparsityModifierBase):  # type: ignore[misc]  # it is unty
     save_dtype: str = "bfloat16"
 
     @abstractmethod
-    def sums(self) -> Iterator[tuple[list[torch.nn.Module], torch.Tensor]]:
+    def sums(self) -> Iterator[tuple[list[torch.nn.Module], Any]]:
         """Yields (matrices that share an input, what was summed over it) and forgets it."""
 
     @abstractmethod
-    def scale(self, summed: torch.Tensor, names: list[str]) -> torch.Tensor:
+    def scale(self, summed: Any, names: list[str]) -> torch.Tensor:
         """What the columns of these matrices are multiplied with, see `truncated`."""
 
     def compress_modules(self) -> None:
@@ -102,7 +103,7 @@ def sequence(module: torch.nn.Linear, found: Factors, dtype: torch.dtype) -> tor
 class Whitened(LowRankModifier):
     """SVD-LLM: the inputs are whitened by the Cholesky factor of their Gram matrix."""
 
-    _sums: Hessians = PrivateAttr(default_factory=Hessians)
+    _sums: Hessians = PrivateAttr(default_factory=lambda: Hessians(wide=True))
 
     def calibrate_module(
         self, module: torch.nn.Module, args: tuple[torch.Tensor, ...], _output: torch.Tensor
@@ -110,13 +111,13 @@ class Whitened(LowRankModifier):
         """Forward hook: adds the inputs of a matrix to its Gram matrix."""
         self._sums.add(module, args[0])
 
-    def sums(self) -> Iterator[tuple[list[torch.nn.Module], torch.Tensor]]:
+    def sums(self) -> Iterator[tuple[list[torch.nn.Module], Gram]]:
         """See `LowRankModifier`."""
         return self._sums.take()
 
-    def scale(self, summed: torch.Tensor, names: list[str]) -> torch.Tensor:
+    def scale(self, summed: Gram, names: list[str]) -> torch.Tensor:
         """See `LowRankModifier`."""
-        return whitening(summed, self.dampening)
+        return factored(summed, self.dampening, names, whitening)
 
 
 class Scaled(LowRankModifier):

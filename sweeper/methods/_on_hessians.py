@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from llmcompressor.modifiers import Modifier
 from pydantic import PrivateAttr
 
+from sweeper.methods._dampening import factored
 from sweeper.methods._failures import Failures
 from sweeper.methods._hessian import Hessians
 
@@ -28,11 +30,18 @@ class OnHessians(Modifier):  # type: ignore[misc]  # llm-compressor is untyped
     _sums: Hessians = PrivateAttr(default_factory=Hessians)
 
     @abstractmethod
-    def treat(self, modules: list[torch.nn.Module], hessian: torch.Tensor) -> None:
-        """Replaces the weights of matrices that share a Hessian [columns, columns].
+    def treat(
+        self, modules: list[torch.nn.Module], hessian: torch.Tensor, dampening: float
+    ) -> None:
+        """Replaces the weights of matrices that share a Hessian.
+
+        Args:
+            modules: the matrices.
+            hessian: [columns, columns]; overwritten.
+            dampening: share of its mean diagonal that is added to the diagonal.
 
         Raises:
-            NotPositiveDefinite: the Hessian cannot be inverted.
+            NotPositiveDefinite: the Hessian cannot be inverted; no weight was replaced.
             FloatingPointError: the new weights are not finite.
         """
 
@@ -49,11 +58,13 @@ class OnHessians(Modifier):  # type: ignore[misc]  # llm-compressor is untyped
             StageFailure: a Hessian that cannot be inverted, or weights that blew up.
         """
         failures = Failures(knob=self.knob, value=self.dampening_frac)
-        for modules, hessian in self._sums.take():
+        for modules, gram in self._sums.take():
             # llm-compressor appends a dot to the names of pruned matrices
             names = [self._module_names[m].rstrip(".") for m in modules]
             with torch.no_grad(), failures.of(names):
-                self.treat(modules, hessian)
+                factored(
+                    gram, float(self.dampening_frac or 0.0), names, partial(self.treat, modules)
+                )
         failures.raise_if_any()
 
 

@@ -135,9 +135,9 @@ class ExactSparseGPT(OnHessians, Profiled, SparseGPTModifier):  # type: ignore[m
 
     knob: ClassVar[str] = "prune.dampening"
 
-    def treat(self, modules: list[Any], hessian: torch.Tensor) -> None:
+    def treat(self, modules: list[Any], hessian: torch.Tensor, dampening: float) -> None:
         """Prunes matrices that share a Hessian as one matrix with more rows."""
-        factor, dead = inverse_factor(hessian, float(self.dampening_frac or 0.0))
+        factor, dead = inverse_factor(hessian, dampening)
         weight, rows = stacked(modules)
         weight[:, dead] = 0
         pruned = sparsify(

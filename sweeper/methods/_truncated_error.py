@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from sweeper.methods import Params
-from sweeper.methods._hessian import Hessians
+from sweeper.methods._dampening import factored
+from sweeper.methods._hessian import Gram, Hessians
 from sweeper.methods._input_sizes import InputSizes, scaling
 from sweeper.methods._rank import ranks
 from sweeper.methods._truncation import losses, whitening
@@ -20,12 +22,14 @@ class TruncatedError:
 
     Attributes:
         params: ``levels``, and ``dampening`` (SVD-LLM's whitening) or ``alpha`` (ASVD's scaling).
+        names: of the matrices, for messages.
     """
 
     params: Params
+    names: Mapping[Any, str]
     _sizes: InputSizes = field(default_factory=InputSizes)
-    _sums: Hessians = field(default_factory=Hessians)
-    _hessians: dict[Any, torch.Tensor] = field(default_factory=dict)
+    _sums: Hessians = field(default_factory=lambda: Hessians(wide=True))
+    _grams: dict[Any, Gram] = field(default_factory=dict)
 
     def listen(self, module: Any, inputs: torch.Tensor) -> None:
         """Adds up what the method scales by: sizes of the inputs (ASVD), or their Hessian."""
@@ -50,6 +54,7 @@ class TruncatedError:
     def _scale(self, module: Any) -> torch.Tensor:
         if "alpha" in self.params:
             return scaling(self._sizes.mean(module), self.params["alpha"])
-        for modules, hessian in self._sums.take():  # of a whole layer, with its first matrix
-            self._hessians.update(dict.fromkeys(modules, hessian))
-        return whitening(self._hessians.pop(module), self.params["dampening"])
+        for modules, gram in self._sums.take():  # of a whole layer, with its first matrix
+            self._grams.update(dict.fromkeys(modules, gram))
+        gram, name = self._grams.pop(module), self.names[module]
+        return factored(gram, self.params["dampening"], [name], whitening)

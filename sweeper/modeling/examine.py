@@ -41,6 +41,7 @@ def examined(folder: Path, *, trust_remote_code: bool) -> dict[str, Any]:
             for tensor, parameter in sorted(names.items())
             if parameter.endswith(".weight") and parameter.removesuffix(".weight") in found.treated
         },
+        "outside": matrices.outside(model),
         "norms": _norms(model),
         "rows": int(model.get_input_embeddings().weight.shape[0]),
         "positions": getattr(text, "max_position_embeddings", None),

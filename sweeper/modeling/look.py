@@ -26,6 +26,7 @@ FORMAT = 1
 """Raised when something else is looked at or found."""
 _LIBRARIES = ("transformers", "tokenizers", "torch")
 _PATIENCE_S = 600
+_TUPLES = ("kinds", "outside")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,7 @@ class Look:
         kinds: classes of its linear layers: Linear, or subclasses.
         refusal: why no method can treat its matrices; None if methods can.
         matrices: tensor in the files -> module path, of each matrix that methods treat.
+        outside: linear layers beside the stack of decoder layers, which stay dense.
         norms: norm in a decoder layer -> the matrices that read its output as it is; None where
             that cannot be told without weights.
         rows: of its input embedding.
@@ -53,6 +55,7 @@ class Look:
     kinds: tuple[str, ...] = ()
     refusal: str | None = None
     matrices: Mapping[str, str] = field(default_factory=dict)
+    outside: tuple[str, ...] = ()
     norms: Mapping[str, list[str]] | None = None
     rows: int = 0
     positions: int | None = None
@@ -83,7 +86,7 @@ def _read(found: Mapping[str, Any]) -> Look:
     names = {each.name for each in fields(Look)}
     if set(found) - names:
         raise ValueError
-    return Look(**{**found, "kinds": tuple(found.get("kinds", ()))})
+    return Look(**{**found, **{name: tuple(found.get(name, ())) for name in _TUPLES}})
 
 
 def _taken(folder: Path, trust: bool) -> dict[str, Any]:

@@ -146,6 +146,16 @@ def _is_norm(module: nn.Module) -> bool:
     return isinstance(weight, torch.Tensor) and weight.ndim == 1 and not list(module.children())
 
 
+def outside(model: Any) -> list[str]:
+    """Names of the linear layers beside the stack of decoder layers, the output head left out."""
+    treated, head = listed(model).treated, model.get_output_embeddings()
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name not in treated and module is not head
+    ]
+
+
 def untreated(model: Any) -> list[str]:
     """The linear layers that no method may touch, as patterns for llm-compressor's ``ignore``.
 

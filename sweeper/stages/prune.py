@@ -14,6 +14,7 @@ def run(job: Job) -> dict[str, Any]:
     The checkpoint is dense; that of a quantized model stays quantized, on the grid it has.
 
     A method that removes parameters leaves no mask but ``dense.json``: how many there were.
+    The result names the matrices whose Gram matrix took more dampening than was asked for.
 
     Raises:
         StageFailure: a Hessian cannot be inverted or weights are not finite.
@@ -26,8 +27,14 @@ def run(job: Job) -> dict[str, Any]:
     if isinstance(how, Reshaping):
         from sweeper.stages.lowrank import factorized
 
-        return factorized(job)
-    return _masked(job)
+        made = factorized
+    else:
+        made = _masked
+    from sweeper.methods import _dampening
+
+    with _dampening.noted() as raised:
+        result = made(job)
+    return {**result, **raised}
 
 
 def _masked(job: Job) -> dict[str, Any]:

@@ -13,14 +13,21 @@ from sweeper.stages import Job
 def run(job: Job) -> dict[str, Any]:
     """Quantizes the model and writes ``checkpoint/``, in the format of its method's library.
 
-    A method that prunes too has its mask written to ``mask/mask.safetensors``.
+    A method that prunes too has its mask written to ``mask/mask.safetensors``. The result names
+    the matrices whose Hessian took more dampening than was asked for.
 
     Raises:
         StageFailure: a Hessian cannot be inverted, weights are not finite, or a layer was
             left out.
     """
     how = by_loading(job.params["method"])
-    return _loaded(job, how) if how else _modified(job)
+    if how:
+        return _loaded(job, how)
+    from sweeper.methods import _dampening
+
+    with _dampening.noted() as raised:
+        result = _modified(job)
+    return {**result, **raised}
 
 
 def _modified(job: Job) -> dict[str, Any]:

@@ -45,20 +45,22 @@ def run(job: Job) -> dict[str, Any]:
     W, looking at the inputs as they are: without the ``levels`` shares of each row that Wanda
     scores least, rounded to each of ``widths``, or at the ranks that remove each of ``levels``
     shares (with a ``method``). One pass through the model, and before it one to the loss and
-    back for ``loss``; the Hessians of one decoder layer at a time.
+    back for ``loss``; the Hessians of one decoder layer at a time. The result names the matrices
+    whose inputs took more dampening to be whitened than was asked for.
 
     Raises:
         BadInput: the calibration text does not fit.
         StageFailure: the decoder is no plain chain, or an output is zero or not finite.
     """
+    from sweeper.methods import _dampening
     from sweeper.stages import calibration, chain, checkpoint, placing
 
     params = job.params
     model = placing.place(checkpoint.sole(job, dtype=params["compute_dtype"]), job.device)
     samples = calibration.of(job, checkpoint.tokenizer_of(job))
     names = {module: name for name, module in checkpoint.linears(model).items()}
-    measure, rows = _measure(params), dict[str, Any]()
-    with chain.opened(model, samples.to(job.device)) as layers:
+    measure, rows = _measure(params, names), dict[str, Any]()
+    with _dampening.noted() as raised, chain.opened(model, samples.to(job.device)) as layers:
         counted, begun = _counted(job, layers, names)
         states = layers.embedded()
         for index, layer in enumerate(layers.layers):
@@ -70,7 +72,7 @@ def run(job: Job) -> dict[str, Any]:
             job.progress(share, f"layer {done}/{len(layers.layers)}")
     own = {name: params[name] for name in OWN if name in params}
     write_json(job.out / FILE, {**own, "matrices": rows})
-    return {"layers": len(rows), "calibration_tokens": samples.numel()}
+    return {"layers": len(rows), "calibration_tokens": samples.numel(), **raised}
 
 
 def _counted(job: Job, layers: Any, names: Mapping[Any, str]) -> tuple[Inputs, float]:
@@ -88,7 +90,7 @@ def _counted(job: Job, layers: Any, names: Mapping[Any, str]) -> tuple[Inputs, f
     return counted.UnitInputs() if job.params["errors"] == UNIT else counted.PlainInputs(), 0.0
 
 
-def _measure(params: Params) -> Measure:
+def _measure(params: Params, names: Mapping[Any, str]) -> Measure:
     if "widths" in params:
         from sweeper.methods._rounded_error import RoundedError
 
@@ -96,7 +98,7 @@ def _measure(params: Params) -> Measure:
     if "method" in params:
         from sweeper.methods._truncated_error import TruncatedError
 
-        return TruncatedError(params=params)
+        return TruncatedError(params=params, names=names)
     from sweeper.methods._pruned_error import PrunedError
 
     return PrunedError(levels=params["levels"])
@@ -127,7 +129,7 @@ def _layer(
             handle.remove()
     rows = {
         names[module]: _row(names[module], module, hessian, measure, relative=counted.relative)
-        for modules, hessian in sums.take()
+        for modules, (hessian, _) in sums.take()
         for module in modules
     }
     return after, rows

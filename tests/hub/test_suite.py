@@ -9,7 +9,7 @@ import pytest
 
 from tests import tiny
 from tests.hub import standins, whole
-from tests.hub.conftest import long_context
+from tests.hub.conftest import CONTEXT, long_context
 
 SUITE = (
     "piqa", "boolq", "mmlu", "hellaswag", "arc_easy", "arc_challenge", "winogrande", "wikitext",
@@ -35,7 +35,7 @@ def test_jsq2024_runs_offline_and_equals_lm_eval(tmp_path: Path) -> None:
     peer = run.peer(model, "float32", asked, SUITE)
     rows = whole.differences(ours, peer)
     assert {row["task"] for row in rows} == set(asked)
-    assert all(abs(row["difference"]) < 1e-6 * abs(row["lm_eval"]) + 1e-9 for row in rows), rows
+    assert all(whole.by_rounding(row, CONTEXT) for row in rows), rows
     (table,) = run.home.glob("sweeps/*/report/data/retention.csv")
     shown = pandas.read_csv(table).set_index("task")
     assert set(shown.index) == {*SUITE, "wikitext_ppl2048"}

@@ -11,6 +11,7 @@ stays done.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from typing import Any
 
 import pandas
 
+from tests import rounding
 from tests.hub import serving, standins
 
 EXPERIMENT = (
@@ -128,6 +130,19 @@ def differences(
                     "lm_eval": theirs, "difference": value - theirs,
                 })  # fmt: skip
     return rows
+
+
+def by_rounding(row: Mapping[str, Any], window: int) -> bool:
+    """Whether a tiny model's two float32 values can be the same: whatever is counted is equal.
+
+    Of rolling text both sum the log-likelihoods of windows of up to ``window`` tokens, one by
+    one at worst (`tests.rounding`); a perplexity moves by its logarithm times as much.
+    """
+    value, allowed = abs(row["lm_eval"]), 1e-9
+    if "perplexity" in row["metric"] or row["metric"].startswith("bits_per_byte"):
+        nats = math.log(value) if "perplexity" in row["metric"] else 1.0
+        allowed = 2 * rounding.UNIT * (window / 3) ** 0.5 * nats * value
+    return abs(row["difference"]) <= allowed
 
 
 def main() -> None:

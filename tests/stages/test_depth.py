@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from sweeper.errors import StageFailure
 from sweeper.methods._blocks import block_influence, greedy
 from sweeper.stages import Job, chain, checkpoint, depth, prune
-from tests import tiny
+from tests import rounding, tiny
 
 from .conftest import CALIBRATION, PRUNE
 from .removal import IDS, LINEAR, logits, qwen2
@@ -119,8 +119,10 @@ def test_the_smaller_checkpoint_is_valid_and_measured(shop: Depth, workshop: Any
     model = AutoModelForCausalLM.from_pretrained(out / "checkpoint")
     assert [layer.self_attn.layer_idx for layer in model.model.layers] == [0, 1, 2, 3]
     assert result["sparsity"] == 0.2
-    cached, plain = (model.generate(IDS, max_new_tokens=4, use_cache=c) for c in (True, False))
-    assert torch.equal(cached, plain)
+    with rounding.exactly():  # in bfloat16 two words may tie
+        exact = AutoModelForCausalLM.from_pretrained(out / "checkpoint", dtype=torch.float64)
+        said = [exact.generate(IDS, max_new_tokens=4, use_cache=c) for c in (True, False)]
+    assert torch.equal(*said)
     found = workshop.measure(out, sparsity=0.2, pattern="structured", bits=16)
     linear = 5 * LINEAR // 2
     assert found["linear_weights"] == linear

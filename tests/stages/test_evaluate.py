@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,11 @@ from sweeper.stages import Job, evaluate, held
 from sweeper.stages import lm_eval_model as models
 from sweeper.stages import lm_eval_scores as scoring
 from sweeper.stages import lm_eval_task as task_of
-from tests import tiny
+from tests import rounding, tiny
 from tests.stages.conftest import TASKS
+
+# Other batches, other roundings: of float64 they are 1e-14 of a log-likelihood.
+alike = partial(pytest.approx, rel=1e-11)
 
 
 def unsplit(checkpoint: Path, tasks: Path, name: str) -> dict[str, Any]:
@@ -34,10 +39,10 @@ def unsplit(checkpoint: Path, tasks: Path, name: str) -> dict[str, Any]:
     batch = 1 if name == "tiny_text" else 4
     lm = HFLM(
         pretrained=str(checkpoint),
-        dtype="float32",
+        dtype="float64",
         device="cpu",
         batch_size=batch,
-        softmax_dtype="float32",
+        softmax_dtype="float64",
     )
     manager = TaskManager(include_defaults=False, include_path=str(tasks))
     found: dict[str, Any] = evaluator.simple_evaluate(
@@ -50,15 +55,16 @@ def unsplit(checkpoint: Path, tasks: Path, name: str) -> dict[str, Any]:
 def test_scores_equal_an_unsplit_run_of_lm_eval(
     name: str, checkpoint: Path, tasks: Path, make_job: Callable[..., Job]
 ) -> None:
-    expected = unsplit(checkpoint, tasks, name)
-    job = make_job(task=name)
-    result = evaluate.run(job)
+    job = make_job(task=name, dtype="float64")
+    with rounding.exactly():
+        expected = unsplit(checkpoint, tasks, name)
+        result = evaluate.run(job)
     for label, metric in result["metrics"].items():
         key = f"{label.partition(':')[0]},{metric['filter']}"
-        assert metric["value"] == expected["results"][name][key]
+        assert metric["value"] == alike(expected["results"][name][key])
         stderr = expected["results"][name][key.replace(",", "_stderr,")]
         if "perplexity" not in label and label != "bits_per_byte":
-            assert metric["stderr"] == stderr
+            assert metric["stderr"] == alike(stderr)
         assert metric["n"] == 23
     hashes = [
         s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in expected["samples"][name]
@@ -74,6 +80,28 @@ def test_scores_equal_an_unsplit_run_of_lm_eval(
     assert list(table.doc_id) == list(range(23))
     assert (table.tokens > 0).all()
     assert sorted(table.position) == list(range(23))
+
+
+def answers(job: Job) -> torch.Tensor:
+    """Log-likelihoods of all requests of all documents, in float64."""
+    evaluate.run(replace(job, scratch=job.out))  # whose journal knows no other dtype
+    table = pandas.read_parquet(job.out / "documents.parquet")
+    column = "likelihoods" if table.likelihoods.notna().all() else "word_perplexity.sum"
+    return torch.tensor(numpy.hstack(list(table[column])), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", ["tiny_choice", "tiny_ending", "tiny_text"])
+@pytest.mark.parametrize("shared", [False, True])
+def test_in_float32_answers_are_as_exact_as_its_rounding_allows(
+    name: str, shared: bool, make_job: Callable[..., Job]
+) -> None:
+    how = {"task": name, "limit": 10, "shared_context": shared}
+    exact, errors = rounding.drawn(lambda: answers(make_job(dtype="float64", **how)), 6)
+    found = answers(make_job(**how)) - exact
+    assert found.any()
+    assert rounding.within(found, errors)
+    bfloat16 = answers(make_job(dtype="bfloat16", **how)) - exact
+    assert not rounding.within(bfloat16, errors)
 
 
 def test_a_limit_is_a_prefix_of_the_whole(make_job: Callable[..., Job]) -> None:

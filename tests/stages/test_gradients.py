@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from torch.nn import functional
 
 from sweeper.stages import calibration, chain, checkpoint, gradients, sensitivity
+from tests import rounding
 
 from .conftest import CALIBRATION
 from .test_sensitivity import PARAMS, inputs_of
@@ -19,10 +21,16 @@ MATRICES = ("model.layers.0.self_attn.k_proj", "model.layers.0.mlp.up_proj",
 Read = tuple[Any, torch.Tensor]
 
 
+@pytest.fixture(autouse=True)
+def in_float64() -> Iterator[None]:
+    with rounding.exactly():
+        yield
+
+
 @pytest.fixture
 def read(workshop: Any) -> Read:
-    """(model, samples)."""
-    model = checkpoint.load(workshop.dense, dtype="float32")
+    """(model, samples); in float64, where sums in any order agree."""
+    model = checkpoint.load(workshop.dense, dtype="float64")
     tokenizer = checkpoint.tokenizer(workshop.dense)
     return model, calibration.samples(CALIBRATION, tokenizer, workshop.text)
 
@@ -54,8 +62,8 @@ def test_the_gradients_are_those_of_the_whole_model(
         slope = kept[name].grad
         assert slope is not None
         torch.testing.assert_close(
-            torch.cat(tuple(found[linears[name]])), slope.square().sum(-1) / slope.shape[-1],
-            rtol=1e-3, atol=1e-10,
+            torch.cat(tuple(found[linears[name]])).double(), slope.square().mean(-1),
+            rtol=(slope.shape[-1] + 3) * rounding.UNIT, atol=0,  # squares are summed in float32
         )  # fmt: skip
 
 
@@ -79,7 +87,7 @@ def test_errors_by_loss_are_the_divergence_in_nats(workshop: Any, read: Read) ->
         before = model(samples).logits.flatten(0, 1).double().log_softmax(-1)
     ratios = []
     for name in MATRICES:
-        weight, inputs = inputs_of(workshop, name)
+        weight, inputs = inputs_of(workshop, name, "float64")
         felt = torch.cat(tuple(found[linears[name]])).flatten()
         for seed in range(4):
             noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
@@ -103,18 +111,20 @@ def test_the_table_has_these_errors(workshop: Any, read: Read) -> None:
     sources = {"model": workshop.dense, "calibration": workshop.text}
     done: list[float] = []
     job = workshop.job(
-        PARAMS | {"errors": "loss"}, sources=sources, progress=lambda share, *_: done.append(share)
+        PARAMS | {"errors": "loss", "compute_dtype": "float64"},
+        sources=sources,
+        progress=lambda share, *_: done.append(share),
     )
     sensitivity.run(job)
     assert done == sorted(done)
     assert done[-1] == 1
     table = json.loads((job.out / sensitivity.FILE).read_text())["matrices"]
     for name in MATRICES:
-        weight, inputs = inputs_of(workshop, name)
+        weight, inputs = inputs_of(workshop, name, "float64")
         scores = weight.abs() * inputs.norm(dim=0)
         half = weight.shape[1] // 2
         lost = weight * (scores.argsort(dim=1, stable=True).argsort(dim=1, stable=True) < half)
         weights = torch.cat(tuple(felt[linears[name]])).flatten()
         expected = float((weights * (inputs @ lost.t()).square().sum(-1)).mean() / 2)
-        assert table[name]["errors"][4] == pytest.approx(expected, rel=1e-3)
+        assert table[name]["errors"][4] == pytest.approx(expected, rel=1e-9)
         assert table[name]["errors"][0] == 0

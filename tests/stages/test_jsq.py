@@ -16,6 +16,7 @@ from sweeper.methods._jsq_search import CompressedLoss
 from sweeper.methods._search_quantizer import quantized, rounded, smoothing
 from sweeper.methods.jsq import METHOD, _pruner
 from sweeper.stages import Job, calibration, chain, checkpoint, prune
+from tests import rounding
 
 from .conftest import PRUNE
 
@@ -94,9 +95,9 @@ def test_a_killed_search_goes_on(workshop: Any, monkeypatch: pytest.MonkeyPatch)
 class Rig:
     """The tiny model as a chain, and its landscape."""
 
-    def __init__(self, workshop: Any, **settings: Any) -> None:
+    def __init__(self, workshop: Any, dtype: str = "float32", **settings: Any) -> None:
         self.params = PRUNE | JSQ | settings
-        self.model = checkpoint.load(workshop.dense, dtype="float32")
+        self.model = checkpoint.load(workshop.dense, dtype=dtype)
         tokenizer = checkpoint.tokenizer(workshop.dense)
         self.samples = calibration.samples(
             {"samples": 8, "length": 64, "seed": 0}, tokenizer, workshop.text
@@ -127,28 +128,30 @@ def test_kept_states_change_no_energy(workshop: Any) -> None:
 
 
 def test_the_loss_of_the_chain_is_that_of_the_model(workshop: Any) -> None:
-    rig = Rig(workshop)
-    with chain.opened(rig.model, rig.samples) as layers:
-        states = layers.embedded()
-        for index in range(len(layers.layers)):
-            states = layers.through(index, states)
-        found = layers.loss(states)
-    with torch.no_grad():
+    rig = Rig(workshop, dtype="float64")
+    with rounding.exactly(), torch.no_grad():
+        with chain.opened(rig.model, rig.samples) as layers:
+            states = layers.embedded()
+            for index in range(len(layers.layers)):
+                states = layers.through(index, states)
+            found = layers.loss(states)
         expected = float(rig.model(rig.samples, labels=rig.samples).loss)
-    assert found == pytest.approx(expected, rel=1e-6)
+    assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_an_energy_is_the_loss_of_the_model_that_is_saved(workshop: Any) -> None:
     # without quantization in the search, both prune the same way
-    rig = Rig(workshop, search_bits=16)
-    out = workshop.prune(**JSQ | {"strengths": [STRENGTHS[2]], "save_dtype": "float32"})
-    rig.params["save_dtype"] = "float32"
-    with chain.opened(rig.model, rig.samples) as layers:
-        found = rig.landscape(layers).energy((2, 2))
-    saved = checkpoint.load(out / "checkpoint", dtype="float32")
-    with torch.no_grad():
-        expected = 1000 * float(saved(rig.samples, labels=rig.samples).loss)
-    assert found == pytest.approx(expected, rel=1e-6)
+    rig = Rig(workshop, dtype="float64", search_bits=16)
+    exact = {"compute_dtype": "float64", "save_dtype": "float64"}
+    rig.params |= exact
+    with rounding.exactly():
+        out = workshop.prune(**JSQ | {"strengths": [STRENGTHS[2]]} | exact)
+        with chain.opened(rig.model, rig.samples) as layers:
+            found = rig.landscape(layers).energy((2, 2))
+        saved = checkpoint.load(out / "checkpoint", dtype="float64")
+        with torch.no_grad():
+            expected = 1000 * float(saved(rig.samples, labels=rig.samples).loss)
+    assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_step_costs_at_most_a_calibration_pass(workshop: Any) -> None:

@@ -140,12 +140,13 @@ def test_the_exact_mask_is_kept_and_is_another_model_than_the_heuristics(
     )
 
 
-def test_a_row_whose_hessian_has_no_factor_fails_the_exact_mask(workshop: Any) -> None:
+def test_a_row_whose_hessian_has_no_factor_fails_the_exact_mask(
+    workshop: Any, request: pytest.FixtureRequest
+) -> None:
+    pruned = workshop.prune(sparsity=0.25)
+    request.getfixturevalue("indefinite")
     with pytest.raises(StageFailure, match=r"inverted.*down_proj.*quant\.dampening"):
-        workshop.quantize(
-            workshop.prune(sparsity=0.25), fresh=True, mask="exact", dampening=1e-12,
-            calibration={"samples": 1, "length": 16, "seed": 0},
-        )  # fmt: skip
+        workshop.quantize(pruned, fresh=True, mask="exact")
 
 
 @pytest.mark.parametrize(("actorder", "recorded"), [("none", None), ("static", "static")])
@@ -172,11 +173,11 @@ def test_packed_densely_and_the_rest_left_alone(workshop: Any) -> None:
     assert config["tie_word_embeddings"]
 
 
-def test_an_uninvertible_hessian_fails_instead_of_rounding_to_nearest(workshop: Any) -> None:
+def test_an_uninvertible_hessian_fails_instead_of_rounding_to_nearest(
+    workshop: Any, indefinite: None
+) -> None:
     with pytest.raises(StageFailure) as caught:
-        workshop.quantize(
-            dampening=1e-12, calibration={"samples": 1, "length": 16, "seed": 0}, fresh=True
-        )
+        workshop.quantize(fresh=True)
     assert "model.layers.0.mlp.down_proj" in str(caught.value)
     assert "quant.dampening" in str(caught.value)
 

@@ -16,6 +16,7 @@ from sweeper.methods._hessian import Hessians, energy
 from sweeper.methods._pruned_error import PrunedError
 from sweeper.methods._saliency import least_of_rows
 from sweeper.stages import Job, calibration, checkpoint, masks, prune, sensitivity
+from tests import rounding
 from tests.methods.layers import error
 
 from .conftest import CALIBRATION, PRUNE
@@ -29,8 +30,9 @@ PARAMS: dict[str, Any] = {
 
 def taken(workshop: Any, errors: str) -> Path:
     sources = {"model": workshop.dense, "calibration": workshop.text}
-    job = workshop.job(PARAMS | {"errors": errors}, sources=sources)
-    result = sensitivity.run(job)
+    job = workshop.job(PARAMS | {"errors": errors, "compute_dtype": "float64"}, sources=sources)
+    with rounding.exactly():
+        result = sensitivity.run(job)
     assert result == {"layers": 14, "calibration_tokens": 512}
     out: Path = job.out
     return out
@@ -51,9 +53,11 @@ def table(out: Path) -> dict[str, Any]:
     return found
 
 
-def inputs_of(workshop: Any, name: str) -> tuple[torch.Tensor, torch.Tensor]:
+def inputs_of(
+    workshop: Any, name: str, dtype: str = "float32"
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(weight, inputs [tokens, columns]) of a matrix in the dense model."""
-    model = checkpoint.load(workshop.dense, dtype="float32")
+    model = checkpoint.load(workshop.dense, dtype=dtype)
     samples = calibration.samples(CALIBRATION, checkpoint.tokenizer(workshop.dense), workshop.text)
     seen: list[torch.Tensor] = []
     module = checkpoint.linears(model)[name]
@@ -71,14 +75,15 @@ def test_errors_are_those_of_the_output(
     workshop: Any, request: pytest.FixtureRequest, name: str, errors: str
 ) -> None:
     row = table(request.getfixturevalue(errors))["matrices"][name]
-    weight, inputs = inputs_of(workshop, name)
+    with rounding.exactly():
+        weight, inputs = inputs_of(workshop, name, "float64")
     scores = weight.abs() * inputs.norm(dim=0)
     assert row["weights"] == weight.numel()
     assert row["errors"][0] == 0
     on = torch.nn.functional.normalize(inputs) if errors == "measured" else inputs
     for level in (1, 4, 7):
         kept = weight.masked_fill(least_of_rows(scores, level / LEVELS), 0)
-        assert row["errors"][level] == pytest.approx(error(kept, weight, on) ** 2, rel=1e-3)
+        assert row["errors"][level] == pytest.approx(error(kept, weight, on) ** 2, rel=1e-10)
 
 
 def test_a_massive_token_counts_as_one_of_many() -> None:
@@ -98,7 +103,7 @@ def test_a_massive_token_counts_as_one_of_many() -> None:
         sums, measure = Hessians(), PrunedError(levels=20)
         sums.add(layer, seen)
         measure.listen(layer, inputs)
-        ((_, hessian),) = sums.take()
+        ((_, (hessian, _)),) = sums.take()
         found, _ = measure.of(layer, hessian)
         errors[name] = found[19] / energy(layer.weight.detach(), hessian)
     assert errors["plain"] < 0.02

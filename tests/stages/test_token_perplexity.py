@@ -15,7 +15,7 @@ import torch
 
 from sweeper.errors import StageFailure
 from sweeper.stages import Job, evaluate, token_perplexity
-from tests import tiny
+from tests import rounding, tiny
 from tests.hub import standins
 
 TASK = """
@@ -74,7 +74,7 @@ def reference(checkpoint: Path, window: int) -> float:
     """As SparseGPT's evaluation does it: mean loss of each window, times its length."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float64).eval()
     text = "\n\n".join(tiny.sentences(80, seed=9))
     ids = AutoTokenizer.from_pretrained(checkpoint)(text, return_tensors="pt").input_ids
     count, losses = ids.numel() // window, []
@@ -86,11 +86,13 @@ def reference(checkpoint: Path, window: int) -> float:
 
 
 def test_it_is_the_number_of_the_literature(job: Any, checkpoint: Path) -> None:
-    done = job()
-    result = evaluate.run(done)
+    done = job(dtype="float64")
+    with rounding.exactly():
+        result = evaluate.run(done)
+        expected = reference(checkpoint, 64)
     found = result["metrics"][METRIC]
     assert result["primary"] == METRIC
-    assert found["value"] == pytest.approx(reference(checkpoint, 64), rel=1e-5)
+    assert found["value"] == pytest.approx(expected, rel=1e-11)
     assert found["value"] == pytest.approx(math.exp(found["log_value"]))
     assert found["stderr"] == pytest.approx(found["value"] * found["log_stderr"])
     assert not found["higher_is_better"]

@@ -23,7 +23,9 @@ MakePlan = Callable[..., Plan]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.make(tmp_path_factory.mktemp("own") / "model")
+    path = tiny.make(tmp_path_factory.mktemp("own") / "model")
+    (path / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    return path
 
 
 @pytest.fixture

@@ -8,12 +8,15 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from sweeper import config
+from sweeper.misconfigured import unknown_key
 
 config.register()
 
@@ -33,6 +36,17 @@ ConfigStore.instance().store(
     provider="isorate",
     replace=True,
 )
+
+
+def _check_added(loader: ConfigLoaderImpl, arguments: Sequence[str]) -> None:
+    """Refuse keys that are added on the command line and that nothing reads, for every verb."""
+    parser = OverridesParser.create(config_loader=loader)
+    for override in parser.parse_overrides(list(arguments)):
+        name = override.key_or_group
+        added = override.is_add() or override.is_force_add()
+        group = loader.get_group_options(name, results_filter=ObjectType.CONFIG)
+        if added and not group and not name.startswith("hydra.") and not config.is_key(name):
+            raise unknown_key(name, override.get_value_element_as_str())
 
 
 class IsorateSweeper(Sweeper):
@@ -57,6 +71,7 @@ class IsorateSweeper(Sweeper):
 
         loader = self._context.config_loader
         assert isinstance(loader, ConfigLoaderImpl)
+        _check_added(loader, arguments)
         actions.perform(
             actions.Request(
                 config=self._config,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
 from sweeper import config
-from sweeper.errors import one_of
+from sweeper.errors import BadInput, one_of
 
 _NOISE = ("reference_type=", "object_type=", "Value '$VALUE'")  # their types and templates
+_ADD = re.compile(r"To append to your (?:config|default list) use \+([\w./@]+)")
 _MISSING = re.compile(r"Missing mandatory value: ([\w.]+)")
 
 
@@ -23,7 +25,9 @@ def explain(error: BaseException) -> str:
         key = missing[1]
         return f"{key}: it has no default, and no value was given; add {key}=VALUE."
     lines = [line.strip() for part in dict.fromkeys(parts) for line in part.splitlines()]
-    told = dict.fromkeys(line for line in lines if line and not line.startswith(_NOISE))
+    told = dict.fromkeys(
+        line for line in lines if line and not line.startswith(_NOISE) and _is_true(line)
+    )
     text = "\n  ".join(told)
     if any(isinstance(link, ConfigAttributeError | ConfigKeyError) for link in chain):
         text += f"\n  {_nearby_keys(' '.join(parts))}"
@@ -34,6 +38,19 @@ def _chain(error: BaseException | None) -> Iterable[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _is_true(line: str) -> bool:
+    """Whether a hint of Hydra's helps: it has keys added that nothing reads."""
+    added = _ADD.search(line)
+    return added is None or config.is_open(added[1].rpartition(".")[0])
+
+
+def unknown_key(name: str, value: str) -> BadInput:
+    """The refusal of a key that is none."""
+    close = get_close_matches(name, config.valid_keys(), 1)
+    hint = f"Did you mean {close[0]}?" if close else ""
+    return BadInput(name, value, f"there is no such key. {_nearby_keys(name)}.", hint)
 
 
 def _nearby_keys(text: str) -> str:

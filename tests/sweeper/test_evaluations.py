@@ -24,7 +24,7 @@ MakePlan = Callable[..., Plan]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tiny.make(tmp_path_factory.mktemp("own") / "model")
-    (path / "chat_template.jinja").write_text("{% for m in messages %}{{ m['content'] }}{% endfor %}")
+    (path / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
     return path
 
 

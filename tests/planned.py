@@ -1,0 +1,21 @@
+"""Plans of a model in a directory, for tests of what planning takes and refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweeper import planning
+from sweeper.plan import Plan
+from tests import tiny
+from tests.composing import composed
+
+
+def plan_of(model: Path, *words: str) -> Plan:
+    """The plan of a model; its calibration text lies beside its directory."""
+    text = model.parent / "text.txt"
+    if not text.exists():
+        tiny.text(text)
+    own = ["model=custom", f"model.id={model}", "model.group_size=32", "tasks=none",
+           f"calibration.path={text}", "calibration.samples=4", "calibration.length=32"]  # fmt: skip
+    with composed([]) as (config, loader):
+        return planning.plan(config, loader, [*own, *words])

@@ -15,7 +15,9 @@ def plan_of(model: Path, *words: str) -> Plan:
     text = model.parent / "text.txt"
     if not text.exists():
         tiny.text(text)
-    own = ["model=custom", f"model.id={model}", "model.group_size=32", "tasks=none",
-           f"calibration.path={text}", "calibration.samples=4", "calibration.length=32"]  # fmt: skip
+    own = [
+        "model=custom", f"model.id={model}", "model.group_size=32", "tasks=none",
+        f"calibration.path={text}", "calibration.samples=4", "calibration.length=32",
+    ]  # fmt: skip
     with composed([]) as (config, loader):
         return planning.plan(config, loader, [*own, *words])

@@ -112,7 +112,9 @@ _OWN: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def architecture(path: Path, kind: str, *, dtype: str = "bfloat16", seed: int = 0, **own: Any) -> Path:
+def architecture(
+    path: Path, kind: str, *, dtype: str = "bfloat16", seed: int = 0, **own: Any
+) -> Path:
     """Writes a random checkpoint of a real architecture (transformers' ``model_type``).
 
     Norms are not all alike, so that one that is taken for another is seen.
@@ -125,7 +127,7 @@ def architecture(path: Path, kind: str, *, dtype: str = "bfloat16", seed: int = 
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config)
         for name, parameter in model.named_parameters():
-            if parameter.ndim == 1 and "norm" in name or name.endswith("bias"):
+            if (parameter.ndim == 1 and "norm" in name) or name.endswith("bias"):
                 parameter.add_(0.3 * torch.randn_like(parameter))
             elif parameter.ndim == 2 and "embed" not in name:
                 parameter.mul_(3)

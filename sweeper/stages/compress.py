@@ -54,6 +54,7 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
                 dataset=None if samples is None else _batches(samples.to(job.device)),
                 processor=tokenizer,
                 pipeline=layerwise.NAME,
+                trust_remote_code_model=checkpoint.trusted(params),
             )
             yield placing.gather(model), samples
     finally:

@@ -50,15 +50,18 @@ def fingerprint(checkpoint: Path) -> str:
     return hashlib.sha256(repr(stats).encode()).hexdigest()
 
 
-def checkpoint_sha256(checkpoint: Path) -> str:
-    """Hash of the content of the model's files, wherever they lie; read once while they stay."""
-    return _content(checkpoint, fingerprint(checkpoint))
+def checkpoint_sha256(checkpoint: Path, *, code: bool = False) -> str:
+    """Hash of the content of the model's files, wherever they lie; read once while they stay.
+
+    ``code``: with those of its own code, which is run.
+    """
+    return _content(checkpoint, fingerprint(checkpoint), code)
 
 
 @cache
-def _content(checkpoint: Path, stamp: str) -> str:
+def _content(checkpoint: Path, stamp: str, code: bool) -> str:
     whole = hashlib.sha256()
-    for path in directory.files(checkpoint, code=True):
+    for path in directory.files(checkpoint, code=code):
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         whole.update(f"{path.name}\0{digest}\n".encode())

@@ -204,7 +204,9 @@ def setting(job: Job, packages: Iterable[str]) -> dict[str, Any]:
     """What every answer of an attempt is made with."""
     return {
         "device": job.device,
-        "checkpoint_sha256": checkpoint_sha256(job.checkpoint("model")),
+        "checkpoint_sha256": checkpoint_sha256(
+            job.checkpoint("model"), code=trusted(job.params)
+        ),
         "versions": {name: importlib.metadata.version(name) for name in packages},
     }
 

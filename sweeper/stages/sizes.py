@@ -123,5 +123,5 @@ def of_files(folder: Path) -> dict[str, int]:
     """Bytes of the checkpoint's tensors, and of all files of the model."""
     return {
         "checkpoint": sum(path.stat().st_size for path in directory.weights(folder)),
-        "directory": sum(path.stat().st_size for path in directory.files(folder, code=True)),
+        "directory": sum(path.stat().st_size for path in directory.files(folder)),
     }

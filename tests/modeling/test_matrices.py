@@ -18,8 +18,7 @@ from sweeper.stages import Job, checkpoint, layerwise, measure, prune, quantize
 from sweeper.stages.weights import Files
 from tests import tiny
 from tests.planned import plan_of
-
-from ..stages.conftest import PRUNE, QUANTIZE
+from tests.stages.conftest import PRUNE, QUANTIZE
 
 Make = Callable[..., Path]
 

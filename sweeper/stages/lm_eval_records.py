@@ -22,6 +22,7 @@ from lm_eval.utils import handle_non_serializable, hash_string
 
 from sweeper import files
 from sweeper.stages import Job
+from sweeper.stages.checkpoint import trusted
 from sweeper.stages.lm_eval_model import checkpoint_sha256
 from sweeper.stages.lm_eval_run import Answered
 from sweeper.stages.lm_eval_task import Prepared, Requests
@@ -157,7 +158,12 @@ def _columns(label: str, item: Any) -> Record:
         return {label: float(item)}
     if isinstance(item, tuple) and len(item) == 2 and all(isinstance(x, int | float) for x in item):
         return {f"{label}.sum": float(item[0]), f"{label}.weight": float(item[1])}
-    return {label: json.dumps(item, default=handle_non_serializable)}
+    return {label: json.dumps(item, default=_plain)}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: the probabilities of all choices come as an array, say."""
+    return value.tolist() if hasattr(value, "tolist") else handle_non_serializable(value)
 
 
 def items(record: Mapping[str, Any], label: str) -> Any:
@@ -204,9 +210,7 @@ def setting(job: Job, packages: Iterable[str]) -> dict[str, Any]:
     """What every answer of an attempt is made with."""
     return {
         "device": job.device,
-        "checkpoint_sha256": checkpoint_sha256(
-            job.checkpoint("model"), code=trusted(job.params)
-        ),
+        "checkpoint_sha256": checkpoint_sha256(job.checkpoint("model"), code=trusted(job.params)),
         "versions": {name: importlib.metadata.version(name) for name in packages},
     }
 

@@ -58,7 +58,7 @@ test: install ## the tests (10 minutes on 2 cores, nothing is downloaded)
 test-kernels: $(KERNELS:%=test-kernels-%) ## the numeric tests under other kernels, one after the other
 
 $(KERNELS:%=test-kernels-%): test-kernels-%: install
-	$(USE_$*) $(BIN)/python -m pytest -n 2 --dist loadfile tests/stages tests/methods
+	$(USE_$*) $(BIN)/python -m pytest -n 2 --dist loadfile tests/sweeper/stages tests/sweeper/methods
 
 test-path: ## set up and test a clone in a path with spaces and the name of the project in it
 	PYTHON="$(PYTHON)" bash tests/elsewhere.sh
@@ -107,7 +107,7 @@ mlflow: install ## open MLflow's UI on the runs of this home (127.0.0.1:5000)
 	  --backend-store-uri "sqlite:///$$(realpath "$$ISORATE_HOME")/mlflow.db"
 
 docs: install ## write docs/configuration.md from the schema
-	$(BIN)/python -m sweeper.reference > docs/configuration.md
+	$(BIN)/python -m sweeper.config.docs > docs/configuration.md
 
 bench: install ## measure planning, the report, tracking, evaluation, sharing and the demo (40 minutes)
 	for name in planning load report mlflow_sync evaluate sharing demo; do $(BIN)/python benchmarks/$$name.py || exit 1; done

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -216,3 +216,6 @@ def _quadrature(stderrs: ArrayLike) -> Array:
 
 def _nothing(shape: tuple[int, ...]) -> Estimate:
     return Estimate(value=np.full(shape, np.nan), stderr=np.full(shape, np.nan))
+
+
+Definition = Literal["sr1", "sr2"]

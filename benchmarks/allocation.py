@@ -20,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.panel import Panel, panels
-from analysis.pooling import pooled
-from sweeper import collect, rows
-from sweeper.store import Store
-from sweeper.sweep import Sweep
+from analysis.data.panel import Panel, panels
+from analysis.data.task_groups import pooled
+from sweeper.planning.sweep import Sweep
+from sweeper.results import outcomes as cell_outcomes
+from sweeper.results import tables
+from sweeper.store.store import Store
 
 Z = 1.96
 _SEED = re.compile(r" \[seed=\d+\]$")
@@ -32,8 +33,8 @@ _SEED = re.compile(r" \[seed=\d+\]$")
 
 def main(home: Path, name: str = "allocation") -> None:
     """Print the table."""
-    outcomes = collect.collect(Sweep(home, name).load(), Store(home))
-    for panel in panels(pooled(rows.results(outcomes))):
+    outcomes = cell_outcomes.collect(Sweep(home, name).load(), Store(home))
+    for panel in panels(pooled(tables.results(outcomes))):
         for line in lines(panel):
             print(line)
 

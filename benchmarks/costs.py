@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
-from sweeper import planning
-from sweeper.cost import cost
-from sweeper.plan import Plan, Stage
+from sweeper.planning import builder
+from sweeper.planning.estimate.cost import cost
+from sweeper.planning.plan import Plan, Stage
 from tests.composing import composed
 
 
@@ -39,7 +39,7 @@ def planned(arguments: list[str]) -> Plan:
     chosen = [a for a in arguments if a.startswith("experiment=")]
     with composed(chosen) as (config, loader):
         params = [f"{k}={v}" for k, v in config.hydra.sweeper.params.items()]
-        return planning.plan(config, loader, [*params, *arguments])
+        return builder.plan(config, loader, [*params, *arguments])
 
 
 def named(stage: Stage) -> str:

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import psutil
 
-from sweeper.store import Store
-from sweeper.sweep import Sweep
+from sweeper.planning.sweep import Sweep
+from sweeper.store.store import Store
 
 WORKERS = 2
 IMPORTS = (
-    "import time; import sweeper.stages.evaluate, sweeper.stages.prune, sweeper.stages.quantize, "
-    "sweeper.stages.compress; print(time.process_time())"
+    "import time; import sweeper.stages.evaluate.stage, sweeper.stages.prune.stage, "
+    "sweeper.stages.quantize, sweeper.stages.oneshot; print(time.process_time())"
 )
 
 

@@ -25,9 +25,10 @@ from typing import Any
 
 import pandas
 
-from sweeper import files, task_index, tasks
 from sweeper.data import __file__ as data_file
-from sweeper.store import Store
+from sweeper.inputs.tasks import catalog, index
+from sweeper.store import files
+from sweeper.store.store import Store
 
 FOLDER = Path(data_file).parent / "tasks"
 NAMES = ("demo_agreement", "demo_categories", "demo_endings", "demo_opposites")
@@ -51,14 +52,14 @@ BARE = """
 import json, sys, time
 from pathlib import Path
 import torch
-from sweeper.stages import lm_eval_model, lm_eval_task
+from sweeper.stages.evaluate import hf_backend, task
 torch.set_num_threads(1)
 checkpoint, folder, params, names, count, share = sys.argv[1:]
-lm = lm_eval_model.lm(Path(checkpoint), "cpu", json.loads(params) | {"shared_context": False})
+lm = hf_backend.lm(Path(checkpoint), "cpu", json.loads(params) | {"shared_context": False})
 rows = []
 for name in json.loads(names):
     own = json.loads(params) | {"task": name, "task_sha256": ""}
-    prepared = lm_eval_task.prepare(own, Path(folder), Path(checkpoint), None)
+    prepared = task.prepare(own, Path(folder), Path(checkpoint), None)
     for document in prepared.order[:int(count)][::int(share)]:
         rows += [(c + r)[:-1] for c, r in lm.encode(prepared.requests[document])]
 rows.sort(key=len, reverse=True)
@@ -88,7 +89,7 @@ def cpu_s(command: list[str], **how: Any) -> tuple[float, float, str]:
 
 
 def spec(checkpoint: Path, name: str, **params: Any) -> dict[str, Any]:
-    (leaf,) = tasks.resolve([name], FOLDER, cache_dir=Path(tempfile.gettempdir()))
+    (leaf,) = catalog.resolve([name], FOLDER, cache_dir=Path(tempfile.gettempdir()))
     meaning = {**PARAMS, **params, "task": name, "task_sha256": leaf.sha256}
     key = f"{checkpoint.name}-{name}-{params['limit']}-{meaning['shared_context']:d}"
     return {
@@ -100,8 +101,8 @@ def spec(checkpoint: Path, name: str, **params: Any) -> dict[str, Any]:
 def ours(home: Path, specs: list[dict[str, Any]]) -> tuple[float, float]:
     """CPU and wall seconds of one worker process that serves the stages."""
     command = [
-        sys.executable, "-m", "sweeper.serve", "--home", str(home), "--logs", str(home / "logs"),
-        "--threads", "1",
+        sys.executable, "-m", "sweeper.worker.process", "--home", str(home),
+        "--logs", str(home / "logs"), "--threads", "1",
     ]  # fmt: skip
     asked = "".join(json.dumps({"spec": one}) + "\n" for one in specs)
     process = [sys.executable, "-c", SERVE, *command]
@@ -262,7 +263,7 @@ def bare(home: Path, checkpoint: Path) -> None:
     forward = seconds * plain / tokens
     print(f"{documents} documents: stages {spent:.1f} CPU s; bare forward passes of the rows of "
           f"every {BARE_SHARE}th {seconds:.1f}, so of all {forward:.1f}: {forward / spent:.2f} of "
-          f"their rate (lm-eval {task_index.version()})", flush=True)  # fmt: skip
+          f"their rate (lm-eval {index.version()})", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -22,23 +22,24 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.planning import measured
-from sweeper import contents, files
-from sweeper.sweep import Sweep
+from sweeper.planning.sweep import Sweep
+from sweeper.store import files
+from sweeper.store import manifest as manifests
 
 ROOT = Path(__file__).resolve().parents[1]
 PER_SEED = 308
 RECORD = """
-import sweeper.actions.plan as verb
+import sweeper.cli.commands.plan as verb
 verb.perform = lambda request: request.sweep.record(request.plan, [], "drop") or 0
-from sweeper.cli import main
+from sweeper.cli.main import main
 main()
 """
 SCAN = """
 import sys
 from pathlib import Path
 from launchers.schedule import closure, missing
-from sweeper.store import Store
-from sweeper.sweep import Sweep
+from sweeper.store.store import Store
+from sweeper.planning.sweep import Sweep
 home = Path(sys.argv[1])
 stages = list(Sweep(home, sys.argv[2]).load()["stages"].values())
 store = Store(home)
@@ -110,10 +111,10 @@ def finish(home: Path, spec: Mapping[str, Any]) -> None:
     if out.exists():
         return
     out.mkdir(parents=True)
-    files.write_json(out / contents.RESULT, {**RESULTS.get(spec["kind"], {})} | spec["params"])
+    files.write_json(out / manifests.RESULT, {**RESULTS.get(spec["kind"], {})} | spec["params"])
     manifest = {"kind": spec["kind"], "key": spec["key"], "device": "cpu", "seconds": 1.0,
-                "attempt": "load", "files": contents.listing(out)}  # fmt: skip
-    files.write_json(out / contents.NAME, contents.seal(manifest))
+                "attempt": "load", "files": manifests.listing(out)}  # fmt: skip
+    files.write_json(out / manifests.NAME, manifests.seal(manifest))
 
 
 if __name__ == "__main__":

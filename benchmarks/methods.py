@@ -54,15 +54,15 @@ def mixes(
     """Each way to prune and quantize one layer of 48 x 192 -> what gives its error."""
     import torch
 
-    from sweeper.methods._gptq import block_routine
-    from sweeper.methods._hessian import inverse_factor
-    from sweeper.methods._nearest import nearest, values
-    from sweeper.methods._saliency import least_of_groups, least_of_rows
-    from sweeper.methods._sparsegpt import block_of, sparsify
-    from tests.methods.layers import error, layer
-    from tests.methods.obr import restored, rounded_in_two
-    from tests.methods.test_gptq import arguments, exact, grid, quantize
-    from tests.methods.test_joint import ours as joint
+    from sweeper.methods.hessian import inverse_factor
+    from sweeper.methods.pruning.score_modifier import least_of_groups, least_of_rows
+    from sweeper.methods.pruning.sparsegpt_modifier import block_of, sparsify
+    from sweeper.methods.quantization.gptq_modifier import block_routine
+    from sweeper.methods.quantization.rtn_modifier import nearest, values
+    from tests.sweeper.methods.layers import error, layer
+    from tests.sweeper.methods.obr import restored, rounded_in_two
+    from tests.sweeper.methods.test_gptq import arguments, exact, grid, quantize
+    from tests.sweeper.methods.test_joint import ours as joint
 
     weight, inputs = layer(48, 192, seed)
     hessian, args = 2 * inputs.t() @ inputs / len(inputs), arguments(num_bits=bits)
@@ -105,9 +105,9 @@ def mixes(
 
 def rows(home: Path, name: str) -> list[dict[str, Any]]:
     """What the sweep ``name`` found of each cell that is done."""
-    from sweeper.collect import collect
-    from sweeper.store import Store
-    from sweeper.sweep import Sweep
+    from sweeper.planning.sweep import Sweep
+    from sweeper.results.outcomes import collect
+    from sweeper.store.store import Store
 
     outcomes = collect(Sweep(home, name).load(), Store(home))
     return [row(outcome) for outcome in outcomes if outcome.status == "done"]

@@ -21,8 +21,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from sweeper import collect, tracking, tracking_run, tracking_server
-from sweeper.retained import retained
+from sweeper.results import outcomes as cell_outcomes
+from sweeper.results.mlflow import connection, sync
+from sweeper.results.mlflow import run as tracking_run
+from sweeper.results.mlflow.retention_metrics import retained
 from tests import tracking_data as data
 
 
@@ -32,11 +34,11 @@ def main(cells: int = 200, sample: int = 10) -> None:
     data.fill(store, plan)
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
-        client = tracking_server.connect(tracking_server.default_uri(home), home)
+        client = connection.connect(connection.default_uri(home), home)
         import pandas  # noqa: F401 - paid before the clock starts, as MLflow itself is
 
-        first = cpu_s(lambda: check(tracking.sync(plan, store, home=home), cells))
-        again = cpu_s(lambda: check(tracking.sync(plan, store, home=home), cells))
+        first = cpu_s(lambda: check(sync.sync(plan, store, home=home), cells))
+        again = cpu_s(lambda: check(sync.sync(plan, store, home=home), cells))
         runs = wanted_runs(plan, store)[:sample]
         experiment = client.create_experiment("one by one", (home / "files").as_uri())
         single = cpu_s(lambda: log_one_by_one(client, experiment, runs))
@@ -65,13 +67,13 @@ def cpu_s(work: Callable[[], None]) -> float:
     return time.process_time() - before
 
 
-def check(summary: tracking.Summary, cells: int) -> None:
+def check(summary: sync.Summary, cells: int) -> None:
     if not summary.complete or summary.created + summary.unchanged != cells + 1:
         raise SystemExit(f"the sync did not do its work: {summary}")
 
 
 def wanted_runs(plan: Any, store: data.FakeStore) -> list[tracking_run.Wanted]:
-    outcomes = collect.collect(plan, store)
+    outcomes = cell_outcomes.collect(plan, store)
     kept = retained(outcomes)
     return [tracking_run.wanted(o, str(o.cell["label"]), kept[o.key]) for o in outcomes]
 

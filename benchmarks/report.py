@@ -75,8 +75,8 @@ def main() -> None:
     options = parser.parse_args()
     import pandas as pd
 
-    from analysis.report import write_report
-    from analysis.results import Results
+    from analysis.data.results import Results
+    from analysis.report.report import write_report
 
     made = cells(options.cells)
     results = Results(cells=pd.DataFrame(made), scores=pd.DataFrame(scores(made, options.tasks)))

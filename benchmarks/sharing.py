@@ -24,17 +24,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from sweeper.store import Store
-from sweeper.sweep import Sweep
+from sweeper.planning.sweep import Sweep
+from sweeper.store.store import Store
 
 WORKERS = 2
 CELL = """
 import json, sys
 from pathlib import Path
-from sweeper.serve import limit_threads
+from sweeper.worker.process import limit_threads
 limit_threads(1)
-from sweeper.store import Store
-from sweeper.worker import run_stage
+from sweeper.store.store import Store
+from sweeper.worker.runner import run_stage
 specs = json.loads(Path(sys.argv[1]).read_text())
 store = Store(Path(sys.argv[2]))
 for spec in specs:

@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from benchmarks import slurm_lab  # noqa: E402
-from sweeper.store import Store  # noqa: E402
-from sweeper.sweep import Sweep  # noqa: E402
+from sweeper.planning.sweep import Sweep  # noqa: E402
+from sweeper.store.store import Store  # noqa: E402
 from tests import tiny  # noqa: E402
 
 REQUEST = {"cpus_per_task": 1, "gpus_per_node": 0, "mem_gb": 3, "timeout_min": 60}
@@ -92,7 +92,7 @@ def kill_one(folder: Path, after_s: float = 5.0) -> None:
                 command = (process / "cmdline").read_bytes()
             except OSError:
                 continue
-            entries = (b"launchers.slurm_main", b"submitit.core._submit")
+            entries = (b"launchers.slurm.job.entrypoint", b"submitit.core._submit")
             started = any(name in command for name in entries) and b"srun" not in command
             if started and str(folder).encode() in command:
                 time.sleep(after_s)

@@ -12,7 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
-from sweeper.store import Spec, Store
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from sweeper.errors import BadInput
+from sweeper.store.store import Spec, Store
 
 State = Literal["done", "failed", "blocked", "ended", "queued"]
 
@@ -125,3 +131,30 @@ class PlanLauncher(Protocol):
             KeyboardInterrupt: after everything was stopped and nothing finished was lost.
         """
         ...
+
+
+class PlansOnly(Launcher):
+    """A Hydra launcher that carries out Isorate's plans only; see `launchers.base.PlanLauncher`."""
+
+    name: str
+    """As ``hydra/launcher`` has it."""
+    drops_at_end = False
+    """Whether checkpoints without readers stay until all else is done."""
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Part of Hydra's contract; a plan brings all that is needed."""
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Refuse to run separate Hydra jobs: the stages that they share would run many times."""
+        raise BadInput(
+            "hydra/launcher", self.name, "it carries out Isorate's plans only.",
+            "Use hydra/sweeper=isorate (the default), or hydra/launcher=basic for other sweepers.",
+        )  # fmt: skip
+
+
+def ignore(_spec: Spec) -> None:
+    """Nobody waits for a finished stage."""

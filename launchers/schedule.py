@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 
-from sweeper.store import Spec
+from sweeper.store.store import Spec
 
 
 @dataclass(frozen=True, kw_only=True)

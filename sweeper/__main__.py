@@ -1,5 +1,5 @@
 """``python -m sweeper`` is the console command ``isorate``."""
 
-from sweeper.cli import main
+from sweeper.cli.main import main
 
 main()

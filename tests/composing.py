@@ -13,8 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 import conf
-from sweeper import config
-from sweeper.grid import ConfigLoaderImpl
+from sweeper.config import schema
+from sweeper.config.grid import ConfigLoaderImpl
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def composed(
     overrides: list[str], config_dir: Path | None = None
 ) -> Iterator[tuple[DictConfig, ConfigLoaderImpl]]:
     """The multirun configuration and its loader, as our Sweeper gets them."""
-    config.register()
+    schema.register()
     directory = config_dir or Path(conf.__file__).parent
     with initialize_config_dir(str(directory)):
         hydra = GlobalHydra.instance().hydra

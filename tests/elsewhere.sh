@@ -13,5 +13,5 @@ make PYTHON="${PYTHON:-python3}" install
 make --dry-run demo test mlflow > /dev/null
 .venv/bin/isorate plan experiment=demo
 .venv/bin/python -m pytest -n 2 --dist loadfile -p no:cacheprovider --basetemp "$root/of its tests" \
-  tests/launchers tests/security tests/sweeper/test_cli.py tests/stages/test_convert.py \
-  tests/test_reading.py tests/test_serve.py tests/test_tracking.py
+  tests/launchers tests/security tests/sweeper/cli tests/sweeper/worker tests/sweeper/results \
+  tests/sweeper/stages/test_convert.py

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sweeper import planning
-from sweeper.plan import Plan
+from sweeper.planning import builder as planning
+from sweeper.planning.plan import Plan
 from tests import tiny
 from tests.composing import composed
 

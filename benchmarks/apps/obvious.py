@@ -30,9 +30,9 @@ ConfigStore.instance().store(name="job", node=Job)
 @hydra.main(version_base="1.3", config_path=None, config_name="job")
 def app(job: Any) -> int:
     """Make and score one cell."""
-    from sweeper.store import Store
-    from sweeper.sweep import read_plan
-    from sweeper.worker import run_stage
+    from sweeper.planning.sweep import read_plan
+    from sweeper.store.store import Store
+    from sweeper.worker.runner import run_stage
 
     plan = read_plan(Path(job.plan))
     store = Store(Path(job.home) / str(job.cell))

@@ -1,7 +1,7 @@
-"""Compression methods: one module each, found by its name.
+"""Compression methods: what each must offer, and how it is found by its name.
 
-``prune.method: sparsegpt`` means the module ``sweeper.methods.sparsegpt``, which has
-one object, ``METHOD``. A method module is imported by the front end (to refuse what
+``prune.method: sparsegpt`` is looked up in `sweeper.methods.registry`; the module named there
+has one object, ``METHOD``. A method module is imported by the front end (to refuse what
 the method cannot do before anything starts), so torch and llm-compressor are imported
 inside its functions only.
 """
@@ -9,13 +9,13 @@ inside its functions only.
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from sweeper.errors import BadInput, one_of
+from sweeper.methods.registry import PRUNERS, QUANTIZERS
 
 Params = Mapping[str, Any]
 Progress = Callable[..., None]
@@ -146,22 +146,25 @@ class ByRemoval(Reshaping, Protocol):
 
         Args:
             params: those of the stage.
-            chain: the layers and the calibration samples (`sweeper.stages.chain.Chain`).
+            chain: the layers and the calibration samples (`sweeper.modeling.layer_chain.Chain`).
             report: call with a fraction in [0, 1] and a short note.
         """
         ...
 
 
+_REGISTERED = {"prune": PRUNERS, "quantize": QUANTIZERS}
+
+
 def names(stage: str) -> list[str]:
-    """The methods that exist for a stage, by module name."""
-    found = [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
-    return [name for name in found if method(name).stage == stage]
+    """The methods that exist for a stage ("prune", "quantize"), in the order of the registry."""
+    return list(_REGISTERED[stage])
 
 
 @cache
 def method(name: str) -> Method:
-    """The method object of module ``sweeper.methods.<name>``."""
-    loaded: Method = importlib.import_module(f"{__name__}.{name}").METHOD
+    """The object ``METHOD`` of a registered method."""
+    module = next(known[name] for known in _REGISTERED.values() if name in known)
+    loaded: Method = importlib.import_module(module).METHOD
     return loaded
 
 

@@ -1,1 +1,1 @@
-"""What a language model is made of, for planning and for every stage alike."""
+"""What is known of a model: shapes, checkpoints, layers, masks, devices."""

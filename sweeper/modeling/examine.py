@@ -1,7 +1,7 @@
 """Looks at a checkpoint directory with transformers, without its weights; prints what is found.
 
 A program of its own (``python -m sweeper.modeling.examine DIRECTORY``), so that planning needs
-none of what it imports. What it prints is a `sweeper.modeling.look.Look` as JSON.
+none of what it imports. What it prints is a `sweeper.inputs.look.Look` as JSON.
 """
 
 from __future__ import annotations

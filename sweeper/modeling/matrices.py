@@ -24,7 +24,7 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 from transformers.pytorch_utils import Conv1D
 
-from sweeper.stages import factored
+from sweeper.modeling import low_rank_format
 
 EXPERTS = (
     "its experts are held as one tensor of three dimensions, which neither pruning nor "
@@ -189,14 +189,14 @@ def on_meta(folder: Path, *, trust_remote_code: bool = False) -> Any:
     Raises:
         Exception: whatever transformers says of a configuration that it cannot build.
     """
-    config = factored.config_of(folder, trust_remote_code=trust_remote_code)
+    config = low_rank_format.config_of(folder, trust_remote_code=trust_remote_code)
     for each in (config, config.get_text_config()):
         if hasattr(each, "quantization_config"):
             del each.quantization_config  # the plain layers have the same names
     with torch.device("meta"), warnings.catch_warnings(), _default_dtype():
         warnings.simplefilter("ignore")
-        if factored.is_factored(folder):
-            return factored.class_of(config)(config)
+        if low_rank_format.is_factored(folder):
+            return low_rank_format.class_of(config)(config)
         return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
 
 

@@ -50,6 +50,11 @@ class Job:
     device: str = "cpu"
     progress: Callable[..., None] = _silent
 
+    @property
+    def trust_remote_code(self) -> bool:
+        """Whether Python code that lies beside the model may run."""
+        return bool(self.params.get("model", {}).get("trust_remote_code", False))
+
     def checkpoint(self, role: str) -> Path:
         """Directory of the transformers checkpoint that plays ``role`` for this stage."""
         if role in self.inputs:

@@ -143,7 +143,7 @@ def _rows(spec: Spec, source: Path | None) -> Sequence[str]:
 
 
 def _dataset(spec: Spec) -> Any:
-    from sweeper.pinned_data import load_dataset
+    from sweeper.inputs.datasets import load_dataset
 
     return load_dataset(
         spec["id"],

@@ -23,17 +23,17 @@ def run(job: Job) -> dict[str, Any]:
     how = by_loading(job.params["method"])
     if how:
         return _loaded(job, how)
-    from sweeper.methods import _dampening
+    from sweeper.methods import dampening
 
-    with _dampening.noted() as raised:
+    with dampening.noted() as raised:
         result = _modified(job)
     return {**result, **raised}
 
 
 def _modified(job: Job) -> dict[str, Any]:
     """By llm-compressor, into a pack-quantized checkpoint."""
-    from sweeper.stages import checkpoint, masks
-    from sweeper.stages.compress import compressed, tokens
+    from sweeper.modeling import checkpoint, masks
+    from sweeper.stages.oneshot import compressed, tokens
 
     source, out = job.checkpoint("model"), job.out / "checkpoint"
     with compressed(job) as (model, samples):
@@ -43,7 +43,7 @@ def _modified(job: Job) -> dict[str, Any]:
         kept = {n: m.kept for n, m in layers.items() if hasattr(m, "kept")}
         left = checkpoint.save_packed(
             model, source, out, dtype=job.params["save_dtype"],
-            trust_remote_code=checkpoint.trusted(job.params),
+            trust_remote_code=job.trust_remote_code,
         )  # fmt: skip
     if kept:
         masks.save(kept, job.out / "mask")
@@ -54,17 +54,21 @@ def _loaded(job: Job, how: ByLoading) -> dict[str, Any]:
     """By transformers, which hands each matrix to the method's library while it loads."""
     from torch.nn import Linear
 
-    from sweeper.stages import checkpoint
+    from sweeper.modeling import checkpoint
 
     params = job.params
     model = checkpoint.sole(
-        job, dtype=params["save_dtype"], device=job.device, quantization=how.loading(params)
+        job.checkpoint("model"),
+        dtype=params["save_dtype"],
+        device=job.device,
+        trust_remote_code=job.trust_remote_code,
+        quantization=how.loading(params),
     )
     layers = checkpoint.linears(model)
     _require_none(n for n, m in layers.items() if type(m) is Linear)
     left = checkpoint.save_as_it_is(
         model, job.checkpoint("model"), job.out / "checkpoint",
-        trust_remote_code=checkpoint.trusted(params),
+        trust_remote_code=job.trust_remote_code,
     )  # fmt: skip
     return _result(layers, 0, left)
 

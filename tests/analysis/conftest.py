@@ -8,8 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.reference import laborde2025
-from analysis.results import Results
+from analysis.data.results import Results
+from analysis.published.reference import laborde2025
 
 
 @pytest.fixture(scope="session")

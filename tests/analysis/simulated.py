@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.documents import Documents
-from analysis.paired import Sample
-from analysis.panel import Panel, panels
-from analysis.results import Results
+from analysis.data.documents import Documents
+from analysis.data.paired import Sample
+from analysis.data.panel import Panel, panels
+from analysis.data.results import Results
 
 
 def answers(

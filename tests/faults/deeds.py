@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import StageFailure
-from sweeper.plan import Plan
-from sweeper.store import Spec, Store
-from sweeper.sweep import Sweep
-from sweeper.worker import Bench, find_stage, run_stage
-from tests.stubstages import spec
+from sweeper.planning.plan import Plan
+from sweeper.planning.sweep import Sweep
+from sweeper.store.store import Spec, Store
+from sweeper.worker.runner import Bench, find_stage, run_stage
+from tests.stubs.stages import spec
 
-BENCH = Bench(find=partial(find_stage, package="tests.stubstages"))
+BENCH = Bench(find=partial(find_stage, package="tests.stubs.stages"))
 PRUNE = spec(name="prune")
 QUANTIZE = spec(name="quantize", parents={"model": PRUNE})
 SCORE = spec("score", name="score", parents={"model": QUANTIZE})

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.store import Store
-from sweeper.worker import run_stage
+from sweeper.store.store import Store
+from sweeper.worker.runner import run_stage
 from tests.faults import deeds, tally
 from tests.faults.deeds import BENCH, LATER, PRUNE, Deed
 

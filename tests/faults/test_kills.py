@@ -20,9 +20,9 @@ import psutil
 import pytest
 
 import tests
-from sweeper.store import Store
+from sweeper.store.store import Store
 from tests.faults import tally
-from tests.stubstages import spec
+from tests.stubs.stages import spec
 
 ROUNDS = int(os.environ.get("ISORATE_FAULT_ROUNDS", "2"))
 PATIENCE_S = 240.0
@@ -30,11 +30,11 @@ PATIENCE_S = 240.0
 FRONT_END = """
 import pickle, sys
 from pathlib import Path
-from launchers.local import LocalLauncher
-from launchers.progress import Lines
-from sweeper.store import Store
+from launchers.local.launcher import LocalLauncher
+from launchers.local.progress import Lines
+from sweeper.store.store import Store
 home, plan = map(Path, sys.argv[1:3])
-launcher = LocalLauncher(workers=int(sys.argv[3]), stages="tests.stubstages", retries=5)
+launcher = LocalLauncher(workers=int(sys.argv[3]), stages="tests.stubs.stages", retries=5)
 stages = pickle.loads(plan.read_bytes())
 outcome = launcher.carry_out(stages, Store(home), observer=Lines(), logs=home / "logs")
 sys.exit(0 if outcome.ok else 1)

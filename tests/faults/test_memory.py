@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import tests
-from launchers import devices
-from launchers.local import LocalLauncher
-from sweeper.store import Store
+from launchers.local import devices
+from launchers.local.launcher import LocalLauncher
+from sweeper.store.store import Store
 from tests.faults import tally
-from tests.stubstages import spec
+from tests.stubs.stages import spec
 
 pytestmark = pytest.mark.faults
 FEW, MANY = 100, 1000
@@ -55,7 +55,7 @@ def test_the_front_end_does_not_grow_with_the_number_of_cells_done(home: Path) -
     """What is left of a finished stage is its outcome: well below 1 kB, whatever it printed."""
     stages = [spec("score", name=f"s{n}", note="x" * 100) for n in range(MANY)]
     held: list[int] = []
-    launcher = LocalLauncher(workers=1, stages="tests.stubstages")
+    launcher = LocalLauncher(workers=1, stages="tests.stubs.stages")
     done = 0
 
     def on_done(_stage: Any) -> None:
@@ -86,7 +86,7 @@ def test_a_worker_that_the_kernel_killed_for_memory(
     monkeypatch.setattr(devices, "oom_kills", lambda: int(once.exists()))
     stage = spec(name="large", do="kill", once=str(once))
     watching = Silent()
-    launcher = LocalLauncher(workers=2, stages="tests.stubstages", retries=retries)
+    launcher = LocalLauncher(workers=2, stages="tests.stubs.stages", retries=retries)
     outcome = launcher.carry_out(
         [stage, spec(name="other", sleep=0.1)], Store(home), observer=watching, logs=home / "logs"
     )

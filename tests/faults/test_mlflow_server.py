@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from sweeper import tracking, tracking_server
+from sweeper.results.mlflow import connection
+from sweeper.results.mlflow import sync as syncs
 from tests import tracking_data as data
 from tests.faults import tally
 from tests.faults.mlflow_rig import Server, Way
@@ -44,13 +45,13 @@ class Rig:
         self.plan = data.record(GRID, name)
         data.fill(self.store, self.plan)
 
-    def sync(self, **more: Any) -> tracking.Summary:
+    def sync(self, **more: Any) -> syncs.Summary:
         """As `isorate sync` does."""
-        return tracking.sync(self.plan, self.store, home=self.home, uri=self.way.uri, **more)
+        return syncs.sync(self.plan, self.store, home=self.home, uri=self.way.uri, **more)
 
     def logged(self) -> dict[str, Any]:
         """What MLflow shows of each run, by name: parameters, metrics, status, files."""
-        client = tracking_server.connect(self.way.uri, self.home)
+        client = connection.connect(self.way.uri, self.home)
         experiment = client.get_experiment_by_name(self.plan["name"])
         assert experiment is not None
         runs = client.search_runs([experiment.experiment_id])
@@ -227,7 +228,7 @@ def test_several_collectors_at_once(rig: Rig, wanted: tuple[dict[str, Any], int]
     """Each may make every run; the last to look removes what is too much."""
     rig.way.calm()
     rig.sweep("several")
-    found: list[tracking.Summary] = []
+    found: list[syncs.Summary] = []
     threads = [threading.Thread(target=lambda: found.append(rig.sync())) for _ in range(3)]
     for thread in threads:
         thread.start()

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from sweeper.errors import IsorateError
-from sweeper.store import Store
+from sweeper.store.store import Store
 from tests.faults import deeds, points, tally
 from tests.faults.deeds import DEEDS, Deed
 

@@ -20,11 +20,11 @@ from typing import Any
 import pandas
 import pytest
 
-from sweeper import planning
-from sweeper.collect import DOCUMENTS
-from sweeper.store import Spec, Store
-from sweeper.sweep import nested, plan_json
-from sweeper.worker import Bench, find_stage, run_stage
+from sweeper.planning import builder
+from sweeper.planning.sweep import nested, plan_json
+from sweeper.results.outcomes import DOCUMENTS
+from sweeper.store.store import Spec, Store
+from sweeper.worker.runner import Bench, find_stage, run_stage
 from tests import tiny
 from tests.composing import composed
 from tests.faults import tally
@@ -48,7 +48,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> list[Spec]:
         "tasks.names": "[demo_agreement]", "tasks.limit": 24, "tasks.block": 8, **GRID,
     }  # fmt: skip
     with composed([]) as (config, loader):
-        plan = planning.plan(config, loader, [f"{key}={value}" for key, value in words.items()])
+        plan = builder.plan(config, loader, [f"{key}={value}" for key, value in words.items()])
     for kind in {stage.kind for stage in plan.stages.values()}:
         find_stage(kind)
     return list(nested(plan_json(plan)["stages"]).values())

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 import tests
-from sweeper import contents, files
-from sweeper.store import Store
-from sweeper.worker import run_stage
+from sweeper.store import files, manifest
+from sweeper.store.store import Store
+from sweeper.worker.runner import run_stage
 from tests.faults import tally
 from tests.faults.deeds import BENCH, PRUNE, QUANTIZE
 from tests.faults.test_kills import FRONT_END, PATIENCE_S, outputs
-from tests.stubstages import spec
+from tests.stubs.stages import spec
 
 
 def front_end(
@@ -80,7 +80,7 @@ def test_a_checkpoint_that_is_dropped_while_it_is_verified_is_not_damaged(
     assert not [p for p in (home / "store").rglob("*") if "damaged" in p.name]
 
 
-@pytest.mark.parametrize("moment", [(contents, "check_file"), (files, "sha256")])
+@pytest.mark.parametrize("moment", [(manifest, "check_file"), (files, "sha256")])
 def test_a_checkpoint_that_is_dropped_at_that_very_moment(
     moment: tuple[Any, str], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

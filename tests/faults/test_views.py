@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from sweeper.store import Store
-from sweeper.worker import run_stage
+from sweeper.store.store import Store
+from sweeper.worker.runner import run_stage
 from tests.faults import deeds, points, tally
 from tests.faults.deeds import BENCH, PRUNE, QUANTIZE
 

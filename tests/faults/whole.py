@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import tests
-from sweeper import contents, files
-from sweeper.housekeeping import kinds
-from tests import standin
+from sweeper.store import files, manifest
+from sweeper.store.garbage import kinds
+from tests.stubs import kinds as standin
 
 CELLS = ("prune.sparsity=0,50", "quant.bits=16,4")
 Done = subprocess.CompletedProcess[str]
@@ -25,7 +25,7 @@ def words(home: Path, model: Path, *more: str) -> list[str]:
     return [
         f"home={home}", "name=whole", "model=custom", f"model.id={model}", "model.name=tiny",
         "model.group_size=32", "calibration.samples=4", "calibration.length=32",
-        "tasks.names=[demo_pydoc,demo_agreement]", "+hydra.launcher.stages=tests.standin",
+        "tasks.names=[demo_pydoc,demo_agreement]", "+hydra.launcher.stages=tests.stubs.kinds",
         "hydra.launcher.workers=2", *CELLS, *more,
     ]  # fmt: skip
 
@@ -55,7 +55,7 @@ def model(path: Path) -> Path:
 def finished(home: Path) -> dict[str, str]:
     """Directory of every committed stage -> the attempt that made it."""
     outputs = [p for kind in kinds(home / "store") for p in kind.iterdir() if "." not in p.name]
-    return {str(p): files.read_json(p / contents.NAME)["attempt"] for p in outputs}
+    return {str(p): files.read_json(p / manifest.NAME)["attempt"] for p in outputs}
 
 
 def tables(home: Path) -> dict[str, str]:
@@ -72,9 +72,9 @@ def _timeless(path: Path) -> str:
 
 def runs(home: Path, uri: str | None = None) -> list[Any]:
     """The active runs of the sweep in MLflow."""
-    from sweeper import tracking_server
+    from sweeper.results.mlflow import connection
 
-    client = tracking_server.connect(uri or tracking_server.default_uri(home), home)
+    client = connection.connect(uri or connection.default_uri(home), home)
     experiment = client.get_experiment_by_name("whole")
     assert experiment is not None
     return list(client.search_runs([experiment.experiment_id]))

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from sweeper import task_index
+from sweeper.inputs.tasks import index
 from tests import tiny
 
 Rows = Sequence[Mapping[str, Any]]
@@ -71,7 +71,7 @@ def _math(kind: str) -> dict[str, Rows]:
 
 def subjects() -> list[str]:
     """Of MMLU, each a configuration of its data set, as lm-eval's task files name them."""
-    files = (task_index.directory() / "mmlu/default").glob("mmlu_*.yaml")
+    files = (index.directory() / "mmlu/default").glob("mmlu_*.yaml")
     return sorted(file.stem.removeprefix("mmlu_") for file in files)
 
 

@@ -11,7 +11,7 @@ from tests.hub.conftest import Isorate
 
 HOOK = """
 import errno, os, sys
-if "sweeper.fetching" in sys.orig_argv:
+if "sweeper.worker.prefetch" in sys.orig_argv:
     exec({fault!r})
 """
 # Stand in front of what writes, in the process that fetches.

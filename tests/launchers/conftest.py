@@ -11,9 +11,9 @@ import pytest
 
 import tests
 from launchers.base import Outcome, StageOutcome
-from launchers.local import LocalLauncher
-from launchers.slurm_round import Round
-from sweeper.store import Spec, Store
+from launchers.local.launcher import LocalLauncher
+from launchers.slurm.repair import Round
+from sweeper.store.store import Spec, Store
 from tests.launchers.fake_slurm import FakeSlurm
 
 
@@ -60,7 +60,7 @@ class Rig:
     def run(self, stages: Sequence[Spec], workers: int = 2, **options: Any) -> Outcome:
         on_done = options.pop("on_done", lambda spec: None)
         self.diary = self.diary_type()
-        launcher = LocalLauncher(workers=workers, stages="tests.stubstages", **options)
+        launcher = LocalLauncher(workers=workers, stages="tests.stubs.stages", **options)
         return launcher.carry_out(
             stages, self.store, observer=self.diary, logs=self.logs, on_done=on_done
         )

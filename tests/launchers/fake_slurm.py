@@ -32,7 +32,7 @@ def sbatch(state, arguments):
         if line.startswith("#SBATCH --"):
             name, _, value = line[len("#SBATCH --") :].partition("=")
             options[name] = value.strip("'\"") or True
-        if "launchers.slurm_main" in line:
+        if "launchers.slurm.job.entrypoint" in line:
             folder = shlex.split(line)[-1]
     if refusal := state["refuse"]:
         return fail(f"sbatch: error: Batch job submission failed: {refusal}")

@@ -9,11 +9,11 @@ from typing import Any
 
 from launchers.base import Outcome, StageOutcome
 from launchers.schedule import closure
-from launchers.slurm import SlurmLauncher
-from launchers.slurm_state import JobState, JobTable
-from sweeper.store import Spec, Store
-from sweeper.sweep import Sweep
-from tests.stubstages import spec
+from launchers.slurm.launcher import SlurmLauncher
+from launchers.slurm.status import JobState, JobTable
+from sweeper.planning.sweep import Sweep
+from sweeper.store.store import Spec, Store
+from tests.stubs.stages import spec
 
 SMALL = {"cpus_per_task": 1, "gpus_per_node": 0, "mem_gb": 0.3, "timeout_min": 5, "device": "cpu",
          "startup_s": 0.0}  # fmt: skip
@@ -65,7 +65,7 @@ class SlurmRig:
 
     def launcher(self, **options: Any) -> SlurmLauncher:
         """A launcher of stub stages with small requests."""
-        given = {**SMALL, "stages": "tests.stubstages", "patience_s": 0.0, **options}
+        given = {**SMALL, "stages": "tests.stubs.stages", "patience_s": 0.0, **options}
         given["kinds"] = {"round": {"mem_gb": 0.3, "timeout_min": 5}, **given.get("kinds", {})}
         return SlurmLauncher(**given)
 

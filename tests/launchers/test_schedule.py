@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from launchers.schedule import Schedule, Task, closure, estimate, missing
-from tests.stubstages import spec
+from tests.stubs.stages import spec
 
 Spec = dict[str, Any]
 

@@ -39,6 +39,6 @@ def test_no_value_of_the_configuration_is_run(
         done = subprocess.run(["bash", str(script)], cwd=work, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         ran = json.loads((work / "ran").read_text())
-        assert ran[-2:] == ["launchers.slurm_main", str(script.parent)]
+        assert ran[-2:] == ["launchers.slurm.job.entrypoint", str(script.parent)]
         assert [p.name for p in work.iterdir()] == ["ran"]
     assert not list(tmp_path.rglob("pwned"))

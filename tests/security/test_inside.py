@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 import tests
-from sweeper import contents
 from sweeper.errors import BadInput, DamagedOutput, IsorateError
-from sweeper.store import Store
-from sweeper.sweep import Sweep
-from sweeper.worker import run_stage
+from sweeper.planning.sweep import Sweep
+from sweeper.store import manifest as manifests
+from sweeper.store.store import Store
+from sweeper.worker.runner import run_stage
 from tests.faults.deeds import BENCH, PRUNE
 
 HOSTILE = (
@@ -52,10 +52,10 @@ def test_a_manifest_that_names_files_elsewhere_is_damaged(
     file: str, store: Store, outside: Path
 ) -> None:
     """Its seal is right: anybody can compute that."""
-    path = store.path(PRUNE) / contents.NAME
+    path = store.path(PRUNE) / manifests.NAME
     manifest = {k: v for k, v in json.loads(path.read_text()).items() if k != "seal"}
     manifest["files"][file] = {"size": 12, "sha256": "0" * 64}
-    path.write_text(json.dumps(contents.seal(manifest)))
+    path.write_text(json.dumps(manifests.seal(manifest)))
     with pytest.raises(DamagedOutput):
         store.drop_bulk(PRUNE)
     assert not store.present(PRUNE)
@@ -83,7 +83,7 @@ def test_what_lies_behind_a_link_is_not_deleted(store: Store, outside: Path) -> 
     (outside / PRUNE["key"] / "checkpoint").mkdir(parents=True)
     (outside / PRUNE["key"] / "checkpoint" / "weights.bin").write_text("mine")
     kind = store.root / "make"
-    os.rename(kind / PRUNE["key"] / contents.NAME, outside / PRUNE["key"] / contents.NAME)
+    os.rename(kind / PRUNE["key"] / manifests.NAME, outside / PRUNE["key"] / manifests.NAME)
     (kind / PRUNE["key"]).rename(outside / "rest")
     kind.rmdir()
     kind.symlink_to(outside)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sweeper import planning
-from tests import standin, tiny
+from sweeper.planning import builder
+from tests import tiny
 from tests.composing import composed
+from tests.stubs import kinds
 
 CODE = """
 from pathlib import Path
@@ -27,7 +28,7 @@ class OwnModel(LlamaForCausalLM):
 def test_it_runs_only_when_it_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers import dynamic_module_utils
 
-    from sweeper.stages import checkpoint
+    from sweeper.modeling import checkpoint
 
     monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
@@ -47,12 +48,12 @@ def test_it_runs_only_when_it_is_trusted(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_it_is_off_and_where_it_is_on_that_is_recorded(tmp_path: Path) -> None:
-    words = ["model=custom", f"model.id={standin.model(tmp_path / 'model')}", "model.name=tiny",
+    words = ["model=custom", f"model.id={kinds.model(tmp_path / 'model')}", "model.name=tiny",
              "model.group_size=32", "prune.sparsity=50"]  # fmt: skip
     keys = []
     with composed([]) as (config, loader):
         for more in ([], ["model.trust_remote_code=false"], ["model.trust_remote_code=true"]):
-            stages = planning.plan(config, loader, [*words, *more]).stages.values()
+            stages = builder.plan(config, loader, [*words, *more]).stages.values()
             (prune,) = (stage for stage in stages if stage.kind == "prune")
             keys.append((prune.key, prune.params["model"].get("trust_remote_code", False)))
     (default, off, on) = keys

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from launchers.slurm_requests import Requests
-from sweeper.endings import explain
+from launchers.slurm.resources.requests import Requests
 from sweeper.errors import BadInput, IsorateError, StageFailure
-from sweeper.plan import Plan
-from sweeper.redact import Formatter, secret_set_by
-from sweeper.store import Store
-from sweeper.sweep import Sweep
-from sweeper.worker import Bench, run_stage
-from tests.stubstages import spec
+from sweeper.planning.plan import Plan
+from sweeper.planning.sweep import Sweep
+from sweeper.redaction import Formatter, secret_set_by
+from sweeper.store.store import Store
+from sweeper.worker.failure import explain
+from sweeper.worker.runner import Bench, run_stage
+from tests.stubs.stages import spec
 
 CANARY = "canary-4711-hf-token"
 URI = "postgresql://ann:canary-4711-password@host/mlflow"
@@ -110,7 +110,7 @@ def test_a_value_with_a_line_break_never_reaches_a_script(name: str) -> None:
 
 @pytest.mark.parametrize("how", ["open", "link"])
 def test_a_job_directory_that_others_may_enter_is_refused(how: str, tmp_path: Path) -> None:
-    from sweeper import files
+    from sweeper.store import files
 
     folder = tmp_path / "jobs" / "one"
     files.private(folder)

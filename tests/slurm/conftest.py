@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sweeper.store import Spec
+from sweeper.store.store import Spec
 from tests.launchers.slurm_rig import SlurmRig
 
 SCRIPT = Path(__file__).with_name("cluster.sh")
@@ -81,7 +81,7 @@ class Rig(SlurmRig):
     """A sweep of stub stages on the real cluster."""
 
     def launcher(self, **options: object) -> object:  # type: ignore[override]
-        given = {"stages": "tests.slurm.stubs", "collect": [], "patience_s": 60.0, "mem_gb": 0.25}
+        given = {"stages": "tests.stubs.slurm", "collect": [], "patience_s": 60.0, "mem_gb": 0.25}
         return super().launcher(**(given | options))
 
     def wait(self, stages: Sequence[Spec], seconds: float = 300.0) -> None:

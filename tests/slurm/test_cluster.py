@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from launchers import slurm_records as records
+from launchers.slurm import records
 from sweeper.errors import BadInput
+from sweeper.results import launcher_record
 from tests.slurm.conftest import Cluster, Rig
 
 
@@ -35,7 +36,7 @@ def test_a_grid_in_arrays_above_the_sites_limit(rig: Rig) -> None:
     before = sum(os.times()[:4])
     rig.run(stages)
     assert sum(os.times()[:4]) - before < 10, "CPU seconds: other work may slow the clock's"
-    record = records.submissions(rig.sweep.path)[0]
+    record = launcher_record.submissions(rig.sweep.path)[0]
     assert [len(array["jobs"]) for array in record["arrays"][:2]] == [4, 1]
     assert {a["dependency"].split(":")[0] for a in record["arrays"]} == {"", "aftercorr", "afterok"}
     rig.wait(stages)
@@ -84,7 +85,7 @@ def test_nodes_without_network(rig: Rig) -> None:
     absent = rig.make("q", model={}, sources={"model": "nobody/no-such-model"})
     with pytest.raises(BadInput, match="nobody/no-such-model"):
         rig.run([stage, absent], offline=True)
-    assert not records.submissions(rig.sweep.path)
+    assert not launcher_record.submissions(rig.sweep.path)
     rig.run([stage], offline=True)
     rig.wait([stage])
     assert set(rig.store.result(stage)["env"].values()) == {"1"}
@@ -150,12 +151,12 @@ def test_memory_runs_out_and_is_raised(rig: Rig) -> None:
     stage = rig.make("hog", hog_mb=300)
     rig.run([stage], mem_gb=0.2, retry={"memory_factor": 3.0})
     rig.wait([stage])
-    submitted = records.submissions(rig.sweep.path)
+    submitted = launcher_record.submissions(rig.sweep.path)
     assert submitted[-1]["memory"] == {stage["key"]: 3.0}
 
 
 def test_cancel_stops_everything_and_run_goes_on(rig: Rig, cluster: Cluster) -> None:
-    from sweeper.submitted import launcher
+    from sweeper.results.launcher_record import launcher
 
     first = rig.make("first", sleep=1.0)
     long = rig.make("long", sleep=30.0, parents={"model": first})
@@ -175,7 +176,7 @@ def test_cancel_stops_everything_and_run_goes_on(rig: Rig, cluster: Cluster) -> 
 
 def _queued(cluster: Cluster, rig: Rig) -> list[str]:
     names = cluster.run("squeue", "-h", "-o", "%j").split()
-    mine = [record["submission"] for record in records.submissions(rig.sweep.path)]
+    mine = [record["submission"] for record in launcher_record.submissions(rig.sweep.path)]
     return [name for name in names if any(one in name for one in mine)]
 
 
@@ -271,4 +272,4 @@ def test_the_time_limit_ends_a_job_and_it_goes_on(timed: tuple[Rig, list[Any]]) 
     rig.wait(stages)
     assert {rig.state(s).job for s in stages} == {rig.state(stages[0]).job}
     assert rig.state(stages[0]).restarts >= 1
-    assert len(records.submissions(rig.sweep.path)) == 1, "no repair was needed"
+    assert len(launcher_record.submissions(rig.sweep.path)) == 1, "no repair was needed"

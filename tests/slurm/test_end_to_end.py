@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from launchers import slurm_records as records
-from sweeper.sweep import Sweep
+from sweeper.planning.sweep import Sweep
+from sweeper.results import launcher_record
 from tests import tiny
 from tests.slurm import same
 from tests.slurm.conftest import Cluster
@@ -52,7 +52,7 @@ def test_the_cluster_and_this_machine_agree(
     assert local.returncode == 0, local.stderr
     sweep = Sweep(there, "tiny")
     _until_round(sweep, cluster)
-    (done,) = records.rounds(sweep.path)
+    (done,) = launcher_record.rounds(sweep.path)
     assert done["verbs"] == {"report": 0}
     assert same.results(there) == same.results(here)
     assert same.files(there) == same.files(here)
@@ -69,11 +69,11 @@ def test_the_cluster_and_this_machine_agree(
 
 def _until_round(sweep: Sweep, cluster: Cluster) -> None:
     for _ in range(480):
-        found = records.rounds(sweep.path)
+        found = launcher_record.rounds(sweep.path)
         if found and "verbs" in found[-1]:
             return
         time.sleep(1)
-    raise AssertionError(cluster.run("squeue") + json.dumps(records.rounds(sweep.path)))
+    raise AssertionError(cluster.run("squeue") + json.dumps(launcher_record.rounds(sweep.path)))
 
 
 def test_a_cancelled_sweep_is_cancelled_from_anywhere(

@@ -1,0 +1,1 @@
+"""Which cell keeps the most, and how sure that is."""

@@ -1,0 +1,273 @@
+"""Which of the cells at one compression rate keeps the most, and whether the data can tell.
+
+Tests are two-sided z tests; all pairs of a group are one family, held at 5 % by Holm's
+correction. Where the scores of single documents are known, differences are paired document
+by document; elsewhere cells are taken as independent given the dense model, which is
+cautious rather than bold, because they do answer the same documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+from analysis.comparison.summary import srcr_weight
+from analysis.data.panel import Panel
+from analysis.metrics import DENSE_BITS, Array, Definition, Rows, tcr
+from analysis.statistics.intervals import (
+    Interval,
+    bootstrap,
+    difference_stderr,
+    normal,
+    percentile,
+    sr_covariance,
+    tost,
+)
+
+ALPHA = 0.05
+# A checkpoint whose achieved rate is this far below its nominal one is not at that rate.
+SHORT_OF_RATE = 0.005
+# Of more cells than this, no documents are drawn again: a page of verdicts should not take minutes.
+MOST_DRAWN = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """The best cell of a group against another.
+
+    Attributes:
+        first: row of the better-scoring cell in the panel.
+        second: row of the other.
+        difference: how much more the first keeps.
+        z: the difference in standard errors; nan where a standard error is missing.
+        p: two-sided p value, corrected for the group's family.
+        interval: of the difference at 95 %, for this pair alone: from the bootstrap where
+            the two share documents, else by the normal approximation.
+        equivalent: p value that the two differ by less than `equivalence.MARGIN`,
+            corrected over the pairs shown here; nan for an SrCr, which has no such margin.
+        paired: whether the test is document by document.
+    """
+
+    first: int
+    second: int
+    difference: float
+    z: float
+    p: float
+    interval: Interval
+    equivalent: float
+    paired: bool
+
+    @property
+    def decided(self) -> bool:
+        """Whether the first is better at the family's 5 %."""
+        return self.p <= ALPHA
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the data say about one group of cells.
+
+    Attributes:
+        model: the model they come from.
+        tcr: their common rate; None for a group by kind (SrCr).
+        by: the quantity compared: "sr1", "sr2", "srcr_p", "srcr_q" or "srcr_j".
+        ranked: rows of the panel that could be compared, best value first.
+        best: those of them that cannot be told from the best.
+        pairs: the first of `ranked` against each other one.
+        left_out: (row, why) of those that could not be compared.
+        family: how many tests the correction covers.
+    """
+
+    model: str
+    tcr: Fraction | None
+    by: str
+    ranked: tuple[int, ...]
+    best: tuple[int, ...]
+    pairs: tuple[Pair, ...]
+    left_out: tuple[tuple[int, str], ...]
+    family: int
+
+
+def equal_tcr_groups(cells: pd.DataFrame) -> dict[Fraction, list[int]]:
+    """Row positions by exact TCr, from the lowest rate to the highest."""
+    groups: dict[Fraction, list[int]] = {}
+    for row, (p, q) in enumerate(zip(cells["sparsity"], cells["bits"], strict=True)):
+        groups.setdefault(tcr(p, q), []).append(row)
+    return dict(sorted(groups.items()))
+
+
+def holm(p: Array) -> Array:
+    """Holm's step-down p values of one family; nan (not tested) stays nan and does not count."""
+    adjusted = np.full(len(p), np.nan)
+    order = np.argsort(p)[: int(np.isfinite(p).sum())]
+    steps = p[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1) if len(order) else steps
+    return adjusted
+
+
+def z_matrix(panel: Panel, rows: Rows, by: Definition, weight: Array) -> Array:
+    """(k, k) differences between cells in standard errors; row minus column.
+
+    Sr2: z = (w_a sum P_a - w_b sum P_b) / sqrt(w_a^2 sum s_a^2 + w_b^2 sum s_b^2 -
+    2 w_a w_b sum s_ab): the dense model's sum divides both sides and cancels. Sr1: the
+    baseline of each task stays, with weight (R_a - R_b)^2 where no documents are shared;
+    against the dense cell itself the variance is that of R_b.
+
+    Args:
+        panel: the scores.
+        rows: k rows of the panel.
+        by: the definition of Sr.
+        weight: (k,) factors before Sr, 1 for Sr itself.
+    """
+    picked = np.asarray(rows, dtype=int)
+    if by == "sr2":
+        kept = panel.counted & panel.higher
+        top = weight * panel.comparable()[picked][:, kept].sum(axis=1)
+        spread = np.zeros((len(picked),) * 2)
+        for task in np.flatnonzero(kept):
+            spread += panel.covariance(int(task), picked)
+    else:
+        top = weight * panel.sr1().value[picked]
+        spread = sr_covariance(panel, picked, by)
+    return _ratio(_outer(top), difference_stderr(spread, weight))
+
+
+def _outer(values: Array) -> Array:
+    return np.asarray(values[:, None] - values[None, :])
+
+
+def _ratio(top: Array, bottom: Array) -> Array:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = top / bottom
+    return np.where((top == 0) & (bottom == 0), 0.0, z)
+
+
+def compare(
+    panel: Panel, rows: Rows, by: str, *, rate: Fraction | None = None, nominal: bool = True
+) -> Verdict:
+    """Rank the rows of one group and say which cannot be told from the best.
+
+    A cell is out of the best set when some other cell of the group is better after the
+    correction over all pairs, so the truly best one is in the set at 95 %. A cell whose
+    checkpoint falls short of its nominal rate is left out: it is no equal of the others.
+
+    Args:
+        panel: the scores.
+        rows: the group, as rows of the panel.
+        by: "sr1", "sr2", or an SrCr ("srcr_p", "srcr_q", "srcr_j": Sr2 times its weight).
+        rate: the common TCr of the group, if that is what makes it one.
+        nominal: leave cells out that fall short of their nominal rate; false for groups
+            by real size, which such a cell has as any other.
+    """
+    definition: Definition = "sr1" if by == "sr1" else "sr2"
+    weight = srcr_weight(panel, by) if by.startswith("srcr") else np.ones(len(panel.cells))
+    values = weight * (panel.sr1() if definition == "sr1" else panel.sr2()).value
+    short = _short_of_rate(panel) if nominal else {}
+    left_out = [(row, why) for row in rows if (why := _unfit(panel, row, values[row], short))]
+    out = {row for row, _ in left_out}
+    ranked = sorted((r for r in rows if r not in out), key=lambda r: (-values[r], r))
+    factors = weight[np.array(ranked, dtype=int)]
+    z = z_matrix(panel, ranked, definition, factors)
+    adjusted, family = _family(z)
+    beaten = np.asarray(((adjusted <= ALPHA) & (z < 0)).any(axis=1))
+    pairs = _pairs(panel, ranked, by, values, z[:1], adjusted[:1], factors)
+    best = tuple(row for row, lost in zip(ranked, beaten.tolist(), strict=True) if not lost)
+    return Verdict(model=panel.model, tcr=rate, by=by, ranked=tuple(ranked), best=best,
+                   pairs=pairs, left_out=tuple(left_out), family=family)  # fmt: skip
+
+
+def _pairs(
+    panel: Panel, ranked: Rows, by: str, values: Array, z: Array, p: Array, weight: Array
+) -> tuple[Pair, ...]:
+    """The first of the ranked rows against each other one."""
+    if len(ranked) < 2:
+        return ()
+    definition: Definition = "sr1" if by == "sr1" else "sr2"
+    difference = values[ranked[0]] - values[np.asarray(ranked)]
+    stderr = difference_stderr(sr_covariance(panel, ranked, definition), weight)[0]
+    draws = _draws(panel, ranked, definition, weight)
+    equal = np.full(len(ranked), np.nan)
+    if not by.startswith("srcr"):
+        equal[1:] = holm(tost(difference[1:], stderr[1:]))
+    return tuple(
+        Pair(
+            first=ranked[0], second=row, difference=float(difference[i]), z=float(z[0, i]),
+            p=float(p[0, i]), equivalent=float(equal[i]), paired=panel.paired(ranked[0], row),
+            interval=_interval(draws[:, 0] - draws[:, i], difference[i], stderr[i]),
+        )
+        for i, row in enumerate(ranked) if i
+    )  # fmt: skip
+
+
+def _draws(panel: Panel, ranked: Rows, by: Definition, weight: Array) -> Array:
+    """(draws, k) the bootstrap of a group; nan where it has none or the panel is very large."""
+    if not panel.documents or len(panel.cells) > MOST_DRAWN:
+        return np.full((1, len(ranked)), np.nan)
+    return np.asarray(bootstrap(panel, by)[:, np.asarray(ranked)] * weight)
+
+
+def _interval(draws: Array, difference: float, stderr: float) -> Interval:
+    drawn = percentile(draws)
+    return drawn if np.isfinite(drawn.low) else normal(float(difference), float(stderr))
+
+
+def _unfit(panel: Panel, row: int, value: float, short: Mapping[int, str]) -> str:
+    if not np.isfinite(value):
+        return panel.why_no_sr(row) or "no task to compare by this definition"
+    return short.get(row, "")
+
+
+@lru_cache(maxsize=8)
+def _short_of_rate(panel: Panel) -> dict[int, str]:
+    """Row -> what is wrong, of the cells whose checkpoint falls short of its nominal rate."""
+    cells = panel.cells
+    achieved = cells["achieved_tcr"].to_numpy(float)
+    meant = 1 - cells["bits"].to_numpy(float) / DENSE_BITS * (1 - cells["sparsity"].to_numpy(float))
+    return {
+        int(row): f"its achieved TCr is {100 * achieved[row]:.2f} %, not {100 * meant[row]:.6g} %"
+        for row in np.flatnonzero(achieved < meant - SHORT_OF_RATE)
+    }
+
+
+def _family(z: Array) -> tuple[Array, int]:
+    """(k, k) Holm-corrected p values over all pairs, and the number of tests."""
+    upper = np.triu_indices(len(z), k=1)
+    raw = np.asarray(special.erfc(np.abs(z[upper]) / np.sqrt(2)))
+    adjusted = np.full(z.shape, np.nan)
+    adjusted[upper] = holm(raw)
+    adjusted.T[upper] = adjusted[upper]
+    return adjusted, int(np.isfinite(raw).sum())
+
+
+def defined(panel: Panel) -> tuple[Definition, ...]:
+    """The definitions of Sr that there are: Sr2 wants a task where higher is better (eq. 12)."""
+    perplexities_only = bool(panel.counted.any()) and not bool((panel.counted & panel.higher).any())
+    return ("sr1",) if perplexities_only else ("sr2", "sr1")
+
+
+def verdicts(panel: Panel, by: Definition | None = None) -> list[Verdict]:
+    """One verdict per TCr that at least two cells of the model share; by Sr2 where there is one."""
+    return list(_verdicts(panel, by or defined(panel)[0]))
+
+
+@lru_cache(maxsize=8)  # tables, figures and sentences all ask; a panel never changes
+def _verdicts(panel: Panel, by: Definition) -> tuple[Verdict, ...]:
+    groups = equal_tcr_groups(panel.cells)
+    return tuple(compare(panel, rows, by, rate=rate)
+                 for rate, rows in groups.items() if len(rows) > 1)  # fmt: skip
+
+
+def srcr_verdicts(panel: Panel) -> list[Verdict]:
+    """The best cell by SrCr_p, by SrCr_q and by SrCr_j: three scales, three verdicts."""
+    found = []
+    for name in ("srcr_p", "srcr_q", "srcr_j"):
+        rows = np.flatnonzero(np.isfinite(srcr_weight(panel, name)))
+        if len(rows) > 1:
+            found.append(compare(panel, [int(r) for r in rows], name))
+    return found

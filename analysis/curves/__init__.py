@@ -1,0 +1,1 @@
+"""Curves over compression: perplexity, tolerance, surfaces."""

@@ -1,0 +1,1 @@
+"""Results as checked tables and panels."""

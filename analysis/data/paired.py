@@ -1,0 +1,189 @@
+"""What cells that answered the same documents say about each other, task by task.
+
+Every score is a smooth function of sums over documents, so its error is, to first order,
+a sum of one influence per document (Hampel 1974); covariances of scores are sums of
+products of influences, centred within each subtask, because a repetition of the
+evaluation would draw as many documents from each. The bootstrap makes no such
+expansion: it draws documents again, within each subtask, the same for every cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from analysis.data.documents import Documents, Scored
+from analysis.metrics import Array, Rows
+
+SAME = 1e-6
+"""Relative difference up to which documents add up to the recorded score."""
+
+_AT_ONCE = 4_000_000  # numbers in memory while drawing
+
+# How a score follows from r = sum(numerator) / sum(weight), with its derivative.
+_LINKS: Mapping[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "mean": (lambda r: r, np.ones_like),
+    "perplexity": (lambda r: np.exp(-r), lambda r: -np.exp(-r)),
+    "bits": (lambda r: -r / np.log(2), lambda r: np.full_like(r, -1 / np.log(2))),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """The documents of one task under the cells that share them; C cells, n documents.
+
+    Attributes:
+        shared: (C,) which cells have these documents; the rows of the others are 0.
+        numerator: (C, n) scores, or log-likelihoods.
+        weight: (C, n) ones, or words or bytes.
+        strata: (n,) the subtask of each document, as a number.
+        link: how the score follows from the sums: "mean", "perplexity" or "bits".
+    """
+
+    shared: NDArray[np.bool_]
+    numerator: Array
+    weight: Array
+    strata: NDArray[np.int_]
+    link: str
+
+    @property
+    def binary(self) -> bool:
+        """Whether a document is either right or wrong."""
+        return self.link == "mean" and bool(np.isin(self.numerator, (0.0, 1.0)).all())
+
+    @cached_property
+    def influence(self) -> Array:
+        """(C, n) what each document adds to the error of the score, centred in its stratum."""
+        total = np.where(self.shared, self.weight.sum(axis=1), 1.0)[:, None]
+        rate = self.numerator.sum(axis=1, keepdims=True) / total
+        raw = (self.numerator - rate * self.weight) / total * _LINKS[self.link][1](rate)
+        for stratum in np.unique(self.strata):
+            here = self.strata == stratum
+            count = int(here.sum())
+            # One document says nothing of the spread in its stratum: it keeps all it has.
+            if count > 1:
+                centred = raw[:, here] - raw[:, here].mean(axis=1, keepdims=True)
+                raw[:, here] = centred * np.sqrt(count / (count - 1))
+        return np.asarray(raw)
+
+    def covariance(self, rows: Rows, unpaired: Array) -> Array:
+        """(k, k) covariance of the scores of k cells.
+
+        Right-or-wrong scores get half a document more on the diagonal, which is one more
+        discordant pair per difference (Agresti and Min 2005): without it, five pairs that
+        all point one way would pass for certain.
+
+        Args:
+            rows: k cells.
+            unpaired: (k,) their variances, used for a cell without these documents and for
+                one whose documents all score the same.
+        """
+        picked = np.asarray(rows, dtype=int)
+        each = self.influence[picked]
+        matrix = np.asarray(each @ each.T)
+        own = np.diag(matrix) + (0.5 / each.shape[1] ** 2 if self.binary else 0.0)
+        known = self.shared[picked] & (np.diag(matrix) > 0)
+        matrix[np.diag_indices_from(matrix)] = np.where(known, own, unpaired)
+        return matrix
+
+    def resampled(self, rows: Rows, draws: int, rng: np.random.Generator) -> Array:
+        """(draws, k) scores of k cells on documents drawn again within each stratum."""
+        picked = np.asarray(rows, dtype=int)
+        top, bottom = np.zeros((draws, len(picked))), np.zeros((draws, len(picked)))
+        for stratum in np.unique(self.strata):
+            here = np.flatnonzero(self.strata == stratum)
+            values = self.numerator[np.ix_(picked, here)].T
+            weights = self.weight[np.ix_(picked, here)].T
+            for some in np.array_split(np.arange(draws), max(1, draws * len(here) // _AT_ONCE)):
+                counts = _counts(len(here), len(some), rng)
+                top[some] += counts @ values
+                bottom[some] += counts @ weights
+        return np.asarray(_LINKS[self.link][0](top / bottom))
+
+    def discordant(self, first: int, second: int) -> tuple[int, int]:
+        """How many documents only the first, and only the second, of two cells got right."""
+        one, two = self.numerator[first], self.numerator[second]
+        return int((one > two).sum()), int((two > one).sum())
+
+
+def _counts(documents: int, draws: int, rng: np.random.Generator) -> Array:
+    """(draws, documents) how often each document is drawn, with replacement."""
+    drawn = rng.integers(documents, size=(draws, documents))
+    flat = (drawn + documents * np.arange(draws)[:, None]).ravel()
+    return np.bincount(flat, minlength=draws * documents).reshape(draws, -1).astype(float)
+
+
+def sample(
+    documents: Documents,
+    cells: Sequence[str],
+    task: str,
+    metric: str,
+    value: Array,
+    *,
+    first: int | None = None,
+) -> Sample | None:
+    """The documents of a task that the cells share; None if there are no two such cells.
+
+    A cell takes part if it answered exactly the documents of the baseline (without one, of
+    the first cell that has any), and if they add up to its recorded score.
+
+    Args:
+        documents: where they are.
+        cells: C keys.
+        task: the task.
+        metric: its primary metric.
+        value: (C,) the recorded scores.
+        first: the row whose documents the others are held against.
+    """
+    found = [documents.scored(cell, task, metric) for cell in cells]
+    linked = [None if one is None else _link(one, value[i]) for i, one in enumerate(found)]
+    order = range(len(cells)) if first is None else (first, *range(len(cells)))
+    anchor = next((i for i in order if linked[i]), None)
+    if anchor is None or (model := found[anchor]) is None or (link := linked[anchor]) is None:
+        return None
+    shared = np.array(
+        [
+            one is not None
+            and linked[i] == link
+            and (one.identity, one.subtask) == (model.identity, model.subtask)
+            for i, one in enumerate(found)
+        ]
+    )
+    if shared.sum() < 2:
+        return None
+    empty = np.zeros(len(model.numerator))
+    rows = [one if fits else None for one, fits in zip(found, shared, strict=True)]
+    return Sample(
+        shared=shared,
+        numerator=np.array([empty if one is None else one.numerator for one in rows]),
+        weight=np.array([empty if one is None else one.weight for one in rows]),
+        strata=np.unique(model.subtask, return_inverse=True)[1],
+        link=link,
+    )
+
+
+def _link(one: Scored, value: float) -> str | None:
+    """How the documents give the recorded score; None if in no way that is known."""
+    rate = np.array(one.numerator.sum() / one.weight.sum())
+    for name, (score, _) in _LINKS.items():
+        with np.errstate(over="ignore"):
+            told = float(score(rate))
+        if np.isfinite(told) and abs(told - value) <= SAME * max(abs(value), SAME):
+            return name
+    return None
+
+
+def mcnemar(only_first: int, only_second: int) -> float:
+    """Exact two-sided McNemar test: the p value of a fair coin over the discordant documents.
+
+    McNemar (1947), *Psychometrika* 12; documents that both cells got right, or both wrong,
+    say nothing. Without a discordant document p is 1.
+    """
+    if only_first + only_second == 0:
+        return 1.0
+    return float(stats.binomtest(only_first, only_first + only_second).pvalue)

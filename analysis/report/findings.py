@@ -1,0 +1,108 @@
+"""What a report says first: the verdicts as sentences, and what to know before believing them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from analysis.comparison.seed_variance import Contrast, contrasts, sentence
+from analysis.comparison.verdicts import Verdict, defined, srcr_verdicts, verdicts
+from analysis.data.alignment import NO_BASELINE
+from analysis.data.labels import labels
+from analysis.data.panel import Panel
+from analysis.metrics import Definition
+from analysis.output.text import listed
+from analysis.report.sentences import conclusion, sentences
+from analysis.report.tables import chance_notes
+
+PERPLEXITIES_ONLY = ("Perplexities alone were scored: Sr2 and SrCr, which are made of tasks where "
+                     "higher is better, do not exist, and these verdicts are by Sr1.")  # fmt: skip
+MOST_EVIDENCE = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One verdict as the page shows it."""
+
+    decided: bool
+    sentence: str
+    evidence: tuple[str, ...]
+    definition: Definition | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFindings:
+    """What the page says first about one model."""
+
+    model: str
+    findings: tuple[Finding, ...]
+    warnings: tuple[str, ...]
+
+
+def findings(panel: Panel) -> ModelFindings:
+    """Verdicts about cells and about methods, by either definition of Sr, and the warnings."""
+    kinds = defined(panel)
+    both = len(kinds) > 1  # the only one is shown whatever is chosen on the page
+    found = [_finding(panel, verdict, by if both else None) for by in kinds
+             for verdict in verdicts(panel, by)]  # fmt: skip
+    found += [_finding(panel, verdict, None) for verdict in srcr_verdicts(panel) if both]
+    found += [_about_methods(rate, each, by if both else None) for by in kinds
+              for rate, each in contrasts(panel, by).items()]  # fmt: skip
+    warnings = _warnings(panel) if both else (PERPLEXITIES_ONLY, *_warnings(panel))
+    return ModelFindings(model=panel.model, findings=tuple(found), warnings=warnings)
+
+
+def _finding(panel: Panel, verdict: Verdict, definition: Definition | None) -> Finding:
+    decided = len(verdict.ranked) > 1 and len(verdict.best) == 1
+    return Finding(decided=decided, sentence=conclusion(panel, verdict),
+                   evidence=_evidence(panel, verdict), definition=definition)  # fmt: skip
+
+
+def _about_methods(rate: Fraction, found: Sequence[Contrast], by: Definition | None) -> Finding:
+    told = [sentence(rate, one) for one in found]
+    return Finding(decided=found[0].decided, sentence=told[0],
+                   evidence=tuple(told[1:MOST_EVIDENCE]), definition=by)  # fmt: skip
+
+
+def _evidence(panel: Panel, verdict: Verdict) -> tuple[str, ...]:
+    told = sentences(panel, verdict)
+    more = len(told) - MOST_EVIDENCE
+    rest = (f"{more} more comparisons are in the tables.",) if more > 0 else ()
+    return (*told[:MOST_EVIDENCE], *rest)
+
+
+def _warnings(panel: Panel) -> tuple[str, ...]:
+    """What a reader must know before believing the verdicts."""
+    said = []
+    if len(panel.cells) < 2:
+        said.append("There is one cell only, so there is nothing to compare.")
+    if panel.baseline is None:
+        said.append(f"There is {NO_BASELINE}: add the cell with sparsity 0 and 16 bit, "
+                    "without it nothing can be said to be retained.")  # fmt: skip
+    names, status = labels(panel), list(panel.cells["status"])
+    for word in ("failed", "missing"):
+        rows = [i for i, state in enumerate(status) if state == word]
+        if rows:
+            shown = [_with_reason(names[i], str(panel.cells["reason"].iat[i])) for i in rows]
+            said.append(f"{len(rows)} of {len(status)} cells {word}: {listed(shown)}.")
+    fallen = [n for n, c in zip(names, panel.cells["collapsed"], strict=True) if c]
+    if fallen:
+        said.append(f"Collapsed (a valid result, but no working model): {listed(fallen)}.")
+    said += _without_sr(panel, names, status)
+    return (*said, *(n for n in chance_notes([panel]) if panel.baseline is not None))
+
+
+def _without_sr(panel: Panel, names: Sequence[str], status: Sequence[str]) -> list[str]:
+    """Each reason for which done cells have no Sr, with those cells."""
+    if panel.baseline is None:
+        return []
+    reasons: dict[str, list[str]] = {}
+    for row, name in enumerate(names):
+        if status[row] == "done" and (why := panel.why_no_sr(row)):
+            reasons.setdefault(why, []).append(name)
+    return [f"Done, but without Sr ({why}): {listed(cells)}." for why, cells in reasons.items()]
+
+
+def _with_reason(name: str, reason: str) -> str:
+    return f"{name} ({reason})" if reason else name

@@ -1,0 +1,151 @@
+"""Writes the report of a sweep: one self-contained page, its tables and its figures.
+
+Equal results and provenance give equal bytes, so two runs can be compared by their files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from analysis.comparison.at_chance import chance_table
+from analysis.comparison.definition_sensitivity import exponent_table, ranking_table
+from analysis.comparison.disagreements import disagreement_table
+from analysis.comparison.noise_floor import noise_table
+from analysis.comparison.per_task import per_task_table
+from analysis.comparison.seed_variance import methods_table
+from analysis.comparison.size import size_tables
+from analysis.comparison.size_budget import choice_table
+from analysis.comparison.summary import retention_table
+from analysis.comparison.two_cells import asked, compared_table, parting_table
+from analysis.curves.measured_curves import perplexity_table, tolerance_table
+from analysis.curves.measured_surface import budget_tables
+from analysis.data.panel import Panel, panels
+from analysis.data.results import Results
+from analysis.data.task_groups import pooled
+from analysis.output.figure import Figure
+from analysis.output.files import INDEX, contents, index, written
+from analysis.output.page import MARKS, flat, inline, template
+from analysis.output.render import body
+from analysis.output.table import Table, without_model
+from analysis.report.figures.curve_figures import curve_figures
+from analysis.report.figures.mpt_beside import beside_figures, beside_table
+from analysis.report.figures.pareto_figures import front_figures
+from analysis.report.figures.published_points import PAPERS
+from analysis.report.figures.retention_figures import all_figures
+from analysis.report.findings import findings
+from analysis.report.next_steps import next_table
+from analysis.report.tables import all_tables
+from analysis.report.task_breakdown import answers_table, heat_maps
+
+PAGE = "report.html"
+MOST_SCORE_ROWS = 300
+BROAD = 8.0  # inches; a wider drawing takes the whole width of the page
+DETAILS = ("scores", "sizes_sr2", "tolerances", "transitions", "per_task", "answers", "next",
+           "disagreements", "parting", "methods_sr1", "methods_sr2")  # fmt: skip
+
+
+def write_report(
+    results: Results,
+    out: Path,
+    *,
+    title: str,
+    provenance: Mapping[str, object],
+    compare: Sequence[str] = (),
+) -> dict[str, Path]:
+    """Write the page, the tables (CSV, Markdown, LaTeX), the figures (SVG, PDF) and the data.
+
+    Each file is replaced in one step and the page comes last, so a reader never meets half
+    a file. Files of an earlier report that this one does not have are removed; nothing else
+    in the directory is touched.
+
+    Args:
+        results: the checked results, by leaf task; a group of tasks is shown as one task, and
+            ``data/scores.csv`` has the parts.
+        out: the directory, made if need be.
+        title: the heading of the page.
+        provenance: where the numbers come from (versions, commit, configuration); shown as
+            it is, so it must not hold times if equal runs are to give equal bytes.
+        compare: names of two cells to be laid side by side, task by task and document by
+            document; none: only the best of each rate and its rival are.
+
+    Returns:
+        The path of every file by its name relative to `out`; the page is "report.html".
+
+    Raises:
+        NotComparable: `compare` names no two cells with scores of the same documents.
+    """
+    whole = pooled(results)
+    groups = panels(whole)
+    tables = [*all_tables(groups, results.cells), *size_tables(groups), *_significance(groups)]
+    if compare:
+        pairs = asked(groups, compare)
+        tables = [compared_table(pairs), parting_table(pairs), *tables]
+    if len((noise := noise_table(whole)).rows):
+        tables.append(noise)
+    figures = [*all_figures(groups), *curve_figures(groups), *heat_maps(groups),
+               *front_figures(groups), *beside_figures(groups)]  # fmt: skip
+    if len(groups) == 1:
+        tables = [without_model(table) for table in tables]
+    files: dict[str, bytes] = {}
+    files |= contents(tables, figures)
+    files["data/cells.csv"] = results.cells.to_csv(index=False, lineterminator="\n").encode()
+    files["data/scores.csv"] = results.scores.to_csv(index=False, lineterminator="\n").encode()
+    long = retention_table(groups)
+    files["data/retention.csv"] = long.to_csv(index=False, lineterminator="\n").encode()
+    files[INDEX] = index(title, provenance, sorted([*files, INDEX, PAGE]))
+    files[PAGE] = html(results, title=title, provenance=provenance, groups=groups,
+                       tables=tables, figures=figures).encode()  # fmt: skip
+    return written(files, out)
+
+
+def _significance(groups: Sequence[Panel]) -> list[Table]:
+    """Tables that need sizes, documents, seeds or whole curves; absent where there are none."""
+    found = [choice_table(groups, "sr2"), choice_table(groups, "sr1"),
+             per_task_table(groups), answers_table(groups),
+             methods_table(groups, "sr2"), methods_table(groups, "sr1"),
+             ranking_table(groups), exponent_table(groups), next_table(groups),
+             tolerance_table(groups), perplexity_table(groups), budget_tables(groups),
+             beside_table(groups), chance_table(groups), disagreement_table(groups)]  # fmt: skip
+    return [table for table in found if len(table.rows)]
+
+
+def html(
+    results: Results,
+    *,
+    title: str,
+    provenance: Mapping[str, object],
+    groups: Sequence[Panel],
+    tables: Sequence[Table],
+    figures: Sequence[Figure],
+) -> str:
+    """The page: verdicts first, then tables and figures, then how every number came about."""
+    return template("report.html.j2").render(
+        title=title,
+        cells=len(results.cells),
+        done=int((results.cells["status"] == "done").sum()),
+        models=[panel.model for panel in groups],
+        findings=[findings(panel) for panel in groups],
+        tables=[
+            (table, body(table, by_model=len(groups) > 1) if _fits(table) else "")
+            for table in tables
+            if len(table.rows)
+        ],
+        figures={
+            panel.model: [
+                (figure, inline(figure, i))
+                for i, figure in enumerate(figures)
+                if figure.model == panel.model
+            ]
+            for panel in groups
+        },
+        provenance=flat(provenance),
+        broad=BROAD,
+        papers=PAPERS if any(figure.published for figure in figures) else {},
+        marks=MARKS,
+    )
+
+
+def _fits(table: Table) -> bool:
+    """Whether a table goes on the page; the details of a huge sweep stay in their files."""
+    return table.name not in DETAILS or len(table.rows) <= MOST_SCORE_ROWS

@@ -1,0 +1,90 @@
+"""Where tasks break: retention of every task and cell, and answers in which nothing was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparison.summary import summarise
+from analysis.data.labels import labels
+from analysis.data.panel import Panel
+from analysis.output.figure import Figure, canvas, finished
+from analysis.output.table import STOPPED, Column, Table, several
+from analysis.output.text import short
+from analysis.report.tables import stopped_notes
+
+MOST_CELLS, MOST_TASKS = 45, 60
+FEWEST_TASKS = 3
+
+
+def heat_maps(panels: Sequence[Panel]) -> Iterator[Figure]:
+    """One map per model: cells by rising TCr, tasks across."""
+    for panel in panels:
+        if len(panel.tasks) >= FEWEST_TASKS and len(panel.cells) > 1 and panel.counted.any():
+            yield _heat_map(panel)
+
+
+def _heat_map(panel: Panel) -> Figure:
+    kept = panel.retentions().value
+    rows = np.flatnonzero(np.isfinite(kept).any(axis=1))[:MOST_CELLS]
+    tasks = np.flatnonzero(np.isfinite(kept).any(axis=0))
+    # Of many tasks those that break most: that is what one looks for.
+    tasks = np.sort(tasks[np.argsort(np.nanmean(kept[:, tasks], axis=0))][:MOST_TASKS])
+    names, rates = labels(panel), summarise([panel])["tcr"].to_numpy(float)
+    shown = kept[np.ix_(rows, tasks)]
+    size = max(4.5, 2.4 + 0.34 * len(tasks)), 1.6 + 0.24 * len(rows)
+    with canvas(*size) as (drawing, (axes,)):
+        axes.grid(False)
+        axes.pcolormesh(shown, cmap="cividis", vmin=0, vmax=1)
+        axes.invert_yaxis()
+        axes.set_yticks(np.arange(len(rows)) + 0.5,
+                        [f"{short(names[r])}  {100 * rates[r]:.5g} %" for r in rows])  # fmt: skip
+        axes.set_xticks(np.arange(len(tasks)) + 0.5, [short(panel.tasks[t]) for t in tasks],
+                        rotation=60, ha="right")  # fmt: skip
+        for at in np.argwhere(np.isfinite(shown)) if shown.size <= 400 else ():
+            value = shown[tuple(at)]
+            axes.text(at[1] + 0.5, at[0] + 0.5, f"{100 * value:.0f}", ha="center", va="center",
+                      fontsize=6.5, color="#000000" if value > 0.6 else "#ffffff")  # fmt: skip
+        drawing.suptitle(f"{panel.model}: where tasks break", fontsize=10)
+        left = int(np.isfinite(kept).any(axis=0).sum()) - len(tasks)
+        rest = f" {left} tasks that keep more are left out." if left else ""
+        caption = (f"Retention of every task in every cell, {panel.model}, in percent of the "
+                   f"dense score, dark (nothing) to light (all); a blank is a gap.{rest}"
+                   )  # fmt: skip
+        return finished(drawing, "heat_map", panel.model, caption)
+
+
+def answers_table(panels: Sequence[Panel]) -> Table:
+    """Generative tasks: right, wrong, and answers in which nothing was found to score.
+
+    A model that can no longer put its answer in the asked form fails in another way than one
+    that reasons wrongly; a score alone cannot tell.
+    """
+    rows = [row for panel in panels for row in _answers(panel)]
+    columns = (
+        Column(key="model", title="Model"), Column(key="label", title="Cell"),
+        Column(key="task", title="Task"),
+        *several("percent", 1, right="Right", wrong="Wrong", unread="No answer found",
+                 of_read="Right of those read"),
+    )  # fmt: skip
+    note = (
+        "“Right of those read” leaves out answers in which nothing was found: it falls only "
+        "if the model answers worse, not if it forgets the form."
+    )
+    return Table(name="answers", caption="Wrong answers, and answers that could not be read",
+                 columns=columns, rows=pd.DataFrame(rows),
+                 notes=(note, *stopped_notes(panels)))  # fmt: skip
+
+
+def _answers(panel: Panel) -> Iterator[dict[str, object]]:
+    names = labels(panel)
+    for row, task in np.argwhere(np.isfinite(panel.unextracted) & (panel.n > 0)):
+        right, unread = panel.shown[row, task], panel.unextracted[row, task] / panel.n[row, task]
+        yield {
+            "model": panel.model, "label": names[row], "task": panel.tasks[task], "right": right,
+            "right_mark": STOPPED if panel.stopped[row, task] else "",
+            "wrong": 1 - right - unread, "unread": unread,
+            "of_read": right / (1 - unread) if unread < 1 else np.nan,
+        }  # fmt: skip

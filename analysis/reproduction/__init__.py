@@ -1,0 +1,1 @@
+"""The sources' tables, figures and claims, recomputed."""

@@ -1,0 +1,1 @@
+"""Intervals, fits and variances."""

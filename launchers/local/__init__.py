@@ -1,0 +1,1 @@
+"""The local launcher: persistent workers on this machine."""

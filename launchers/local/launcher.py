@@ -1,0 +1,104 @@
+"""The local launcher: persistent worker processes on this machine, one per GPU or per core."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from launchers.base import Observer, Outcome, PlansOnly, StageOutcome, ignore
+from launchers.local import devices
+from launchers.local.pool import Pool
+from launchers.local.process import Command
+from launchers.schedule import Schedule, closure, missing
+from sweeper.errors import BadInput
+from sweeper.store.store import Spec, Store
+
+
+class LocalLauncher(PlansOnly):
+    """Carries out a plan with worker processes of this machine.
+
+    Args:
+        workers: how many; None: one per GPU, else as many as cores and memory allow.
+        threads: CPU threads of each worker. One is fastest on CPU: more workers use more cores.
+        retries: further attempts of a stage that ended for a reason outside its cell.
+        memory_gib: memory that one CPU worker may need; caps their number if ``workers`` is None.
+        stages: package with the modules of the stages.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        threads: int = 1,
+        retries: int = 2,
+        memory_gib: float = 3.0,
+        stages: str = "sweeper.stages",
+    ) -> None:
+        for key, value, least in (
+            ("workers", workers, 1), ("threads", threads, 1), ("retries", retries, 0),
+        ):  # fmt: skip
+            if value is not None and value < least:
+                raise BadInput(f"hydra.launcher.{key}", value, f"valid: {least} or more")
+        if memory_gib <= 0:
+            raise BadInput("hydra.launcher.memory_gib", memory_gib, "valid: more than 0")
+        self._workers, self._threads, self._retries = workers, threads, retries
+        self._memory_gib, self._stages = memory_gib, stages
+
+    def seats(self, stages: int) -> list[str | None]:
+        """The device of each worker for a number of stages: a GPU id, or None for the CPU."""
+        gpus = devices.gpus()
+        if gpus:
+            count = self._workers or len(gpus)
+            found: list[str | None] = [gpus[n % len(gpus)] for n in range(count)]
+        else:
+            found = [None] * (self._workers or devices.cpu_workers(self._threads, self._memory_gib))
+        return found[: max(1, stages)]
+
+    def observer(
+        self, title: str = "", cells: Mapping[str, Iterable[str]] | None = None
+    ) -> Observer:
+        """What a person watches a run with; see `launchers.local.progress`."""
+        from launchers.local import progress
+
+        return progress.observer(title, cells)
+
+    def carry_out(
+        self,
+        stages: Sequence[Spec],
+        store: Store,
+        *,
+        observer: Observer,
+        logs: Path,
+        on_done: Callable[[Spec], None] = ignore,
+    ) -> Outcome:
+        """Run what the store lacks of ``stages``; see `launchers.base.PlanLauncher`."""
+        store.check()
+        store.gc()
+        logs.mkdir(parents=True, exist_ok=True)
+        specs = closure(stages)
+        needed = missing(stages, lambda spec, bulk: store.present(spec, bulk=bulk))
+        known = {
+            spec["key"]: StageOutcome(state="done") for spec in stages if spec["key"] not in needed
+        }
+        schedule = Schedule(specs, needed)
+        command = Command(
+            home=store.home, logs=logs.resolve(), threads=self._threads, stages=self._stages,
+            warm=tuple(dict.fromkeys(specs[key]["kind"] for key in specs if key in needed)),
+        )  # fmt: skip
+        pool = Pool(
+            schedule, command, self.seats(len(needed)),
+            observer=observer, retries=self._retries, on_done=on_done,
+        )  # fmt: skip
+        observer.begin([specs[k] for k in specs if k in needed or k in known], known)
+        try:
+            for spec in [specs[key] for key in specs if key in needed]:
+                if spec["key"] in schedule.open and (failure := store.failure(spec)):
+                    reason = f"{failure['message']} (failed before: `isorate retry` tries again)"
+                    pool.give_up(spec, StageOutcome(state="failed", reason=reason))
+            pool.run()
+        finally:
+            pool.stop()
+            store.gc()
+            observer.close()
+        return Outcome(stages={**known, **pool.outcomes})

@@ -1,0 +1,1 @@
+"""The SLURM launcher: a plan as job arrays that wait for each other."""

@@ -1,0 +1,1 @@
+"""What a cluster is asked: its commands, accounting, queue, nodes, quotas."""

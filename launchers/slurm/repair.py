@@ -1,0 +1,157 @@
+"""The last job of every submission: try again what may fare better, then collect and report."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from launchers.slurm import records
+from launchers.slurm.cluster.accounting import ask
+from launchers.slurm.status import JobState
+from sweeper.errors import IsorateError
+from sweeper.planning import retention
+from sweeper.planning.sweep import Sweep
+from sweeper.redaction import log_to_stderr
+from sweeper.results import launcher_record
+from sweeper.store import files
+from sweeper.store.store import Store
+
+if TYPE_CHECKING:
+    from submitit.helpers import DelayedSubmission
+
+Json = dict[str, Any]
+
+VERBS = ("sync", "report")
+"""What can be done with the results of a sweep by its name alone."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What to do about stages that were submitted and did not come about.
+
+    Attributes:
+        again: keys of those that may fare better.
+        memory: stage key -> factor on the memory that it asks for.
+        given_up: stage key -> why it is not tried again.
+    """
+
+    again: frozenset[str]
+    memory: Mapping[str, float]
+    given_up: Mapping[str, str]
+
+
+def judge(
+    states: Mapping[str, JobState], memory: Mapping[str, float], *, memory_factor: float, left: int
+) -> Verdict:
+    """Which stages to submit again.
+
+    Args:
+        states: of every submitted stage.
+        memory: factors that were asked for so far.
+        memory_factor: by how much to raise what ran out.
+        left: repair rounds that may still follow; with 0 all is given up.
+    """
+    ended = {key: s for key, s in states.items() if s.state in ("ended", "blocked")}
+    again = frozenset(key for key, s in ended.items() if s.again) if left > 0 else frozenset()
+    raised = {
+        key: memory.get(key, 1.0) * memory_factor
+        for key in again
+        if ended[key].cause in ("out of memory", "killed")
+    }
+    given_up = {
+        key: f"{s.cause}: {s.reason}" if s.reason else s.cause
+        for key, s in ended.items()
+        if key not in again
+    }
+    return Verdict(again=again, memory={**memory, **raised}, given_up=given_up)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """The repair-and-collect job of one submission; safe to run twice.
+
+    Attributes:
+        home: the home of store and sweep.
+        sweep: name of the sweep.
+        submission: whose end it waited for.
+        launcher: how to make the launcher: ``_target_`` and its arguments.
+        verbs: what to do at the end, of `VERBS`.
+    """
+
+    home: str
+    sweep: str
+    submission: str
+    launcher: Mapping[str, Any]
+    verbs: Sequence[str]
+
+    def __call__(self) -> Json:
+        """Repair, collect, and leave a record of both."""
+        log_to_stderr()
+        sweep = Sweep(Path(self.home), self.sweep)
+        done: Json = {"submission": self.submission, **records.who()}
+        try:
+            done |= self._repair(sweep)
+        except IsorateError as error:
+            # A site may forbid submissions from nodes: the next `isorate run` does the same.
+            log.warning("nothing was submitted again: %s", error)
+            done |= {"resubmitted": [], "error": str(error)}
+        done["accounting"] = accounting(sweep.path)
+        path = sweep.path / "jobs" / f"{self.submission}.round.json"
+        files.write_whole(path, done)
+        if not done["resubmitted"]:
+            done["freed_bytes"] = _drop_checkpoints(sweep)
+        done["verbs"] = {verb: self._verb(verb) for verb in self.verbs}
+        files.write_whole(path, done)
+        return done
+
+    def checkpoint(self) -> DelayedSubmission:
+        """The same once more, after a preemption."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    def _repair(self, sweep: Sweep) -> Json:
+        launcher = launcher_record.make(self.launcher)
+        found: Json = launcher.repair(sweep, Store(Path(self.home)), after=self.submission)
+        return found
+
+    def _verb(self, verb: str) -> int:
+        """Exit status of a verb of this sweep, in a process of its own."""
+        command = [sys.executable, "-m", "sweeper", verb, f"name={self.sweep}", f"home={self.home}"]
+        log.info("%s", " ".join(command))
+        return subprocess.run(command, check=False).returncode
+
+
+def _drop_checkpoints(sweep: Sweep) -> int:
+    """Drop what the sweep's policy keeps no longer; bytes that were freed.
+
+    Only here: while jobs run, nobody sees all readers of a checkpoint. The policy is what
+    ``checkpoints`` was when the plan was recorded; without it all is kept.
+    """
+    policy = str(sweep.load().get("checkpoints", "keep"))
+    store, stages = Store(sweep.home), retention.planned(sweep.home)
+    return sum(store.drop_bulk(spec) for spec in retention.unread(store, stages, policy))
+
+
+def accounting(sweep: Path) -> Sequence[Json]:
+    """Every execution of every job of a sweep: node, elapsed, memory and GPU hours."""
+    elements = records.elements(sweep, launcher_record.submissions(sweep))
+    rows = ask({element.job for element in elements}).rows
+    return [
+        {
+            "job": element.job, "restart": restart, "stages": list(element.keys),
+            "state": row.state, "node": row.node, "partition": row.partition,
+            "elapsed_s": row.elapsed_s, "max_rss_bytes": row.max_rss_bytes,
+            "gpus": row.gpus, "gpu_hours": round(row.gpu_hours, 6),
+        }
+        for element in elements
+        for restart, row in enumerate(rows.get(element.job, ()))
+        if row.node
+    ]  # fmt: skip

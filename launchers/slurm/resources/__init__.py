@@ -1,0 +1,1 @@
+"""What a job requests, and how requests are checked."""

@@ -1,0 +1,44 @@
+"""``isorate logs``: what the stages of one cell printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sweeper.cli.request import Request
+from sweeper.errors import BadInput, one_of
+from sweeper.results import outcomes as cell_outcomes
+from sweeper.results.outcomes import CellOutcome
+
+
+def perform(request: Request) -> int:
+    """Print the logs of the cell that `cell` names, stage by stage."""
+    outcome = cell(request)
+    found = {
+        _title(stage.name, path): path.read_text(errors="replace")
+        for stage in outcome.stages
+        for path in sorted(request.sweep.logs.glob(f"{stage.kind}-{stage.key}*.log"))
+    }
+    text = "\n".join(f"==> {name} <==\n{content}" for name, content in found.items())
+    request.answer(
+        {"cell": outcome.cell["label"], "logs": found},
+        text or f"no stage of {outcome.cell['label']} has printed anything yet",
+    )
+    return 0
+
+
+def _title(stage: str, path: Path) -> str:
+    """The stage; with the attempt where a cluster's job has a log of its own."""
+    attempt = path.stem.partition(".")[2]
+    return f"{stage}, job {attempt}" if attempt else stage
+
+
+def cell(request: Request) -> CellOutcome:
+    """The outcome of the one cell that `cell` names by label or key."""
+    outcomes = cell_outcomes.collect(request.sweep.load(), request.store)
+    asked = request.config.cell
+    matching = [o for o in outcomes if asked in (o.cell["label"], o.key)]
+    if len(matching) != 1:
+        labels = list(dict.fromkeys(o.cell["label"] for o in outcomes))
+        valid = one_of(labels) if not matching else one_of([o.key for o in matching])
+        raise BadInput("cell", asked, valid + ".", "For example: cell='25% + 4bit'")
+    return matching[0]

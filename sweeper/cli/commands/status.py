@@ -1,0 +1,39 @@
+"""``isorate status``: what became of every cell of a recorded sweep."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from sweeper.cli import reporting
+from sweeper.cli.request import Request
+from sweeper.results import cluster_status
+
+_EVERY_S = 5.0
+
+
+def perform(request: Request) -> int:
+    """Print the state of every cell; 0 if all are done, else 1."""
+    while True:
+        table = cluster_status.jobs(request.sweep.path)
+        outcomes = reporting.current(request, request.sweep.load(), table)
+        spent = [cluster_status.cell_document(outcome, table) for outcome in outcomes]
+        running = request.store.running()
+        document = {
+            "name": request.sweep.name,
+            "cells": [
+                reporting.cell_state(outcome, running) | own
+                for outcome, own in zip(outcomes, spent, strict=True)
+            ],
+            "cluster": cluster_status.document(table),
+        }
+        if request.config.watch and not request.as_json:
+            print("\033[2J\033[H", end="")
+        hours = [own["gpu_hours"] for own in spent if own]
+        text = f"{reporting.states(outcomes, running, hours)}\n{cluster_status.footer(table)}"
+        request.answer(document, text)
+        sys.stdout.flush()
+        finished = all(outcome.status in reporting.ENDED for outcome in outcomes)
+        if finished or not request.config.watch:
+            return 0 if all(outcome.status == "done" for outcome in outcomes) else 1
+        time.sleep(_EVERY_S)

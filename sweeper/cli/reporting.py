@@ -1,0 +1,225 @@
+"""From what the store holds to what people look at: the report, MLflow, and a few lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeper.cli.request import Request
+from sweeper.errors import IsorateError
+from sweeper.results import cluster_status, formatting, provenance, tables
+from sweeper.results import outcomes as cell_outcomes
+from sweeper.results.importers import scores
+from sweeper.results.outcomes import CellOutcome
+from sweeper.store.progress import Headway
+
+if TYPE_CHECKING:
+    from analysis.data.results import Results
+
+_UNDER_WAY = ("queued", "running")
+"""A cell in a cluster's hands."""
+ENDED = ("done", "failed")
+"""A cell of which nothing more comes by itself."""
+
+
+def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str]) -> int:
+    """Report and log a sweep, and say how the cells that were asked for fared.
+
+    While a cluster works on them it only says so: the last job reports and logs.
+
+    Args:
+        request: the command.
+        keys: the cells that were asked for.
+        ended: stages whose attempts ended for reasons outside the cell -> why.
+
+    Returns:
+        The exit status: 0 if all of these cells are done or in a cluster's hands, else 1.
+    """
+    record = request.sweep.load()
+    outcomes = current(request, record, cluster_status.jobs(request.sweep.path))
+    asked = [outcome for outcome in outcomes if outcome.key in keys]
+    later = any(outcome.status in _UNDER_WAY for outcome in asked)
+    scored = any(outcome.scores for outcome in outcomes) and not later
+    files, verdicts = report(request, outcomes) if scored else ({}, [])
+    enabled = bool(request.config.tracking.enabled)
+    tracked = {"enabled": enabled, "later": True} if later else sync(request, record)
+    request.answer(
+        {
+            "name": request.sweep.name,
+            "cells": [cell_state(outcome) for outcome in asked],
+            "ended": dict(ended),
+            "verdicts": verdicts,
+            "report": {name: str(path) for name, path in files.items()},
+            "tracking": tracked,
+        },
+        _text(asked, ended, verdicts, files, tracked),
+    )
+    return 0 if all(outcome.status in ("done", *_UNDER_WAY) for outcome in asked) else 1
+
+
+def current(
+    request: Request, record: Mapping[str, Any], jobs: cluster_status.Jobs | None
+) -> list[CellOutcome]:
+    """Every cell of a sweep: what the store holds, a cluster works on, and was imported."""
+    outcomes = cluster_status.overlaid(cell_outcomes.collect(record, request.store), jobs)
+    return cell_outcomes.joined(outcomes, scores.outcomes(request.sweep))
+
+
+def finished(request: Request) -> bool:
+    """Whether every cell of the sweep is done or has failed."""
+    jobs = cluster_status.jobs(request.sweep.path)
+    return all(o.status in ENDED for o in current(request, request.sweep.load(), jobs))
+
+
+def report(request: Request, outcomes: Sequence[CellOutcome]) -> tuple[dict[str, Path], list[str]]:
+    """Write the sweep's report; (name of each file -> its path, the verdicts in words).
+
+    Raises:
+        IsorateError: the results cannot be reported, and why.
+    """
+    from analysis.data.results import BadResults
+
+    try:
+        results = tables.results(outcomes)
+    except BadResults as refused:
+        raise IsorateError(f"no report: {refused}") from refused
+    sweep = request.sweep
+    return write(results, sweep.report, sweep.name, provenance.of(sweep, outcomes))
+
+
+def write(
+    results: Results,
+    out: Path,
+    title: str,
+    origin: Mapping[str, Any],
+    compare: Sequence[str] = (),
+) -> tuple[dict[str, Path], list[str]]:
+    """Write a report of any results, with two cells to `compare`; as `report`."""
+    from analysis.comparison.verdicts import verdicts
+    from analysis.data.panel import panels
+    from analysis.data.results import BadResults
+    from analysis.data.task_groups import pooled
+    from analysis.report.report import write_report
+    from analysis.report.sentences import conclusion
+
+    try:
+        files = write_report(results, out, title=title, provenance=origin, compare=compare)
+        groups = panels(pooled(results))
+        words = [conclusion(p, v) for p in groups for v in verdicts(p)]
+        return files, words
+    except BadResults as refused:
+        raise IsorateError(f"no report: {refused}") from refused
+
+
+def sync(request: Request, record: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Any]:
+    """Bring MLflow up to date; what was done, for people and scripts.
+
+    Args:
+        request: the command.
+        record: the recorded plans of its sweep.
+        quiet: a problem is not said in the log once more.
+    """
+    if not request.config.tracking.enabled:
+        return {"enabled": False}
+    from sweeper.results.mlflow import sync as syncs
+
+    done = syncs.sync(
+        record,
+        request.store,
+        home=request.home,
+        uri=request.config.tracking.uri,
+        report=request.sweep.report if request.sweep.report.is_dir() else None,
+        imported=scores.outcomes(request.sweep),
+        running=request.store.running(),
+        quiet=quiet,
+    )
+    counts = {name: getattr(done, name) for name in ("created", "updated", "unchanged", "removed")}
+    return {
+        "enabled": True,
+        "uri": done.uri,
+        "view": done.view,
+        "problem": done.problem,
+        **counts,
+    }
+
+
+def cell_state(
+    outcome: CellOutcome, running: Mapping[str, Headway] | None = None
+) -> dict[str, Any]:
+    """One cell's state as JSON data; ``running`` as `Store.running` tells it."""
+    cell = outcome.cell
+    status, reason = _status(outcome, running or {})
+    return {
+        "key": outcome.key,
+        "model": cell["model"],
+        "label": cell["label"],
+        "tcr": cell["tcr"],
+        "status": status,
+        "reason": reason,
+        "scores": {task: result["metrics"] for task, result in outcome.scores.items()},
+        "stopped": [task for task, result in outcome.scores.items() if result.get("stopped")],
+    }
+
+
+def _status(outcome: CellOutcome, running: Mapping[str, Headway]) -> tuple[str, str]:
+    """(state, why): a cell that lacks something is running if one of its stages is."""
+    stages = outcome.at_work(running)
+    if outcome.status == "missing" and stages:
+        return "running", "; ".join(_how_far(s.name, running[s.key]) for s in stages)
+    if outcome.status == "running" and (notes := [running[s.key].note for s in stages]):
+        return outcome.status, "; ".join([outcome.reason, *filter(None, notes)])
+    return outcome.status, outcome.reason
+
+
+def _how_far(stage: str, said: Headway) -> str:
+    """As "evaluate cloze on node7: 40/200 documents, 3.1/s, 95 tokens/s, 0:00:52 left"."""
+    return f"{stage} on {said.host}" + (f": {said.note}" if said.note else "")
+
+
+def states(
+    outcomes: Sequence[CellOutcome],
+    running: Mapping[str, Headway] | None = None,
+    gpu_hours: Sequence[float] = (),
+) -> str:
+    """All cells with their states, as a table and a count; with GPU hours where any are given."""
+    found = [_status(outcome, running or {}) for outcome in outcomes]
+    hours = [[f"{spent:.2f}"] for spent in gpu_hours] or [[] for _ in found]
+    lines = [
+        (o.cell["model"], o.cell["label"], state, *spent, why)
+        for o, (state, why), spent in zip(outcomes, found, hours, strict=True)
+    ]
+    count = Counter(state for state, _ in found)
+    total = ", ".join(f"{number} {state}" for state, number in count.items())
+    columns = ["model", "cell", "state", *(["GPU hours"] if gpu_hours else []), "why"]
+    return f"{formatting.table(columns, lines)}\n\n{total}"
+
+
+def _text(
+    asked: Sequence[CellOutcome],
+    ended: Mapping[str, str],
+    verdicts: Sequence[str],
+    files: Mapping[str, Path],
+    tracked: Mapping[str, Any],
+) -> str:
+    lines = [states(asked)]
+    if ended:
+        lines += ["", "Ended for a reason outside the cell; run again to go on:"]
+        lines += sorted({f"  {why}" for why in ended.values()})
+    if verdicts:
+        lines += ["", *verdicts]
+    if "report.html" in files:
+        lines += ["", f"Report: {files['report.html']}"]
+    if tracked.get("later"):
+        lines += ["", "Reported and logged by the last job; before, by isorate report and sync"]
+    elif tracked.get("problem"):
+        lines += [f"MLflow: not up to date ({tracked['problem']}); isorate sync writes it later"]
+    elif tracked["enabled"]:
+        lines += [f"MLflow: {tracked['uri']}", f"        {_address(tracked['view'])}"]
+    return "\n".join(lines)
+
+
+def _address(view: str) -> str:
+    """Where to look; a database has no server of its own, `make mlflow` starts one."""
+    return f"make mlflow, then http://127.0.0.1:5000{view}" if view.startswith("/") else view

@@ -1,0 +1,1 @@
+"""The configuration: its schema, the grid that overrides span, its documentation."""

@@ -1,0 +1,1 @@
+"""Where models, texts and tasks come from, and what is known of them before anything runs."""

@@ -1,0 +1,1 @@
+"""What a task name means, from lm-eval's files, without importing lm-eval."""

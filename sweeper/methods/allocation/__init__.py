@@ -1,0 +1,1 @@
+"""How much of each matrix goes: layer errors, and the allocations that rest on them."""

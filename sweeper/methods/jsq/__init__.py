@@ -1,0 +1,1 @@
+"""JSQ: joint sparsification and quantization (ICML 2024)."""

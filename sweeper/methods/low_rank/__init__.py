@@ -1,0 +1,1 @@
+"""Methods that replace a matrix by two thin ones."""

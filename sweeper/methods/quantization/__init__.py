@@ -1,0 +1,1 @@
+"""Methods that give weights (and inputs) fewer bits."""

@@ -1,0 +1,1 @@
+"""From combinations of the grid to a plan: cells, stages, cost."""

@@ -1,0 +1,1 @@
+"""Which stages a cell needs, and what each one means."""

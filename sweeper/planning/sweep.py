@@ -1,0 +1,226 @@
+"""A sweep on disk: the plans that were recorded under its name, its logs and its report.
+
+<home>/sweeps/<name>/plan-<hash>.json   one file per distinct plan, written once
+<home>/sweeps/<name>/elsewhere/         checkpoints that were imported: which cell each one is
+<home>/sweeps/<name>/logs/              what stages printed
+<home>/sweeps/<name>/report/            tables, figures, the HTML page
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sweeper.config.section import Frozen
+from sweeper.errors import BadInput
+from sweeper.planning.cells import shape_inference
+from sweeper.planning.cells.cell import Cell
+from sweeper.planning.plan import Plan, PlannedCell
+from sweeper.redaction import redact
+from sweeper.store import files
+from sweeper.store.hashing import key_of
+
+Json = dict[str, Any]
+ELSEWHERE = "elsewhere"
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's directory below a home."""
+
+    home: Path
+    name: str
+
+    def __post_init__(self) -> None:
+        """Refuse a name that could leave the directory of sweeps."""
+        if not _NAME.fullmatch(self.name):
+            raise BadInput(
+                "name", self.name, "letters, digits, '.', '_', '+' and '-' (at most 100)."
+            )
+
+    @property
+    def path(self) -> Path:
+        """Where everything that belongs to this sweep alone is."""
+        return self.home / "sweeps" / self.name
+
+    @property
+    def logs(self) -> Path:
+        """What its stages printed."""
+        return self.path / "logs"
+
+    @property
+    def report(self) -> Path:
+        """Tables, figures and the HTML page."""
+        return self.path / "report"
+
+    @property
+    def planned(self) -> bool:
+        """Whether a plan was recorded under this name."""
+        return any(self.path.glob("plan-*.json"))
+
+    @property
+    def elsewhere(self) -> dict[tuple[str, str], str]:
+        """(model, label) of a cell -> directory of the checkpoint that was imported for it."""
+        found = [files.read_json(path) for path in sorted((self.path / ELSEWHERE).glob("*.json"))]
+        return {(one["model"], one["label"]): one["path"] for one in found}
+
+    def record(self, plan: Plan, overrides: Sequence[str], checkpoints: str) -> None:
+        """Write the plan down, once; recording the same plan again changes nothing.
+
+        Args:
+            plan: the plan.
+            overrides: what was typed, for people.
+            checkpoints: the policy, for whoever finishes the sweep elsewhere.
+        """
+        meaning = plan_json(plan)
+        target = self.path / f"plan-{key_of(meaning)}.json"
+        if not target.exists():
+            head = {
+                "name": self.name,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "overrides": [redact(text) for text in overrides],
+                "checkpoints": checkpoints,
+            }
+            files.write_whole(target, head | meaning)
+
+    def load(self) -> Json:
+        """All plans of this name as one record; each stage has its parents' records inside.
+
+        Raises:
+            BadInput: nothing was ever recorded under this name.
+        """
+        records = [read_plan(path) for path in sorted(self.path.glob("plan-*.json"))]
+        if not records:
+            known = ", ".join(sweeps(self.home)) or "none yet"
+            raise BadInput(
+                "name", self.name, f"no such sweep in {self.home}; valid: {known}.",
+                "`isorate list` shows them; `isorate run` makes one.",
+            )  # fmt: skip
+        record = dict(merge(records))
+        brought = self.elsewhere
+        record["cells"] = [cell for cell in record["cells"] if _current(cell, brought)]
+        return record
+
+
+def _current(cell: Json, elsewhere: Mapping[tuple[str, str], str]) -> bool:
+    """Whether a cell is none that an imported checkpoint has taken the place of."""
+    where = elsewhere.get((cell["model"], cell["label"]))
+    own = cell["config"]["model"].get("compressed")
+    return where is None or own is not None
+
+
+def sweeps(home: Path) -> list[str]:
+    """Names of the sweeps of a home."""
+    return sorted({path.parent.name for path in (home / "sweeps").glob("*/plan-*.json")})
+
+
+def read_plan(path: Path) -> Json:
+    """One recorded plan, with each stage's parents inside it."""
+    record: Json = files.read_json(path)
+    return record | {"stages": nested(record["stages"])}
+
+
+def typed(record: Json) -> str:
+    """The arguments that the newest plan of a sweep was made from, as one would type them."""
+    return shlex.join(word for word in record["overrides"] if not word.startswith("action="))
+
+
+def nested(stages: Mapping[str, Json]) -> dict[str, Json]:
+    """Stage records whose parents are records instead of keys (shared, not copied)."""
+    specs = {key: dict(stage) for key, stage in stages.items()}
+    for spec in specs.values():
+        spec["parents"] = {role: specs[key] for role, key in spec["parents"].items()}
+    return specs
+
+
+def plan_json(plan: Plan) -> Json:
+    """A plan as JSON data: its cells, and its stages by key."""
+    return {
+        "cells": [cell_json(cell) for cell in plan.cells],
+        "stages": {key: stage.record() for key, stage in plan.stages.items()},
+    }
+
+
+def cell_json(planned: PlannedCell) -> Json:
+    """A planned cell as JSON data."""
+    cell = planned.cell
+    return {
+        "key": planned.key,
+        "label": planned.label,
+        "model": cell.model["name"],
+        "tcr": cell.tcr,
+        "sparsity": cell.sparsity,
+        "pattern": cell.pruning.pattern if cell.pruning else "",
+        "bits": cell.bits,
+        "mask": cell.mask,
+        "prune_method": cell.pruning.method if cell.pruning else "",
+        "quant_method": cell.quantization.method if cell.quantization else "",
+        "calibration_seed": cell.calibration["seed"] if cell.calibration else None,
+        "rerun": cell.rerun,
+        "config": _config(planned),
+        **_origin(cell),
+        "stages": {role: stage.key for role, stage in planned.stages.items()}
+        | {"evaluate": {name: stage.key for name, stage in planned.tasks.items()}},
+        **({"former": list(planned.former)} if planned.former else {}),
+    }
+
+
+def _config(planned: PlannedCell) -> Json:
+    cell = planned.cell
+    sections: Json = {"model": cell.model.dict, "tasks": cell.tasks.dict}
+    if planned.groups:
+        sections["groups"] = dict(planned.groups)
+    if cell.calibration:
+        sections["calibration"] = cell.calibration.dict
+    if cell.model.dict.get("compressed"):
+        return sections | _said(cell)
+    for name in ("prune", "quantize"):
+        if name in planned.stages:
+            own = ("model", "calibration", "compute_dtype", "save_dtype")
+            params = planned.stages[name].params
+            sections[name] = {k: v for k, v in params.items() if k not in own}
+    return sections
+
+
+def _origin(cell: Cell) -> Json:
+    where = cell.model.dict.get("compressed")
+    return {"origin": f"the checkpoint {where}, compressed elsewhere"} if where else {}
+
+
+def _said(cell: Cell) -> Json:
+    """How a checkpoint that was compressed elsewhere is said to have been made."""
+    quant = cell.quantization
+    found: Json = {"prune": shape_inference.meaning(cell.pruning)} if cell.pruning else {}
+    if quant:
+        found["quantize"] = {
+            "method": quant.method, "bits": quant.bits, "mask": quant.mask,
+            **Frozen(quant.options).dict,
+        }  # fmt: skip
+    return found
+
+
+def merge(records: Sequence[Json]) -> Json:
+    """The plans of one sweep as one record: later plans add cells and stages.
+
+    A cell that several plans name is taken as the newest plan wrote it. One that a release made
+    in an older format is left out where it was planned anew (see `sweeper.planning.formats`).
+
+    Raises:
+        ValueError: no record, or records of different sweeps.
+    """
+    if len({record["name"] for record in records}) != 1:
+        names = sorted({str(record["name"]) for record in records})
+        raise ValueError(f"one sweep's plans expected, got those of: {', '.join(names) or 'none'}")
+    ordered = sorted(records, key=lambda record: str(record["created"]))
+    cells = {cell["key"]: cell for record in ordered for cell in record["cells"]}
+    stages = {key: spec for record in ordered for key, spec in record["stages"].items()}
+    former = {key for cell in cells.values() for key in cell.get("former", ())}
+    current = [cell for key, cell in cells.items() if key not in former]
+    return {**ordered[-1], "cells": current, "stages": stages}

@@ -1,0 +1,180 @@
+"""MLflow as a projection of the store: written by one collector, as often as one likes.
+
+One experiment per sweep, one parent run, one nested run per cell that has begun, with
+speed and time left of its stages at work. Runs are found again by a tag, so that a second
+`sync` changes nothing; nothing that goes wrong here costs more than seconds and a warning.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from sweeper.redaction import redact
+from sweeper.results import launcher_record
+from sweeper.results import outcomes as cell_outcomes
+from sweeper.results.mlflow import connection, experiment, run, ui_view
+from sweeper.results.mlflow import names as tracking_names
+from sweeper.results.mlflow.connection import Unreachable
+from sweeper.results.mlflow.experiment import Tracker
+from sweeper.results.mlflow.reconcile import OutOfTime, Projection
+from sweeper.results.mlflow.retention_metrics import retained
+from sweeper.results.mlflow.run import Wanted
+from sweeper.results.outcomes import CellOutcome, Json, Reads, joined
+from sweeper.store.progress import Headway
+
+LONGEST = 300
+
+NOTE = """\
+One run per cell: a model, how it is pruned and how it is quantized.
+
+- **TCr** is the theoretical compression rate; cells of equal TCr are to be compared.
+- **retention/task** is the score as a share of the dense model's (perplexity: the inverse).
+- **Sr1** is the mean retention, **Sr2** the ratio of the summed scores.
+- **SrCr_p**, **SrCr_q** and **SrCr_j** (pruned, quantized, both) have different scales:
+  sort by one of them, never across.
+
+`isorate sync` rebuilds these runs from the sweep's results.
+"""
+
+BEHIND = (
+    "MLflow at %s is not up to date: %s. No result is lost: `isorate sync` writes what is "
+    "missing once it can be reached (tracking.uri names another one)."
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """What one `sync` did.
+
+    Attributes:
+        uri: where, without credentials.
+        view: address of the prepared table in MLflow's UI (from "/" on for a database).
+        created, updated, unchanged: runs of cells and of the sweep itself.
+        removed: duplicates and runs that had to be made anew.
+        problem: why it stopped or what it could not write; "" when all is there.
+        seconds: how long it took.
+    """
+
+    uri: str
+    view: str = ""
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    problem: str = ""
+    seconds: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether MLflow now shows all that the store holds."""
+        return not self.problem
+
+
+def tracking_uri(configured: str | None, home: Path) -> str:
+    """The store to write to: the configured one, else MLFLOW_TRACKING_URI, else the home's own."""
+    return configured or os.environ.get("MLFLOW_TRACKING_URI") or connection.default_uri(home)
+
+
+def sync(
+    record: Json,
+    store: Reads,
+    *,
+    home: Path,
+    uri: str | None = None,
+    report: Path | None = None,
+    imported: Sequence[CellOutcome] = (),
+    running: Mapping[str, Headway] = MappingProxyType({}),
+    limit_s: float | None = None,
+    quiet: bool = False,
+) -> Summary:
+    """Make MLflow show what the store holds of a sweep; writes only what differs.
+
+    Args:
+        record: the recorded plan; for a sweep of several plans, `collect.merge` of them.
+        store: where the results are.
+        home: the sweep's home; holds the default MLflow store and its artifacts.
+        uri: see `tracking_uri`.
+        report: directory whose files become artifacts of the parent run.
+        imported: cells whose scores came from elsewhere (tag isorate.origin).
+        running: key -> headway of the stages at work now, see `Store.running`.
+        limit_s: stop after so many seconds and leave the rest to the next `sync`.
+        quiet: do not warn of a problem; it is in the summary all the same.
+
+    Returns:
+        What was done. An MLflow that is down, slow, locked or refuses something is a
+        warning in the log and `Summary.problem`, never an exception.
+    """
+    started = time.monotonic()
+    where = tracking_uri(uri, home)
+    outcomes = joined(cell_outcomes.collect(record, store), imported)
+    work = Projection(deadline=None if limit_s is None else started + limit_s)
+    view = problem = ""
+    try:
+        tracker = _open(where, home, str(record["name"]))
+        tracker.tag_experiment(ui_view.TAG, ui_view.columns(outcomes))
+        view = ui_view.link(where, tracker.experiment)
+        jobs = launcher_record.executions(home / "sweeps" / str(record["name"]))
+        work.carry_out(tracker, *_wanted(record, outcomes, report, jobs, running))
+        problem = "; ".join(f"{name}: {why}" for name, why in work.refused.items())
+    except _trouble() as error:
+        problem = _one_line(error)
+    problem = redact(problem, where)
+    if problem and not quiet:
+        log.warning(BEHIND, redact(where), problem)
+    return Summary(
+        uri=redact(where),
+        view=view,
+        created=len(work.created),
+        updated=len(work.updated - work.created),
+        unchanged=len(work.seen - work.updated - work.created),
+        removed=work.removed,
+        problem=problem,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _open(uri: str, home: Path, name: str) -> Tracker:
+    client = connection.connect(uri, home)
+    artifacts = connection.artifact_root(uri, home)
+    return Tracker(client, uri, experiment.experiment(client, name, artifacts, NOTE))
+
+
+def _wanted(
+    record: Json,
+    outcomes: Sequence[CellOutcome],
+    report: Path | None,
+    jobs: Sequence[Json],
+    running: Mapping[str, Headway],
+) -> tuple[Wanted, list[Wanted]]:
+    """The parent run, and the run of every cell that has begun."""
+    files = [path for path in sorted(report.rglob("*")) if path.is_file()] if report else []
+    named = {path.relative_to(report).as_posix(): path for path in files if report}
+    sweep = run.sweep_run(record, outcomes, named, jobs)
+    names, kept = tracking_names.names(outcomes), retained(outcomes)
+    begun = [o for o in outcomes if o.begun or o.at_work(running)]
+    return sweep, [run.wanted(o, names[o.key], kept[o.key], running) for o in begun]
+
+
+def _trouble() -> tuple[type[Exception], ...]:
+    """What an MLflow that does not work raises; ImportError is a missing database driver."""
+    plain = (Unreachable, OutOfTime, OSError, ImportError)
+    if "mlflow" not in sys.modules:
+        return plain
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (*plain, MlflowException, SQLAlchemyError)
+
+
+def _one_line(error: Exception) -> str:
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return first if len(first) <= LONGEST else first[:LONGEST] + "..."

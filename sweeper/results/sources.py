@@ -1,0 +1,112 @@
+"""Where results are read from: the store, MLflow, or the published numbers; several sweeps too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sweeper.errors import BadInput, IsorateError, one_of
+from sweeper.planning.sweep import Sweep
+from sweeper.results import outcomes, provenance, tables
+from sweeper.results.importers import scores
+from sweeper.results.outcomes import CellOutcome
+
+if TYPE_CHECKING:
+    from analysis.data.results import Results
+    from sweeper.store.store import Store
+
+SOURCES = ("store", "mlflow", "published")
+PAPER = "arXiv:2505.07289"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Results and what a reader must know of them.
+
+    Attributes:
+        name: of the sweep, of several joined by "+", or "published".
+        results: checked.
+        provenance: where they come from.
+        sweep: whose directory takes what is made of them.
+    """
+
+    name: str
+    results: Results
+    provenance: dict[str, Any]
+    sweep: Sweep
+
+
+def read(
+    source: str,
+    sweep: Sweep,
+    store: Store,
+    *,
+    joined: Sequence[str] = (),
+    name: str | None = None,
+    tracking_uri: str | None = None,
+) -> Reading:
+    """What ``source`` and ``sweeps`` name.
+
+    Args:
+        source: one of `SOURCES`.
+        sweep: the one that is meant where no others are named.
+        store: the outputs of stages.
+        joined: sweeps of the same home that are read as one.
+        name: of what is read together, or of the published numbers.
+        tracking_uri: where MLflow is.
+
+    Raises:
+        BadInput: an unknown source, a sweep that does not exist.
+        IsorateError: results that contradict themselves or each other.
+    """
+    if source not in SOURCES:
+        raise BadInput("source", source, one_of(list(SOURCES)) + ".")
+    if source == "published":
+        return published(Sweep(sweep.home, name or "published"))
+    sweeps = [Sweep(sweep.home, one) for one in joined] or [sweep]
+    title = name if joined and name else "+".join(one.name for one in sweeps)
+    found = {one.name: _outcomes(source, one, store, tracking_uri) for one in sweeps}
+    return Reading(
+        name=title,
+        results=_together(found),
+        provenance=provenance.of(sweep, [o for each in found.values() for o in each])
+        | {"sweep": title}
+        | ({} if source == "store" else {"source": source}),
+        sweep=Sweep(sweep.home, title),
+    )
+
+
+def published(sweep: Sweep) -> Reading:
+    """The numbers of the paper."""
+    from analysis.published import reference
+
+    return Reading(
+        name=reference.PUBLISHED,
+        results=reference.laborde2025(),
+        provenance={"source": f"{PAPER}, Tables II-VII, as printed"},
+        sweep=sweep,
+    )
+
+
+def _outcomes(
+    source: str, sweep: Sweep, store: Store, tracking_uri: str | None
+) -> Sequence[CellOutcome]:
+    if source == "mlflow":
+        from sweeper.results.mlflow import reader
+
+        return reader.outcomes(sweep.name, home=sweep.home, uri=tracking_uri)
+    brought = scores.outcomes(sweep)
+    if brought and not sweep.planned:
+        return brought
+    return outcomes.joined(outcomes.collect(sweep.load(), store), brought)
+
+
+def _together(found: dict[str, Sequence[CellOutcome]]) -> Results:
+    from analysis.data.combining import together
+    from analysis.errors import BadResults
+
+    try:
+        return together({name: tables.results(each) for name, each in found.items()})
+    except BadResults as refused:
+        raise IsorateError(f"these results cannot be read: {refused}") from refused

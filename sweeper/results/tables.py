@@ -1,0 +1,152 @@
+"""What became of the cells as the tables that `analysis` works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sweeper.results import cluster_usage
+from sweeper.results.outcomes import CellOutcome, Json, devices
+
+if TYPE_CHECKING:
+    from analysis.data.results import Results
+
+Row = dict[str, Any]
+
+MEASURED = {
+    "achieved_sparsity": "achieved_sparsity",
+    "achieved_tcr": "rate/achieved",
+    "containment": "containment/min",
+    "containment_mean": "containment/mean",
+    "nm_valid": "nm_valid",
+    "bits_per_weight": "bits_per_weight/total",
+    "stored_bits": "bits_per_weight/stored",
+    "entropy_bits": "bits_per_weight/entropy",
+    "bytes": "bytes/checkpoint",
+    "linear_weights": "linear_weights",
+    "total_weights": "total_weights",
+    "macs": "macs",
+}
+"""Column of `analysis.data.results.Results` -> where the result of `measure` has it."""
+
+
+def cell_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
+    """The `cells` table of `analysis.data.results.Results`: one row per planned cell."""
+    return [_cell_row(outcome) for outcome in outcomes]
+
+
+def score_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
+    """The `scores` table of `analysis.data.results.Results`: one row per cell, task and metric."""
+    return [
+        row
+        for outcome in outcomes
+        for home in [_groups(outcome.cell)]
+        for task, result in outcome.scores.items()
+        for row in _score_rows(outcome.key, task, home.get(task, ""), result)
+    ]
+
+
+def results(outcomes: Sequence[CellOutcome]) -> Results:
+    """The tables and where the documents are: what `analysis` works on (imports pandas)."""
+    import pandas as pd
+
+    from analysis.data import results as tables
+    from analysis.data.documents import Documents
+
+    scored = score_rows(outcomes)
+    # A table without rows has no columns of its own, and no scores yet is no error.
+    scores = pd.DataFrame(scored, columns=None if scored else list(tables.SCORE_REQUIRED))
+    paths = {
+        (outcome.key, stage.task): stage.documents
+        for outcome in outcomes
+        for stage in outcome.stages
+        if stage.documents is not None and stage.task in outcome.scores
+    }
+    return tables.Results(
+        cells=pd.DataFrame(cell_rows(outcomes)), scores=scores, documents=Documents(paths)
+    )
+
+
+def _groups(cell: Json) -> dict[str, str]:
+    """Leaf task -> the group that it is a part of."""
+    groups = cell.get("config", {}).get("groups", {})
+    return {task: group for group, tasks in groups.items() for task in tasks}
+
+
+def _cell_row(outcome: CellOutcome) -> Row:
+    cell, measured = outcome.cell, outcome.measured or {}
+    row: Row = {"cell": outcome.key, "label": cell["label"], "model": cell["model"]}
+    named = ("prune_method", "sparsity", "pattern", "quant_method", "bits", "mask")
+    row |= {name: cell.get(name) for name in named}
+    row["pattern"] = cell.get("pattern", "") if cell["sparsity"] else ""
+    row |= {"calibration_seed": cell.get("calibration_seed"), "rerun": cell.get("rerun", 0)}
+    row |= {"status": outcome.status, "reason": outcome.reason}
+    row |= {"origin": cell.get("origin", "")}
+    row |= {"group_size": cell.get("config", {}).get("quantize", {}).get("group_size")}
+    row |= _profiles(cell.get("config", {})) | _jsq(cell.get("config", {}))
+    row |= _measures(measured)
+    row["collapsed"] = any(bool(r.get("collapsed")) for r in outcome.scores.values())
+    row["seconds"] = sum(float((s.manifest or {}).get("seconds", 0)) for s in outcome.stages)
+    row["device"] = devices(outcome)
+    hours = cluster_usage.metrics({stage.name: stage.manifest for stage in outcome.stages})
+    row["gpu_hours"] = hours.get(("gpu_hours", "cell"))
+    return row
+
+
+def _profiles(config: Json) -> Row:
+    """How sparsity and bits are spread over matrices; "" where all are alike."""
+    quantized = config.get("quantize", {})
+    own = quantized.get("profile", "")
+    mixed = "widths" in quantized  # else it is the profile of a quantizer that prunes too
+    return {
+        "prune_profile": config.get("prune", {}).get("profile", "") or ("" if mixed else own),
+        "quant_profile": own if mixed else "",
+    }
+
+
+def _jsq(config: Json) -> Row:
+    """What tells the cells of JSQ's ablations apart."""
+    pruned, text = config.get("prune", {}), config.get("calibration", {})
+    strengths = pruned.get("strengths") or []
+    editing = f"{strengths[0]:g}" if len(strengths) == 1 else "searched" if strengths else ""
+    return {
+        "editing": editing,
+        "range_weight": pruned.get("range_weight"),
+        "calibration_samples": text.get("samples"),
+    }
+
+
+def _measures(measured: Json) -> Row:
+    """The measured columns that are known, found by their path in the result of `measure`."""
+    row = {column: _at(measured, path) for column, path in MEASURED.items()}
+    share = row["nm_valid"]  # of the groups; the table asks whether it is all of them
+    return row | {"nm_valid": None if share is None else share == 1}
+
+
+def _at(tree: Any, path: str) -> Any:
+    for part in path.split("/"):
+        tree = tree.get(part) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def _score_rows(cell: str, task: str, group: str, result: Json) -> Iterator[Row]:
+    for metric, entry in result["metrics"].items():
+        primary = metric == result["primary"]
+        yield {
+            "cell": cell,
+            "task": task,
+            "group": group,
+            "metric": metric,
+            "value": entry["value"],
+            "stderr": entry.get("stderr"),
+            "n": entry.get("n"),
+            "higher_is_better": entry["higher_is_better"],
+            "chance": result.get("chance") if primary or metric.startswith("acc") else None,
+            "primary": primary,
+            "version": str(result.get("version", "")),
+            "collapsed": bool(result.get("collapsed")),
+            "unextracted": result.get("unextracted") if primary else None,
+            "stopped": bool(result.get("stopped")),
+            "backend": result.get("backend", ""),
+            "dtype": result.get("dtype", ""),
+        }

@@ -1,0 +1,81 @@
+"""What is counted of each matrix of a checkpoint, one row a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from sweeper.methods import validation
+
+if TYPE_CHECKING:
+    import torch
+
+    from sweeper.stages.measure.matrix import Matrix
+
+Row = dict[str, Any]
+
+
+def row_of(matrix: Matrix, params: Mapping[str, Any], kept: Mapping[str, Any] | None) -> Row:
+    """The counts of one matrix; ``kept`` is the mask of each by name, where there is one."""
+    nm = validation.nm(params["pattern"])
+    rows, columns = matrix.zero.shape
+    row: Row = {
+        "name": matrix.name,
+        "rows": rows,
+        "columns": columns,
+        "zeros": int(matrix.zero.sum()),
+        "finite": matrix.finite,
+        "bits": matrix.bits,
+        "group_size": matrix.group_size,
+        "entropy": entropy(matrix.symbols),
+        "scale_bits": 8 * matrix.scale_bytes,
+        "zero_point_bits": 8 * matrix.zero_point_bytes,
+        "stored_bits": 8 * matrix.stored_bytes,
+    }
+    row |= _held(matrix, params, kept)
+    if nm is not None:
+        row["nm_groups"] = rows * (columns // nm[1])
+        row["nm_valid_groups"] = valid_groups(matrix.zero, *nm)
+    return row
+
+
+def _held(matrix: Matrix, params: Mapping[str, Any], kept: Mapping[str, Any] | None) -> Row:
+    """How many weights were pruned, and how many of those are still exactly zero."""
+    if kept is not None:
+        pruned = ~kept[matrix.name]
+        return {"pruned": int(pruned.sum()), "held": int((pruned & matrix.zero).sum())}
+    zeros = int(matrix.zero.sum()) if params["sparsity"] else 0
+    return {"pruned": zeros, "held": zeros}
+
+
+def valid_groups(zero: torch.Tensor, n: int, m: int) -> int:
+    """Number of complete groups of ``m`` neighbours in a row with at least ``n`` zeros."""
+    rows, columns = zero.shape
+    groups = zero[:, : columns - columns % m].reshape(rows, -1, m)
+    return int((groups.sum(-1) >= n).sum())
+
+
+def entropy(symbols: torch.Tensor) -> float:
+    """Order-0 entropy of the stored symbols in bits per weight; pruned zeros are symbols too."""
+    import torch
+
+    counts = torch.unique(symbols, return_counts=True)[1].double()
+    share = counts / counts.sum()
+    return float(-(share * share.log2()).sum()) + 0.0
+
+
+def weights_of(row: Mapping[str, Any]) -> int:
+    """Number of weights of a matrix."""
+    return int(row["rows"] * row["columns"])
+
+
+def mean_bits(rows: list[Row]) -> float:
+    """Bits of a stored weight in the mean over all matrices."""
+    return float(sum(row["bits"] * weights_of(row) for row in rows) / total(rows, "weights"))
+
+
+def total(rows: list[Row], name: str) -> int:
+    """A count over all matrices; "weights" is rows x columns."""
+    if name == "weights":
+        return sum(weights_of(r) for r in rows)
+    return sum(r.get(name, 0) for r in rows)

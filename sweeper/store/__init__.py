@@ -1,0 +1,1 @@
+"""The store: stage outputs on disk by content hash; writing, reading, checking, collecting."""

@@ -1,0 +1,1 @@
+"""One stage carried out on one machine."""

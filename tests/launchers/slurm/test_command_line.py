@@ -1,0 +1,157 @@
+"""A submitted sweep from the command line: every command a process of its own, SLURM a script."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import tiny
+from tests.launchers.fake_slurm import FakeSlurm
+
+OPTIONS = [
+    "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", "hydra.launcher.cpus_per_task=1",
+    "hydra.launcher.mem_gb=1", "hydra.launcher.kinds={round:{gpus_per_node:0,mem_gb:1}}",
+    "hydra.launcher.stages=tests.stubs.cells", "hydra.launcher.startup_s=0",
+]  # fmt: skip
+GRID = ["prune.sparsity=0,50", "quant.bits=16,4"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("tiny")
+    _checkpoint(folder / "model")
+    tiny.text(folder / "text.txt")
+    return [
+        "model=custom", f"model.id={folder}/model", "model.group_size=64", "calibration.name=t",
+        f"calibration.path={folder}/text.txt", "calibration.samples=4", "calibration.length=64",
+        "tasks.names=[demo_agreement]", "tasks.limit=16", "tracking.enabled=false",
+    ]  # fmt: skip
+
+
+def _checkpoint(folder: Path) -> None:
+    """What planning reads of a model: its header. Stub stages read nothing of it."""
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    weight = {"dtype": "BF16", "shape": [64, 64], "data_offsets": [0, 8192]}
+    header = json.dumps({"model.layers.0.mlp.up_proj.weight": weight}).encode()
+    data = len(header).to_bytes(8, "little") + header + bytes(8192)
+    (folder / "model.safetensors").write_bytes(data)
+
+
+class Shell:
+    """A login node's shell."""
+
+    def __init__(self, home: Path, model: list[str]) -> None:
+        self.home, self._model = home, model
+
+    def words(self, verb: str, *more: str) -> list[str]:
+        return [sys.executable, "-m", "sweeper", verb, "name=s", f"home={self.home}", *more]
+
+    def __call__(self, verb: str, *more: str, status: int = 0) -> Any:
+        done = subprocess.run(self.words(verb, *more), capture_output=True, text=True)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done
+
+    def run(self, *grid: str, verb: str = "run", status: int = 0) -> Any:
+        return self(verb, *self._model, *OPTIONS, *grid, status=status)
+
+    def states(self, status: int) -> dict[str, dict[str, Any]]:
+        answer = json.loads(self("status", "output=json", status=status).stdout)
+        return {cell["label"]: cell for cell in answer["cells"]}
+
+
+@pytest.fixture
+def shell(tmp_path: Path, model: list[str]) -> Shell:
+    return Shell(tmp_path / "home", model)
+
+
+def work_jobs(slurm: FakeSlurm) -> list[str]:
+    return [job for job, e in slurm.jobs.items() if not e["name"].endswith("-round")]
+
+
+def test_a_sweep_is_followed_from_other_shells(slurm: FakeSlurm, shell: Shell) -> None:
+    planned = shell.run(*GRID, verb="plan").stdout
+    assert "Jobs:   5 in 2 arrays" in planned
+    assert "as requested, nothing is measured yet" in planned
+    assert "at the peak (checkpoints=drop, by the last job)" in planned
+    dropped, kept = (
+        json.loads(shell.run(*GRID, "output=json", f"checkpoints={policy}", verb="plan").stdout)
+        for policy in ("drop", "keep")
+    )
+    key = "peak_checkpoint_bytes"
+    assert dropped["cost"][key] == kept["cost"][key] > 0
+    assert dropped["jobs"]["sources"] == {"requested": 5}
+    assert slurm.jobs == {}
+    submitted = shell.run(*GRID, "tracking.enabled=true")
+    assert "submitted 11 stages as 5 jobs" in submitted.stderr
+    assert "Reported and logged by the last job" in submitted.stdout
+    assert not (shell.home / "mlflow.db").exists(), "the prompt is not kept waiting"
+    assert {cell["status"] for cell in shell.states(1).values()} == {"queued"}
+    again = shell.run(*GRID, "output=json")
+    assert json.loads(again.stdout)["tracking"] == {"enabled": False, "later": True}
+    assert "nothing to submit; 11 stages are queued" in again.stderr
+    assert slurm.calls("sbatch") == 3, "two arrays and the round, once"
+
+    prune = next(j for j in slurm.ready() if "aftercorr" not in str(slurm.jobs[j]["options"]))
+    slurm.start(prune)
+    before = slurm.calls("sacct")
+    text = shell("status", status=1).stdout
+    assert slurm.calls("sacct") == before + 1
+    assert "GPU hours" in text
+    assert "waits for jobs of higher priority" in text
+
+    watching = subprocess.Popen(shell.words("status", "watch=true"), stdout=subprocess.PIPE)
+    assert watching.stdout is not None
+    assert any(b"queued" in line for line in watching.stdout), "the first picture"
+    slurm.work()
+    last = watching.communicate(timeout=60)[0].decode()
+    assert watching.returncode == 0
+    assert "4 done" in last
+    cells = shell.states(0)
+    assert all(cell["gpu_hours"] >= 0 for cell in cells.values())
+    logs = shell("logs", "cell='50% + 4bit'").stdout
+    assert "==> prune, job" in logs
+    assert "prune at work" in logs
+    assert "quantize at work" in logs
+
+
+def test_cancel_and_go_on(slurm: FakeSlurm, shell: Shell) -> None:
+    shell.run("quant.bits=4")
+    ended = shell("cancel", "output=json")
+    done = json.loads(ended.stdout)
+    assert sorted(done["cancelled"]) == sorted(slurm.jobs)
+    assert f"Cancelling {len(slurm.jobs)} jobs of s: {' '.join(done['cancelled'])}" in ended.stderr
+    assert slurm.ready() == []
+    (cell,) = shell.states(1).values()
+    assert cell["status"] == "ended"
+    assert "cancelled by user 1000" in cell["reason"]
+    shell.run("quant.bits=4")
+    slurm.work()
+    assert shell.states(0)["4bit"]["status"] == "done"
+
+    for path in (shell.home / "sweeps" / "s" / "jobs").glob("*.json"):
+        path.unlink()
+    assert "nothing of it was submitted" in shell("cancel", status=2).stderr
+
+
+def test_a_failed_cell_waits_for_retry(
+    slurm: FakeSlurm, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUB_FAIL", "quantize")
+    shell.run("quant.bits=4")
+    slurm.work()
+    (cell,) = shell.states(1).values()
+    assert cell["status"] == "failed"
+    assert "the Hessian cannot be inverted" in cell["reason"]
+    jobs = work_jobs(slurm)
+    shell.run("quant.bits=4", status=1)
+    assert work_jobs(slurm) == jobs, "a cell at fault is not tried again by itself"
+    monkeypatch.setenv("STUB_FAIL", "")
+    assert "1 failures forgotten" in shell.run("quant.bits=4", verb="retry").stderr
+    slurm.work()
+    assert shell.states(0)["4bit"]["status"] == "done"

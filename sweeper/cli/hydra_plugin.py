@@ -17,6 +17,7 @@ from omegaconf import DictConfig
 
 from sweeper.cli.request import Request
 from sweeper.config import schema as config
+from sweeper.errors import BadInput
 
 config.register()
 
@@ -36,6 +37,11 @@ ConfigStore.instance().store(
     provider="isorate",
     replace=True,
 )
+
+
+def _chosen(config: DictConfig) -> str:
+    """The launcher that was chosen."""
+    return str(config.hydra.runtime.choices["hydra/launcher"])
 
 
 def _check_added(loader: ConfigLoaderImpl, arguments: Sequence[str]) -> None:
@@ -64,6 +70,11 @@ class IsorateSweeper(Sweeper):
         self._launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+        if not hasattr(self._launcher, "seats"):
+            raise BadInput(
+                "hydra/launcher", _chosen(config), "valid: local, slurm.",
+                "Another one carries out no plan of stages.",
+            )  # fmt: skip
 
     def sweep(self, arguments: list[str]) -> Any:
         """Carry out the verb; ends the process with its exit status."""

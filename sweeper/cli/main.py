@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -26,12 +27,16 @@ _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 @hydra.main(config_path="pkg://conf", config_name="config")
 def _application(_: DictConfig) -> None:
-    """Never called: every verb is a multirun, and our Sweeper runs no jobs of its own."""
+    """Called in no multirun: every verb is one, and our Sweeper runs no jobs of its own."""
+    raise _another_mode("RUN")
 
 
 def main() -> None:
     """Entry point of the console command ``isorate``."""
     try:
+        if "--version" in sys.argv[1:]:
+            print(f"isorate {version('isorate')}")
+            return
         sys.argv[1:] = arguments(sys.argv[1:])
         _complete_verbs()
         _compose_and_run()
@@ -74,9 +79,18 @@ def arguments(given: Sequence[str]) -> list[str]:
         words[0] = f"action={words[0]}"
     elif words and "=" not in words[0] and words[0][:1] not in ("-", "+", "~"):
         raise BadInput("verb", words[0], one_of(list(VERBS)) + ".", "See isorate --help.")
+    for word in words:
+        key, _, mode = word.lstrip("+").partition("=")
+        if key == "hydra.mode" and mode != "MULTIRUN":
+            raise _another_mode(mode)
     if any(word in _COMPOSE_ONLY for word in words):
         words = [_first_of_sweep(word) for word in words]
     return words
+
+
+def _another_mode(mode: str) -> BadInput:
+    valid = "valid: MULTIRUN, with which every verb works."
+    return BadInput("hydra.mode", mode, valid, "Leave it out.")
 
 
 def _first_of_sweep(word: str) -> str:

@@ -10,17 +10,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, Refused, one_of, several
-from sweeper.inputs import hub_cache, loadable, look
+from sweeper.inputs import hub_cache, jsonl, loadable, look
 from sweeper.inputs.pins import Pins
 from sweeper.modeling import directory as folders
 from sweeper.modeling import integrity, shapes
 from sweeper.store import hashing
 
+_TEXTS = (".txt", ".jsonl", ".parquet")
+_ROWS_LOOKED_AT = 20_000
+_CONVERT = "Convert it: iconv -f ENCODING -t UTF-8"
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -190,11 +194,37 @@ def calibration(section: Frozen, pins: Pins) -> tuple[dict[str, Any], str | None
 
 
 def _check_text(section: Frozen, path: Path) -> None:
-    """Refuse what is certainly too little text: a token takes at least one byte."""
+    """Refuse what is no text, and what is certainly too little: a token takes at least a byte."""
     files = _texts(path)
+    for file in files:
+        if found := _no_text(file, section["field"]):
+            raise BadInput(*found)
     size = sum(p.stat().st_size for p in files)
     if all(p.suffix != ".parquet" for p in files) and size < section["samples"] * section["length"]:
         raise _too_little(section, path, f"{size} bytes")
+
+
+def _no_text(file: Path, field: str) -> tuple[str, str, str, str] | None:
+    """(key, value, what is valid, what to do) where a file is none that holds text."""
+    try:
+        if file.suffix == ".txt":
+            file.read_text(encoding="utf-8")
+        elif file.suffix == ".jsonl":
+            for _ in islice(jsonl.texts(file, field), _ROWS_LOOKED_AT):
+                pass
+        else:
+            import pyarrow.parquet as pq
+
+            schema = pq.read_schema(file)
+            if field not in schema.names or "string" not in str(schema.field(field).type):
+                columns = one_of([n for n in schema.names if "string" in str(schema.field(n).type)])
+                return "calibration.field", field, f"{columns}, the texts of {file.name}.", ""
+    except UnicodeDecodeError as error:
+        return "calibration.path", str(file), f"it is not UTF-8 text ({error}).", _CONVERT
+    except (ValueError, OSError) as error:
+        what = f"it has no column {field!r} of text ({error})."
+        return "calibration.path", str(file), what, "Set calibration.field, or mend that row."
+    return None
 
 
 def check_tokens(section: Frozen, found: Model) -> None:
@@ -243,7 +273,19 @@ def _tokens(files: tuple[Path, ...], tokenizer: Path, enough: int) -> int:
 
 
 def _texts(path: Path) -> list[Path]:
-    return [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    """The files that the text is in.
+
+    Raises:
+        BadInput: none, of those that are read.
+    """
+    found = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
+    if not found or found[0].suffix not in _TEXTS:
+        raise BadInput(
+            "calibration.path", str(path),
+            "valid: .txt, .jsonl or .parquet (compressed ones unpacked), or a directory of .txt.",
+            "Convert it to one of these.",
+        )  # fmt: skip
+    return found
 
 
 def _too_little(section: Frozen, path: Path, there: str) -> BadInput:

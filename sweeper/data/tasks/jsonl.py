@@ -15,6 +15,5 @@ def load(file: str, **_metadata: Any) -> dict[str, datasets.Dataset]:
     A path in ``dataset_kwargs.data_files`` would be relative to the working directory,
     and would leave a copy in the cache of `datasets`.
     """
-    lines = (Path(__file__).parent / file).read_text(encoding="utf-8").split("\n")
-    rows = [json.loads(line) for line in lines if line.strip()]
-    return {"test": datasets.Dataset.from_list(rows)}
+    lines = (Path(__file__).parent / file).read_text(encoding="utf-8").splitlines()
+    return {"test": datasets.Dataset.from_list([json.loads(line) for line in lines])}

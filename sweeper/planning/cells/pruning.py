@@ -82,8 +82,7 @@ def n_of_m(pattern: str, key: str = "prune.pattern") -> tuple[int, int] | None:
             key,
             pattern,
             "valid: unstructured, or N:M with 0 < N < M (N of every M weights are pruned).",
-            validation.unquoted(pattern),
-            f"Did you mean {m}:{n}?" if 0 < m < n else "",
+            f"Did you mean {m}:{n}?" if 0 < m < n else validation.unquoted(pattern),
         )
     return n, m
 

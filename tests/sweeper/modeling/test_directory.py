@@ -11,9 +11,8 @@ from safetensors.torch import load_file, save_file
 
 from sweeper.modeling import directory
 from sweeper.modeling import integrity as soundness
-from sweeper.stages import Job
+from sweeper.stages import Job, measure
 from sweeper.stages.evaluate import hf_backend as models
-from sweeper.stages.measure import stage as measure
 from sweeper.store import hashing as digests
 from tests import tiny
 from tests.planned import plan_of

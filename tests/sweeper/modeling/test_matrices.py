@@ -14,13 +14,11 @@ from safetensors.torch import load_file
 from sweeper.errors import BadInput, StageFailure
 from sweeper.inputs import look
 from sweeper.modeling import checkpoint, layerwise, matrices, shapes
-from sweeper.stages import Job, quantize
-from sweeper.stages.measure import stage as measure
+from sweeper.stages import Job, measure, prune, quantize
 from sweeper.stages.measure.tensors import Files
-from sweeper.stages.prune import stage as prune
 from tests import tiny
 from tests.planned import plan_of
-from tests.stages.conftest import PRUNE, QUANTIZE
+from tests.sweeper.stages.conftest import PRUNE, QUANTIZE
 
 Make = Callable[..., Path]
 

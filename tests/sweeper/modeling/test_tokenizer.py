@@ -11,12 +11,11 @@ from transformers import AutoTokenizer
 
 from sweeper.errors import StageFailure
 from sweeper.modeling import checkpoint, tokenizer
-from sweeper.stages import Job
+from sweeper.stages import Job, prune
 from sweeper.stages.evaluate import hf_backend as models
-from sweeper.stages.prune import stage as prune
 from tests import tiny
 from tests.planned import plan_of
-from tests.stages.conftest import PRUNE
+from tests.sweeper.stages.conftest import PRUNE
 
 TEXT = "The quick fox sees the old river, and a teacher writes."
 

@@ -94,7 +94,8 @@ def _by_its_files(path: Path, *, quantized: bool) -> Iterator[Reason]:
 def _architecture(config: dict[str, Any]) -> Iterator[Reason]:
     named = config.get("architectures") or []
     other = [name for name in named if _OTHER_HEAD.search(name)]
-    if other and len(other) == len(named):
+    own = "AutoModelForCausalLM" in (config.get("auto_map") or {})  # classes of any name
+    if other and len(other) == len(named) and not own:
         yield (
             f"it is a {', '.join(other)}: no model that predicts the next token",
             "Give a causal language model.",

@@ -114,7 +114,10 @@ class ByLoading(Method, Protocol):
     """A quantization that transformers carries out while it loads a checkpoint."""
 
     def loading(self, params: Params) -> Any:
-        """The ``quantization_config`` of `from_pretrained`."""
+        """The ``quantization_config`` of `from_pretrained`.
+
+        ``params`` are those of the stage and ``untreated``: names of the layers to leave alone.
+        """
         ...
 
     def scale_bits(self, params: Params) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -166,6 +166,7 @@ def save_packed(
     model.to(dtype_of(dtype))
     write = partial(model.save_pretrained, out, save_compressed=True)
     left = _save(model, source, out, write, code=trust_remote_code)
+    _ignore(out, matrices.beside(model))
     # names Python classes; the parameters of the stage say the same in plain words
     (out / "recipe.yaml").unlink(missing_ok=True)
     return left
@@ -192,6 +193,21 @@ def _save(
         own += sorted(source.glob(directory.CODE))
     directory.copy(own, source, out)
     return left
+
+
+def _ignore(out: Path, names: Sequence[str]) -> None:
+    """Name every linear layer that is dense in the configuration of a packed checkpoint.
+
+    compressed-tensors leaves out those of a subclass of Linear, names the others as the files do,
+    and takes what the loaded model calls otherwise for packed.
+    """
+    config = directory.json_of(out / directory.CONFIG)
+    said = config["quantization_config"]["ignore"]
+    left = [name for name in names if name not in said]
+    if left:
+        said += left
+        text = json.dumps(config, indent=2, sort_keys=True)
+        (out / directory.CONFIG).write_text(text + "\n", encoding="utf-8")
 
 
 def _mended(model: Any) -> list[str]:

@@ -148,25 +148,26 @@ def _is_norm(module: nn.Module) -> bool:
 
 def outside(model: Any) -> list[str]:
     """Names of the linear layers beside the stack of decoder layers, the output head left out."""
-    treated, head = listed(model).treated, model.get_output_embeddings()
+    head = model.get_output_embeddings()
+    return [name for name in beside(model) if model.get_submodule(name) is not head]
+
+
+def beside(model: Any) -> list[str]:
+    """Names of the linear layers that no method may touch."""
+    treated = listed(model).treated
     return [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name not in treated and module is not head
+        if isinstance(module, nn.Linear) and name not in treated
     ]
 
 
 def untreated(model: Any) -> list[str]:
-    """The linear layers that no method may touch, as patterns for llm-compressor's ``ignore``.
+    """The same as patterns for llm-compressor's ``ignore``.
 
     Its pruners append a dot to names, its quantizers do not.
     """
-    treated = listed(model).treated
-    return [
-        rf"re:{re.escape(name)}\.?$"
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and name not in treated
-    ]
+    return [rf"re:{re.escape(name)}\.?$" for name in beside(model)]
 
 
 def _untreatable(modules: Mapping[str, nn.Module]) -> Iterator[tuple[str, str]]:

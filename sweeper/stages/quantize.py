@@ -54,22 +54,22 @@ def _loaded(job: Job, how: ByLoading) -> dict[str, Any]:
     """By transformers, which hands each matrix to the method's library while it loads."""
     from torch.nn import Linear
 
-    from sweeper.modeling import checkpoint
+    from sweeper.modeling import checkpoint, matrices
 
     params = job.params
+    source, trust = job.checkpoint("model"), job.trust_remote_code
+    unloaded = matrices.on_meta(source, trust_remote_code=trust)
+    beside = matrices.beside(unloaded)
     model = checkpoint.sole(
-        job.checkpoint("model"),
+        source,
         dtype=params["save_dtype"],
         device=job.device,
-        trust_remote_code=job.trust_remote_code,
-        quantization=how.loading(params),
+        trust_remote_code=trust,
+        quantization=how.loading({**params, "untreated": beside}),
     )
     layers = checkpoint.linears(model)
     _require_none(n for n, m in layers.items() if type(m) is Linear)
-    left = checkpoint.save_as_it_is(
-        model, job.checkpoint("model"), job.out / "checkpoint",
-        trust_remote_code=job.trust_remote_code,
-    )  # fmt: skip
+    left = checkpoint.save_as_it_is(model, source, job.out / "checkpoint", trust_remote_code=trust)
     return _result(layers, 0, left)
 
 

@@ -32,7 +32,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("++quant.bitz=4", "quant.bitz", "Did you mean quant.bits"),
         ("+tasks.foo.bar=1", "tasks.foo", "valid: tasks.names"),
         ("+calibraton.samples=4", "calibraton", "valid: action"),
-        ("+model.architecture.heads=4", "model.architecture.heads", "valid: model.name"),
     ],
 )  # fmt: skip
 def test_keys_that_nothing_reads_are_refused_with_plus_too(
@@ -101,7 +100,8 @@ def test_what_no_plan_can_be_made_of(
     if words[0] == "list":
         words = ["action=list", *words[1:]]
     given = [word.format(model, standin.model(tmp_path / "other")) for word in words]
-    done = isorate(tmp_path, f"model.id={model}", *given)
+    swept = any(word.startswith("model.id=") for word in given)
+    done = isorate(tmp_path, *([] if swept else [f"model.id={model}"]), *given)
     assert done.returncode == 2, done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr

@@ -77,6 +77,7 @@ def build(
         stages=_reachable(cells, stager.stages),
         dropped=tuple(dropped),
         merged=tuple(merged),
+        notes=tuple(dict.fromkeys(note for cell in cells for note in stager.notes(cell.cell))),
     )
 
 

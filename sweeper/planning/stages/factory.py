@@ -38,6 +38,10 @@ class Stager:
         """Key -> stage, of all cells so far."""
         return self._shared.stages
 
+    def notes(self, cell: Cell) -> list[str]:
+        """What is odd about the model of a cell, and harmless."""
+        return [f"{cell.model['name']}: {note}" for note in self._shared.start(cell.model).notes]
+
     def counted(self, cell: Cell) -> Cell:
         """The cell with depth pruning counted in the layers of its model.
 

@@ -55,6 +55,12 @@ class ModelConfig:
         "directory of a checkpoint that was compressed elsewhere: instead of making one, the cell "
         "is measured and scored on it; prune and quant say what it is",
     )
+    pruned: str | None = key(
+        None,
+        "with compressed: the pruned checkpoint that it was quantized from, or the directory of "
+        "its mask.safetensors; without, nothing says which weights were pruned, and the label of "
+        "an unstructured cell is not proved",
+    )
     compute_dtype: str = key(
         "float32", "float32, bfloat16 or float16: in which pruning and quantization compute"
     )
@@ -242,14 +248,30 @@ class Config:
     home: str = key("outputs", "directory of store, sweeps and MLflow; $ISORATE_HOME")
     checkpoints: str = key("drop", "keep, pruned or drop: what stays once its last reader is done")
     yes: bool = key(False, "`gc` deletes what it otherwise only shows")
-    watch: bool = key(False, "`status`, `sync`: again and again until every cell is done or failed")
+    watch: bool = key(
+        False, "`status`, `sync`: again and again until nothing more happens by itself"
+    )
+    wait: bool = key(
+        False, "`run`: on a cluster, end only when the sweep has, with its exit status (make, CI)"
+    )
     cell: str | None = key(None, "`logs`, `export`, `import`: the label of one cell")
     path: str | None = key(
         None,
         "`import`: what was given to lm_eval as --output_path, or a checkpoint; with "
         "source=mlflow: a run's id, experiment/run, or an experiment of Isorate's",
     )
-    to: str | None = key(None, "`export`: the directory to write")
+    pruned: str | None = key(
+        None, "`import`: the pruned checkpoint that the one in path was quantized from, or its mask"
+    )
+    to: str | None = key(
+        None, "`export`: the directory to write; `bundle`: the file (default: with the sweep)"
+    )
+    bundles: list[str] = key(
+        list,
+        "`verify`, and with source=bundle `report` and `reproduce`: files of `isorate bundle`; "
+        "several of one grid are repeated evaluations",
+    )
+    partial: bool = key(False, "`bundle`: also of a sweep that is not done, what is done of it")
     refresh: bool = key(
         False, "`prefetch`: the hub's newest revisions, not those that the sweep pinned before"
     )
@@ -259,7 +281,8 @@ class Config:
     )
     source: str = key(
         "store",
-        "`report`, `reproduce`, `import`: where results are read from: store, mlflow or published",
+        "`report`, `reproduce`, `import`: where results are read from: store, mlflow, "
+        "bundle or published",
     )
     sweeps: list[str] = key(
         list, "`report`, `reproduce`: several sweeps together, by name; default: the one of `name`"

@@ -6,7 +6,7 @@ from typing import Any
 
 from sweeper.errors import BadInput
 from sweeper.methods import Params, validation
-from sweeper.methods.quantization import widths
+from sweeper.methods.quantization import stored_scales, widths
 
 
 class GroupedRounding:
@@ -29,6 +29,10 @@ class GroupedRounding:
         """See `sweeper.methods.Method`."""
         wrong_bits = widths.refuse_bits(self.name, params, self.bits)
         return wrong_bits or validation.refuse_group(params)
+
+    def scale_bits(self, params: Params) -> float:
+        """See `sweeper.methods.Quantizer`."""
+        return stored_scales.of_grid(params)
 
     def rounding(self, params: Params, model: Any) -> Any:
         """The modifier that rounds."""

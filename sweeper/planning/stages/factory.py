@@ -77,6 +77,7 @@ class Stager:
                 self._evaluations, cell.model, cell.tasks, parent, cell.label, removed, cell.rerun
             ),
             groups=self._once(self._groups, cell.tasks),
+            scale_bits=self._compressions.scale_bits(cell),
         )
 
     def _adopted(self, cell: Cell) -> PlannedCell:
@@ -95,6 +96,7 @@ class Stager:
             stages={"measure": self._measure(cell.model, amounts, None, None, cell.label)},
             tasks=self._evaluations(cell.model, cell.tasks, None, cell.label, None, 0),
             groups=self._once(self._groups, cell.tasks),
+            scale_bits=self._compressions.scale_bits(cell),
         )
 
     def _measure(
@@ -108,6 +110,8 @@ class Stager:
         read = self._shared.reads(section, parent)
         if pruned is not None and pruned is not parent:
             read["parents"]["pruned"] = pruned
+        if not read["parents"] and (before := external_checkpoint.before(section)):
+            read["sources"]["pruned"] = str(before.path)
         return self._shared.stage(
             kind="measure",
             params=self._once(self._measured, section, amounts, bool(read["parents"])),
@@ -132,7 +136,8 @@ class Stager:
         if pruning and pruning.removes and "profile" in dict(pruning.options):
             more["profile"] = dict(pruning.options)["profile"]
         if not has_parents and external_checkpoint.given(model):
-            more["elsewhere"] = True
+            before = external_checkpoint.before(model)
+            more["elsewhere"] = {"mask": before.sha256 if before else None}
         return Params(
             **more,
             model=self._model_meaning(model, has_parents),

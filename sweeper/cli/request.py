@@ -5,13 +5,18 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TextIO
+
+from omegaconf import OmegaConf
+
+from sweeper.errors import BadInput
 
 if TYPE_CHECKING:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -72,7 +77,24 @@ class Request:
             if found is not None:
                 log.info("%s, the sweep that was planned last", found.name)
                 return found
-        return Sweep(self.home, self.config.name or self.config.model.name.split("/")[-1])
+        return Sweep(self.home, self.config.name or self._model())
+
+    def _model(self) -> str:
+        """The name of the only model, as a sweep can have it.
+
+        Raises:
+            BadInput: there are several.
+        """
+        if OmegaConf.is_missing(self.config.model, "id") and self._sweeps("model.id"):
+            raise BadInput(
+                "name", "null", "several models are swept, so the sweep needs a name of its own.",
+                "Add name=NAME.",
+            )  # fmt: skip
+        last = PurePosixPath(self.config.model.name).name  # also of DIR/
+        return re.sub(r"[^A-Za-z0-9._+-]+", "-", last).strip("-.")[:100] or "model"
+
+    def _sweeps(self, key: str) -> bool:
+        return any(argument.startswith(f"{key}=") for argument in self.arguments)
 
     @cached_property
     def plan(self) -> Plan:

@@ -32,7 +32,8 @@ _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 @hydra.main(config_path="pkg://conf", config_name="config")
 def _application(_: DictConfig) -> None:
-    """Never called: every verb is a multirun, and our Sweeper runs no jobs of its own."""
+    """Called in no multirun: every verb is one, and our Sweeper runs no jobs of its own."""
+    raise _another_mode("RUN")
 
 
 def main() -> None:
@@ -80,6 +81,10 @@ def arguments(given: Sequence[str]) -> list[str]:
         BadInput: the first word is no verb, no override and no flag.
     """
     words = list(given)
+    for word in words:
+        key, _, mode = word.lstrip("+").partition("=")
+        if key == "hydra.mode" and mode != "MULTIRUN":
+            raise _another_mode(mode)
     if words in ([], ["help"]):
         return ["--help"]
     if words[0] == "help":
@@ -92,6 +97,11 @@ def arguments(given: Sequence[str]) -> list[str]:
     if any(word in _COMPOSE_ONLY for word in words):
         words = [_first_of_sweep(word) for word in words]
     return words
+
+
+def _another_mode(mode: str) -> BadInput:
+    valid = "valid: MULTIRUN, with which every verb works."
+    return BadInput("hydra.mode", mode, valid, "Leave it out.")
 
 
 def _named(verb: str, words: Sequence[str]) -> list[str]:

@@ -35,8 +35,14 @@ def text(tmp_path_factory):
     return tiny.text(tmp_path_factory.mktemp("text") / "text.txt")
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Of this user: what planning looked up once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def isorate(tmp_path, model, text):
+def isorate(tmp_path, model, text, cache):
     """Runs the console command in a fresh process against a home below tmp_path."""
 
     def run(*words, home=tmp_path / "home", tail=True, env=None, **kwargs):
@@ -52,7 +58,7 @@ def isorate(tmp_path, model, text):
         verb = [word for word in words[:1] if word in VERBS]
         rest = words[len(verb) :]
         command = [sys.executable, "-m", "sweeper", *verb, *(own if tail else []), *rest]
-        environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")} | (env or {})
+        environment = os.environ | {"XDG_CACHE_HOME": str(cache)} | (env or {})
         return subprocess.run(command, capture_output=True, text=True, env=environment, **kwargs)
 
     return run

@@ -16,6 +16,7 @@ Form = Literal["text", "percent", "number", "estimate", "megabytes", "p"]
 
 
 AT_CHANCE = "†"
+OWN_SEED = "another seed of the best's method"
 
 
 STOPPED = "‡"

@@ -9,16 +9,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweeper.cli.commands import VERBS, Exit
+from sweeper.cli import completion
+from sweeper.cli.commands import NAMED, VERBS, Exit, overview
 from sweeper.cli.config_errors import explain
-from sweeper.errors import BadInput, IsorateError, one_of
+from sweeper.errors import BadInput, IsorateError, nearest, one_of
 
 _COMPOSE_ONLY = ("--cfg", "-c", "--info", "-i")
 _FULL_ERROR = "HYDRA_FULL_ERROR"
@@ -32,8 +34,12 @@ def _application(_: DictConfig) -> None:
 def main() -> None:
     """Entry point of the console command ``isorate``."""
     try:
+        if sys.argv[1:] == ["--version"]:
+            print(f"isorate {version('isorate')}")
+            return
         sys.argv[1:] = arguments(sys.argv[1:])
-        _complete_verbs()
+        completion.prepare()
+        OmegaConf.register_resolver("isorate.verbs", overview, replace=True)
         _compose_and_run()
     except IsorateError as error:
         _refuse(str(error))
@@ -70,10 +76,15 @@ def arguments(given: Sequence[str]) -> list[str]:
         BadInput: the first word is no verb, no override and no flag.
     """
     words = list(given)
-    if words and words[0] in VERBS:
-        words[0] = f"action={words[0]}"
-    elif words and "=" not in words[0] and words[0][:1] not in ("-", "+", "~"):
-        raise BadInput("verb", words[0], one_of(list(VERBS)) + ".", "See isorate --help.")
+    if words in ([], ["help"]):
+        return ["--help"]
+    if words[0] == "help":
+        raise SystemExit(_help(words[1]))
+    if words[0] in VERBS:
+        words[:2] = [f"action={words[0]}", *_named(words[0], words[1:2])]
+    elif _is_bare(words[0]):
+        hint = nearest(words[0], list(VERBS)) or "See isorate --help."
+        raise BadInput("verb", words[0], one_of(list(VERBS)) + ".", hint)
     if any(word in _COMPOSE_ONLY for word in words):
         words = [_first_of_sweep(word) for word in words]
     return words
@@ -89,17 +100,37 @@ def _first_of_sweep(word: str) -> str:
     return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
 
 
-def _complete_verbs() -> None:
-    """Make tab completion aware of the verb, which Hydra would take for a broken override."""
-    line = os.environ.get("COMP_LINE")
-    if line is None or not any(word.startswith("query=") for word in sys.argv):
-        return
-    words = line.split()
-    typing = words[1:] if not line.endswith(" ") else [*words[1:], ""]
-    if len(typing) > 1 and typing[0] in VERBS:
-        os.environ["COMP_LINE"] = line.replace(f" {typing[0]} ", " ", 1)
-    elif len(typing) == 1 and "=" not in typing[0]:
-        print(" ".join(verb for verb in VERBS if verb.startswith(typing[0])))
+def _is_bare(word: str) -> bool:
+    """A word that is no override and no flag."""
+    return "=" not in word and word[:1] not in ("-", "+", "~")
+
+
+def _named(verb: str, second: Sequence[str]) -> list[str]:
+    """The word after a verb: the name of a sweep, where the verb is about one."""
+    if not second or not _is_bare(second[0]):
+        return list(second)
+    if verb in NAMED:
+        return [f"name={second[0]}"]
+    raise BadInput(
+        "argument",
+        second[0],
+        "valid: key=value.",
+        f"Do you mean experiment={second[0]} or name={second[0]}?",
+    )
+
+
+def _help(verb: str) -> int:
+    """Print what a verb does and the keys that are its own; the exit status."""
+    if verb not in VERBS:
+        hint = nearest(verb, list(VERBS))
+        raise BadInput("verb", verb, one_of(list(VERBS)) + ".", hint)
+    name = " [NAME]" if verb in NAMED else ""
+    print(f"isorate {verb}{name} [key=value ...]\n\n  {VERBS[verb]}")
+    if name:
+        print("\n  NAME is a sweep of the home; without one, status, report, sync and logs take")
+        print("  the one that was planned last.")
+    print("\nEvery key, with its default: isorate --cfg job; what it means: docs/configuration.md")
+    return 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,26 @@ ENDED = ("done", "failed")
 """A cell of which nothing more comes by itself."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A report, and what of it belongs on a terminal.
+
+    Attributes:
+        files: name of each file -> its path.
+        verdicts: in words.
+        table: every cell with its rate, its size and what it keeps, as text; "" without scores.
+    """
+
+    files: Mapping[str, Path] = field(default_factory=dict)
+    verdicts: Sequence[str] = ()
+    table: str = ""
+
+    @property
+    def text(self) -> str:
+        """The table, then the verdicts."""
+        return "\n\n".join(filter(None, [self.table, "\n".join(self.verdicts)]))
+
+
 def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str]) -> int:
     """Report and log a sweep, and say how the cells that were asked for fared.
 
@@ -43,7 +64,7 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
     asked = [outcome for outcome in outcomes if outcome.key in keys]
     later = any(outcome.status in _UNDER_WAY for outcome in asked)
     scored = any(outcome.scores for outcome in outcomes) and not later
-    files, verdicts = report(request, outcomes) if scored else ({}, [])
+    written = report(request, outcomes) if scored else Written()
     enabled = bool(request.config.tracking.enabled)
     tracked = {"enabled": enabled, "later": True} if later else sync(request, record)
     request.answer(
@@ -51,11 +72,11 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
             "name": request.sweep.name,
             "cells": [cell_state(outcome) for outcome in asked],
             "ended": dict(ended),
-            "verdicts": verdicts,
-            "report": {name: str(path) for name, path in files.items()},
+            "verdicts": list(written.verdicts),
+            "report": {name: str(path) for name, path in written.files.items()},
             "tracking": tracked,
         },
-        _text(asked, ended, verdicts, files, tracked),
+        _text(asked, ended, written, tracked),
     )
     return 0 if all(outcome.status in ("done", *_UNDER_WAY) for outcome in asked) else 1
 
@@ -106,8 +127,8 @@ def wait(request: Request) -> None:
         time.sleep(_EVERY_S)
 
 
-def report(request: Request, outcomes: Sequence[CellOutcome]) -> tuple[dict[str, Path], list[str]]:
-    """Write the sweep's report; (name of each file -> its path, the verdicts in words).
+def report(request: Request, outcomes: Sequence[CellOutcome]) -> Written:
+    """Write the sweep's report.
 
     Raises:
         IsorateError: the results cannot be reported, and why.
@@ -128,12 +149,16 @@ def write(
     title: str,
     origin: Mapping[str, Any],
     compare: Sequence[str] = (),
-) -> tuple[dict[str, Path], list[str]]:
+) -> Written:
     """Write a report of any results, with two cells to `compare`; as `report`."""
-    from analysis.comparison.verdicts import verdicts
+    from analysis.comparison.seed_variance import conclusion as about_methods
+    from analysis.comparison.seed_variance import standings
+    from analysis.comparison.verdicts import defined, verdicts
     from analysis.data.panel import panels
     from analysis.data.results import BadResults
     from analysis.data.task_groups import pooled
+    from analysis.output.render import printed
+    from analysis.report.headline import headline_table
     from analysis.report.report import write_report
     from analysis.report.sentences import conclusion
 
@@ -141,7 +166,18 @@ def write(
         files = write_report(results, out, title=title, provenance=origin, compare=compare)
         groups = panels(pooled(results))
         words = [conclusion(p, v) for p in groups for v in verdicts(p)]
-        return files, words
+        words += [
+            about_methods(rate, one)
+            for p in groups
+            for rate, one in standings(p, defined(p)[0]).items()
+        ]
+        table = headline_table(groups)
+        head = [column.title for column in table.columns]
+        return Written(
+            files=files,
+            verdicts=words,
+            table=formatting.table(head, printed(table)) if len(table.rows) else "",
+        )
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
 
@@ -232,18 +268,17 @@ def states(
 def _text(
     asked: Sequence[CellOutcome],
     ended: Mapping[str, str],
-    verdicts: Sequence[str],
-    files: Mapping[str, Path],
+    written: Written,
     tracked: Mapping[str, Any],
 ) -> str:
     lines = [states(asked)]
     if ended:
         lines += ["", "Ended for a reason outside the cell; run again to go on:"]
         lines += sorted({f"  {why}" for why in ended.values()})
-    if verdicts:
-        lines += ["", *verdicts]
-    if "report.html" in files:
-        lines += ["", f"Report: {files['report.html']}"]
+    if written.text:
+        lines += ["", written.text]
+    if "report.html" in written.files:
+        lines += ["", f"Report: {written.files['report.html']}"]
     if tracked.get("later"):
         lines += ["", "Reported and logged by the last job; before, by isorate report and sync"]
     elif tracked.get("problem"):

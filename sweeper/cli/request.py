@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from sweeper.planning.sweep import Sweep
     from sweeper.results.sources import Reading
     from sweeper.store.store import Store
+
+
+log = logging.getLogger(__name__)
+
+_ABOUT_THE_LATEST = ("status", "report", "sync", "logs")
+"""Verbs that change no results: without a name they take the sweep that was planned last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +61,15 @@ class Request:
 
     @cached_property
     def sweep(self) -> Sweep:
-        """The sweep that is meant, by name."""
-        from sweeper.planning.sweep import Sweep
+        """The sweep that is meant: by name, else the latest, else as the model is called."""
+        from sweeper.planning.sweep import Sweep, latest
 
+        asked = any(word.startswith(("model", "experiment")) for word in self.arguments)
+        if self.config.action in _ABOUT_THE_LATEST and not self.config.name and not asked:
+            found = latest(self.home)
+            if found is not None:
+                log.info("%s, the sweep that was planned last", found.name)
+                return found
         return Sweep(self.home, self.config.name or self.config.model.name.split("/")[-1])
 
     @cached_property

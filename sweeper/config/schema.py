@@ -50,6 +50,12 @@ class ModelConfig:
         "directory of a checkpoint that was compressed elsewhere: instead of making one, the cell "
         "is measured and scored on it; prune and quant say what it is",
     )
+    pruned: str | None = key(
+        None,
+        "with compressed: the pruned checkpoint that it was quantized from, or the directory of "
+        "its mask.safetensors; without, nothing says which weights were pruned, and the label of "
+        "an unstructured cell is not proved",
+    )
     compute_dtype: str = key(
         "float32", "float32, bfloat16 or float16: in which pruning and quantization compute"
     )
@@ -248,6 +254,9 @@ class Config:
         None,
         "`import`: what was given to lm_eval as --output_path, or a checkpoint; with "
         "source=mlflow: a run's id, experiment/run, or an experiment of Isorate's",
+    )
+    pruned: str | None = key(
+        None, "`import`: the pruned checkpoint that the one in path was quantized from, or its mask"
     )
     to: str | None = key(None, "`export`: the directory to write")
     refresh: bool = key(

@@ -25,7 +25,7 @@ from sweeper.planning.stages.factory import Stager
 def build(
     blocks: Iterable[tuple[Iterable[Combination], bool]],
     pins: Pins,
-    elsewhere: Mapping[tuple[str, str], str] | None = None,
+    elsewhere: Mapping[tuple[str, str], Mapping[str, str]] | None = None,
 ) -> Plan:
     """The plan of all combinations.
 
@@ -33,8 +33,8 @@ def build(
         blocks: (combinations, strict); in a strict block (cells listed outright, a single
             combination) what is no cell is bad input instead of being dropped.
         pins: the revisions that the sweep takes from the hub.
-        elsewhere: (model, label) of a cell -> directory of its checkpoint, where that was
-            compressed elsewhere and imported.
+        elsewhere: (model, label) of a cell -> keys of its model, where its checkpoint was
+            compressed elsewhere and imported (`Sweep.elsewhere`).
 
     Raises:
         BadInput: a value that is never valid, or no cell at all is left.
@@ -81,13 +81,15 @@ def build(
 
 
 def _read(
-    planned: PlannedCell, stager: Stager, elsewhere: Mapping[tuple[str, str], str]
+    planned: PlannedCell,
+    stager: Stager,
+    elsewhere: Mapping[tuple[str, str], Mapping[str, str]],
 ) -> PlannedCell:
     """The cell, of its imported checkpoint if there is one."""
     where = elsewhere.get((planned.cell.model["name"], planned.label))
     if where is None or planned.cell.model.dict.get("compressed"):
         return planned
-    section = Frozen.of(planned.cell.model.dict | {"compressed": where})
+    section = Frozen.of(planned.cell.model.dict | dict(where))
     found = stager.planned(replace(planned.cell, model=section))
     return replace(found, label=planned.label)
 
@@ -162,12 +164,7 @@ def _distinct(planned: Iterable[PlannedCell]) -> tuple[PlannedCell, ...]:
     for group in groups.values():
         if len(group) > 1:
             for item, suffix in zip(group, _differences(group), strict=True):
-                renamed[id(item)] = PlannedCell(
-                    cell=item.cell,
-                    label=f"{item.label} [{suffix}]",
-                    stages=item.stages,
-                    tasks=item.tasks,
-                )
+                renamed[id(item)] = replace(item, label=f"{item.label} [{suffix}]")
     return tuple(renamed.get(id(item), item) for item in cells)
 
 
@@ -209,7 +206,7 @@ def plan(
     loader: ConfigLoaderImpl,
     arguments: Sequence[str],
     pins: Pins = _UNPINNED,
-    elsewhere: Mapping[tuple[str, str], str] | None = None,
+    elsewhere: Mapping[tuple[str, str], Mapping[str, str]] | None = None,
 ) -> Plan:
     """The plan of everything that the configuration and the overrides name.
 

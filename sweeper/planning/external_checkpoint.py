@@ -19,9 +19,11 @@ from sweeper.inputs.pins import Pins
 from sweeper.methods.profiles import UNIFORM
 from sweeper.modeling import shapes
 from sweeper.planning.cells.cell import Cell
+from sweeper.store import hashing
 
 Json = Mapping[str, Any]
-KEY = "model.compressed"
+KEY, PRUNED = "model.compressed", "model.pruned"
+MASK = "mask.safetensors"
 PACKED = ("pack-quantized", "int-quantized")
 _BITSANDBYTES = {"load_in_4bit": ("nf4", 4), "load_in_8bit": ("llm_int8", 8)}
 _PRECISIONS = ("BF16", "F16")
@@ -50,9 +52,41 @@ class Format:
 
 
 def given(section: Frozen) -> str | None:
-    """The directory that stands for the compressed model of a cell, if there is one."""
+    """The directory that stands for the compressed model of a cell, if there is one.
+
+    Raises:
+        BadInput: what it was quantized from is named, and it is not.
+    """
     found: str | None = section.dict.get("compressed")
+    if found is None and (where := section.dict.get("pruned")):
+        raise BadInput(PRUNED, where, f"it says what {KEY} was quantized from, which is not set.",
+                       f"Set {KEY} too, or leave both out.")  # fmt: skip
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """What says which weights were pruned: a pruned checkpoint, or the directory of a mask."""
+
+    path: Path
+    sha256: str
+
+
+def before(section: Frozen) -> Before | None:
+    """What the compressed model was quantized from, if it is known.
+
+    Raises:
+        BadInput: it is neither a checkpoint nor a mask.
+    """
+    where: str | None = section.dict.get("pruned")
+    if where is None:
+        return None
+    path = Path(where).expanduser().absolute()
+    for folder in (path, path / "mask"):
+        if (folder / MASK).is_file():
+            return Before(path=folder, sha256=hashing.file_digest(folder / MASK))
+    found = resolve.directory(section, path, key=PRUNED)
+    return Before(path=path, sha256=found.meaning["sha256"])
 
 
 def resolved(cell: Cell, pins: Pins) -> resolve.Model:
@@ -69,6 +103,8 @@ def resolved(cell: Cell, pins: Pins) -> resolve.Model:
     if cell.pruning is not None and cell.pruning.removes:
         raise BadInput(KEY, where, f"{cell.pruning.method} removes parameters; taken over are "
                        "checkpoints with zeros or codes.")  # fmt: skip
+    if cell.pruning is None and before(cell.model):
+        raise BadInput(PRUNED, cell.model["pruned"], f"{cell.label} has no pruned weights.")
     found = resolve.directory(cell.model, Path(where).expanduser().absolute(), key=KEY)
     wrong = [*differences(read(Path(found.source)), cell), *_dimensions(found.source, cell, pins)]
     if wrong:

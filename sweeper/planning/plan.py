@@ -138,6 +138,8 @@ class PlannedCell:
         stages: "prune", "quantize", "measure" -> stage, those that the cell has.
         tasks: leaf task -> its evaluate stage.
         groups: the groups of tasks that are one benchmark each -> their leaf tasks.
+        scale_bits: what scales and zero points will take per linear weight of the dense model;
+            None where nothing is quantized.
     """
 
     cell: Cell
@@ -145,6 +147,7 @@ class PlannedCell:
     stages: Mapping[str, Stage]
     tasks: Mapping[str, Stage]
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    scale_bits: float | None = None
 
     @cached_property
     def key(self) -> str:

@@ -68,10 +68,17 @@ class Sweep:
         return any(self.path.glob("plan-*.json"))
 
     @property
-    def elsewhere(self) -> dict[tuple[str, str], str]:
-        """(model, label) of a cell -> directory of the checkpoint that was imported for it."""
+    def elsewhere(self) -> dict[tuple[str, str], dict[str, str]]:
+        """(model, label) of a cell -> keys of its model: the checkpoint that was imported for it.
+
+        Those are ``compressed`` and, where it is known, ``pruned``.
+        """
         found = [files.read_json(path) for path in sorted((self.path / ELSEWHERE).glob("*.json"))]
-        return {(one["model"], one["label"]): one["path"] for one in found}
+        return {
+            (one["model"], one["label"]): {"compressed": one["path"]}
+            | {k: one[k] for k in ("pruned",) if k in one}
+            for one in found
+        }
 
     def record(self, plan: Plan, overrides: Sequence[str], checkpoints: str) -> None:
         """Write the plan down, once; recording the same plan again changes nothing.
@@ -112,16 +119,26 @@ class Sweep:
         return record
 
 
-def _current(cell: Json, elsewhere: Mapping[tuple[str, str], str]) -> bool:
+def _current(cell: Json, elsewhere: Mapping[tuple[str, str], Json]) -> bool:
     """Whether a cell is none that an imported checkpoint has taken the place of."""
     where = elsewhere.get((cell["model"], cell["label"]))
-    own = cell["config"]["model"].get("compressed")
-    return where is None or own is not None
+    own = {key: cell["config"]["model"].get(key) for key in where or ()}
+    return where is None or own == where
 
 
 def sweeps(home: Path) -> list[str]:
     """Names of the sweeps of a home."""
     return sorted({path.parent.name for path in (home / "sweeps").glob("*/plan-*.json")})
+
+
+def latest(home: Path) -> Sweep | None:
+    """The sweep of a home that was planned last; None if there is none."""
+    plans = list((home / "sweeps").glob("*/plan-*.json"))
+    return Sweep(home, max(plans, key=_written).parent.name) if plans else None
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def read_plan(path: Path) -> Json:
@@ -171,6 +188,7 @@ def cell_json(planned: PlannedCell) -> Json:
         "quant_method": cell.quantization.method if cell.quantization else "",
         "calibration_seed": cell.calibration["seed"] if cell.calibration else None,
         "rerun": cell.rerun,
+        "scale_bits": planned.scale_bits,
         "config": _config(planned),
         **_origin(cell),
         "stages": {role: stage.key for role, stage in planned.stages.items()}

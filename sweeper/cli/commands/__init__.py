@@ -35,8 +35,17 @@ VERBS: Mapping[str, str] = {
     "list": "the sweeps of this home",
 }
 
+NAMED = ("status", "report", "sync", "logs", "retry", "cancel", "export")
+"""Verbs about a recorded sweep, which may be given by its bare name: `isorate status demo`."""
+
 _MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
 """Verb -> its module here; ``import`` is no name of Python's."""
+
+
+def overview() -> str:
+    """Every verb and what it does, a line each, for the help."""
+    width = max(map(len, VERBS)) + 2
+    return "\n".join(f"  {verb:{width}}{does}" for verb, does in VERBS.items())
 
 
 class Exit(SystemExit):

@@ -83,7 +83,8 @@ def text(request: Request, plan: Plan, spent: Cost) -> str:
     return "\n\n".join(
         part
         for part in (
-            f"Sweep {request.sweep.name}: {len(plan.cells)} cells in {request.home}",
+            f"Sweep {request.sweep.name}: {formatting.count(len(plan.cells), 'cell')} "
+            f"in {request.home}",
             cells,
             _left_out("Dropped", plan.dropped),
             _left_out("Merged", plan.merged),

@@ -6,7 +6,7 @@ from typing import Any
 
 from sweeper.errors import BadInput, one_of
 from sweeper.methods import Params, validation
-from sweeper.methods.quantization import widths
+from sweeper.methods.quantization import stored_scales, widths
 
 BITS = (2, 3, 4, 8)
 ORDERS = ("none", "static")
@@ -58,6 +58,10 @@ class GPTQ:
         tokens = calibration["samples"] * calibration["length"]
         one = sum(rows * columns for rows, columns in shapes) * tokens / _A_SECOND_OF_ONE
         return float(1.0 + _operations(params, 1 - params["zeros"]) / _A_CORE_SECOND / one)
+
+    def scale_bits(self, params: Params) -> float:
+        """See `sweeper.methods.Quantizer`."""
+        return stored_scales.of_grid(params)
 
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""

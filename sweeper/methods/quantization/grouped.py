@@ -6,7 +6,7 @@ from typing import Any
 
 from sweeper.errors import BadInput
 from sweeper.methods import Params, validation
-from sweeper.methods.quantization import widths
+from sweeper.methods.quantization import stored_scales, widths
 
 IGNORED = ["re:.*lm_head"]
 
@@ -31,6 +31,10 @@ class GroupedRounding:
         """See `sweeper.methods.Method`."""
         wrong_bits = widths.refuse_bits(self.name, params, self.bits)
         return wrong_bits or validation.refuse_group(params)
+
+    def scale_bits(self, params: Params) -> float:
+        """See `sweeper.methods.Quantizer`."""
+        return stored_scales.of_grid(params)
 
     def rounding(self, params: Params) -> Any:
         """The modifier that rounds."""

@@ -7,6 +7,7 @@ from typing import Any
 from sweeper.errors import BadInput
 from sweeper.methods import Params, validation
 from sweeper.methods.profiles import refuse_profile
+from sweeper.methods.quantization import stored_scales
 
 BITS = (2, 3, 4, 8)
 IGNORED = ["re:.*lm_head"]
@@ -37,6 +38,10 @@ class JointOBS:
     def passes(self, params: Params) -> float:
         """See `sweeper.methods.Costed`."""
         return 1.1
+
+    def scale_bits(self, params: Params) -> float:
+        """See `sweeper.methods.Quantizer`."""
+        return stored_scales.of_grid(params)
 
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from sweeper.errors import BadInput
 from sweeper.methods import Params, validation
+from sweeper.methods.quantization import stored_scales
 
 BITS = (8,)
 
@@ -44,8 +45,8 @@ class LLMInt8:
         )
 
     def scale_bits(self, params: Params) -> float:
-        """See `sweeper.methods.ByLoading`: one scale for a row."""
-        return 0.0
+        """See `sweeper.methods.Quantizer`: a float32 scale for a row."""
+        return stored_scales.mean(params, lambda rows, columns: 32 * rows)
 
 
 def _refuse_threshold(value: float) -> BadInput | None:

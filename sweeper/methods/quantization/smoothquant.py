@@ -6,10 +6,12 @@ from typing import Any
 
 from sweeper.errors import BadInput, one_of
 from sweeper.methods import Params, validation
+from sweeper.methods.quantization import stored_scales
 
 BITS = (6, 8)
 ACTIVATION_BITS = (6, 8)
 IGNORED = ["re:.*lm_head"]
+_ROWS = {"symmetric": True, "group_size": -1}
 # what reads the first norm of a layer, in the architectures that llm-compressor has mappings for
 _READERS = ("q_proj", "q_a_proj", "qkv_proj", "query_key_value")
 
@@ -38,6 +40,10 @@ class SmoothQuant:
         """See `sweeper.methods.Costed`."""
         return 0.77
 
+    def scale_bits(self, params: Params) -> float:
+        """See `sweeper.methods.Quantizer`."""
+        return stored_scales.of_grid({**params, **_ROWS})
+
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from compressed_tensors.quantization import QuantizationScheme
@@ -48,7 +54,7 @@ class SmoothQuant:
 
         linear = QuantizationScheme(
             targets=["Linear"],
-            weights=weight_grid({"bits": params["bits"], "symmetric": True, "group_size": -1}),
+            weights=weight_grid({"bits": params["bits"], **_ROWS}),
             input_activations=token_grid(params["activation_bits"]),
         )
         save_dtype = params["save_dtype"]

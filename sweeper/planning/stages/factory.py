@@ -72,6 +72,7 @@ class Stager:
                 self._evaluations, cell.model, cell.tasks, parent, cell.label, removed, cell.rerun
             ),
             groups=self._once(self._groups, cell.tasks),
+            scale_bits=self._compressions.scale_bits(cell),
         )
 
     def _adopted(self, cell: Cell) -> PlannedCell:
@@ -90,6 +91,7 @@ class Stager:
             stages={"measure": self._measure(cell.model, amounts, None, None, cell.label)},
             tasks=self._evaluations(cell.model, cell.tasks, None, cell.label, None, 0),
             groups=self._once(self._groups, cell.tasks),
+            scale_bits=self._compressions.scale_bits(cell),
         )
 
     def _measure(
@@ -104,6 +106,8 @@ class Stager:
         if pruned is not None and pruned is not parent:
             read["parents"]["pruned"] = pruned
         model = None if read["parents"] else section
+        if model and (before := external_checkpoint.before(model)):
+            read["sources"]["pruned"] = str(before.path)
         return self._shared.stage(
             kind="measure",
             params=self._once(self._measured, model, amounts),
@@ -125,7 +129,8 @@ class Stager:
         if pruning and pruning.removes and "profile" in dict(pruning.options):
             more["profile"] = dict(pruning.options)["profile"]
         if model and external_checkpoint.given(model):
-            more["elsewhere"] = True
+            before = external_checkpoint.before(model)
+            more["elsewhere"] = {"mask": before.sha256 if before else None}
         return Params(
             **more,
             model=self._shared.start(model).meaning if model else {},

@@ -59,9 +59,14 @@ class Output:
             "apply_chat_template": bool(self.content.get("chat_template")),
             "backend": config.get("model"),
             **({"dtype": dtype} if dtype else {}),
-            "limit": config.get("limit"),
+            "limit": None if self._all(task) else config.get("limit"),
             "max_gen_toks": (settings.get("generation_kwargs") or {}).get("max_gen_toks"),
         }
+
+    def _all(self, task: str) -> bool:
+        """Whether a limit, if there was one, left nothing out."""
+        count = self.content["n-samples"].get(task, {})
+        return "original" in count and count["original"] == count.get("effective")
 
     def scores(self, task: str) -> Json:
         """The result of one task: every metric with its standard error, and which is primary."""

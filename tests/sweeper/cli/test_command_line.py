@@ -68,7 +68,7 @@ def test_the_verb_is_sugar_for_an_action():
     assert arguments(["a=1"]) == ["a=1"]
     assert arguments(["--help"]) == ["--help"]
     assert arguments(["+x=1"]) == ["+x=1"]
-    assert arguments([]) == []
+    assert arguments([]) == ["--help"]
 
 
 def test_an_unknown_verb_is_refused_with_the_valid_ones():

@@ -9,10 +9,10 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from omegaconf import OmegaConf
 
@@ -45,12 +45,14 @@ class Request:
         loader: composes further configurations.
         launcher: Hydra's launcher plugin, chosen by ``hydra/launcher``.
         arguments: the overrides: the experiment's axes, then the command line's.
+        out: takes the answer.
     """
 
     config: DictConfig
     loader: ConfigLoaderImpl
     launcher: Any
     arguments: list[str]
+    out: TextIO = field(default_factory=lambda: sys.stdout)
 
     @cached_property
     def home(self) -> Path:
@@ -155,10 +157,10 @@ class Request:
     def answer(self, document: Mapping[str, Any], text: str) -> None:
         """Print the outcome on stdout, as JSON or as text."""
         if self.as_json:
-            json.dump(document, sys.stdout, indent=1, allow_nan=False)
-            print()
+            json.dump(document, self.out, indent=1, allow_nan=False)
+            print(file=self.out, flush=True)
         else:
-            print(text.rstrip())
+            print(text.rstrip(), file=self.out, flush=True)
 
 
 @contextmanager

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sweeper.store.store import Store
 
 SOURCES = ("store", "mlflow", "bundle", "published")
+PUBLISHED = "published"
+"""The sweep that the paper's numbers are read as, unless `name` says another."""
 PAPER = "arXiv:2505.07289"
 
 
@@ -30,12 +32,19 @@ class Reading:
         results: checked.
         provenance: where they come from.
         sweep: whose directory takes what is made of them.
+        source: one of `SOURCES`.
     """
 
     name: str
     results: Results
     provenance: dict[str, Any]
     sweep: Sweep
+    source: str
+
+    def folder(self, name: str) -> Path:
+        """A directory for what is made of them, beside the one of what the store says."""
+        own = self.source == "store" or self.sweep.name == PUBLISHED
+        return self.sweep.path / (name if own else f"{name}-{self.source}")
 
 
 def read(
@@ -66,7 +75,7 @@ def read(
     if source not in SOURCES:
         raise BadInput("source", source, one_of(list(SOURCES)) + ".")
     if source == "published":
-        return published(Sweep(sweep.home, name or "published"))
+        return published(Sweep(sweep.home, name or PUBLISHED))
     if source == "bundle":
         return bundled(sweep.home, bundles, name)
     sweeps = [Sweep(sweep.home, one) for one in joined] or [sweep]
@@ -79,6 +88,7 @@ def read(
         | {"sweep": title}
         | ({} if source == "store" else {"source": source}),
         sweep=Sweep(sweep.home, title),
+        source=source,
     )
 
 
@@ -91,6 +101,7 @@ def published(sweep: Sweep) -> Reading:
         results=reference.laborde2025(),
         provenance={"source": f"{PAPER}, Tables II-VII, as printed"},
         sweep=sweep,
+        source=PUBLISHED,
     )
 
 
@@ -131,7 +142,7 @@ def bundled(home: Path, paths: Sequence[str], name: str | None) -> Reading:
     title = name or "+".join(dict.fromkeys(str(a.head.get("name")) for _, a, _ in found))
     results, origin = merged(found)
     return Reading(name=title, results=results, provenance={"sweep": title, **origin},
-                   sweep=Sweep(home, title))  # fmt: skip
+                   sweep=Sweep(home, title), source="bundle")  # fmt: skip
 
 
 def _together(found: dict[str, Sequence[CellOutcome]]) -> Results:

@@ -7,11 +7,13 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NoReturn
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from sweeper.cli import standard_output
 from sweeper.cli.config_errors import explain
 from sweeper.cli.request import Request
 from sweeper.errors import BadInput, IsorateError, one_of
@@ -62,7 +64,8 @@ def perform(request: Request) -> NoReturn:
     try:
         _check(request)
         module = importlib.import_module(f"{__name__}.{_MODULES[request.config.action]}")
-        status: int = module.perform(request)
+        with standard_output.reserved() as out:
+            status: int = module.perform(replace(request, out=out))
     except IsorateError as error:
         print(redact(f"isorate: {error}"), file=sys.stderr)
         status = 2

@@ -15,12 +15,15 @@ from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
+from sweeper.results.mlflow import moved_home
 from sweeper.store import files, process_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CONNECT_S = 5.0
+
+log = logging.getLogger(__name__)
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -60,6 +63,8 @@ def artifact_root(uri: str, home: Path) -> str | None:
 def connect(uri: str, home: Path) -> MlflowClient:
     """A client that gives up within seconds; what the user's environment sets stays.
 
+    The database of a home that was moved or copied is made to name the files where they are now.
+
     Raises:
         Unreachable: nothing answers, or the database is locked or cannot be written.
     """
@@ -70,6 +75,8 @@ def connect(uri: str, home: Path) -> MlflowClient:
     if uri == default_uri(home):
         _initialise(home)
     _probe(uri)
+    if uri == default_uri(home):
+        _settle(home.resolve())
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri)
@@ -133,6 +140,17 @@ def _initialise(home: Path) -> None:
         _publish(aside, target)
     finally:
         files.remove(aside)
+
+
+def _settle(home: Path) -> None:
+    """Let the database name the files of this home, wherever it was made."""
+    try:
+        before = moved_home.rebase(home / "mlflow.db", home / "mlartifacts")
+    except sqlite3.Error as error:
+        raise Unreachable(f"{home / 'mlflow.db'}: {error}") from error
+    if before is not None:
+        log.info("this home was made in %s: MLflow's runs now name their files in %s",
+                 before.parent, home)  # fmt: skip
 
 
 def _publish(made: Path, target: Path) -> None:

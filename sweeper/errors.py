@@ -46,6 +46,10 @@ class Refused(Exception):
         super().__init__(str(reason))
 
 
+class Untreatable(Refused):
+    """No method can treat this model, whatever is asked: its cells are left out of a grid."""
+
+
 class StageFailure(IsorateError):
     """The stage ran and its outcome is not what the cell's label says.
 

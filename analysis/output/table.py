@@ -69,6 +69,10 @@ class Table:
     notes: tuple[str, ...] = ()
     definition: Definition | None = None
 
+    def csv(self) -> str:
+        """All data of the rows at full precision, for other programs."""
+        return self.rows.to_csv(index=False, lineterminator="\n")
+
 
 def without_model(table: Table) -> Table:
     """The table as it is printed where there is one model only; its data keep the name."""

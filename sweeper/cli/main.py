@@ -7,6 +7,7 @@ Exit status: 0 all cells done, 1 some failed, 2 bad input and nothing started, 1
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -22,13 +23,17 @@ from sweeper.cli.commands import NAMED, VERBS, Exit, overview
 from sweeper.cli.config_errors import explain
 from sweeper.errors import BadInput, IsorateError, nearest, one_of
 
+PLAIN = dict.fromkeys(NAMED, "name") | {"verify": "bundles"}
+"""Verb -> the key that a plain word after it is the value of."""
+_OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w./@:]*=")
 _COMPOSE_ONLY = ("--cfg", "-c", "--info", "-i")
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 @hydra.main(config_path="pkg://conf", config_name="config")
 def _application(_: DictConfig) -> None:
-    """Never called: every verb is a multirun, and our Sweeper runs no jobs of its own."""
+    """Called in no multirun: every verb is one, and our Sweeper runs no jobs of its own."""
+    raise _another_mode("RUN")
 
 
 def main() -> None:
@@ -76,18 +81,61 @@ def arguments(given: Sequence[str]) -> list[str]:
         BadInput: the first word is no verb, no override and no flag.
     """
     words = list(given)
+    for word in words:
+        key, _, mode = word.lstrip("+").partition("=")
+        if key == "hydra.mode" and mode != "MULTIRUN":
+            raise _another_mode(mode)
     if words in ([], ["help"]):
         return ["--help"]
     if words[0] == "help":
         raise SystemExit(_help(words[1]))
     if words[0] in VERBS:
-        words[:2] = [f"action={words[0]}", *_named(words[0], words[1:2])]
+        words = [f"action={words[0]}", *_named(words[0], words[1:])]
     elif _is_bare(words[0]):
         hint = nearest(words[0], list(VERBS)) or "See isorate --help."
         raise BadInput("verb", words[0], one_of(list(VERBS)) + ".", hint)
     if any(word in _COMPOSE_ONLY for word in words):
         words = [_first_of_sweep(word) for word in words]
     return words
+
+
+def _another_mode(mode: str) -> BadInput:
+    valid = "valid: MULTIRUN, with which every verb works."
+    return BadInput("hydra.mode", mode, valid, "Leave it out.")
+
+
+def _named(verb: str, words: Sequence[str]) -> list[str]:
+    """The words after a verb, with its plain ones as the key that they are the value of.
+
+    Raises:
+        BadInput: it takes none, or one and there are more.
+    """
+    before = ["", *words]  # the word after a flag of Hydra's (`--cfg job`) is the flag's
+    plain = [
+        word
+        for flag, word in zip(before, words, strict=False)
+        if not (word.startswith("-") or flag.startswith("-") or _OVERRIDE.match(word))
+    ]
+    if verb not in PLAIN:  # ~key is Hydra's way to delete one
+        plain = [word for word in plain if not word.startswith("~")]
+    if not plain:
+        return list(words)
+    if verb not in PLAIN:
+        hint = f"Do you mean experiment={plain[0]} or name={plain[0]}?"
+        raise BadInput("argument", plain[0], "valid: key=value.", hint)
+    key, rest = PLAIN[verb], [word for word in words if word not in plain]
+    if key == "bundles":
+        return [f"{key}=[{','.join(map(_quoted, plain))}]", *rest]
+    if len(plain) > 1:
+        raise BadInput(key, " ".join(plain), f"`{verb}` takes one.")
+    return [f"{key}={_quoted(plain[0])}", *rest]
+
+
+def _quoted(text: str) -> str:
+    """A text as a value of Hydra's, whatever is in it."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return "'" + escaped + "\\" * trailing + "'"
 
 
 def _first_of_sweep(word: str) -> str:
@@ -103,20 +151,6 @@ def _first_of_sweep(word: str) -> str:
 def _is_bare(word: str) -> bool:
     """A word that is no override and no flag."""
     return "=" not in word and word[:1] not in ("-", "+", "~")
-
-
-def _named(verb: str, second: Sequence[str]) -> list[str]:
-    """The word after a verb: the name of a sweep, where the verb is about one."""
-    if not second or not _is_bare(second[0]):
-        return list(second)
-    if verb in NAMED:
-        return [f"name={second[0]}"]
-    raise BadInput(
-        "argument",
-        second[0],
-        "valid: key=value.",
-        f"Do you mean experiment={second[0]} or name={second[0]}?",
-    )
 
 
 def _help(verb: str) -> int:

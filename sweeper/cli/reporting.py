@@ -151,31 +151,23 @@ def write(
     compare: Sequence[str] = (),
 ) -> Written:
     """Write a report of any results, with two cells to `compare`; as `report`."""
-    from analysis.comparison.seed_variance import conclusion as about_methods
-    from analysis.comparison.seed_variance import standings
-    from analysis.comparison.verdicts import defined, verdicts
     from analysis.data.panel import panels
     from analysis.data.results import BadResults
     from analysis.data.task_groups import pooled
     from analysis.output.render import printed
+    from analysis.report.contents import conclusions
     from analysis.report.headline import headline_table
     from analysis.report.report import write_report
-    from analysis.report.sentences import conclusion
 
     try:
         files = write_report(results, out, title=title, provenance=origin, compare=compare)
-        groups = panels(pooled(results))
-        words = [conclusion(p, v) for p in groups for v in verdicts(p)]
-        words += [
-            about_methods(rate, one)
-            for p in groups
-            for rate, one in standings(p, defined(p)[0]).items()
-        ]
+        whole = pooled(results)
+        groups = panels(whole)
         table = headline_table(groups)
         head = [column.title for column in table.columns]
         return Written(
             files=files,
-            verdicts=words,
+            verdicts=conclusions(whole, groups),
             table=formatting.table(head, printed(table)) if len(table.rows) else "",
         )
     except BadResults as refused:

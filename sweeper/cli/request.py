@@ -5,13 +5,18 @@ from __future__ import annotations
 import gc
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TextIO
+
+from omegaconf import OmegaConf
+
+from sweeper.errors import BadInput
 
 if TYPE_CHECKING:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -40,12 +45,14 @@ class Request:
         loader: composes further configurations.
         launcher: Hydra's launcher plugin, chosen by ``hydra/launcher``.
         arguments: the overrides: the experiment's axes, then the command line's.
+        out: takes the answer.
     """
 
     config: DictConfig
     loader: ConfigLoaderImpl
     launcher: Any
     arguments: list[str]
+    out: TextIO = field(default_factory=lambda: sys.stdout)
 
     @cached_property
     def home(self) -> Path:
@@ -70,7 +77,24 @@ class Request:
             if found is not None:
                 log.info("%s, the sweep that was planned last", found.name)
                 return found
-        return Sweep(self.home, self.config.name or self.config.model.name.split("/")[-1])
+        return Sweep(self.home, self.config.name or self._model())
+
+    def _model(self) -> str:
+        """The name of the only model, as a sweep can have it.
+
+        Raises:
+            BadInput: there are several.
+        """
+        if OmegaConf.is_missing(self.config.model, "id") and self._sweeps("model.id"):
+            raise BadInput(
+                "name", "null", "several models are swept, so the sweep needs a name of its own.",
+                "Add name=NAME.",
+            )  # fmt: skip
+        last = PurePosixPath(self.config.model.name).name  # also of DIR/
+        return re.sub(r"[^A-Za-z0-9._+-]+", "-", last).strip("-.")[:100] or "model"
+
+    def _sweeps(self, key: str) -> bool:
+        return any(argument.startswith(f"{key}=") for argument in self.arguments)
 
     @cached_property
     def plan(self) -> Plan:
@@ -122,6 +146,7 @@ class Request:
             joined=list(self.config.sweeps),
             name=self.config.name,
             tracking_uri=self.config.tracking.uri,
+            bundles=list(self.config.bundles),
         )
 
     @property
@@ -132,10 +157,10 @@ class Request:
     def answer(self, document: Mapping[str, Any], text: str) -> None:
         """Print the outcome on stdout, as JSON or as text."""
         if self.as_json:
-            json.dump(document, sys.stdout, indent=1, allow_nan=False)
-            print()
+            json.dump(document, self.out, indent=1, allow_nan=False)
+            print(file=self.out, flush=True)
         else:
-            print(text.rstrip())
+            print(text.rstrip(), file=self.out, flush=True)
 
 
 @contextmanager

@@ -127,7 +127,10 @@ class ByLoading(Quantizer, Protocol):
     """A quantization that transformers carries out while it loads a checkpoint."""
 
     def loading(self, params: Params) -> Any:
-        """The ``quantization_config`` of `from_pretrained`."""
+        """The ``quantization_config`` of `from_pretrained`.
+
+        ``params`` are those of the stage and ``untreated``: names of the layers to leave alone.
+        """
         ...
 
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sweeper.config.grid import Combination, Grid, block_overrides
 from sweeper.config.section import Frozen
-from sweeper.errors import BadInput, NoCell, Refused
+from sweeper.errors import BadInput, NoCell, Refused, Untreatable
 from sweeper.inputs.pins import Pins
 from sweeper.planning.cells.cell import Cell, CellMaker
 from sweeper.planning.cells.pruning import Pruning
@@ -43,7 +43,7 @@ def build(
     planned: dict[Cell, PlannedCell] = {}
     dropped: list[Dropped] = []
     merged: list[Dropped] = []
-    refusals: list[BadInput] = []
+    refusals: list[Refused] = []
     again: dict[str, int] = {}
     for combinations, strict in blocks:
         for combination in combinations:
@@ -60,7 +60,7 @@ def build(
             except Refused as refused:
                 if strict:
                     raise refused.reason from None
-                refusals.append(refused.reason)
+                refusals.append(refused)
                 dropped.append(Dropped(overrides=combination.overrides, reason=str(refused)))
             except NoCell as reason:
                 if strict:
@@ -77,6 +77,7 @@ def build(
         stages=_reachable(cells, stager.stages),
         dropped=tuple(dropped),
         merged=tuple(merged),
+        notes=tuple(dict.fromkeys(note for cell in cells for note in stager.notes(cell.cell))),
     )
 
 
@@ -105,14 +106,17 @@ def _not_a_cell(combination: Combination, reason: str) -> BadInput:
     return BadInput("cell", asked, f"this is no cell: {reason}.")
 
 
-def _check_refusals(refusals: Sequence[BadInput], planned: Mapping[Cell, PlannedCell]) -> None:
+def _check_refusals(refusals: Sequence[Refused], planned: Mapping[Cell, PlannedCell]) -> None:
     """A value that no cell of the whole grid can use is a mistake, not a gap of the grid."""
     if not refusals:
         return
     used = {pair for cell in planned for pair in _used(cell)}
-    for refusal in refusals:
-        if (refusal.key, str(refusal.value)) not in used:
-            raise refusal
+    treated = any(cell.pruning or cell.quantization for cell in planned)
+    for refused in refusals:
+        if isinstance(refused, Untreatable) and treated:
+            continue  # one model that cannot drops its own cells only
+        if (refused.reason.key, str(refused.reason.value)) not in used:
+            raise refused.reason
 
 
 def _check_backends(cells: Iterable[Cell]) -> None:
@@ -132,11 +136,16 @@ def _check_backends(cells: Iterable[Cell]) -> None:
 
 
 def _used(cell: Cell) -> Iterable[tuple[str, str]]:
+    yield "tasks.apply_chat_template", str(cell.tasks["apply_chat_template"])
+    if cell.calibration:
+        yield "calibration.length", str(cell.calibration["length"])
     if cell.pruning:
+        yield "prune.method", cell.pruning.method
         yield "prune.pattern", cell.pruning.pattern
         yield "prune.sparsity", f"{100 * cell.pruning.sparsity:g}"
         yield from ((f"prune.{k}", str(v)) for k, v in cell.pruning.options)
     if cell.quantization:
+        yield "quant.method", cell.quantization.method
         yield "quant.bits", str(cell.bits)
         yield from ((f"quant.{k}", str(v)) for k, v in cell.quantization.options)
 

@@ -26,7 +26,7 @@ KEY, PRUNED = "model.compressed", "model.pruned"
 MASK = "mask.safetensors"
 PACKED = ("pack-quantized", "int-quantized")
 _BITSANDBYTES = {"load_in_4bit": ("nf4", 4), "load_in_8bit": ("llm_int8", 8)}
-_PRECISIONS = ("BF16", "F16")
+_PRECISIONS = ("BF16", "F16", "F32")
 _DIMENSIONS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "vocab_size",
@@ -106,7 +106,7 @@ def resolved(cell: Cell, pins: Pins) -> resolve.Model:
     if cell.pruning is None and before(cell.model):
         raise BadInput(PRUNED, cell.model["pruned"], f"{cell.label} has no pruned weights.")
     found = resolve.directory(cell.model, Path(where).expanduser().absolute(), key=KEY)
-    wrong = [*differences(read(Path(found.source)), cell), *_dimensions(found.source, cell, pins)]
+    wrong = [*differences(read(Path(found.source)), cell), *_dimensions(found, cell, pins)]
     if wrong:
         raise BadInput(KEY, where, f"it is not {cell.label}: {'; '.join(wrong)}.",
                        "Name the cell that it is, or set these keys to what it is.")  # fmt: skip
@@ -185,16 +185,16 @@ def differences(found: Format, cell: Cell) -> list[str]:
     return wrong
 
 
-def _dimensions(source: str, cell: Cell, pins: Pins) -> Iterator[str]:
+def _dimensions(found: resolve.Model, cell: Cell, pins: Pins) -> Iterator[str]:
     """Where it is a compression of another model than the cell's; weights of another precision."""
-    base, own = _base(cell.model, pins), _config(Path(source))
+    base, own = _base(cell.model, pins), _config(Path(found.source))
     for name in _DIMENSIONS:
         if None not in (base.get(name), own.get(name)) and base[name] != own[name]:
             yield f"{name} is {own[name]}, {cell.model['name']} has {base[name]}"
-    if cell.quantization is None:
-        stored = sorted(shapes.precisions(Path(source)) - set(_PRECISIONS))
+    if cell.quantization is None and found.seen is not None:
+        stored = shapes.precisions(Path(found.source), found.seen.matrices) - set(_PRECISIONS)
         if stored:
-            yield f"its matrices are stored as {', '.join(stored)}, here as 16 bit"
+            yield f"its matrices are stored as {', '.join(sorted(stored))}, here as numbers"
 
 
 def _base(section: Frozen, pins: Pins) -> Json:

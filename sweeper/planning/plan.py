@@ -209,12 +209,14 @@ class Plan:
         stages: key -> stage, parents before children.
         dropped: combinations that are no cells.
         merged: combinations that equal an earlier one.
+        notes: what is odd about a model and harmless.
     """
 
     cells: tuple[PlannedCell, ...]
     stages: Mapping[str, Stage]
     dropped: tuple[Dropped, ...]
     merged: tuple[Dropped, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def unshared(self) -> int:

@@ -27,7 +27,7 @@ from sweeper.store import files
 from sweeper.store.hashing import key_of
 
 Json = dict[str, Any]
-ELSEWHERE = "elsewhere"
+ELSEWHERE, REPORT = "elsewhere", "report"
 _DEFAULT = ["hydra/launcher=local"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
@@ -60,7 +60,7 @@ class Sweep:
     @property
     def report(self) -> Path:
         """Tables, figures and the HTML page."""
-        return self.path / "report"
+        return self.path / REPORT
 
     @property
     def planned(self) -> bool:

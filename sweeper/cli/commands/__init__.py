@@ -7,11 +7,13 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NoReturn
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from sweeper.cli import standard_output
 from sweeper.cli.config_errors import explain
 from sweeper.cli.request import Request
 from sweeper.errors import BadInput, IsorateError, one_of
@@ -24,6 +26,8 @@ VERBS: Mapping[str, str] = {
     "prefetch": "fetch and pin what the plan needs from the hub, for nodes without a network",
     "report": "tables, figures and verdicts from what is done",
     "reproduce": "the tables and figures of arXiv:2505.07289; source=published needs no run",
+    "bundle": "a finished sweep as one file that anyone can check: isorate bundle NAME",
+    "verify": "every score, table and verdict of a bundle from its records: isorate verify FILE",
     "import": "lm-eval's scores, checkpoints, MLflow runs from elsewhere: cell='4bit' path=DIR",
     "sync": "replay the store into MLflow; changes nothing the second time",
     "retry": "forget the failures of a sweep and run it again",
@@ -35,7 +39,7 @@ VERBS: Mapping[str, str] = {
     "list": "the sweeps of this home",
 }
 
-NAMED = ("status", "report", "sync", "logs", "retry", "cancel", "export")
+NAMED = ("status", "report", "bundle", "sync", "logs", "work", "retry", "cancel", "export")
 """Verbs about a recorded sweep, which may be given by its bare name: `isorate status demo`."""
 
 _MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
@@ -60,7 +64,8 @@ def perform(request: Request) -> NoReturn:
     try:
         _check(request)
         module = importlib.import_module(f"{__name__}.{_MODULES[request.config.action]}")
-        status: int = module.perform(request)
+        with standard_output.reserved() as out:
+            status: int = module.perform(replace(request, out=out))
     except IsorateError as error:
         print(redact(f"isorate: {error}"), file=sys.stderr)
         status = 2

@@ -37,6 +37,7 @@ def document(request: Request, plan: Plan, spent: Cost) -> dict[str, Any]:
         "imported": sorted(_imported(request)),
         "dropped": [_reason(item) for item in plan.dropped],
         "merged": [_reason(item) for item in plan.merged],
+        "notes": list(plan.notes),
         "stages": {
             "by_kind": dict(_kinds(plan)),
             "total": len(plan.stages),
@@ -88,6 +89,7 @@ def text(request: Request, plan: Plan, spent: Cost) -> str:
             cells,
             _left_out("Dropped", plan.dropped),
             _left_out("Merged", plan.merged),
+            "\n".join(f"Note:   {note}" for note in plan.notes),
             _stages(request, plan, spent),
         )
         if part

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sweeper.cli import reporting
 from sweeper.cli.request import Request
 from sweeper.errors import BadInput, one_of
+from sweeper.planning.sweep import REPORT
 from sweeper.results import formatting
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ def perform(request: Request) -> int:
     """Write the report of what `source` and `sweeps` name; print its verdicts, and `compare`."""
     read, pair = request.read(), list(request.config.compare)
     said = [compared(read.results, pair), ""] if pair else []
-    written = reporting.write(read.results, read.sweep.report, read.name, read.provenance, pair)
+    written = reporting.write(read.results, read.folder(REPORT), read.name, read.provenance, pair)
     request.answer(
         {
             "name": read.name,

@@ -24,7 +24,7 @@ def perform(request: Request) -> int:
 
     read = request.read()
     readings = [read, *_against(request, read)]
-    out, only = read.sweep.path / FOLDER, request.config.only
+    out, only = read.folder(FOLDER), request.config.only
     try:
         items = reproduce.items([_source(one) for one in readings], only)
         files = reproduce.write_files(items, out) if only else reproduce.write(

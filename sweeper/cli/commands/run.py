@@ -25,6 +25,8 @@ def perform(request: Request) -> int:
     request.store.check(spent.peak_bytes if spent.pending else 0)
     if old := outdated(plan, spent):
         log.info("%s", old)
+    for note in plan.notes:
+        log.info("note: %s", note)
     specs = specs_of(request)
     todo = [specs[key] for key in specs if key in spent.pending]
     availability.before_submission(todo, pinned=bool(request.pins))

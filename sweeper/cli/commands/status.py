@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 from sweeper.cli import reporting
@@ -29,11 +28,10 @@ def perform(request: Request) -> int:
             "cluster": cluster_status.document(table),
         }
         if request.config.watch and not request.as_json:
-            print("\033[2J\033[H", end="")
+            print("\033[2J\033[H", end="", file=request.out)
         hours = [own["gpu_hours"] for own in spent if own]
         text = f"{reporting.states(outcomes, running, hours)}\n{cluster_status.footer(table)}"
         request.answer(document, text)
-        sys.stdout.flush()
         if not request.config.watch or watch.over(outcomes, table):
             return 0 if all(outcome.status == "done" for outcome in outcomes) else 1
         time.sleep(_EVERY_S)

@@ -10,7 +10,6 @@ from sweeper.methods.quantization import stored_scales, widths
 
 BITS = (2, 3, 4, 8)
 ORDERS = ("none", "static")
-IGNORED = ["re:.*lm_head"]
 EXACT_OPERATIONS = 1e15
 _A_CORE_SECOND = 8.3e9  # of factors; on SmolLM2-135M at 25 % sparsity
 _A_SECOND_OF_ONE = (
@@ -68,12 +67,13 @@ class GPTQ:
         from sweeper.methods.quantization.exact_gptq import ExactGPTQ
         from sweeper.methods.quantization.gptq_modifier import MaskedGPTQ
         from sweeper.methods.quantization.grids import groups
+        from sweeper.modeling import matrices
 
         modifier = ExactGPTQ if params["mask"] == "exact" else MaskedGPTQ
         return [
             modifier(
                 config_groups=groups(params),
-                ignore=IGNORED,
+                ignore=matrices.untreated(model),
                 actorder=None if params["actorder"] == "none" else params["actorder"],
                 block_size=params["block_size"],
                 dampening_frac=params["dampening"],

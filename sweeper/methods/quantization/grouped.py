@@ -8,8 +8,6 @@ from sweeper.errors import BadInput
 from sweeper.methods import Params, validation
 from sweeper.methods.quantization import stored_scales, widths
 
-IGNORED = ["re:.*lm_head"]
-
 
 class GroupedRounding:
     """Part of a method of `sweeper.methods`; a subclass says the rest and its ``recipe``.
@@ -36,11 +34,14 @@ class GroupedRounding:
         """See `sweeper.methods.Quantizer`."""
         return stored_scales.of_grid(params)
 
-    def rounding(self, params: Params) -> Any:
+    def rounding(self, params: Params, model: Any) -> Any:
         """The modifier that rounds."""
         from sweeper.methods.quantization.grids import groups
         from sweeper.methods.quantization.rtn_modifier import Nearest
+        from sweeper.modeling import matrices
 
         return Nearest(
-            config_groups=groups(params), ignore=IGNORED, save_dtype=params["save_dtype"]
+            config_groups=groups(params),
+            ignore=matrices.untreated(model),
+            save_dtype=params["save_dtype"],
         )

@@ -10,7 +10,6 @@ from sweeper.methods.profiles import refuse_profile
 from sweeper.methods.quantization import stored_scales
 
 BITS = (2, 3, 4, 8)
-IGNORED = ["re:.*lm_head"]
 
 
 class JointOBS:
@@ -47,11 +46,12 @@ class JointOBS:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods.quantization.grids import groups
         from sweeper.methods.quantization.joint_modifier import JointOBS as Modifier
+        from sweeper.modeling import matrices
 
         return [
             Modifier(
                 config_groups=groups(params),
-                ignore=IGNORED,
+                ignore=matrices.untreated(model),
                 actorder=None,
                 block_size=params["block_size"],
                 dampening_frac=params["dampening"],

@@ -41,7 +41,7 @@ class LLMInt8:
         return BitsAndBytesConfig(
             load_in_8bit=True,
             llm_int8_threshold=float(params["outlier_threshold"]),
-            llm_int8_skip_modules=["lm_head"],
+            llm_int8_skip_modules=list(params.get("untreated", ["lm_head"])),
         )
 
     def scale_bits(self, params: Params) -> float:

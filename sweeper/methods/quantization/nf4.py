@@ -43,7 +43,7 @@ class NormalFloat4:
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=params["double_quant"],
             bnb_4bit_compute_dtype=params["save_dtype"],
-            llm_int8_skip_modules=["lm_head"],
+            llm_int8_skip_modules=list(params.get("untreated", ["lm_head"])),
         )
 
     def scale_bits(self, params: Params) -> float:

@@ -10,10 +10,7 @@ from sweeper.methods.quantization import stored_scales
 
 BITS = (6, 8)
 ACTIVATION_BITS = (6, 8)
-IGNORED = ["re:.*lm_head"]
 _ROWS = {"symmetric": True, "group_size": -1}
-# what reads the first norm of a layer, in the architectures that llm-compressor has mappings for
-_READERS = ("q_proj", "q_a_proj", "qkv_proj", "query_key_value")
 
 
 class SmoothQuant:
@@ -51,6 +48,7 @@ class SmoothQuant:
         from sweeper.methods.quantization.grids import token_grid, weight_grid
         from sweeper.methods.quantization.rtn_modifier import Nearest
         from sweeper.methods.quantization.smoothquant_modifier import Smoothing
+        from sweeper.modeling import matrices
 
         linear = QuantizationScheme(
             targets=["Linear"],
@@ -60,7 +58,11 @@ class SmoothQuant:
         save_dtype = params["save_dtype"]
         return [
             Smoothing(smoothing_strength=params["smoothing"], save_dtype=save_dtype),
-            Nearest(config_groups={"linear": linear}, ignore=IGNORED, save_dtype=save_dtype),
+            Nearest(
+                config_groups={"linear": linear},
+                ignore=matrices.untreated(model),
+                save_dtype=save_dtype,
+            ),
         ]
 
 
@@ -87,14 +89,13 @@ def _refuse_smoothing(value: float) -> BadInput | None:
 
 
 def _refuse_architecture(params: Params) -> BadInput | None:
-    """Without matrices that read a norm by a known name, nothing could be smoothed."""
-    names = list(params.get("shapes") or {})
-    if not names or any(name.endswith(_READERS) for name in names):
+    """Without a matrix that reads a norm's output as it is, nothing can be smoothed."""
+    if params.get("norms") != {}:
         return None
     return BadInput(
         "quant.method",
         "smoothquant",
-        f"no matrix of this model is called {', '.join(_READERS)} (it has {names[0]}).",
+        f"no matrix of {params['architecture']} reads the output of a norm as it is.",
         "Use quant=gptq or quant=rtn with quant.bits=8.",
     )
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from sweeper import methods
 from sweeper.config.section import Frozen
-from sweeper.errors import BadInput, Refused
+from sweeper.errors import BadInput, Refused, Untreatable
+from sweeper.inputs import look
 from sweeper.methods.profiles import ALLOCATED, LOSS, LOW_RANK
 from sweeper.modeling.shapes import Shapes
 from sweeper.planning.cells import shape_inference
@@ -18,6 +19,7 @@ from sweeper.planning.plan import Params, Stage
 from sweeper.planning.stages.context import Shared
 from sweeper.store.hashing import library
 
+PLAIN = "Linear"
 # What a method without calibration takes for a weight: about as long as these many tokens.
 _DATA_FREE_TOKENS = 700
 
@@ -130,8 +132,14 @@ class Compressions:
         self, meaning: dict[str, Any], section: Frozen, removed: Pruning | None
     ) -> dict[str, Any]:
         """What a method is to do, unless it cannot."""
-        shapes = shape_inference.left(removed, self._shared.model(section).shapes).linear
-        refusal = methods.method(meaning["method"]).refusal({**meaning, "shapes": shapes})
+        model = self._shared.model(section)
+        shapes = shape_inference.left(removed, model.shapes).linear
+        how = methods.method(meaning["method"])
+        own: dict[str, Any] = {}
+        if model.seen is not None:
+            _check_matrices(section, model.seen, how)
+            own = {"architecture": model.seen.architecture, "norms": model.seen.norms}
+        refusal = how.refusal({**meaning, **own, "shapes": shapes})
         if refusal is not None:
             raise Refused(refusal)
         return meaning
@@ -180,6 +188,25 @@ class Compressions:
             work=float(shapes.linear_parameters) * tokens,
             bulk_bytes=bulk_bytes,
         )
+
+
+def _check_matrices(section: Frozen, seen: look.Look, how: methods.Method) -> None:
+    """Refuse a model whose matrices no method, or no quantizer, can treat.
+
+    Raises:
+        Untreatable: with the reason.
+    """
+    own = [kind for kind in seen.kinds if kind != PLAIN]
+    if seen.refusal is not None:
+        reason = f"{seen.architecture} cannot be compressed: {seen.refusal}."
+    elif how.stage == "quantize" and own:
+        reason = (
+            f"{seen.architecture} cannot be quantized: its matrices are {', '.join(own)}, an own "
+            "kind of linear layer, which the quantized formats do not hold."
+        )
+    else:
+        return
+    raise Untreatable(BadInput("model.id", section["id"], reason, "Its dense model can be scored."))
 
 
 def _scale_bits(quant: Quantization, section: Frozen, shapes: Shapes) -> float:

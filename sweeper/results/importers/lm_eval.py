@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import BadInput
+from sweeper.inputs import jsonl
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,8 +102,13 @@ class Output:
 
         if task not in self.samples:
             return None
-        lines = self.samples[task].read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.strip()]
+        path = self.samples[task]
+        try:
+            rows = [row for _, row in jsonl.rows(path)]
+        except ValueError as broken:
+            raise BadInput("path", str(path), f"it is no log of samples: {broken}.") from broken
+        if strange := [row for row in rows if not isinstance(row, dict)]:
+            raise BadInput("path", str(path), f"it has {strange[0]!r:.40} among its samples.")
         single = len({row.get("filter") for row in rows}) == 1
         found: dict[Any, Json] = {}
         for row in rows:

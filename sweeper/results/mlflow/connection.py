@@ -12,15 +12,18 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
+from sweeper.results.mlflow import moved_home
 from sweeper.store import files, process_id
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CONNECT_S = 5.0
+
+log = logging.getLogger(__name__)
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -42,7 +45,12 @@ class Unreachable(Exception):
 
 def default_uri(home: Path) -> str:
     """The store of a home: SQLite, beside its outputs."""
-    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
+    return _sqlite(home.resolve() / "mlflow.db")
+
+
+def _sqlite(path: Path) -> str:
+    """A URI of a database; in a path `%41` and `?` would mean something else."""
+    return f"sqlite:///{str(path).translate({ord(c): f'%{ord(c):02X}' for c in '%?#'})}"
 
 
 def artifact_root(uri: str, home: Path) -> str | None:
@@ -55,6 +63,8 @@ def artifact_root(uri: str, home: Path) -> str | None:
 def connect(uri: str, home: Path) -> MlflowClient:
     """A client that gives up within seconds; what the user's environment sets stays.
 
+    The database of a home that was moved or copied is made to name the files where they are now.
+
     Raises:
         Unreachable: nothing answers, or the database is locked or cannot be written.
     """
@@ -65,6 +75,8 @@ def connect(uri: str, home: Path) -> MlflowClient:
     if uri == default_uri(home):
         _initialise(home)
     _probe(uri)
+    if uri == default_uri(home):
+        _settle(home.resolve())
     from mlflow import MlflowClient
 
     return MlflowClient(tracking_uri=uri)
@@ -74,7 +86,7 @@ def _probe(uri: str) -> None:
     parts = urlsplit(uri)
     scheme = parts.scheme.split("+")[0]
     if scheme == "sqlite":
-        _probe_sqlite(uri.split(":///", 1)[-1])
+        _probe_sqlite(unquote(uri.split(":///", 1)[-1]))
     elif scheme in ("http", "https"):
         _probe_http(f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/health")
     elif scheme in _PORTS and parts.hostname:
@@ -122,11 +134,23 @@ def _initialise(home: Path) -> None:
     aside = target.parent / "store" / "tmp" / f"mlflow-db.{process_id.new_id()}"
     aside.parent.mkdir(parents=True, exist_ok=True)
     try:
-        made = SqlAlchemyStore(f"sqlite:///{aside}", str(artifact_root(default_uri(home), home)))
+        made = SqlAlchemyStore(_sqlite(aside), str(artifact_root(default_uri(home), home)))
         made.engine.dispose()
+        files.follow_umask(aside)  # SQLite keeps others from writing it
         _publish(aside, target)
     finally:
         files.remove(aside)
+
+
+def _settle(home: Path) -> None:
+    """Let the database name the files of this home, wherever it was made."""
+    try:
+        before = moved_home.rebase(home / "mlflow.db", home / "mlartifacts")
+    except sqlite3.Error as error:
+        raise Unreachable(f"{home / 'mlflow.db'}: {error}") from error
+    if before is not None:
+        log.info("this home was made in %s: MLflow's runs now name their files in %s",
+                 before.parent, home)  # fmt: skip
 
 
 def _publish(made: Path, target: Path) -> None:

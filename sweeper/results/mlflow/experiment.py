@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PARENT = "mlflow.parentRunId"
 CREATED = "isorate.created"
 FILES = "isorate.files"
+OURS = ("isorate.", "stage.", "version.", "slurm.")
+"""Beginnings of the tags that a run has of us alone: those it should no longer have are removed."""
 PAGE = 1000
 # Without it the UI asks what the experiment is for, and may hide the runs.
 KIND = {"mlflow.experimentKind": "custom_model_development"}
@@ -122,6 +124,7 @@ class Tracker:
         before = self.changes
         files = self._upload(run, wanted)
         self._batch(run, wanted, {**wanted.tags, **tags, **files})
+        self._retract(run, wanted)
         self._finish(run, wanted)
         return self.changes > before
 
@@ -165,6 +168,14 @@ class Tracker:
         if metrics or params or changed:
             self.changes += 1
             self.client.log_batch(run.info.run_id, metrics, params, changed)
+
+    def _retract(self, run: Run, wanted: Wanted) -> None:
+        """Remove the tags that held once: why a cell was not done, where it was computed before."""
+        lasting = {*wanted.tags, wanted.identity[0], CREATED, FILES}
+        for name in run.data.tags:
+            if name.startswith(OURS) and name not in lasting:
+                self.changes += 1
+                self.client.delete_tag(run.info.run_id, name)
 
     def _finish(self, run: Run, wanted: Wanted) -> None:
         if wanted.status == "RUNNING":

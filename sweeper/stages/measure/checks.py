@@ -12,6 +12,8 @@ from sweeper.stages.measure.matrix_stats import Row, mean_bits, total, weights_o
 # a share of all weights: thresholds prune one weight too many per block and matrix, and
 # the columns of inputs that were never active are zero on top of the label
 TOLERANCE = 0.002
+UNQUANTIZED = 16
+"""Bits of a weight that is a number, as compression rates count them."""
 
 
 WORST = 3
@@ -112,10 +114,19 @@ def _require_bits(rows: list[Row], params: Mapping[str, Any]) -> None:
         _require_mean(rows, params["bits"], params["widths"])
         return
     _require_none(
-        [r["name"] for r in rows if r["bits"] != params["bits"]],
+        [r["name"] for r in rows if nominal_bits(r, params) != params["bits"]],
         f"weights are not stored with {params['bits']} bits",
         "Build this checkpoint again: its quantization was not applied or was another one.",
     )
+
+
+def nominal_bits(row: Row, params: Mapping[str, Any]) -> int:
+    """Bits of a weight as labels count them: an unquantized one has 16, however it is stored.
+
+    Compression rates are rates of 16-bit models; files may hold the same numbers in float32.
+    """
+    floating = row["group_size"] is None and row["bits"] > UNQUANTIZED
+    return UNQUANTIZED if floating and params["bits"] == UNQUANTIZED else int(row["bits"])
 
 
 def _require_mean(rows: list[Row], bits: float, widths: Sequence[int]) -> None:

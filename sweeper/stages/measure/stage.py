@@ -29,7 +29,7 @@ def run(job: Job) -> dict[str, Any]:
     folder, params = job.checkpoint("model"), _as_whole(job.params)
     pruned = job.inputs.get("pruned", job.inputs.get("model"))
     kept = _mask(job, pruned)
-    with Files(folder) as files:
+    with Files(folder, trust_remote_code=job.trust_remote_code) as files:
         rows = [row_of(m, params, kept) for m in files.matrices()]
         others, inputs = files.other_sizes(), files.activation_bits
     (job.out / "layers.json").write_text(json.dumps(rows, indent=1) + "\n")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.methods import validation
+from sweeper.modeling import directory
 from sweeper.stages.measure import checks as label
 from sweeper.stages.measure.matrix_stats import Row, mean_bits, total, weights_of
 
@@ -16,6 +17,7 @@ def summary(
     rows: list[Row], others: Mapping[str, int], params: Mapping[str, Any], sizes: dict[str, int]
 ) -> dict[str, Any]:
     """The numbers that go with every score of the cell."""
+    rows = [r | {"bits": label.nominal_bits(r, params)} for r in rows]
     linear, other, head = total(rows, "weights"), sum(others.values()), _head(others)
     # how sparse a checkpoint is whose mask nobody knows stays a gap
     held = total(rows, "held") if label.known(rows) else None
@@ -48,6 +50,8 @@ def _achieved(rows: list[Row], linear: int, other: int, held: int) -> dict[str, 
 
 def bits_per_weight(rows: list[Row], params: Mapping[str, Any]) -> dict[str, float]:
     """Where the bits of a linear weight go, averaged over all of them.
+
+    An unquantized weight counts as 16 bits, whatever type the files have; ``stored`` tells that.
 
     ``total`` = q (1 - s) + mask + scales + zero points, the size when only unpruned codes
     are stored beside a mask. ``unmasked`` stores every code. ``entropy`` bounds what any
@@ -122,9 +126,8 @@ def _head(others: Mapping[str, int]) -> int:
 
 
 def of_files(folder: Path) -> dict[str, int]:
-    """Bytes of the checkpoint's tensors, and of all its files."""
-    files = [p for p in folder.rglob("*") if p.is_file()]
+    """Bytes of the checkpoint's tensors, and of all files of the model."""
     return {
-        "checkpoint": sum(p.stat().st_size for p in files if p.suffix == ".safetensors"),
-        "directory": sum(p.stat().st_size for p in files),
+        "checkpoint": sum(path.stat().st_size for path in directory.weights(folder)),
+        "directory": sum(path.stat().st_size for path in directory.files(folder)),
     }

@@ -73,8 +73,8 @@ def test_a_slip_gets_what_was_meant(words, message):
 
 
 def test_a_bare_name_is_a_sweep():
-    assert arguments(["status", "demo"]) == ["action=status", "name=demo"]
-    assert arguments(["logs", "demo", "cell=4bit"]) == ["action=logs", "name=demo", "cell=4bit"]
+    assert arguments(["status", "demo"]) == ["action=status", "name='demo'"]
+    assert arguments(["logs", "demo", "cell=4bit"]) == ["action=logs", "name='demo'", "cell=4bit"]
     assert arguments(["status", "output=json"]) == ["action=status", "output=json"]
 
 

@@ -119,15 +119,8 @@ def test_a_run_without_its_file_says_what_to_do(logged, tmp_path) -> None:
     shutil.copytree(home, copy)
     for path in (copy / "mlartifacts").rglob("stages.json"):
         path.unlink()
-    uri = connection.default_uri(copy)
-    for path in home.rglob("stages.json"):  # the artifacts of the copy are those of the original
-        path.rename(path.with_suffix(".away"))
-    try:
-        with pytest.raises(IsorateError, match=r"no readable stages.json.*isorate sync"):
-            reader.outcomes("demo", home=copy, uri=uri)
-    finally:
-        for path in home.rglob("stages.away"):
-            path.rename(path.with_suffix(".json"))
+    with pytest.raises(IsorateError, match=r"no readable stages.json.*isorate sync"):
+        reader.outcomes("demo", home=copy, uri=connection.default_uri(copy))
 
 
 # --- the verbs ---
@@ -140,11 +133,15 @@ def isorate(home, *words):
 
 def test_a_report_from_mlflow(logged) -> None:
     home = logged[0]
+    stores = home / "sweeps/demo/report"
+    stores.mkdir(parents=True)
+    (stores / "report.html").write_text("the store's")
     done = isorate(home, "report", "source=mlflow", "name=demo", "output=json")
     assert done.returncode == 0, done.stderr
     files = json.loads(done.stdout)["report"]
     assert "report.html" in files
-    assert "capitals" in (home / "sweeps/demo/report/data/scores.csv").read_text()
+    assert "capitals" in (home / "sweeps/demo/report-mlflow/data/scores.csv").read_text()
+    assert [path.read_text() for path in stores.iterdir()] == ["the store's"]
 
 
 def test_one_table_of_the_paper(tmp_path) -> None:
@@ -157,7 +154,7 @@ def test_one_table_of_the_paper(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("words", "told"), [
-    (["source=paper"], "valid: store, mlflow, published"),
+    (["source=paper"], "valid: store, mlflow, bundle, published"),
     (["source=published", "only=table8"], "valid: claims, table1"),
     (["source=published", "against=published"], "the source is the published numbers already"),
     (["source=store", "sweeps=[one]"], "no such sweep"),

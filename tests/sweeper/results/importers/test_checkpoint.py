@@ -267,15 +267,18 @@ def test_a_dense_cell_is_none_that_was_compressed(made, model) -> None:
         checkpoint.check(cell(plan_of(model), "dense"), made[1] / "pruned", Pins())
 
 
-def test_weights_of_32_bits_are_not_16(made, model, tmp_path) -> None:
+def test_weights_of_32_bits_are_taken_and_those_of_64_are_not(made, model, tmp_path) -> None:
     from safetensors.torch import load_file, save_file
 
     wide = tmp_path / "wide"
     shutil.copytree(made[1] / "pruned", wide)
-    tensors = {k: v.float() for k, v in load_file(wide / "model.safetensors").items()}
-    save_file(tensors, wide / "model.safetensors", metadata={"format": "pt"})
     pruned = next(one for one in plan_of(model).cells if one.cell.sparsity and one.cell.bits == 16)
-    with pytest.raises(BadInput, match="stored as F32, here as 16 bit"):
+    for wider in ("float", "double"):
+        tensors = {k: getattr(v, wider)() for k, v in load_file(wide / "model.safetensors").items()}
+        save_file(tensors, wide / "model.safetensors", metadata={"format": "pt"})
+        if wider == "float":
+            checkpoint.check(pruned, wide, Pins())
+    with pytest.raises(BadInput, match="stored as F64, here as numbers"):
         checkpoint.check(pruned, wide, Pins())
 
 

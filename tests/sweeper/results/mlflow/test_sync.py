@@ -172,6 +172,35 @@ def test_a_stage_at_work_shows_its_pace_until_it_is_done(home, plan):
     assert dump(home) == before
 
 
+def test_a_cell_that_is_done_or_fails_anew_says_nothing_of_before(home, plan, store, blank):
+    """A tag that holds no more is removed: why, on which node, with which version, tags of ours."""
+    stages = plan["cells"][0]["stages"]
+    late = {key: (store.results.pop(key), store.manifests.pop(key))
+            for key in stages["evaluate"].values()}  # fmt: skip
+    sync.sync(plan, store, home=home)
+    before = runs_of(home)["dense"].data.tags
+    assert before["isorate.reason"].startswith("not done yet")
+    client_of(home).set_tag(runs_of(home)["dense"].info.run_id, "team", "theirs")
+    for key, (result, manifest) in late.items():
+        store.results[key], store.manifests[key] = result, manifest
+    sync.sync(plan, store, home=home)
+    tags = runs_of(home)["dense"].data.tags
+    assert tags["isorate.status"] == "done"
+    assert "isorate.reason" not in tags
+    assert tags["team"] == "theirs"
+    other = home / "other"
+    other.mkdir()
+    (other / "mlflow.db").write_bytes(blank.read_bytes())
+    sync.sync(plan, store, home=other)  # what a first sync of the same writes
+    ours = ("isorate.", "stage.", "version.", "slurm.")
+    written = {k: v for k, v in runs_of(other)["dense"].data.tags.items() if k.startswith(ours)}
+    made = experiments.CREATED
+    assert {k: v for k, v in tags.items() if k.startswith(ours) and k != made} == {
+        k: v for k, v in written.items() if k != made
+    }
+    assert counts(sync.sync(plan, store, home=home)) == (0, 0, 4, 0)
+
+
 def test_retention_arrives_when_the_dense_cell_does(home, plan, store):
     key = plan["cells"][0]["stages"]["evaluate"]["cloze"]
     late = store.results.pop(key)

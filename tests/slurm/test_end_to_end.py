@@ -83,7 +83,7 @@ def test_a_cancelled_sweep_is_cancelled_from_anywhere(
     held = [*SMALL, "+hydra.launcher.additional_parameters.hold=true",
             "hydra.launcher.startup_s=0"]  # fmt: skip
     isorate("run", home, *grid, *held)
-    assert cluster.run("squeue", "-h", "-r").count("isorate") >= 5
+    assert cluster.run("squeue", "-h", "-r").count("tiny") >= 5
     done = isorate("cancel", home, "output=json")
     cancelled = json.loads(done.stdout)["cancelled"]
     assert len(cancelled) == 6, done.stderr

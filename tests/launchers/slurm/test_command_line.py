@@ -37,9 +37,10 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def _checkpoint(folder: Path) -> None:
-    """What planning reads of a model: its header. Stub stages read nothing of it."""
+    """What planning reads of a model: its header, a tokenizer. Stub stages read nothing of it."""
     folder.mkdir()
     (folder / "config.json").write_text('{"model_type": "llama"}')
+    tiny.tokenizer(folder)
     weight = {"dtype": "BF16", "shape": [64, 64], "data_offsets": [0, 8192]}
     header = json.dumps({"model.layers.0.mlp.up_proj.weight": weight}).encode()
     data = len(header).to_bytes(8, "little") + header + bytes(8192)

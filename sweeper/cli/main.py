@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from sweeper.cli import recorded
 from sweeper.cli.commands import VERBS, Exit
 from sweeper.cli.config_errors import explain
 from sweeper.errors import BadInput, IsorateError, one_of
@@ -34,6 +35,7 @@ def main() -> None:
     try:
         sys.argv[1:] = arguments(sys.argv[1:])
         _complete_verbs()
+        sys.argv[1:] = recorded.arguments(sys.argv[1:])
         _compose_and_run()
     except IsorateError as error:
         _refuse(str(error))

@@ -33,6 +33,7 @@ VERBS: Mapping[str, str] = {
     "export": "a cell's checkpoint for transformers and vLLM: cell=4bit to=./exported",
     "gc": "show what dead attempts left and checkpoints nobody needs; yes=true deletes",
     "cancel": "stop what is queued or running of a sweep on a cluster; run goes on",
+    "forget": "the plans of a sweep; plan=... yes=true takes one back, outputs stay",
     "list": "the sweeps of this home",
 }
 

@@ -295,6 +295,23 @@ def test_another_grid_under_the_same_name_adds_cells(plan, tmp_path):
     assert {cell["label"] for cell in sweep.load()["cells"]} == {"dense", "4bit", "3bit"}
 
 
+def test_what_was_asked_for_last_is_the_newest_and_can_be_forgotten(plan, tmp_path):
+    sweep = Sweep(tmp_path, "s")
+    few, more = plan("quant.bits=16,4", "tasks.limit=20"), plan("quant.bits=16,4", "tasks.limit=40")
+    for made, limit in ((few, 20), (more, 40), (few, 20)):
+        sweep.record(made, [f"tasks.limit={limit}"], "drop")
+        loaded = sweep.load()
+        assert [cell["label"] for cell in loaded["cells"]] == ["dense", "4bit"]
+        assert {cell["key"] for cell in loaded["cells"]} == {cell.key for cell in made.cells}
+        assert loaded["overrides"] == [f"tasks.limit={limit}"]
+    sweep.forget(sweep.plans[-1])
+    loaded = sweep.load()
+    assert {cell["key"] for cell in loaded["cells"]} == {cell.key for cell in more.cells}
+    assert loaded["superseded"] == sorted(cell.key for cell in few.cells)
+    sweep.record(few, ["tasks.limit=20"], "drop")
+    assert sweep.load()["superseded"] == sorted(cell.key for cell in more.cells)
+
+
 class Nothing:
     """A store in which nothing was ever done."""
 

@@ -150,7 +150,7 @@ def compare(store: Store, specs: list[dict[str, Any]], out: Path) -> str:
         name = one["params"]["task"]
         mine = pandas.read_parquet(store.path(one) / "documents.parquet").set_index("doc_id")
         (samples,) = out.rglob(f"samples_{name}_*.jsonl")
-        for line in samples.read_text(encoding="utf-8").splitlines():
+        for line in samples.read_text(encoding="utf-8").strip().split("\n"):
             sample = json.loads(line)
             answers = [float(r[0]) for r in sample["filtered_resps"]]
             row = mine.loc[sample["doc_id"]]

@@ -18,6 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from sweeper.errors import BadInput
+from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Spec, Store
 
 State = Literal["done", "failed", "blocked", "ended", "queued"]
@@ -140,6 +141,17 @@ class PlansOnly(Launcher):
     """As ``hydra/launcher`` has it."""
     drops_at_end = False
     """Whether checkpoints without readers stay until all else is done."""
+
+    def work(self, sweep: Sweep, estimates: Mapping[str, float]) -> Sequence[str]:
+        """Take ready stages of a sweep in this process; see `launchers.local.launcher`.
+
+        Raises:
+            BadInput: this launcher works elsewhere.
+        """
+        raise BadInput(
+            "hydra/launcher", self.name, "isorate work carries stages out in its own process.",
+            "Leave hydra/launcher out, whatever scheduler has started it.",
+        )  # fmt: skip
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

@@ -153,10 +153,37 @@ class Schedule:
         )
         if self._can_wait(chosen, near, workers):
             chosen = near
-        self._ready.remove(chosen.key)
-        self._running.add(chosen.key)
-        self._unstarted_s -= chosen.estimate_s
+        self.start(chosen.key)
         return chosen
+
+    def ranked(self, held: str, workers: int) -> list[Task]:
+        """All that could start now, in the order in which `take` would choose among them.
+
+        Args:
+            held: the checkpoint that this worker has loaded or written last.
+            workers: how many there are.
+        """
+        longest = sorted(self.ready, key=_longest_first)
+        near = sorted(longest, key=lambda task: (task.loads != held, -task.depth))
+        if not longest or not self._can_wait(longest[0], near[0], workers):
+            return longest
+        return near
+
+    def start(self, key: str) -> None:
+        """A ready task begins, here or in another process."""
+        self._ready.remove(key)
+        self._running.add(key)
+        self._unstarted_s -= self.tasks[key].estimate_s
+
+    def below(self, key: str) -> set[str]:
+        """Open tasks that rest on this one, at any depth."""
+        found: set[str] = set()
+        queue = [key]
+        while queue:
+            for child in self._children[queue.pop()] & self._open - found:
+                found.add(child)
+                queue.append(child)
+        return found
 
     def _can_wait(self, longest: Task, instead: Task, workers: int) -> bool:
         return instead.estimate_s + longest.chain_s <= self._unstarted_s / workers

@@ -14,6 +14,7 @@ outright.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 
 class IsorateError(Exception):
@@ -45,6 +46,10 @@ class Refused(Exception):
         super().__init__(str(reason))
 
 
+class Untreatable(Refused):
+    """No method can treat this model, whatever is asked: its cells are left out of a grid."""
+
+
 class StageFailure(IsorateError):
     """The stage ran and its outcome is not what the cell's label says.
 
@@ -61,6 +66,12 @@ def several(names: Sequence[str], most: int = 10) -> str:
     """'a, b, c and 4 more' - the phrase every message about many layers uses."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def nearest(word: str, values: Sequence[str]) -> str:
+    """'Did you mean plan?' where a valid value is spelt almost like that, else ""."""
+    found = get_close_matches(word, values, n=1, cutoff=0.7)
+    return f"Did you mean {found[0]}?" if found else ""
 
 
 def one_of(values: Sequence[object]) -> str:

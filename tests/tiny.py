@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 NOUNS = "fox dog river model weight layer town garden letter window teacher song".split()
 VERBS = "sees follows paints measures crosses finds writes keeps opens learns".split()
@@ -84,6 +85,54 @@ def make(
         model = LlamaForCausalLM(config).to(torch.bfloat16)
     model.save_pretrained(path)
     return tokenizer(path, vocab=vocab)
+
+
+SIZES = {
+    "vocab_size": 384, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+    "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1,
+}  # fmt: skip
+# What the configurations of other architectures call the same, and what they need besides.
+_OWN: dict[str, dict[str, Any]] = {
+    "bloom": {"n_layer": 2, "n_head": 4},
+    "falcon": {},
+    "gemma2": {"head_dim": 16, "sliding_window": 16, "query_pre_attn_scalar": 16},
+    "gemma3_text": {"head_dim": 16, "sliding_window": 16, "query_pre_attn_scalar": 16,
+                    "layer_types": ["sliding_attention", "full_attention"]},
+    "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512},
+    "gpt_neox": {},
+    "llama": {},
+    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "olmoe": {"num_experts": 4, "num_experts_per_tok": 2},
+    "opt": {"ffn_dim": 128, "word_embed_proj_dim": 64},
+    "phi3": {"sliding_window": None},
+    "qwen2": {},
+    "qwen3_moe": {"moe_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2,
+                  "head_dim": 16},
+}  # fmt: skip
+
+
+def architecture(
+    path: Path, kind: str, *, dtype: str = "bfloat16", seed: int = 0, **own: Any
+) -> Path:
+    """Writes a random checkpoint of a real architecture (transformers' ``model_type``).
+
+    Norms are not all alike, so that one that is taken for another is seen.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.for_model(kind, **{**SIZES, **_OWN[kind], **own})
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config)
+        for name, parameter in model.named_parameters():
+            if (parameter.ndim == 1 and "norm" in name) or name.endswith("bias"):
+                parameter.add_(0.3 * torch.randn_like(parameter))
+            elif parameter.ndim == 2 and "embed" not in name:
+                parameter.mul_(3)
+    model.to(getattr(torch, dtype)).save_pretrained(path)
+    return tokenizer(path)
 
 
 def overrides(folder: Path, *, layers: int = 2) -> list[str]:

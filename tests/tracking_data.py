@@ -85,6 +85,7 @@ def cell(
         "pattern": pattern,
         "bits": bits,
         "mask": mask,
+        "scale_bits": 0.3125 if bits < 16 else None,
         "prune_method": "sparsegpt" if sparsity else "none",
         "quant_method": "gptq" if bits < 16 else "none",
         "calibration_seed": seed if own.keys() & {"prune", "quantize"} else None,

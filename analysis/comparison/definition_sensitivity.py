@@ -87,7 +87,7 @@ def _rankings(panel: Panel) -> list[dict[str, object]]:
             **{name: "" if row is None else names[row] for name, row in best.items()},
             "tau_sr1": _tau(by["sr2"][group], by["sr1"][group]),
             "tau_above": _tau(by["sr2"][group], by["above"][group]),
-            "verdict": _depends(others, verdict.best),
+            "verdict": _depends(others, (*verdict.best, *verdict.own)),
         })  # fmt: skip
     return rows
 

@@ -1,4 +1,4 @@
-"""How far equal evaluations of the dense model are apart: differences below that mean nothing."""
+"""How far equal evaluations of one cell are apart: differences below that mean nothing."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.documents import IDENTITY, Documents
-from analysis.data.results import Results, is_dense
+from analysis.data.results import Results, first_of, is_dense
 from analysis.output.table import Column, Table, several
 
 Row = Mapping[Hashable, Any]
 
 NOTES = (
-    "The same model, documents and settings, scored once more with nothing taken over. A "
-    "difference between two cells that is no larger than these is none.",
+    "The same model, documents and settings, scored once more with nothing taken over (a cell "
+    "that was made again elsewhere was compressed there too). A difference between two cells that "
+    "is no larger than these is none.",
     "Other answers: documents whose prediction is another one. Other scores: documents whose "
     "score, or log-likelihood, is another one.",
 )
 
 
 def noise_table(results: Results) -> Table:
-    """One row per rerun of a dense cell and task: both scores, and how many documents changed."""
+    """One row per rerun of a cell and task: both scores, and how many documents changed."""
     columns = (
         Column(key="model", title="Model"), Column(key="label", title="Scored again"),
         Column(key="task", title="Task"), Column(key="metric", title="Metric"),
@@ -33,17 +34,19 @@ def noise_table(results: Results) -> Table:
                  scores="Other scores"),
         Column(key="remark", title="Remark"),
     )  # fmt: skip
-    return Table(name="noise_floor", caption="Noise floor: the dense model scored again",
+    return Table(name="noise_floor", caption="Noise floor: the same cell scored again",
                  columns=columns, rows=pd.DataFrame(_rows(results)), notes=NOTES)  # fmt: skip
 
 
 def _rows(results: Results) -> Iterator[dict[str, object]]:
     cells = results.cells
     dense = {cell["model"]: cell for cell in cells[is_dense(cells)].to_dict("records")}
+    by_key = {cell["cell"]: cell for cell in cells.to_dict("records")}
     primary = results.scores[results.scores["primary"].astype(bool)].set_index("cell")
     for again in cells[cells["rerun"] > 0].to_dict("records"):
         head = {"model": again["model"], "label": again["label"]}
-        first = dense.get(again["model"])
+        repeats = first_of(again["cell"])
+        first = by_key[repeats] if repeats != again["cell"] else dense.get(again["model"])
         if again["status"] != "done" or first is None or first["cell"] not in primary.index:
             said = f"{again['status']}: {again['reason']}".removesuffix(": ")
             lacking = said if again["status"] != "done" else "no dense baseline with scores"

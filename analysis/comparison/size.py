@@ -23,12 +23,12 @@ from analysis.comparison.storage_bits import (
     whole_bytes,
 )
 from analysis.comparison.summary import summarise
-from analysis.comparison.verdicts import compare
+from analysis.comparison.verdicts import Verdict, compare
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.data.results import REMOVED
 from analysis.metrics import DENSE_BITS, Array, Definition
-from analysis.output.table import Column, Table
+from analysis.output.table import OWN_SEED, Column, Table
 from analysis.output.text import NAMES
 
 TOLERANCE = 0.01
@@ -95,7 +95,7 @@ def _bits(cell: dict[Any, Any]) -> dict[str, float]:
     if cell["pattern"] in REMOVED:
         return _bits_left(cell, bits * (1 - sparsity), 1 - sparsity)
     pattern = str(cell["pattern"]) if sparsity else ""
-    group = _overhead(cell)
+    group = _overhead(cell, 1.0)
     stored = cell["stored_bits"]
     served = float(stored) if stored == stored else bits + group
     if bits == DENSE_BITS and pattern == "2:4" and stored != stored:
@@ -120,20 +120,26 @@ def _bits(cell: dict[Any, Any]) -> dict[str, float]:
 def _bits_left(cell: dict[Any, Any], codes: float, kept: float) -> dict[str, float]:
     """Bits per weight of the dense model where weights are not there: nothing marks them."""
     stored, bound = cell["stored_bits"], cell["entropy_bits"]
-    bits = codes + _overhead(cell) * kept
+    bits = codes + _overhead(cell, kept)
     served = float(stored) if stored == stored else bits
     entropy = float(bound) if bound == bound else bits
     named = {"served": served, "bitmask": bits, "best_mask": bits, "entropy": entropy}
     return {f"bits_{name}": value for name, value in named.items()} | {"bits_hardware": np.nan}
 
 
-def _overhead(cell: dict[Any, Any]) -> float:
-    """Scales per weight: 16 bits a group (symmetric); NF4 32 bits per 64, LLM.int8 32 per row."""
+def _overhead(cell: dict[Any, Any], kept: float) -> float:
+    """Scales and zero points per weight of the dense model, of which a share ``kept`` is there.
+
+    Numbers that were published without them are counted as 16 bits a group (symmetric), of NF4
+    32 bits per 64 weights, of LLM.int8 32 per row of 4,096.
+    """
     if cell["bits"] == DENSE_BITS:
         return 0.0
+    if (known := cell["scale_bits"]) == known:
+        return float(known)
     if cell["group_size"] > 0:
-        return group_bits(cell["group_size"], cell["bits"])
-    return {"nf4": 32 / 64, "llm_int8": 32 / 4096}.get(str(cell["quant_method"]), 0.0)
+        return kept * group_bits(cell["group_size"], cell["bits"])
+    return kept * {"nf4": 32 / 64, "llm_int8": 32 / 4096}.get(str(cell["quant_method"]), 0.0)
 
 
 def groups(share: Array, rate: Rate) -> list[list[int]]:
@@ -188,8 +194,9 @@ _NOTE = (
     "there. With a mask: kept codes, scales and the mask (1 bit; or log2 C(m, n) / m for n:m, the "
     "mask's entropy for unstructured), never more than without. The entropy bound covers codes "
     "and zeros of every cell alike (measured, else Gaussian weights). Not measured sizes follow "
-    "from the formulas, symmetric grids with 16-bit scales; NF4 has 32 bits per 64 weights. A "
-    "published joint cell is counted as if its mask had been kept."
+    "from the formulas, with the scales and zero points that the method writes; of published "
+    "cells, symmetric grids with 16-bit scales, NF4 with 32 bits per 64 weights. A published "
+    "joint cell is counted as if its mask had been kept."
 )
 
 
@@ -256,13 +263,17 @@ def _grouped(panel: Panel, rates: Sequence[Rate], by: Definition) -> Iterator[di
                     "size": share[row], "cell": panel.cells["cell"].iat[row], "label": names[row],
                     "sr": table[by].iat[row], "sr_stderr": table[f"{by}_stderr"].iat[row],
                     "z": z.get(row, np.nan),
-                    "verdict": _standing(verdict.best, verdict.ranked, row),
+                    "verdict": _standing(verdict, row),
                 }  # fmt: skip
 
 
-def _standing(best: Sequence[int], ranked: Sequence[int], row: int) -> str:
-    if row not in best:
+def _standing(verdict: Verdict, row: int) -> str:
+    if row in verdict.own:
+        return OWN_SEED
+    if row not in verdict.best:
         return "worse"
-    if len(best) == 1:
-        return "best" if len(ranked) > 1 else "nothing to compare"
-    return "cannot be told from the best" if row != ranked[0] else "highest, undecided"
+    if not verdict.pairs:
+        return "nothing to compare"
+    if verdict.decided:
+        return "best"
+    return "cannot be told from the best" if row != verdict.ranked[0] else "highest, undecided"

@@ -14,7 +14,7 @@ from analysis.data.panel import Panel
 from analysis.metrics import Array, Definition
 from analysis.output.table import Column, Table
 from analysis.output.text import NAMES, listed
-from analysis.statistics.intervals import normal
+from analysis.statistics.intervals import sr_intervals
 
 MOST_COMPARED = 60
 MOST_NAMED = 6  # the nearest rivals; a page has no room for sixty
@@ -56,8 +56,8 @@ def _choices(panel: Panel, by: Definition) -> list[dict[str, object]]:
         fitting = sorted(every, key=lambda row: -estimate.value[row])[:MOST_COMPARED]
         verdict = compare(panel, fitting, by, nominal=False)
         best = verdict.ranked[0]
-        tied = [names[row] for row in verdict.best if row != best]
-        ends = normal(float(estimate.value[best]), float(estimate.stderr[best]))
+        tied = [names[row] for row in verdict.best if row not in (best, *verdict.own)]
+        (ends,) = sr_intervals(panel, by, [(best, None)])
         rows.append({
             "model": panel.model, "cell": panel.cells["cell"].iat[best], "budget": budget,
             "label": names[best], "bytes": size[best], "sr": estimate.value[best],

@@ -135,20 +135,22 @@ def _estimates(panel: Panel, kind: pd.Series[str]) -> Estimate:
 
 
 _Key = tuple[object, ...]
-_PRUNED_BY = ("prune_method", "sparsity", "pattern", "prune_profile", "calibration_seed")
-_QUANTIZED_BY = ("quant_method", "bits", "quant_profile", "calibration_seed")
+_TEXT = ("calibration_samples", "calibration_seed")
+_PRUNED_BY = ("prune_method", "sparsity", "pattern", "prune_profile", *_TEXT)
+_QUANTIZED_BY = ("quant_method", "bits", "quant_profile", "group_size", *_TEXT)
 
 
 def _keys(cells: pd.DataFrame, names: Sequence[str]) -> list[_Key]:
-    """Per cell what identifies one of its methods; the calibration seed comes last."""
+    """Per cell what identifies one of its methods; its calibration comes last."""
     # nan is no key: it differs from itself.
     columns = [[None if v != v else v for v in cells[name]] for name in names]
     return list(zip(*columns, strict=True))
 
 
 def _find(side: Mapping[_Key, int], key: _Key) -> int | None:
-    """The partner of the same calibration seed, else the one that needs no calibration."""
-    return side.get(key, side.get((*key[:-1], None)))
+    """The partner of the same calibration, else the one that needs none."""
+    none = (None,) * len(_TEXT)
+    return side.get(key, side.get((*key[: -len(_TEXT)], *none)))
 
 
 def _single(kind: pd.Series[str], wanted: str, keys: Sequence[_Key]) -> dict[_Key, int]:

@@ -1,8 +1,11 @@
 """Which of the cells at one compression rate keeps the most, and whether the data can tell.
 
 Tests are two-sided z tests; all pairs of a group are one family, held at 5 % by Holm's
-correction. Where the scores of single documents are known, differences are paired document
-by document; elsewhere cells are taken as independent given the dense model, which is
+correction. Cells of one method, which differ in their calibration seed alone, are not ranked
+against each other: that the best of them came out best is chance, see
+`analysis.comparison.seed_variance`. Where the scores of single documents are known, differences
+are paired document by document; elsewhere cells are taken as independent given the dense model,
+which is
 cautious rather than bold, because they do answer the same documents.
 """
 
@@ -15,6 +18,7 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import special
 
 from analysis.comparison.summary import srcr_weight
@@ -22,19 +26,16 @@ from analysis.data.panel import Panel
 from analysis.metrics import DENSE_BITS, Array, Definition, Rows, tcr
 from analysis.statistics.intervals import (
     Interval,
-    bootstrap,
     difference_stderr,
-    normal,
-    percentile,
     sr_covariance,
+    sr_intervals,
     tost,
 )
 
 ALPHA = 0.05
-# A checkpoint whose achieved rate is this far below its nominal one is not at that rate.
+# A checkpoint whose achieved rate is this far below its nominal one is not at that rate; masks that
+# are kept fall short by less, where matrices do not divide into whole groups.
 SHORT_OF_RATE = 0.005
-# Of more cells than this, no documents are drawn again: a page of verdicts should not take minutes.
-MOST_DRAWN = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +48,7 @@ class Pair:
         difference: how much more the first keeps.
         z: the difference in standard errors; nan where a standard error is missing.
         p: two-sided p value, corrected for the group's family.
-        interval: of the difference at 95 %, for this pair alone: from the bootstrap where
-            the two share documents, else by the normal approximation.
+        interval: of the difference at 95 %, for this pair alone, by MOVER.
         equivalent: p value that the two differ by less than `equivalence.MARGIN`,
             corrected over the pairs shown here; nan for an SrCr, which has no such margin.
         paired: whether the test is document by document.
@@ -79,7 +79,8 @@ class Verdict:
         by: the quantity compared: "sr1", "sr2", "srcr_p", "srcr_q" or "srcr_j".
         ranked: rows of the panel that could be compared, best value first.
         best: those of them that cannot be told from the best.
-        pairs: the first of `ranked` against each other one.
+        own: those of the ranked that are the first one's method under other calibration seeds.
+        pairs: the first of `ranked` against each one of another method.
         left_out: (row, why) of those that could not be compared.
         family: how many tests the correction covers.
     """
@@ -89,9 +90,15 @@ class Verdict:
     by: str
     ranked: tuple[int, ...]
     best: tuple[int, ...]
+    own: tuple[int, ...]
     pairs: tuple[Pair, ...]
     left_out: tuple[tuple[int, str], ...]
     family: int
+
+    @property
+    def decided(self) -> bool:
+        """Whether one method alone is left that may be the best."""
+        return len(self.ranked) > 1 and set(self.best) <= {self.ranked[0], *self.own}
 
 
 def equal_tcr_groups(cells: pd.DataFrame) -> dict[Fraction, list[int]]:
@@ -153,68 +160,70 @@ def compare(
 ) -> Verdict:
     """Rank the rows of one group and say which cannot be told from the best.
 
-    A cell is out of the best set when some other cell of the group is better after the
-    correction over all pairs, so the truly best one is in the set at 95 %. A cell whose
-    checkpoint falls short of its nominal rate is left out: it is no equal of the others.
+    A cell is out of the best set when some cell of another method is better after the
+    correction over all such pairs, so the truly best one is in the set at 95 %. A cell whose
+    label is not proved (see `not_proved`) is left out: it is no equal of the others.
 
     Args:
         panel: the scores.
         rows: the group, as rows of the panel.
         by: "sr1", "sr2", or an SrCr ("srcr_p", "srcr_q", "srcr_j": Sr2 times its weight).
         rate: the common TCr of the group, if that is what makes it one.
-        nominal: leave cells out that fall short of their nominal rate; false for groups
-            by real size, which such a cell has as any other.
+        nominal: leave cells out whose label, hence rate, is not proved; false for groups by real
+            size, which such a cell has as any other.
     """
     definition: Definition = "sr1" if by == "sr1" else "sr2"
     weight = srcr_weight(panel, by) if by.startswith("srcr") else np.ones(len(panel.cells))
     values = weight * (panel.sr1() if definition == "sr1" else panel.sr2()).value
-    short = _short_of_rate(panel) if nominal else {}
+    short = not_proved(panel) if nominal else {}
     left_out = [(row, why) for row in rows if (why := _unfit(panel, row, values[row], short))]
     out = {row for row, _ in left_out}
     ranked = sorted((r for r in rows if r not in out), key=lambda r: (-values[r], r))
     factors = weight[np.array(ranked, dtype=int)]
-    z = z_matrix(panel, ranked, definition, factors)
+    method = panel.cells["method"].to_numpy(object)[np.array(ranked, dtype=int)]
+    alike = method[:, None] == method[None, :]
+    z = np.where(alike, np.nan, z_matrix(panel, ranked, definition, factors))
     adjusted, family = _family(z)
     beaten = np.asarray(((adjusted <= ALPHA) & (z < 0)).any(axis=1))
-    pairs = _pairs(panel, ranked, by, values, z[:1], adjusted[:1], factors)
+    own = tuple(row for i, row in enumerate(ranked) if i and alike[0, i])
+    rivals = np.flatnonzero(~alike[0]) if ranked else np.array([], dtype=int)
+    pairs = _pairs(panel, ranked, by, values, z[:1], adjusted[:1], factors, rivals)
     best = tuple(row for row, lost in zip(ranked, beaten.tolist(), strict=True) if not lost)
     return Verdict(model=panel.model, tcr=rate, by=by, ranked=tuple(ranked), best=best,
-                   pairs=pairs, left_out=tuple(left_out), family=family)  # fmt: skip
+                   own=own, pairs=pairs, left_out=tuple(left_out), family=family)  # fmt: skip
 
 
 def _pairs(
-    panel: Panel, ranked: Rows, by: str, values: Array, z: Array, p: Array, weight: Array
+    panel: Panel,
+    ranked: Rows,
+    by: str,
+    values: Array,
+    z: Array,
+    p: Array,
+    weight: Array,
+    rivals: NDArray[np.int_],
 ) -> tuple[Pair, ...]:
-    """The first of the ranked rows against each other one."""
-    if len(ranked) < 2:
+    """The first of the ranked rows against its rivals, which are places among the ranked."""
+    if not len(rivals):
         return ()
     definition: Definition = "sr1" if by == "sr1" else "sr2"
     difference = values[ranked[0]] - values[np.asarray(ranked)]
     stderr = difference_stderr(sr_covariance(panel, ranked, definition), weight)[0]
-    draws = _draws(panel, ranked, definition, weight)
+    own = np.ones(len(panel.cells))
+    own[np.asarray(ranked)] = weight
+    ends = sr_intervals(panel, definition, [(ranked[0], ranked[i]) for i in rivals.tolist()], own)
     equal = np.full(len(ranked), np.nan)
     if not by.startswith("srcr"):
-        equal[1:] = holm(tost(difference[1:], stderr[1:]))
+        equal[rivals] = holm(tost(difference[rivals], stderr[rivals]))
     return tuple(
         Pair(
-            first=ranked[0], second=row, difference=float(difference[i]), z=float(z[0, i]),
-            p=float(p[0, i]), equivalent=float(equal[i]), paired=panel.paired(ranked[0], row),
-            interval=_interval(draws[:, 0] - draws[:, i], difference[i], stderr[i]),
+            first=ranked[0], second=ranked[i], difference=float(difference[i]), z=float(z[0, i]),
+            p=float(p[0, i]), equivalent=float(equal[i]),
+            paired=panel.paired(ranked[0], ranked[i]),
+            interval=interval,
         )
-        for i, row in enumerate(ranked) if i
+        for i, interval in zip(rivals.tolist(), ends, strict=True)
     )  # fmt: skip
-
-
-def _draws(panel: Panel, ranked: Rows, by: Definition, weight: Array) -> Array:
-    """(draws, k) the bootstrap of a group; nan where it has none or the panel is very large."""
-    if not panel.documents or len(panel.cells) > MOST_DRAWN:
-        return np.full((1, len(ranked)), np.nan)
-    return np.asarray(bootstrap(panel, by)[:, np.asarray(ranked)] * weight)
-
-
-def _interval(draws: Array, difference: float, stderr: float) -> Interval:
-    drawn = percentile(draws)
-    return drawn if np.isfinite(drawn.low) else normal(float(difference), float(stderr))
 
 
 def _unfit(panel: Panel, row: int, value: float, short: Mapping[int, str]) -> str:
@@ -224,15 +233,38 @@ def _unfit(panel: Panel, row: int, value: float, short: Mapping[int, str]) -> st
 
 
 @lru_cache(maxsize=8)
-def _short_of_rate(panel: Panel) -> dict[int, str]:
-    """Row -> what is wrong, of the cells whose checkpoint falls short of its nominal rate."""
+def not_proved(panel: Panel) -> dict[int, str]:
+    """Row -> what is wrong, of the cells whose checkpoint is not shown to be what its label says.
+
+    The checkpoint falls short of its rate; or the mask was ignored and some pruned weight is no
+    longer zero, however few; or what was measured leaves it open. Cells of which nothing was
+    measured, as published ones, are taken at their word, which their origin says.
+    """
     cells = panel.cells
     achieved = cells["achieved_tcr"].to_numpy(float)
     meant = 1 - cells["bits"].to_numpy(float) / DENSE_BITS * (1 - cells["sparsity"].to_numpy(float))
-    return {
-        int(row): f"its achieved TCr is {100 * achieved[row]:.2f} %, not {100 * meant[row]:.6g} %"
-        for row in np.flatnonzero(achieved < meant - SHORT_OF_RATE)
-    }
+    kept = cells["containment_mean"].where(
+        cells["containment_mean"].notna(), cells["containment"]
+    ).to_numpy(float)  # fmt: skip
+    said = cells["unproved"].to_numpy(object)
+    found = {int(row): str(said[row]) for row in np.flatnonzero(said != "")}
+    for row in np.flatnonzero(achieved < meant - SHORT_OF_RATE):
+        found[int(row)] = (
+            f"its achieved TCr is {100 * achieved[row]:.2f} %, not {100 * meant[row]:.6g} %"
+        )
+    ignored = (cells["mask"] == "ignore").to_numpy() & (kept < 1)
+    for row in np.flatnonzero(ignored):
+        found.setdefault(
+            int(row),
+            f"its label is not proved: {_floor(kept[row])} % of its pruned weights are still zero "
+            f"(achieved TCr {100 * achieved[row]:.2f} %)",
+        )
+    return found
+
+
+def _floor(share: float) -> str:
+    """In per cent, rounded down: what is not all never reads as all."""
+    return f"{np.floor(1e4 * share) / 100:.2f}"
 
 
 def _family(z: Array) -> tuple[Array, int]:

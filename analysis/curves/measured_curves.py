@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.curves.transition_table import said, transition_table
+from analysis.curves.transition_table import outwards, said, transition_table
 from analysis.data.panel import Panel
 from analysis.data.results import REMOVED
 from analysis.metrics import DENSE_BITS, Array, Estimate
@@ -23,7 +23,7 @@ Line = tuple[str, str, list[int], list[float]]
 """Name, axis, rows of the panel, rates."""
 
 _Cell = Mapping[Hashable, Any]
-_ALIKE = ["calibration_seed", "prune_profile", "quant_profile"]
+_ALIKE = ["calibration_seed", "calibration_samples", "group_size", "prune_profile", "quant_profile"]
 _OVER_SPARSITY = ["prune_method", "quant_method", "bits", "mask", *_ALIKE]
 _OVER_BITS = ["quant_method", "prune_method", "sparsity", "pattern", *_ALIKE]
 _USED = list(dict.fromkeys([*_OVER_SPARSITY, *_OVER_BITS, "status"]))
@@ -171,5 +171,6 @@ def _said(one: Tolerance, axis: str) -> str:
     if axis == "sparsity":
         return f"{said(one.point, one.low, one.high, open_ends)} %"
     few, point, many = (DENSE_BITS * (1 - min(s, 1.0)) for s in (one.high, one.point, one.low))
+    few, many = outwards(few, many, 1)
     return (f"{point:.1f} ({'<' * one.open_high}{few:.1f} to {'>' * one.open_low}{many:.1f}) "
             "bits")  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -110,9 +111,17 @@ def _row(source: str, kind: str, data: Curve) -> dict[str, object]:
 
 
 def said(point: float, low: float, high: float, open_ends: tuple[bool, bool]) -> str:
-    """'57.7 (53 to 66)', in percent; an end that is open carries its sign."""
-    ends = f"{'<' * open_ends[0]}{100 * low:.0f} to {'>' * open_ends[1]}{100 * high:.0f}"
+    """'57.7 (52 to 67)', in percent, ends rounded outwards; an open one carries its sign."""
+    down, up = outwards(100 * low, 100 * high, 0)
+    ends = f"{'<' * open_ends[0]}{down:.0f} to {'>' * open_ends[1]}{up:.0f}"
     return f"{100 * point:.1f} ({ends})"
+
+
+def outwards(low: float, high: float, digits: int) -> tuple[float, float]:
+    """Both ends with so many decimals, and none of the interval lost."""
+    unit = 10.0**digits
+    # what is a whole number but for rounding errors stays where it is
+    return (math.floor(round(low * unit, 6)) / unit, math.ceil(round(high * unit, 6)) / unit)
 
 
 def _shown(one: Fit | None) -> str:

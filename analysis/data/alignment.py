@@ -91,6 +91,8 @@ def gaps(grid: Grid, value: Array, baseline: int | None) -> NDArray[np.object_]:
         for row, task in zip(*np.nonzero((mine != theirs) & (gap == "")), strict=True):
             said = (mine[row, task] or "?", theirs[row, task] or "?")
             gap[row, task] = f"{word} {said[0]} against the baseline's {said[1]}"
+    unlike = grid.spread("unlike", "")
+    mark(unlike != "", unlike)
     mark(dense == 0, "the baseline is 0")
     mark(dense < 0, "the baseline is below 0")
     return gap
@@ -103,13 +105,12 @@ def _stopped(grid: Grid) -> NDArray[np.object_]:
     return np.array(said, dtype=object).reshape(grid.shape)
 
 
-def remarks(
-    cells: pd.DataFrame, shape: tuple[int, ...], baseline: int | None
-) -> NDArray[np.object_]:
+def remarks(grid: Grid, baseline: int | None) -> NDArray[np.object_]:
     """(C, T) what to know of a comparison that stands; "" if nothing."""
-    remark = np.full(shape, "", dtype=object)
+    cells, remark = grid.cells, grid.spread("common", "")
     device = cells["device"].to_numpy(object)
     if baseline is not None and device[baseline]:
         for row in np.flatnonzero((device != device[baseline]) & (device != "")):
-            remark[row] = f"scored on {device[row]}, the baseline on {device[baseline]}"
+            said = f"scored on {device[row]}, the baseline on {device[baseline]}"
+            remark[row] = [f"{said}; {one}" if one else said for one in remark[row]]
     return remark

@@ -97,18 +97,23 @@ class Documents:
     def scored(self, cell: str, task: str, metric: str) -> Scored | None:
         """The documents by one metric; None where this metric has no number per document."""
         table = self.table(cell, task)
-        columns = None if table is None else _columns(table, metric)
-        if table is None or columns is None or not len(table):
-            return None
-        numerator, weight = columns
-        if not (np.isfinite(numerator).all() and np.isfinite(weight).all()):
-            return None
-        return Scored(
-            identity=tuple(table[list(IDENTITY)].itertuples(index=False, name=None)),
-            numerator=numerator,
-            weight=weight,
-            subtask=tuple(table[SUBTASK] if SUBTASK in table else [""] * len(table)),
-        )
+        return None if table is None else scored(table, metric)
+
+
+def scored(table: pd.DataFrame, metric: str) -> Scored | None:
+    """Documents by one metric; None where this metric has no number per document."""
+    columns = _columns(table, metric)
+    if columns is None or not len(table):
+        return None
+    numerator, weight = columns
+    if not (np.isfinite(numerator).all() and np.isfinite(weight).all()):
+        return None
+    return Scored(
+        identity=tuple(table[list(IDENTITY)].itertuples(index=False, name=None)),
+        numerator=numerator,
+        weight=weight,
+        subtask=tuple(table[SUBTASK] if SUBTASK in table else [""] * len(table)),
+    )
 
 
 def _part(table: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -3,8 +3,7 @@
 Every score is a smooth function of sums over documents, so its error is, to first order,
 a sum of one influence per document (Hampel 1974); covariances of scores are sums of
 products of influences, centred within each subtask, because a repetition of the
-evaluation would draw as many documents from each. The bootstrap makes no such
-expansion: it draws documents again, within each subtask, the same for every cell.
+evaluation would draw as many documents from each.
 """
 
 from __future__ import annotations
@@ -14,16 +13,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.data.documents import Documents, Scored
+from analysis.data.documents import Documents, Scored, scored
 from analysis.metrics import Array, Rows
 
 SAME = 1e-6
 """Relative difference up to which documents add up to the recorded score."""
-
-_AT_ONCE = 4_000_000  # numbers in memory while drawing
 
 # How a score follows from r = sum(numerator) / sum(weight), with its derivative.
 _LINKS: Mapping[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
@@ -91,31 +89,10 @@ class Sample:
         matrix[np.diag_indices_from(matrix)] = np.where(known, own, unpaired)
         return matrix
 
-    def resampled(self, rows: Rows, draws: int, rng: np.random.Generator) -> Array:
-        """(draws, k) scores of k cells on documents drawn again within each stratum."""
-        picked = np.asarray(rows, dtype=int)
-        top, bottom = np.zeros((draws, len(picked))), np.zeros((draws, len(picked)))
-        for stratum in np.unique(self.strata):
-            here = np.flatnonzero(self.strata == stratum)
-            values = self.numerator[np.ix_(picked, here)].T
-            weights = self.weight[np.ix_(picked, here)].T
-            for some in np.array_split(np.arange(draws), max(1, draws * len(here) // _AT_ONCE)):
-                counts = _counts(len(here), len(some), rng)
-                top[some] += counts @ values
-                bottom[some] += counts @ weights
-        return np.asarray(_LINKS[self.link][0](top / bottom))
-
     def discordant(self, first: int, second: int) -> tuple[int, int]:
         """How many documents only the first, and only the second, of two cells got right."""
         one, two = self.numerator[first], self.numerator[second]
         return int((one > two).sum()), int((two > one).sum())
-
-
-def _counts(documents: int, draws: int, rng: np.random.Generator) -> Array:
-    """(draws, documents) how often each document is drawn, with replacement."""
-    drawn = rng.integers(documents, size=(draws, documents))
-    flat = (drawn + documents * np.arange(draws)[:, None]).ravel()
-    return np.bincount(flat, minlength=draws * documents).reshape(draws, -1).astype(float)
 
 
 def sample(
@@ -165,6 +142,30 @@ def sample(
         strata=np.unique(model.subtask, return_inverse=True)[1],
         link=link,
     )
+
+
+def rescored(
+    whole: pd.DataFrame, left: pd.DataFrame, metric: str, value: float
+) -> tuple[float, float] | None:
+    """(score, standard error) on some of a cell's documents; None if the score has no such sum.
+
+    Args:
+        whole: all documents of the cell, which add up to `value`.
+        left: those that count.
+        metric: what was scored.
+        value: the recorded score.
+    """
+    every, some = scored(whole, metric), scored(left, metric)
+    if every is None or some is None or (link := _link(every, value)) is None:
+        return None
+    one = Sample(
+        shared=np.array([True]), numerator=some.numerator[None], weight=some.weight[None],
+        strata=np.unique(some.subtask, return_inverse=True)[1], link=link,
+    )  # fmt: skip
+    rate = np.array(some.numerator.sum() / some.weight.sum())
+    with np.errstate(over="ignore"):
+        found = float(_LINKS[link][0](rate))
+    return found, float(np.sqrt((one.influence**2).sum()))
 
 
 def _link(one: Scored, value: float) -> str | None:

@@ -23,9 +23,11 @@ from analysis.data.alignment import (
     honest_stderr,
     remarks,
 )
+from analysis.data.common_documents import alike
 from analysis.data.documents import Documents
 from analysis.data.paired import Sample, sample
 from analysis.data.results import Results
+from analysis.data.score_limits import limits
 from analysis.metrics import Array, Estimate, Rows, retention, sr1, sr2
 from analysis.output.text import listed
 
@@ -154,6 +156,13 @@ class Panel:
         """(C, T) the scores, and those so far of evaluations that were given up."""
         return np.where(self.stopped, self.so_far, self.value)
 
+    @cached_property
+    def limits(self) -> tuple[Array, Array]:
+        """(C, T) 95 % limits of the scores by themselves, see `score_limits`."""
+        share = np.broadcast_to(self.higher, self.value.shape)
+        share = share & (self.value >= 0) & (self.value <= 1)
+        return limits(self.value, np.sqrt(self._spread[0]), self.n, share)
+
     def comparable(self) -> Array:
         """(C, T) the scores, nan where they cannot be compared with the baseline's."""
         return np.where(self.gap == "", self.value, np.nan)
@@ -201,7 +210,11 @@ class Panel:
 
 
 def panels(results: Results) -> list[Panel]:
-    """One panel per model, in the order of the cells; reruns are no cells to compare."""
+    """One panel per model, in the order of the cells; reruns are no cells to compare.
+
+    Scores of other documents than the baseline's are taken on those in common, or set apart.
+    """
+    results = alike(results)
     primary = results.scores[results.scores["primary"].astype(bool)]
     compared = results.cells[results.cells["rerun"] == 0]
     by_model = compared.groupby("model", sort=False)
@@ -230,7 +243,7 @@ def _panel(model: str, cells: pd.DataFrame, primary: pd.DataFrame, documents: Do
         stderr=honest_stderr(grid, value, higher),
         n=grid.spread("n", np.nan).astype(float),
         gap=gaps(grid, value, baseline),
-        remark=remarks(cells, value.shape, baseline),
+        remark=remarks(grid, baseline),
         unextracted=grid.spread("unextracted", np.nan).astype(float),
         levels=grid.spread("chance", np.nan).astype(float)[read_by, np.arange(len(tasks))],
         chance=("",) * len(tasks),

@@ -22,26 +22,36 @@ from analysis.output.text import listed
 
 CELL_TEXT = (
     "cell", "label", "model", "prune_method", "pattern", "quant_method", "mask", "status",
-    "reason", "device", "editing", "origin", "prune_profile", "quant_profile",
+    "reason", "device", "editing", "origin", "prune_profile", "quant_profile", "method",
+    "unproved",
 )  # fmt: skip
 CELL_NUMBERS = (
     "sparsity", "bits", "calibration_seed", "achieved_sparsity", "achieved_tcr", "containment",
-    "containment_mean", "bits_per_weight", "stored_bits", "entropy_bits", "group_size", "bytes",
-    "linear_weights", "total_weights", "macs", "seconds", "range_weight", "calibration_samples",
-    "rerun", "gpu_hours",
+    "containment_mean", "bits_per_weight", "stored_bits", "entropy_bits", "scale_bits",
+    "group_size", "bytes", "linear_weights", "total_weights", "macs", "seconds", "range_weight",
+    "calibration_samples", "rerun", "gpu_hours",
 )  # fmt: skip
 CELL_FLAGS = ("nm_valid", "collapsed")
+METHOD = (
+    "prune_method", "sparsity", "pattern", "prune_profile", "quant_method", "bits", "mask",
+    "quant_profile", "group_size", "calibration_samples", "editing", "range_weight", "origin",
+)  # fmt: skip
+"""What a cell is beside its model and calibration seed; its label says less, or more."""
 CELL_REQUIRED = (
     "cell", "label", "model", "prune_method", "sparsity", "pattern", "quant_method", "bits",
     "mask", "calibration_seed", "status", "reason",
 )  # fmt: skip
-SCORE_TEXT = ("cell", "task", "metric", "version", "backend", "dtype", "group")
+SCORE_TEXT = (
+    "cell", "task", "metric", "version", "backend", "dtype", "group", "asked", "unlike", "common",
+)  # fmt: skip
 SCORE_NUMBERS = ("value", "stderr", "n", "chance", "unextracted")
 SCORE_FLAGS = ("higher_is_better", "primary", "collapsed", "stopped")
 SCORE_REQUIRED = ("cell", "task", "metric", "value", "stderr", "higher_is_better", "primary")
 
 STATUSES = ("done", "failed", "missing")
 MASKS = ("keep", "ignore", "exact", "none")
+AGAIN = "@"
+"""Between the key of a cell and which time it was made again elsewhere."""
 REMOVED = ("low-rank", "structured")
 """Patterns whose weights are not there: no zeros, no mask."""
 _N_OF_M = re.compile(r"(\d+):(\d+)")
@@ -61,19 +71,24 @@ class Results:
             where it is not given, by those of the label), containment (lowest layer),
             containment_mean, nm_valid, bits_per_weight (codes that are kept, mask, scales, zero
             points), stored_bits (in the files), entropy_bits (bound of any order-0 code),
+            unproved (why what was measured does not prove the label, "" where it does),
+            scale_bits (scales and zero points; where it was not measured, as planned),
             group_size (quantized weights per scale), bytes, linear_weights, total_weights,
             macs, collapsed, seconds, gpu_hours, device; origin (where a cell comes from that was
             not made here); prune_profile, quant_profile (how sparsity and bits are spread over
             matrices, "" where all are alike); of JSQ editing ("searched", or the one strength) and
-            range_weight; calibration_samples; rerun (1, 2, ... of the dense model scored once
-            more, which is no cell to compare; else 0).
+            range_weight; calibration_samples; method (what identifies a cell but for its model and
+            calibration seed; where it is not given, its columns do); rerun (1, 2, ... of the
+            dense model scored once more, which is no cell to compare; else 0).
         scores: one row per cell, task and metric: value and stderr (same unit), n
             (documents), higher_is_better, chance, primary, version, collapsed, unextracted
             (generated answers in which nothing was found to score), stopped (given up as
             collapsed before all documents were asked: such a score is compared with none),
-            backend and dtype that scored it; group (the benchmark that the task is a part of, ""
-            for a task of its own). Accuracies are fractions
-            of 1: a score of 0 or of all n documents is read as a count.
+            backend and dtype that scored it; asked (which documents: "all documents", or the first
+            so many of an order); unlike and common (`analysis.data.common_documents`: why its
+            documents are none of the baseline's, and what was left of them); group (the benchmark
+            that the task is a part of, "" for a task of its own). Accuracies are fractions of 1:
+            a score of 0 or of all n documents is read as a count.
         documents: scores of single documents by (cell, task), read when they are asked
             for; where two cells share documents they are compared pair by pair.
 
@@ -110,6 +125,7 @@ class Results:
         )
         _check_cells(cells)
         _check_scores(scores, cells)
+        cells = cells.assign(method=cells["method"].where(cells["method"] != "", _described(cells)))
         object.__setattr__(self, "cells", _ordered_cells(cells))
         order = ["cell", "task", "metric"]
         object.__setattr__(self, "scores", scores.sort_values(order, ignore_index=True))
@@ -137,9 +153,27 @@ class Results:
         )
 
 
+def made_again(cell: str, number: int) -> str:
+    """The key of a cell that was made again elsewhere, the `number`-th time."""
+    return f"{cell}{AGAIN}{number}"
+
+
+def first_of(cell: str) -> str:
+    """The key of the cell that one made again elsewhere repeats; of another cell, its own."""
+    return cell.partition(AGAIN)[0]
+
+
 def is_dense(cells: pd.DataFrame) -> pd.Series[bool]:
     """Which rows are the dense baseline of their model: sparsity 0 and 16 bit, no rerun."""
     return (cells["sparsity"] == 0) & (cells["bits"] == 16) & (cells["rerun"] == 0)
+
+
+def _described(cells: pd.DataFrame) -> pd.Series[str]:
+    """Per cell its columns of `METHOD` as one text; what is absent is left out."""
+    rows = cells[list(METHOD)].to_dict("records")
+    told = [", ".join(f"{name}={value}" for name, value in row.items() if not _absent(value))
+            for row in rows]  # fmt: skip
+    return pd.Series(told, index=cells.index, dtype=object)
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -232,8 +266,9 @@ def _check_cells(cells: pd.DataFrame) -> None:
         _refuse(known[~known[column].between(0, 1)], ["cell", column], f"{column} lies in 0..1")
     _check_patterns(cells)
     again = cells["rerun"] > 0
-    _refuse(cells[again & ~((cells["sparsity"] == 0) & (cells["bits"] == 16))], named,
-            "only the dense model is scored again")  # fmt: skip
+    elsewhere = cells["cell"].map(first_of) != cells["cell"]
+    _refuse(cells[again & ~elsewhere & ~((cells["sparsity"] == 0) & (cells["bits"] == 16))], named,
+            "in one sweep, only the dense model is scored again")  # fmt: skip
     dense = cells[is_dense(cells)]
     _refuse(dense[dense["model"].duplicated(keep=False)], ["model", "cell"],
             "a model has one dense baseline (sparsity 0, 16 bit); more than one here")  # fmt: skip

@@ -88,7 +88,8 @@ def _whole(name: str, cell: Hashable, part: pd.DataFrame) -> Row:
         "version": ", ".join(sorted(set(part["version"]))),
         "collapsed": bool(part["collapsed"].all()),
         "stopped": bool(part["stopped"].any()),
-        **{name: ", ".join(sorted(set(part[name]))) for name in ("backend", "dtype")},
+        **{name: ", ".join(sorted(set(part[name]))) for name in ("backend", "dtype", "asked")},
+        "unlike": "", "common": "",
     }  # fmt: skip
 
 

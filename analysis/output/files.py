@@ -18,7 +18,7 @@ def contents(tables: Sequence[Table], figures: Sequence[Figure]) -> dict[str, by
     """The files of tables (CSV, Markdown, LaTeX) and figures (SVG, PDF) by their name."""
     files: dict[str, bytes] = {}
     for table in tables:
-        files[f"tables/{table.name}.csv"] = render.to_csv(table).encode()
+        files[f"tables/{table.name}.csv"] = table.csv().encode()
         files[f"tables/{table.name}.md"] = render.to_markdown(table).encode()
         files[f"tables/{table.name}.tex"] = render.to_latex(table).encode()
     for figure in figures:

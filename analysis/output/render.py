@@ -75,11 +75,6 @@ def printed(table: Table) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(text(c, row) for c in table.columns) for row in records(table))
 
 
-def to_csv(table: Table) -> str:
-    """All data of the rows at full precision, for other programs."""
-    return table.rows.to_csv(index=False, lineterminator="\n")
-
-
 def to_markdown(table: Table) -> str:
     """A pipe table with its caption and notes."""
     head = [_markdown(column.title) for column in table.columns]

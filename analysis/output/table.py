@@ -16,6 +16,7 @@ Form = Literal["text", "percent", "number", "estimate", "megabytes", "p"]
 
 
 AT_CHANCE = "†"
+OWN_SEED = "another seed of the best's method"
 
 
 STOPPED = "‡"
@@ -67,6 +68,10 @@ class Table:
     rows: pd.DataFrame
     notes: tuple[str, ...] = ()
     definition: Definition | None = None
+
+    def csv(self) -> str:
+        """All data of the rows at full precision, for other programs."""
+        return self.rows.to_csv(index=False, lineterminator="\n")
 
 
 def without_model(table: Table) -> Table:

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from analysis.comparison.seed_variance import Contrast, contrasts, sentence
+from analysis.comparison.seed_variance import (
+    Contrast,
+    Standing,
+    contrasts,
+    repeated,
+    sentence,
+    standings,
+)
+from analysis.comparison.seed_variance import conclusion as about_methods
 from analysis.comparison.verdicts import Verdict, defined, srcr_verdicts, verdicts
 from analysis.data.alignment import NO_BASELINE
 from analysis.data.labels import labels
@@ -47,22 +55,26 @@ def findings(panel: Panel) -> ModelFindings:
     found = [_finding(panel, verdict, by if both else None) for by in kinds
              for verdict in verdicts(panel, by)]  # fmt: skip
     found += [_finding(panel, verdict, None) for verdict in srcr_verdicts(panel) if both]
-    found += [_about_methods(rate, each, by if both else None) for by in kinds
-              for rate, each in contrasts(panel, by).items()]  # fmt: skip
+    found += [_about_methods(rate, each, standings(panel, by)[rate], by if both else None)
+              for by in kinds for rate, each in contrasts(panel, by).items()]  # fmt: skip
     warnings = _warnings(panel) if both else (PERPLEXITIES_ONLY, *_warnings(panel))
     return ModelFindings(model=panel.model, findings=tuple(found), warnings=warnings)
 
 
 def _finding(panel: Panel, verdict: Verdict, definition: Definition | None) -> Finding:
-    decided = len(verdict.ranked) > 1 and len(verdict.best) == 1
-    return Finding(decided=decided, sentence=conclusion(panel, verdict),
+    return Finding(decided=verdict.decided, sentence=conclusion(panel, verdict),
                    evidence=_evidence(panel, verdict), definition=definition)  # fmt: skip
 
 
-def _about_methods(rate: Fraction, found: Sequence[Contrast], by: Definition | None) -> Finding:
-    told = [sentence(rate, one) for one in found]
-    return Finding(decided=found[0].decided, sentence=told[0],
-                   evidence=tuple(told[1:MOST_EVIDENCE]), definition=by)  # fmt: skip
+def _about_methods(
+    rate: Fraction, found: Sequence[Contrast], standing: Standing, by: Definition | None
+) -> Finding:
+    first = [*standing.ahead, *standing.tied]
+    told = [sentence(rate, one) for one in (*first, *(c for c in found if c not in first))]
+    said = about_methods(rate, standing)
+    return Finding(decided=standing.decided, sentence=said,
+                   evidence=tuple(t for t in told if t != said)[:MOST_EVIDENCE],
+                   definition=by)  # fmt: skip
 
 
 def _evidence(panel: Panel, verdict: Verdict) -> tuple[str, ...]:
@@ -89,6 +101,9 @@ def _warnings(panel: Panel) -> tuple[str, ...]:
     fallen = [n for n, c in zip(names, panel.cells["collapsed"], strict=True) if c]
     if fallen:
         said.append(f"Collapsed (a valid result, but no working model): {listed(fallen)}.")
+    if again := repeated(panel):
+        said.append("The same method and seed twice; the first counts in verdicts about methods, "
+                    f"not: {listed(again)}.")  # fmt: skip
     said += _without_sr(panel, names, status)
     return (*said, *(n for n in chance_notes([panel]) if panel.baseline is not None))
 

@@ -100,7 +100,7 @@ def _seeds(panel: Panel, found: Sequence[Verdict]) -> Iterator[dict[str, object]
         pair = decided[0]
         lacking = [(m, FEWEST_SEEDS - len(m.rows)) for m in methods(panel, verdict.ranked)
                    if {pair.first, pair.second} & set(m.rows.values())
-                   and not any(seed != seed for seed in m.rows)]  # fmt: skip
+                   and m.calibrated]  # fmt: skip
         short = [(m.label, n) for m, n in lacking if n > 0]
         if short:
             hours = sum(n for _, n in short) * _hours(panel, (pair.first, pair.second))

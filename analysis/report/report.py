@@ -8,18 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis.comparison.at_chance import chance_table
-from analysis.comparison.definition_sensitivity import exponent_table, ranking_table
-from analysis.comparison.disagreements import disagreement_table
-from analysis.comparison.noise_floor import noise_table
-from analysis.comparison.per_task import per_task_table
-from analysis.comparison.seed_variance import methods_table
-from analysis.comparison.size import size_tables
-from analysis.comparison.size_budget import choice_table
 from analysis.comparison.summary import retention_table
 from analysis.comparison.two_cells import asked, compared_table, parting_table
-from analysis.curves.measured_curves import perplexity_table, tolerance_table
-from analysis.curves.measured_surface import budget_tables
 from analysis.data.panel import Panel, panels
 from analysis.data.results import Results
 from analysis.data.task_groups import pooled
@@ -28,15 +18,14 @@ from analysis.output.files import INDEX, contents, index, written
 from analysis.output.page import MARKS, flat, inline, template
 from analysis.output.render import body
 from analysis.output.table import Table, without_model
+from analysis.report.contents import all_tables
 from analysis.report.figures.curve_figures import curve_figures
-from analysis.report.figures.mpt_beside import beside_figures, beside_table
+from analysis.report.figures.mpt_beside import beside_figures
 from analysis.report.figures.pareto_figures import front_figures
 from analysis.report.figures.published_points import PAPERS
 from analysis.report.figures.retention_figures import all_figures
 from analysis.report.findings import findings
-from analysis.report.next_steps import next_table
-from analysis.report.tables import all_tables
-from analysis.report.task_breakdown import answers_table, heat_maps
+from analysis.report.task_breakdown import heat_maps
 
 PAGE = "report.html"
 MOST_SCORE_ROWS = 300
@@ -77,12 +66,10 @@ def write_report(
     """
     whole = pooled(results)
     groups = panels(whole)
-    tables = [*all_tables(groups, results.cells), *size_tables(groups), *_significance(groups)]
+    tables = all_tables(whole, groups)
     if compare:
         pairs = asked(groups, compare)
         tables = [compared_table(pairs), parting_table(pairs), *tables]
-    if len((noise := noise_table(whole)).rows):
-        tables.append(noise)
     figures = [*all_figures(groups), *curve_figures(groups), *heat_maps(groups),
                *front_figures(groups), *beside_figures(groups)]  # fmt: skip
     if len(groups) == 1:
@@ -97,17 +84,6 @@ def write_report(
     files[PAGE] = html(results, title=title, provenance=provenance, groups=groups,
                        tables=tables, figures=figures).encode()  # fmt: skip
     return written(files, out)
-
-
-def _significance(groups: Sequence[Panel]) -> list[Table]:
-    """Tables that need sizes, documents, seeds or whole curves; absent where there are none."""
-    found = [choice_table(groups, "sr2"), choice_table(groups, "sr1"),
-             per_task_table(groups), answers_table(groups),
-             methods_table(groups, "sr2"), methods_table(groups, "sr1"),
-             ranking_table(groups), exponent_table(groups), next_table(groups),
-             tolerance_table(groups), perplexity_table(groups), budget_tables(groups),
-             beside_table(groups), chance_table(groups), disagreement_table(groups)]  # fmt: skip
-    return [table for table in found if len(table.rows)]
 
 
 def html(

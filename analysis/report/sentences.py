@@ -25,25 +25,34 @@ def conclusion(panel: Panel, verdict: Verdict) -> str:
     )  # fmt: skip
     if not verdict.ranked:
         return f"{at}, no cell can be judged."
-    if len(verdict.ranked) == 1:
-        return f"{at}, only {names[verdict.ranked[0]]} can be judged: there is nothing to compare."
+    if not verdict.pairs:
+        return (f"{at}, only {names[verdict.ranked[0]]} can be judged: there is nothing to "
+                f"compare{_own(verdict)}.")  # fmt: skip
     top = verdict.ranked[0]
     shown = f"{names[top]} ({plus_minus(estimate.value[top], estimate.stderr[top])})"
     if not any(np.isfinite(pair.z) for pair in verdict.pairs):
         return f"{at}, {shown} scored highest, but without standard errors nothing is decided."
-    if len(verdict.best) == 1:
+    if verdict.decided:
         z, others = min(pair.z for pair in verdict.pairs), len(verdict.pairs)
+        of = " of other methods" if verdict.own else ""
         rest = (
-            f"{names[verdict.pairs[0].second]}" if others == 1 else f"each of the {others} others"
-        )
+            f"{names[verdict.pairs[0].second]}" if others == 1
+            else f"each of the {others} others{of}"
+        )  # fmt: skip
         sure = f"{z:.1f}" if others == 1 else f"at least {z:.1f}"
         return (f"{at}, choose {shown}: {SCOPE} it is better than {rest} by {sure} standard "
-                f"errors{_flags(panel, (top,))}.")  # fmt: skip
-    tied = [names[row] for row in verdict.best if row != top]
-    worse = [names[row] for row in verdict.ranked if row not in verdict.best]
+                f"errors{_own(verdict)}{_flags(panel, (top,))}.")  # fmt: skip
+    tied = [names[row] for row in verdict.best if row != top and row not in verdict.own]
+    worse = [names[row] for row in verdict.ranked if row not in (*verdict.best, *verdict.own)]
     rest = f"; worse: {_listed(worse)}" if worse else ""
     return (f"{at}, {shown} scored highest but cannot be told from {_listed(tied)}: "
-            f"undecided{rest}{_flags(panel, verdict.best)}.")  # fmt: skip
+            f"undecided{rest}{_own(verdict)}{_flags(panel, verdict.best)}.")  # fmt: skip
+
+
+def _own(verdict: Verdict) -> str:
+    """What is said of the winner's own other seeds: nothing, for that would be chance."""
+    count = len(verdict.own)
+    return f" (its {count} other calibration seed{'s'[: count > 1]} not ranked)" if count else ""
 
 
 def sentences(panel: Panel, verdict: Verdict) -> list[str]:

@@ -15,7 +15,7 @@ from analysis.comparison.verdicts import Verdict, verdicts
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Definition, exact, tcr
-from analysis.output.table import AT_CHANCE, STOPPED, Column, Table
+from analysis.output.table import AT_CHANCE, OWN_SEED, STOPPED, Column, Table
 from analysis.output.text import NAMES, listed, percent
 
 
@@ -110,7 +110,8 @@ def equal_tcr_table(panels: Sequence[Panel], by: Definition) -> Table:
         Column(key="verdict", title="Verdict"),
     ]
     notes = (
-        "Family: all pairs of cells of one model at one TCr; two-sided z tests, Holm's correction "
+        "Family: all pairs of cells of one model at one TCr, but those that differ in their "
+        "calibration seed alone; two-sided z tests, Holm's correction "
         "at 5 %. The verdicts hold for these checkpoints; standard errors are over documents and "
         "say nothing of other calibration samples.",
         *chance_notes(panels),
@@ -174,11 +175,13 @@ def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
 def _standing(verdict: Verdict, row: int, out: dict[int, str]) -> str:
     if row in out:
         return f"left out: {out[row]}"
-    if len(verdict.ranked) == 1:
+    if row in verdict.own:
+        return OWN_SEED
+    if not verdict.pairs:
         return "nothing to compare"
     if row not in verdict.best:
         return "worse"
-    if len(verdict.best) == 1:
+    if verdict.decided:
         return "best"
     return "highest, undecided" if row == verdict.ranked[0] else "undecided"
 
@@ -188,9 +191,17 @@ def _flags(row: Mapping[Hashable, object]) -> str:
     if row["status"] == "done":
         flags += ["collapsed"] if row["collapsed"] is True else []
         flags += ["mask ignored"] if row["mask"] == "ignore" else []
+        flags += [f"label not proved: {row['unproved']}"] if row["unproved"] else []
+        flags += ["label as stated, nothing was measured"] if _unmeasured(row) else []
         flags += ["N:M pattern violated"] if row["nm_valid"] is False else []
     flags += [str(row[key]) for key in ("why", "remark", "origin") if row[key]]
     return "; ".join(flags)
+
+
+def _unmeasured(row: Mapping[Hashable, object]) -> bool:
+    """Whether a compressed cell came as scores alone, so that its label is somebody's word."""
+    imported = str(row["origin"]).startswith("imported from")
+    return imported and row["kind"] != "dense" and row["bytes"] != row["bytes"]
 
 
 def _labels(panels: Sequence[Panel]) -> list[str]:

@@ -1,24 +1,23 @@
-"""How sure a difference of retentions is: by formula, and by drawing documents again.
+"""How sure a retention, or a difference of two, is: covariances and intervals.
 
 Tasks are independent of each other; within one, cells that share documents vary together
-and the dense model enters every retention. Both ways count both.
+and the dense model enters every retention. Both are counted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from analysis.data.panel import Panel
+from analysis.data.score_limits import LEVEL as LEVEL
 from analysis.metrics import Array, Rows
-
-LEVEL = 0.95
-DRAWS = 2000
-SEED = 20250507
+from analysis.statistics.mover import ratios
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,38 +91,104 @@ def difference_stderr(covariance: Array, weight: Array) -> Array:
     return np.sqrt(np.maximum(spread, 0))
 
 
-@lru_cache(maxsize=8)  # every group of cells of a panel is a slice of the same draws
-def bootstrap(panel: Panel, by: str, *, draws: int = DRAWS, seed: int = SEED) -> Array:
-    """(draws, C) Sr on documents drawn again within each task and subtask.
+def sr_intervals(
+    panel: Panel, by: str, pairs: Sequence[tuple[int, int | None]], weight: Array | None = None
+) -> list[Interval]:
+    """Of w_a Sr_a - w_b Sr_b for pairs of cells, or of w_a Sr_a alone where b is None.
 
-    Every draw gives all cells, and the baseline, the same documents, so that differences
-    are paired (Efron and Tibshirani 1993, section 6.4). A cell that does not share the
-    documents of every task that counts is nan.
+    By MOVER (`analysis.statistics.mover`), which has width at the edges too. Sr2 is one ratio of
+    sums; Sr1 is the mean over tasks, whose distances to the ends of each R_t's interval add in
+    quadrature (tasks are independent). Of perplexities, which have no edges, the interval of a
+    task is the normal one.
+
+    Args:
+        panel: the scores.
+        by: "sr1" or "sr2".
+        pairs: rows of the panel.
+        weight: (C,) factors before Sr; None: 1.
     """
-    nothing = np.full((draws, len(panel.cells)), np.nan)
+    if panel.baseline is None or not pairs:
+        return [Interval(low=np.nan, high=np.nan)] * len(pairs)
     kept = np.flatnonzero(panel.counted & (panel.higher if by == "sr2" else True))
-    shared = [panel.samples[task] for task in kept]
-    found = [s for s in shared if s is not None and panel.baseline is not None
-             and s.shared[panel.baseline]]  # fmt: skip
-    if panel.baseline is None or len(found) < len(shared) or not found:
-        return nothing
-    rows = np.flatnonzero(np.all([s.shared for s in found], axis=0))
-    rng = np.random.default_rng(seed)
-    scores = np.stack([s.resampled(rows, draws, rng) for s in found], axis=-1)
-    base = scores[:, rows == panel.baseline]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(panel.higher[kept], scores / base, base / scores)
-        together = scores.sum(axis=-1) / base.sum(axis=-1)
-    nothing[:, rows] = together if by == "sr2" else ratio.mean(axis=-1)
-    return nothing
+    factor = np.ones(len(panel.cells)) if weight is None else weight
+    given = _Given.of(panel, pairs, factor)
+    if by == "sr2":
+        low, high = given.ratios(panel, kept)
+    else:
+        each = [given.ratios(panel, np.array([task])) if panel.higher[task]
+                else given.perplexity(panel, int(task)) for task in kept]  # fmt: skip
+        value = given.difference(panel.retentions().value)[:, kept]
+        down = np.sqrt(np.sum([(value[:, i] - one[0]) ** 2 for i, one in enumerate(each)], axis=0))
+        up = np.sqrt(np.sum([(one[1] - value[:, i]) ** 2 for i, one in enumerate(each)], axis=0))
+        low, high = value.mean(axis=1) - down / len(kept), value.mean(axis=1) + up / len(kept)
+    return [Interval(low=float(a), high=float(b)) for a, b in zip(low, high, strict=True)]
 
 
-def percentile(draws: Array) -> Interval:
-    """The bootstrap's percentile interval of one quantity; nan if a draw has no value."""
-    if not np.isfinite(draws).all():
-        return Interval(low=np.nan, high=np.nan)
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(low=float(low), high=float(high))
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Given:
+    """N pairs as three rows each: the first cell, the second (or the baseline), the baseline.
+
+    Attributes:
+        rows: (N, 3) rows of the panel.
+        top: (N, 3) how they enter the numerator of Sr; the baseline's own Sr is 1 as it is.
+    """
+
+    rows: NDArray[np.int_]
+    top: Array
+
+    @classmethod
+    def of(cls, panel: Panel, pairs: Sequence[tuple[int, int | None]], factor: Array) -> _Given:
+        base = panel.baseline if panel.baseline is not None else 0
+        rows = np.array([(a, base if b is None else b, base) for a, b in pairs])
+        minus = [0.0 if b is None else -float(factor[b]) for _, b in pairs]
+        top = np.column_stack([factor[rows[:, 0]], minus, np.zeros(len(rows))])
+        for column in (0, 1):  # the baseline in the numerator is that of the denominator
+            itself = rows[:, column] == base
+            top[itself, 2] += top[itself, column]
+            top[itself, column] = 0.0
+        return cls(rows=rows, top=top)
+
+    def difference(self, values: Array) -> Array:
+        """(N, T) the weighted difference of (C, T) values."""
+        parts = [np.where(self.top[:, [i]] == 0, 0.0, self.top[:, [i]] * values[self.rows[:, i]])
+                 for i in range(3)]  # fmt: skip
+        return np.asarray(sum(parts))
+
+    def ratios(self, panel: Panel, tasks: NDArray[np.int_]) -> tuple[Array, Array]:
+        """(N,) ends of the ratio of sums over some tasks."""
+        score = panel.comparable()[self.rows][:, :, tasks].transpose(0, 2, 1)
+        low, high = panel.limits
+        spread = np.stack([self._correlations(panel, int(task)) for task in tasks], axis=1)
+        return ratios(score, low[self.rows][:, :, tasks].transpose(0, 2, 1),
+                      high[self.rows][:, :, tasks].transpose(0, 2, 1), spread,
+                      self.top)  # fmt: skip
+
+    def _correlations(self, panel: Panel, task: int) -> Array:
+        """(N, 3, 3); rows that are one measurement are correlated by 1."""
+        some, place = np.unique(self.rows, return_inverse=True)
+        place = place.reshape(self.rows.shape)
+        matrix = panel.covariance(task, some)
+        size = np.sqrt(np.diag(matrix))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = np.nan_to_num(matrix / np.outer(size, size), posinf=0.0, neginf=0.0)
+        np.fill_diagonal(found, 1.0)
+        return np.asarray(np.clip(found, -1, 1)[place[:, :, None], place[:, None, :]])
+
+    def perplexity(self, panel: Panel, task: int) -> tuple[Array, Array]:
+        """(N,) normal ends of the difference of R_t where lower is better."""
+        value = self.difference(panel.retentions().value)[:, task]
+        some, place = np.unique(self.rows, return_inverse=True)
+        place = place.reshape(self.rows.shape)
+        rows = [int(row) for row in some]
+        scores = panel.comparable()[[*rows, panel.baseline or 0], task]
+        spread = _propagated(panel.covariance(task, [*rows, panel.baseline or 0]),
+                             *_slopes(scores, False, panel, rows))  # fmt: skip
+        a, b = place[:, 0], place[:, 1]
+        w, v = self.top[:, 0], self.top[:, 1]
+        variance = w**2 * spread[a, a] + np.where(
+            v == 0, 0.0, v**2 * spread[b, b] + 2 * w * v * spread[a, b])  # fmt: skip
+        half = _t(np.inf) * np.sqrt(np.maximum(variance, 0))
+        return value - half, value + half
 
 
 MARGIN = 0.02

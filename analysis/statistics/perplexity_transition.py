@@ -29,6 +29,8 @@ QUADRATIC = "smooth, quadratic"
 CUBIC = "smooth, cubic"
 BROKEN = (POWER, POWER_K2, HINGE)
 SMOOTH = (QUADRATIC, CUBIC)
+_K1 = 2  # its column in the published form
+_EXACT = 1e-10  # squared errors this small, of all squares, are those of arithmetic
 _BEYOND = {POWER: 1, HINGE: 1, POWER_K2: 2}  # measurements needed beyond the break
 
 
@@ -116,8 +118,10 @@ def curve(name: str, s: ArrayLike, value: ArrayLike, step: str = "sparsity") -> 
 def fit(data: Curve, form: str = POWER) -> Fit | None:
     """The least-squares fit of one form to log perplexity.
 
-    Published form: log P = log a + b log s up to s0, then + k1 (s - s0) + k2 (s - s0)^2.
-    At least two points lie at or below s0, and one (with k2 two) beyond.
+    Published form: log P = log a + b log s up to s0, then + k1 (s - s0) + k2 (s - s0)^2, with
+    k1 >= 0: with k2 free the same points have a second, earlier s0 from which the curve would
+    first fall (to second order k1 changes its sign with it), and that is no break-away. At least
+    two points lie at or below s0, and one (with k2 two) beyond.
 
     Returns:
         None where the curve has too few points to leave one degree of freedom.
@@ -127,11 +131,11 @@ def fit(data: Curve, form: str = POWER) -> Fit | None:
     if len(s) <= p:
         return None
     if form in SMOOTH:
-        beta, rss = _solve(_design(form, s, np.nan), y)
+        beta, rss = _least(form, s, np.nan, y)
         return Fit(form=form, coefficients=tuple(beta), parameters=p, rss=rss, n=len(s),
                    aicc=aicc(rss, len(s), p))  # fmt: skip
     point = _best(form, s, y)
-    beta, rss = _solve(_design(form, s, point), y)
+    beta, rss = _least(form, s, point, y)
     low, high, open_low, open_high = _interval(form, s, y, point, rss, p)
     before = beta[1] / point if form != HINGE else beta[1]
     beyond = beta[2] if form != HINGE else beta[1] + beta[2]
@@ -145,7 +149,7 @@ def profile(data: Curve, form: str = POWER) -> tuple[Array, Array]:
     """The squared errors over s0: (m,) values of s0 and (m,) the best each allows."""
     s, y = np.array(data.s), np.log(np.array(data.value))
     grid = _grid(form, s)
-    return grid, np.array([_solve(_design(form, s, at), y)[1] for at in grid])
+    return grid, np.array([_least(form, s, at, y)[1] for at in grid])
 
 
 def band(data: Curve, one: Fit, s: ArrayLike) -> tuple[Array, Array]:
@@ -161,7 +165,7 @@ def band(data: Curve, one: Fit, s: ArrayLike) -> tuple[Array, Array]:
     low, high = np.full(len(at), np.inf), np.full(len(at), -np.inf)
     for point in (*inside, one.point):
         design, here = _design(one.form, x, point), _design(one.form, at, point)
-        beta, _ = _solve(design, y)
+        beta, _ = _least(one.form, x, point, y)
         spread = half * np.sqrt(np.einsum("ij,jk,ik->i", here, _inverse(design), here))
         low, high = np.minimum(low, here @ beta - spread), np.maximum(high, here @ beta + spread)
     return np.exp(low), np.exp(high)
@@ -218,6 +222,16 @@ def _design(form: str, s: Array, point: float) -> Array:
     return np.column_stack(columns)
 
 
+def _least(form: str, s: Array, point: float, y: Array) -> tuple[Array, float]:
+    """The linear part's coefficients and squared errors for one s0; k1 is never below 0."""
+    design = _design(form, s, point)
+    beta, rss = _solve(design, y)
+    if form not in (POWER, POWER_K2) or beta[_K1] >= 0:
+        return beta, rss
+    without, rss = _solve(np.delete(design, _K1, axis=1), y)
+    return np.insert(without, _K1, 0.0), rss
+
+
 def _solve(design: Array, y: Array) -> tuple[Array, float]:
     beta = np.linalg.lstsq(design, y, rcond=None)[0]
     return np.asarray(beta, dtype=np.float64), float(((y - design @ beta) ** 2).sum())
@@ -240,18 +254,34 @@ def _grid(form: str, s: Array) -> Array:
 
 
 def _best(form: str, s: Array, y: Array) -> float:
-    """s0 of least squares: between two measurements the profile is smooth, so it is refined."""
+    """s0 of least squares: the profile has several dips, and each is followed to its bottom.
+
+    Of dips that are equally deep, as exact points have two, it is the one at which the curve breaks
+    away most sharply.
+    """
     grid = _grid(form, s)
-    rss = [_solve(_design(form, s, at), y)[1] for at in grid]
-    best = int(np.argmin(rss))
-    near = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    if near[0] == near[1]:
-        return float(grid[best])
-    found = optimize.minimize_scalar(
-        lambda at: _solve(_design(form, s, at), y)[1], bounds=near, method="bounded",
-        options={"xatol": 1e-7},
-    )  # fmt: skip
-    return float(found.x) if found.fun < rss[best] else float(grid[best])
+    rss = np.array([_least(form, s, at, y)[1] for at in grid])
+    padded = np.r_[np.inf, rss, np.inf]
+    dips = np.flatnonzero((rss <= padded[:-2]) & (rss <= padded[2:])).tolist()
+    found = [(float(rss[dip]), float(grid[dip])) for dip in dips]
+    for dip in dips:
+        near = grid[max(dip - 1, 0)], grid[min(dip + 1, len(grid) - 1)]
+        if near[0] < near[1]:
+            one = optimize.minimize_scalar(
+                lambda at: _least(form, s, at, y)[1], bounds=near, method="bounded",
+                options={"xatol": 1e-8},
+            )  # fmt: skip
+            found.append((float(one.fun), float(one.x)))
+    deepest = min(found)[0] + _EXACT * float(((y - y.mean()) ** 2).sum())
+    return max(
+        (at for error, at in found if error <= deepest), key=lambda at: _kink(form, s, at, y)
+    )
+
+
+def _kink(form: str, s: Array, point: float, y: Array) -> float:
+    """How much steeper log perplexity is just beyond s0 than just before it."""
+    beta, _ = _least(form, s, point, y)
+    return float(beta[_K1] - (beta[1] / point if form != HINGE else 0.0))
 
 
 def _interval(
@@ -260,18 +290,20 @@ def _interval(
     """All s0 that an F test with 1 and n - p degrees of freedom does not refuse.
 
     A chi-square profile or a bootstrap of residuals covers far less than it says with so
-    few points. Never narrower than the spacing of the measurements around s0: between two
-    of them the data cannot tell one place from another.
+    few points. The profile is sampled, and an end is the first sample that the test refuses: the
+    interval is rounded outwards. Never narrower than the spacing of the measurements around s0:
+    between two of them the data cannot tell one place from another.
     """
     grid = _grid(form, s)
     free = len(s) - parameters
     limit = rss * (1 + stats.f.ppf(LEVEL, 1, free) / free)
-    kept = grid[[_solve(_design(form, s, at), y)[1] <= limit for at in grid]]
-    low, high = min(point, *kept, point), max(point, *kept, point)
+    kept = np.flatnonzero([_least(form, s, at, y)[1] <= limit for at in grid])
+    ends = [point, *grid[kept]]
+    low, high = min(ends), max(ends)
     at = int(np.clip(np.searchsorted(s, point), 1, len(s) - 1))
     half = (s[at] - s[at - 1]) / 2
     first, last = _range(form, s)
     open_low, open_high = bool(low <= first), bool(high >= last)
-    low = s[0] if open_low else min(low, point - half)
-    high = s[-1] if open_high else max(high, point + half)
+    low = s[0] if open_low else min(grid[grid < low].max(initial=first), point - half)
+    high = s[-1] if open_high else max(grid[grid > high].min(initial=last), point + half)
     return float(low), float(high), open_low, open_high

@@ -11,6 +11,7 @@ from launchers.local.pool import Pool
 from launchers.local.process import Command
 from launchers.schedule import Schedule, closure, missing
 from sweeper.errors import BadInput
+from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Spec, Store
 
 
@@ -62,6 +63,31 @@ class LocalLauncher(PlansOnly):
         from launchers.local import progress
 
         return progress.observer(title, cells)
+
+    def work(self, sweep: Sweep, estimates: Mapping[str, float]) -> Sequence[str]:
+        """Take ready stages of a sweep, in this very process, until none is left for it.
+
+        Args:
+            sweep: whose recorded plans have the stages.
+            estimates: the stages that may be carried out -> expected seconds.
+
+        Returns:
+            Keys of the stages that this process has made.
+        """
+        from launchers.slurm.job import pull_job
+        from launchers.slurm.job.attempt import Place
+        from launchers.slurm.records import new_submission
+        from sweeper.worker import process
+
+        process.limit_threads(self._threads)
+        process.stop_cleanly()
+        worker = pull_job.make(
+            sweep, estimates, Place.anywhere(), new_submission(),
+            device="cuda" if devices.gpus() else "cpu", stages=self._stages,
+            tries=1 + self._retries,
+        )  # fmt: skip
+        worker.run()
+        return worker.done
 
     def carry_out(
         self,

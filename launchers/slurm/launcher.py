@@ -6,16 +6,19 @@ submission repairs what ended for reasons outside its cell and collects the resu
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from launchers.base import Observer, Outcome, PlansOnly, ignore
 from launchers.slurm import records
-from launchers.slurm.cluster import queue
-from launchers.slurm.cluster.commands import patiently
+from launchers.slurm.cluster import limits, queue
+from launchers.slurm.cluster.commands import patiently, speak_to
+from launchers.slurm.cluster.queue import Cancelled
 from launchers.slurm.reliable_status import reliable, settled
-from launchers.slurm.repair import judge
+from launchers.slurm.repair import judge, tried_again
+from launchers.slurm.resources.environment import with_environment
 from launchers.slurm.settings import Settings
 from launchers.slurm.status import JobTable, table
 from launchers.slurm.submission.dispatch import Dispatch
@@ -47,7 +50,9 @@ class SlurmLauncher(PlansOnly):
     drops_at_end = True  # while jobs run, nobody sees all readers of a checkpoint
 
     def __init__(self, **options: Any) -> None:
-        self._settings = Settings.of(options)
+        self._settings = Settings.of(with_environment(options, os.environ))
+        if self._settings.clusters:
+            speak_to(self._settings.clusters)
         self._dispatch = Dispatch(settings=self._settings, config=self.config)
 
     @property
@@ -89,14 +94,16 @@ class SlurmLauncher(PlansOnly):
         """
         store.check()
         sweep, patience_s = Sweep(store.home, logs.parent.name), self._settings.patience_s
-        with records.claim(sweep.path, wait_s=_CLAIM_WAIT_S, say=observer.say):
+        with records.claim(sweep.path, wait_s=_CLAIM_WAIT_S, say=observer.say) as lease:
             known = patiently(lambda: reliable(sweep, store), patience_s, observer.say)
             todo = sort_out(stages, store, known, {})
             observer.begin(todo.relevant, todo.outcomes)
             try:
                 if todo.needed:
                     memory = self._memory(sweep, known, todo)
-                    self._dispatch.submit(todo, store, sweep, observer.say, memory=memory)
+                    self._dispatch.submit(
+                        todo, store, sweep, observer.say, memory=memory, lease=lease
+                    )
                 else:
                     observer.say(todo.nothing())
             finally:
@@ -114,25 +121,27 @@ class SlurmLauncher(PlansOnly):
         Returns:
             "resubmitted" and "given_up", for the record of the round.
         """
-        with records.claim(sweep.path, wait_s=_CLAIM_WAIT_S, say=_quiet):
+        with records.claim(sweep.path, wait_s=_CLAIM_WAIT_S, say=_quiet) as lease:
             submitted = {
                 record["submission"]: record for record in launcher_record.submissions(sweep.path)
             }
             record = submitted[after]
-            number = int(record["round"].get("number", 0))
-            left = self._settings.rounds - number
+            number, tries = int(record["round"].get("number", 0)), record.get("tries", {})
             known = settled(sweep, store, record["round"]["dependency"])
             verdict = judge(
-                known.stages, record["memory"],
-                memory_factor=self._settings.memory_factor, left=left,
+                known.stages, record["memory"], memory_factor=self._settings.memory_factor,
+                tries=tries, rounds=self._settings.rounds,
             )  # fmt: skip
             specs = sweep.load()["stages"]
             wanted = [specs[key] for key in record["wanted"] if key in specs]
             todo = sort_out(wanted, store, known, verdict.given_up)
-            again = sorted(todo.needed) if left > 0 else []
+            again = sorted(todo.needed)
             if again:
                 memory = _raised(verdict.memory, record["memory"], todo)
-                self._dispatch.submit(todo, store, sweep, _quiet, number=number + 1, memory=memory)
+                self._dispatch.submit(
+                    todo, store, sweep, _quiet, number=number + 1, memory=memory, lease=lease,
+                    tries=tried_again(tries, verdict, known.stages, todo.needed),
+                )  # fmt: skip
             return {"resubmitted": again, "given_up": dict(verdict.given_up)}
 
     def _memory(self, sweep: Sweep, known: JobTable, todo: Todo) -> Mapping[str, float]:
@@ -144,7 +153,7 @@ class SlurmLauncher(PlansOnly):
         if not last or last[0]["launcher"] != self.config:
             return {}
         before, factor = last[0]["memory"], self._settings.memory_factor
-        verdict = judge(known.stages, before, memory_factor=factor, left=1)
+        verdict = judge(known.stages, before, memory_factor=factor, tries={}, rounds=1)
         return _raised(verdict.memory, before, todo)
 
     # --- before and afterwards ---------------------------------------------------------
@@ -152,7 +161,7 @@ class SlurmLauncher(PlansOnly):
     def shape(
         self, stages: Sequence[Spec], store: Store, estimates: Mapping[str, Any] | None = None
     ) -> Shape:
-        """Jobs, arrays and GPU hours of what is still to be done; touches nothing.
+        """Jobs, arrays, GPU hours and waves of what is still to be done; touches nothing.
 
         Args:
             stages: the stages wanted.
@@ -162,13 +171,19 @@ class SlurmLauncher(PlansOnly):
                 they are only assumed, a job counts with the time that it asks for.
         """
         todo = lacking(stages, store)
-        planned = self._dispatch.arrays(todo, self._dispatch.request(todo.specs), STOCK_ARRAY)
-        return shape(planned, estimates or {}, self._settings.array_parallelism)
+        planned = (
+            self._dispatch.planned(todo, self._dispatch.request(todo.specs), STOCK_ARRAY)
+            if todo.needed
+            else []
+        )
+        units = [unit for array in planned for unit in array.units]
+        limit = limits.tightest(self._dispatch.requests(units)) if units else None
+        return shape(planned, estimates or {}, self._settings.array_parallelism, limit)
 
     def jobs(self, sweep_dir: Path) -> JobTable:
         """The state of every stage that was submitted for a sweep; one call of sacct."""
         return table(sweep_dir, Store(sweep_dir.parent.parent))
 
-    def cancel(self, sweep_dir: Path, announce: Callable[[list[str]], None] = _quiet) -> list[str]:
+    def cancel(self, sweep_dir: Path, announce: Callable[[list[str]], None] = _quiet) -> Cancelled:
         """Cancel all that is queued or running of a sweep; see `slurm_queue.cancel`."""
         return queue.cancel(sweep_dir, announce)

@@ -6,32 +6,30 @@ the process that submits, and by no other
 front end reads of these two: `sweeper.results.launcher_record`
 <sweep>/jobs/<submission>/                submitit's scripts, pickles and logs
 <sweep>/jobs/attempts/<stage>/<job>.<restart>.json
-<sweep>/jobs/claim                        advisory: who submits just now
+<sweep>/jobs/submitting/                  a lease: who submits just now (see `launchers.leases`)
 """
 
 from __future__ import annotations
 
 import getpass
 import json
-import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from launchers import leases
+from launchers.leases import Lease
 from sweeper.errors import IsorateError
 from sweeper.results.launcher_record import JOBS
 from sweeper.store import files
-from sweeper.store.process_id import host, new_id
 
 Json = dict[str, Any]
-
-_CLAIM_STALE_S = 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +41,8 @@ class Element:
         keys: its stages, parents before children.
         seconds: expected.
         submission, submitted: which one, and when (seconds since the epoch).
+        user: who submitted it.
+        after: ids of the jobs that must have ended well before it starts.
         log: what it printed.
     """
 
@@ -51,7 +51,14 @@ class Element:
     seconds: float
     submission: str
     submitted: float
+    user: str
+    after: tuple[str, ...]
     log: Path
+
+    @property
+    def began(self) -> bool:
+        """Whether SLURM ever started it: its script prints from the first moment on."""
+        return self.log.exists() or self.log.with_suffix(".out").exists()
 
 
 def new_submission() -> str:
@@ -69,6 +76,36 @@ def who() -> Json:
     return {"created": now(), "host": socket.gethostname(), "user": getpass.getuser()}
 
 
+def submission(sweep: Path, name: str) -> Json:
+    """One of them."""
+    record: Json = files.read_json(sweep / JOBS / f"{name}.json")
+    return record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pull:
+    """Stages that equal jobs of one array take one after the other.
+
+    Attributes:
+        jobs: SLURM's ids.
+        seconds: key of a stage -> expected.
+        submission: which one.
+    """
+
+    jobs: tuple[str, ...]
+    seconds: Mapping[str, float]
+    submission: str
+
+
+def pulls(record: Json) -> list[Pull]:
+    """What the jobs of one submission take for themselves; [] if each has its own stages."""
+    return [
+        Pull(jobs=tuple(a["jobs"]), seconds=a["pulls"], submission=record["submission"])
+        for a in record["arrays"]
+        if a.get("pulls") and a["jobs"]
+    ]
+
+
 def elements(sweep: Path, records: list[Json]) -> list[Element]:
     """All jobs with stages, in the order of their submission."""
     found: list[Element] = []
@@ -77,7 +114,7 @@ def elements(sweep: Path, records: list[Json]) -> list[Element]:
         folder = sweep / JOBS / record["submission"]
         for array in record["arrays"]:
             parts = zip(array["jobs"], array["units"], array["seconds"], strict=False)
-            for job, keys, seconds in parts:
+            for n, (job, keys, seconds) in enumerate(parts):
                 found.append(
                     Element(
                         job=job,
@@ -85,15 +122,29 @@ def elements(sweep: Path, records: list[Json]) -> list[Element]:
                         seconds=seconds,
                         submission=record["submission"],
                         submitted=submitted,
+                        user=record["user"],
+                        after=tuple(_after(array["dependency"], n)),
                         log=folder / f"{job}_0_log.err",
                     )
                 )
     return found
 
 
-def attempt_file(sweep: Path, key: str, job: str, restart: int) -> Path:
-    """Where one attempt of a stage is described, by itself."""
-    return sweep / JOBS / "attempts" / key / f"{job}.{restart}.json"
+def _after(dependency: str, element: int) -> Iterator[str]:
+    """Ids of the jobs that one element of an array waits for ("aftercorr:7,afterok:12_3:9")."""
+    for part in filter(None, dependency.split(",")):
+        kind, *jobs = part.split(":")
+        yield from (f"{job}_{element}" if kind == "aftercorr" else job for job in jobs)
+
+
+def is_over(sweep: Path, record: Json) -> bool:
+    """Whether all jobs of a submission have ended: its round waits for them, and has run."""
+    return (sweep / JOBS / f"{record['submission']}.round.json").exists()
+
+
+def attempt_file(sweep: Path, key: str, run: str) -> Path:
+    """Where one attempt of a stage is described, by itself; ``run`` is <job>.<restart>."""
+    return sweep / JOBS / "attempts" / key / f"{run}.json"
 
 
 def attempts(sweep: Path, key: str) -> list[Json]:
@@ -106,65 +157,25 @@ def attempts(sweep: Path, key: str) -> list[Json]:
 
 
 @contextmanager
-def claim(sweep: Path, *, wait_s: float, say: Callable[[str], None]) -> Iterator[None]:
-    """Keep others from submitting the same sweep meanwhile; a claim of the dead is stale.
+def claim(sweep: Path, *, wait_s: float, say: Callable[[str], None]) -> Iterator[Lease]:
+    """Keep others from submitting the same sweep meanwhile; see `launchers.leases`.
 
     Raises:
         IsorateError: someone else holds it and did not let go in ``wait_s`` seconds.
     """
-    path = sweep / JOBS / "claim"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = sweep / JOBS / "submitting"
     until, told = time.monotonic() + wait_s, False
-    while not _take(path):
-        holder = _holder(path)
-        if holder is None or _is_stale(holder):
-            path.unlink(missing_ok=True)
-            continue
+    while not isinstance(got := leases.take(folder, since=now()), Lease):
         if time.monotonic() > until:
             raise IsorateError(
-                f"process {holder['pid']} on {holder['host']} has been submitting this sweep since "
-                f"{holder['since']}. If it is gone, delete {path} and run again."
+                f"{got} has been submitting this sweep since {got.since}, and gives signs of "
+                f"life. Wait for it, or stop it there; if neither can be, delete {folder}."
             )
         if not told:
-            say(
-                f"waiting for process {holder['pid']} on {holder['host']}, which submits this sweep"
-            )
+            say(f"waiting for {got}, which submits this sweep")
             told = True
         time.sleep(0.5)
     try:
-        yield
+        yield got
     finally:
-        path.unlink(missing_ok=True)
-
-
-def _take(path: Path) -> bool:
-    """Make the claim ours unless there is one; a link is made once even on NFS."""
-    aside = path.with_name(f".claim.{new_id()}")
-    mark = {"host": host(), "pid": os.getpid(), "since": now(), "time": time.time()}
-    files.write_json(aside, mark)
-    try:
-        os.link(aside, path)
-    except FileExistsError:
-        return False
-    finally:
-        aside.unlink()
-    return True
-
-
-def _holder(path: Path) -> Json | None:
-    try:
-        holder: Json = files.read_json(path)
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    return holder
-
-
-def _is_stale(holder: Json) -> bool:
-    if holder["host"] == host():
-        try:
-            os.kill(holder["pid"], 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-    return time.time() - float(holder["time"]) > _CLAIM_STALE_S
+        got.release()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from launchers.slurm.cluster.commands import SlurmError
 from launchers.slurm.cluster.queue import cancel_ghosts, unanswered
-from launchers.slurm.status import JobTable, table
+from launchers.slurm.status import UNTRACED, JobTable, table
 from sweeper.planning.sweep import Sweep
 from sweeper.results import launcher_record
 from sweeper.store.store import Store
@@ -44,7 +44,8 @@ def settled(sweep: Sweep, store: Store, dependency: str) -> JobTable:
     while True:
         known = reliable(sweep, store)
         late = {k for k, s in known.stages.items() if s.live and s.job.split("_")[0] in over}
-        if not late or time.monotonic() > until:
+        unsure = any(s.reason == UNTRACED for s in known.stages.values())
+        if not (late or unsure) or time.monotonic() > until:
             break
         time.sleep(1.0)
     lost = {

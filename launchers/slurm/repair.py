@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from launchers.slurm import records
 from launchers.slurm.cluster.accounting import ask
 from launchers.slurm.status import JobState
+from sweeper.config.overrides import override
 from sweeper.errors import IsorateError
 from sweeper.planning import retention
 from sweeper.planning.sweep import Sweep
@@ -48,7 +49,12 @@ class Verdict:
 
 
 def judge(
-    states: Mapping[str, JobState], memory: Mapping[str, float], *, memory_factor: float, left: int
+    states: Mapping[str, JobState],
+    memory: Mapping[str, float],
+    *,
+    memory_factor: float,
+    tries: Mapping[str, int],
+    rounds: int,
 ) -> Verdict:
     """Which stages to submit again.
 
@@ -56,10 +62,11 @@ def judge(
         states: of every submitted stage.
         memory: factors that were asked for so far.
         memory_factor: by how much to raise what ran out.
-        left: repair rounds that may still follow; with 0 all is given up.
+        tries: stage key -> how often it was submitted again so far.
+        rounds: how often one stage may be; with 0 all is given up.
     """
     ended = {key: s for key, s in states.items() if s.state in ("ended", "blocked")}
-    again = frozenset(key for key, s in ended.items() if s.again) if left > 0 else frozenset()
+    again = frozenset(k for k, s in ended.items() if s.again and tries.get(k, 0) < rounds)
     raised = {
         key: memory.get(key, 1.0) * memory_factor
         for key in again
@@ -71,6 +78,17 @@ def judge(
         if key not in again
     }
     return Verdict(again=again, memory={**memory, **raised}, given_up=given_up)
+
+
+def tried_again(
+    tries: Mapping[str, int],
+    verdict: Verdict,
+    states: Mapping[str, JobState],
+    needed: Collection[str],
+) -> dict[str, int]:
+    """Tries after this round: each stage has its own, and what only waited for others has none."""
+    own = {k for k in verdict.again if k in needed and states[k].state == "ended"}
+    return {**tries, **{key: tries.get(key, 0) + 1 for key in own}}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +142,8 @@ class Round:
 
     def _verb(self, verb: str) -> int:
         """Exit status of a verb of this sweep, in a process of its own."""
-        command = [sys.executable, "-m", "sweeper", verb, f"name={self.sweep}", f"home={self.home}"]
+        words = [override("name", self.sweep), override("home", self.home)]
+        command = [sys.executable, "-m", "sweeper", verb, *words]
         log.info("%s", " ".join(command))
         return subprocess.run(command, check=False).returncode
 

@@ -39,6 +39,8 @@ class Settings:
         sizes: what differs for larger models; see `slurm_requests.Requests`.
         collect: what the last job does once all is done: sync (MLflow), report.
         stages: package with the modules of the stages.
+        name: what jobs are called first; None: the sweep.
+        clusters: which cluster, where a site has several behind one front end.
         resources: fields of `slurm_resources.Resources`, for all jobs.
     """
 
@@ -55,6 +57,8 @@ class Settings:
     sizes: Sequence[Mapping[str, Any]] = ()
     collect: Sequence[str] = VERBS
     stages: str = "sweeper.stages"
+    name: str | None = None
+    clusters: str | None = None
     resources: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -141,4 +145,4 @@ def plain(value: Any) -> Any:
     return value
 
 
-PACKS = ("cell", "stage")
+PACKS = ("cell", "stage", "pull")

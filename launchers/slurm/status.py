@@ -9,15 +9,19 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from launchers import leases
+from launchers.leases import Holder
 from launchers.slurm import records
-from launchers.slurm.cluster.accounting import Answer, Row, ask
+from launchers.slurm.cluster.accounting import LIVE, RUNNING, WAITING, Answer, Row, ask
+from launchers.slurm.cluster.queue import not_shown
 from launchers.slurm.job.stage_job import BLOCKED
-from launchers.slurm.records import Element, Json
+from launchers.slurm.records import Element, Json, Pull
 from sweeper.results import launcher_record
 from sweeper.stages import KINDS
 from sweeper.store import garbage
@@ -29,9 +33,6 @@ Cause = Literal[
     "python error", "killed", "blocked", "lost", "unknown",
 ]  # fmt: skip
 
-_WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "CONFIGURING", "RESV_DEL_HOLD",
-            "SPECIAL_EXIT"}  # fmt: skip
-_RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED"}
 _WORDS = {
     "Dependency": "waits for the stages that it needs",
     "Priority": "waits for jobs of higher priority",
@@ -41,6 +42,8 @@ _WORDS = {
     "JobHeldUser": "is held (scontrol release lets it go)",
     "JobHeldAdmin": "is held by an administrator",
 }
+_INVALID = "cancelled by SLURM: a stage that it needs did not come about"
+UNTRACED = "cancelled while it waited: SLURM keeps no record of who did it"
 _LAG_S = 120.0  # accounting may know a job only after this
 _MEMORY = re.compile(r"oom.?kill|out.of.memory|exceeded (job |step )?memory limit", re.IGNORECASE)
 _TAIL_BYTES, _TAIL_LINES = 4096, 6
@@ -93,6 +96,8 @@ class JobTable:
         gpu_hours: of all jobs of the sweep so far.
         eta_s: seconds until the last job ends if as many run as now; None if none runs.
         rounds: what the repair-and-collect jobs did, the oldest first.
+        to_come: whether a job, or a round, still waits or works: else nothing happens by itself.
+        over: whether the holder of a stage's lease is a job that has left the queue.
     """
 
     stages: Mapping[str, JobState] = field(default_factory=dict)
@@ -101,18 +106,25 @@ class JobTable:
     gpu_hours: float = 0.0
     eta_s: float | None = None
     rounds: Sequence[Json] = ()
+    to_come: bool = False
+    over: Callable[[Holder], bool] | None = None
 
 
 def table(sweep: Path, store: Store) -> JobTable:
-    """The state of every stage that was ever submitted for a sweep; calls sacct once."""
+    """The state of every stage that was ever submitted for a sweep; calls squeue and sacct once."""
     submitted = launcher_record.submissions(sweep)
     all_elements = records.elements(sweep, submitted)
-    extra = {record["round"]["job"] for record in submitted if record.get("round", {}).get("job")}
-    answer = ask({element.job for element in all_elements} | extra)
-    latest = {key: element for element in all_elements for key in element.keys}
+    rounds = [r["round"]["job"] for r in submitted if r.get("round", {}).get("job")]
+    answer = ask({element.job for element in all_elements} | {*rounds})
+    latest = _latest(submitted, all_elements)
     done, failed = _listed(store)
+    over = {r["submission"] for r in submitted if records.is_over(sweep, r)}
+    judge = Judge(
+        sweep=sweep, home=store.home, answer=answer, over=frozenset(over), done=done,
+        elements={element.job: element for element in all_elements},
+    )  # fmt: skip
     states: dict[str, JobState] = {}
-    for key, element in latest.items():
+    for key, (element, pull) in latest.items():
         rows = answer.rows.get(element.job, ())
         if key in failed and key not in done:
             reason = _failure(store, key)
@@ -120,15 +132,39 @@ def table(sweep: Path, store: Store) -> JobTable:
         elif key in done:
             states[key] = _state("done", "", "", element, rows)
         else:
-            states[key] = judge(sweep, key, element, answer)
+            states[key] = judge.pulled(key, pull) if pull else judge(key, element)
     return JobTable(
         stages=states,
         note=answer.note,
         known=answer.answered,
         gpu_hours=sum(row.gpu_hours for rows in answer.rows.values() for row in rows),
-        eta_s=_eta_s(states, {element.job: element.seconds for element in latest.values()}),
+        eta_s=_eta_s(states, {element.job: element.seconds for element in all_elements}),
         rounds=launcher_record.rounds(sweep),
+        to_come=any(state.live for state in states.values()) or _round_to_come(rounds, answer),
+        over=judge.gone,
     )
+
+
+def _latest(
+    submitted: Sequence[Json], elements: Sequence[Element]
+) -> dict[str, tuple[Element, Pull | None]]:
+    """Stage key -> the job that was last submitted for it, or the first of those that pull it."""
+    by_job = {element.job: element for element in elements}
+    found: dict[str, tuple[Element, Pull | None]] = {}
+    for record in submitted:
+        for job in (job for array in record["arrays"] for job in array["jobs"]):
+            found |= dict.fromkeys(by_job[job].keys, (by_job[job], None))
+        for pull in records.pulls(record):
+            found |= dict.fromkeys(pull.seconds, (by_job[pull.jobs[0]], pull))
+    return found
+
+
+def _round_to_come(rounds: Sequence[str], answer: Answer) -> bool:
+    """Whether a round still waits or works, and may submit more."""
+    if answer.queue is not None:
+        return not answer.queue.isdisjoint(rounds)
+    ended = (answer.rows[job][-1] for job in rounds if answer.rows.get(job))
+    return any(row.state in LIVE for row in ended)
 
 
 def _eta_s(states: Mapping[str, JobState], seconds: Mapping[str, float]) -> float | None:
@@ -154,24 +190,180 @@ def _failure(store: Store, key: str) -> str:
     return next((str(failure["message"]) for failure in found if failure), "the cell is at fault")
 
 
-def judge(sweep: Path, key: str, element: Element, answer: Answer) -> JobState:
-    """The state of a stage that the store has nothing of."""
-    rows = answer.rows.get(element.job, ())
-    if not rows:
-        return _without_row(key, sweep, element, answer)
-    row = rows[-1]
-    if row.state in _WAITING:
-        reason = _WORDS.get(row.reason, row.reason)
-        return _state("queued", "", reason, element, rows)
-    attempt = _attempt(sweep, key, element.job)
-    if row.state in _RUNNING:
-        return _running(key, element, rows, attempt)
-    attempt = attempt or _out_of_time(sweep, element)
-    cause, reason, again = classify(row, attempt, _said(element, attempt))
-    return _state("blocked" if cause == "blocked" else "ended", cause, reason, element, rows, again)
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Says what became of stages that the store has nothing of.
+
+    A fresh heartbeat in the home means alive, whatever SLURM shows; then the queue counts,
+    which knows all jobs of this user; then accounting, which may lag or forget.
+
+    Attributes:
+        sweep, home: of the stages.
+        answer: what SLURM knows.
+        over: submissions all of whose jobs have ended.
+        done: keys of the stages that are in the store.
+        elements: SLURM's id -> what was submitted under it.
+        began: submission -> whether its workers have begun a stage, as far as that was asked.
+    """
+
+    sweep: Path
+    home: Path
+    answer: Answer
+    over: frozenset[str]
+    done: Set[str]
+    elements: Mapping[str, Element]
+    began: dict[str, bool] = field(default_factory=dict)
+
+    def __call__(self, key: str, element: Element) -> JobState:
+        """The state of a stage."""
+        rows = self.answer.rows.get(element.job, ())
+        attempt = _attempt(self.sweep, key, element.job)
+        if not rows or (rows[-1].state in LIVE and self._has_left(element)):
+            return self._out_of_sight(key, element, rows, attempt)
+        row = rows[-1]
+        if row.state in WAITING:
+            return _state("queued", "", _WORDS.get(row.reason, row.reason), element, rows)
+        if row.state in RUNNING:
+            return _running(element, rows, attempt)
+        attempt = attempt or _out_of_time(self.sweep, element)
+        cause, reason, again = classify(
+            row, attempt, _said(element, attempt), parents_failed=self._parents_failed(element)
+        )
+        state: State = "blocked" if cause == "blocked" else "ended"
+        return _state(state, cause, reason, element, rows, again)
+
+    def pulled(self, key: str, pull: Pull) -> JobState:
+        """The state of a stage that one of several equal jobs takes for itself."""
+        elements = [self.elements[job] for job in pull.jobs]
+        tried = [a for a in records.attempts(self.sweep, key) if a["submission"] == pull.submission]
+        holder = leases.holder(leases.of_stage(self.home, key), self.gone)
+        at = self.elements.get(holder.job if holder else tried[-1]["job"] if tried else "")
+        element = at or elements[0]
+        rows = self.answer.rows.get(element.job, ())
+        if holder is not None:
+            return _state("running", "", "" if at else f"{holder} works on it", element, rows)
+        ending = tried[-1].get("ending") if tried else None
+        if ending and not ending["again"]:
+            return _by_itself(ending, element, rows)
+        if any(self._is_alive(one) for one in elements):
+            words = "is tried again by the next worker" if tried else "waits for its turn"
+            return _state("queued", "", words, element, ())
+        if ending:
+            return _by_itself(ending, element, rows)
+        if not tried and self._any_began(pull):
+            reason = "its turn did not come while its workers lasted"
+            return _state("blocked", "blocked", reason, element, (), True)
+        return self._of_worker(element, rows, tried[-1] if tried else None)
+
+    def _of_worker(self, element: Element, rows: Sequence[Row], attempt: Json | None) -> JobState:
+        """What became of a stage whose worker ended with it, or before it took any."""
+        if not rows or rows[-1].state in LIVE:
+            again = attempt is not None or element.began
+            cause: Cause = "lost" if again else "cancelled"
+            reason = "its job has left the queue" if again else UNTRACED
+            return _state("ended", cause, reason, element, rows, again)
+        cause, reason, again = classify(
+            rows[-1], attempt, _said(element, attempt), parents_failed=False
+        )
+        return _state("ended", cause, reason, element, rows, again)
+
+    def _is_alive(self, element: Element) -> bool:
+        rows = self.answer.rows.get(element.job, ())
+        if rows and rows[-1].state not in LIVE:
+            return False
+        if self.answer.queue is None or not_shown(element):
+            return bool(rows) or element.submission not in self.over
+        return element.job in self.answer.queue
+
+    def _any_began(self, pull: Pull) -> bool:
+        """Whether the jobs of an array have begun any stage: else they cannot work at all."""
+        if pull.submission not in self.began:
+            self.began[pull.submission] = any(
+                a["submission"] == pull.submission
+                for key in pull.seconds
+                for a in records.attempts(self.sweep, key)
+            )
+        return self.began[pull.submission]
+
+    def gone(self, holder: Holder) -> bool:
+        """Whether the job that has a lease is one of these and has left the queue."""
+        known = self.elements.get(holder.job)
+        return known is not None and self._has_left(known)
+
+    def _has_left(self, element: Element) -> bool:
+        queue = self.answer.queue
+        return queue is not None and not not_shown(element) and element.job not in queue
+
+    def _out_of_sight(
+        self, key: str, element: Element, rows: Sequence[Row], attempt: Json | None
+    ) -> JobState:
+        """The state of a stage whose job SLURM does not show, or takes for alive by mistake."""
+        if attempt and (ending := attempt.get("ending")):
+            return _by_itself(ending, element, rows)
+        holder = leases.holder(leases.of_stage(self.home, key))
+        if holder is not None:
+            return _state("running", "", f"{holder} gives signs of life", element, rows)
+        if not self.answer.answered:
+            reason = "its job has left the queue, or SLURM does not answer"
+            return _state("ended", "unknown", reason, element, rows, True)
+        if not_shown(element) and element.submission not in self.over:
+            reason = (
+                f"{element.user} submitted it, and SLURM does not show here what became of it; "
+                "name=... of your own starts what is missing all the same"
+            )
+            return _state("queued", "", reason, element, rows)
+        if self.answer.queue is None:
+            reason = "accounting does not know its job, and the controller does not answer"
+            return _state("queued", "", reason, element, rows)
+        ran = attempt is not None or element.began or any(row.node for row in rows)
+        if not ran and self._known(element):
+            if self._parents_failed(element):
+                return _state("blocked", "blocked", _INVALID, element, rows, True)
+            return _state("ended", "cancelled", UNTRACED, element, rows, False)
+        if time.time() - _last_sign(element) < _LAG_S:
+            reason = "its job is over; accounting has not said yet how"
+            return _state("queued", "", reason if ran else
+                          "has just been submitted", element, rows)  # fmt: skip
+        return self._lost(element, rows)
+
+    def _lost(self, element: Element, rows: Sequence[Row]) -> JobState:
+        """A job that has left the queue, and nobody says how."""
+        if not self.answer.accounted:
+            reason = "its job has left the queue, and there is no accounting to say how"
+            return _state("ended", "unknown", reason, element, rows, True)
+        if rows:
+            reason = "its job is over, and SLURM's accounting does not say how"
+            return _state("ended", "lost", reason, element, rows, True)
+        reason = "SLURM's accounting does not know its job"
+        return _state("ended", "lost", reason, element, rows, True)
+
+    def _known(self, element: Element) -> bool:
+        """Whether SLURM would tell of the job if it had started: it has others of its array."""
+        base = element.job.split("_")[0]
+        return not self.answer.accounted or any(
+            job.split("_")[0] == base for job in self.answer.rows
+        )
+
+    def _parents_failed(self, element: Element) -> bool:
+        """Whether a job that it waited for ended badly: SLURM cancels it then."""
+        return any(self._failed(job) for job in element.after)
+
+    def _failed(self, job: str) -> bool:
+        parent = self.elements.get(job)
+        alive = self.answer.queue is not None and job in self.answer.queue
+        return parent is not None and not alive and not self.done >= set(parent.keys)
 
 
-def _running(key: str, element: Element, rows: Sequence[Row], attempt: Json | None) -> JobState:
+def _last_sign(element: Element) -> float:
+    """When a job was last heard of, in seconds since the epoch."""
+    heard = [element.submitted]
+    for path in (element.log, element.log.with_suffix(".out")):
+        with suppress(OSError):
+            heard.append(path.stat().st_mtime)
+    return max(heard)
+
+
+def _running(element: Element, rows: Sequence[Row], attempt: Json | None) -> JobState:
     if attempt is None or attempt["restart"] < len(rows) - 1:
         return _state("queued", "", "its job works on another stage first", element, rows)
     if ending := attempt.get("ending"):
@@ -187,32 +379,24 @@ def _by_itself(ending: Json, element: Element, rows: Sequence[Row]) -> JobState:
     return _state("ended", "python error", message, element, rows, again)
 
 
-def _without_row(key: str, sweep: Path, element: Element, answer: Answer) -> JobState:
-    attempt = _attempt(sweep, key, element.job)
-    if attempt and (ending := attempt.get("ending")):
-        return _by_itself(ending, element, ())
-    if not answer.complete:
-        reason = "its job has left the queue, or SLURM does not answer"
-        return _state("ended", "unknown", reason, element, (), True)
-    if time.time() - element.submitted < _LAG_S:
-        return _state("queued", "", "has just been submitted", element, ())
-    return _state("ended", "lost", "SLURM's accounting does not know its job", element, (), True)
-
-
-def classify(row: Row, attempt: Json | None, said: str) -> tuple[Cause, str, bool]:
+def classify(
+    row: Row, attempt: Json | None, said: str, *, parents_failed: bool = True
+) -> tuple[Cause, str, bool]:
     """(cause, one sentence with the log's last lines, whether to try again) of an ended job.
 
     Args:
         row: its last execution.
         attempt: what the attempt wrote about itself, if it began.
         said: the last lines of its log.
+        parents_failed: whether a job that it waited for ended badly. A controller that was
+            started again has forgotten who cancelled a job, so the word alone does not tell.
     """
     ending = (attempt or {}).get("ending") or {}
     with_log = f"\n{said}" if said else ""
     if ending.get("error") == BLOCKED:
         return "blocked", str(ending["message"]), bool(ending["again"])
-    if row.state == "CANCELLED" and not row.node and not row.cancelled_by:
-        return "blocked", "cancelled by SLURM: a stage that it needs did not come about", True
+    if row.state == "CANCELLED" and not row.node and not row.cancelled_by and parents_failed:
+        return "blocked", _INVALID, True
     if row.state == "OUT_OF_MEMORY" or _MEMORY.search(said) or _ran_out(ending):
         return "out of memory", f"out of memory (it held {_gb(row)}): raise mem_gb{with_log}", True
     if row.state in ("TIMEOUT", "DEADLINE") or ending.get("error") == "UncompletedJobError":

@@ -11,6 +11,7 @@ from sweeper.config import schema
 from sweeper.errors import one_of
 
 _NOISE = ("reference_type=", "object_type=", "Value '$VALUE'")  # their types and templates
+_ADD = re.compile(r"To append to your (?:config|default list) use \+([\w./@]+)")
 _MISSING = re.compile(r"Missing mandatory value: ([\w.]+)")
 
 
@@ -23,7 +24,9 @@ def explain(error: BaseException) -> str:
         key = missing[1]
         return f"{key}: it has no default, and no value was given; add {key}=VALUE."
     lines = [line.strip() for part in dict.fromkeys(parts) for line in part.splitlines()]
-    told = dict.fromkeys(line for line in lines if line and not line.startswith(_NOISE))
+    told = dict.fromkeys(
+        line for line in lines if line and not line.startswith(_NOISE) and _is_true(line)
+    )
     text = "\n  ".join(told)
     if any(isinstance(link, ConfigAttributeError | ConfigKeyError) for link in chain):
         text += f"\n  {_nearby_keys(' '.join(parts))}"
@@ -34,6 +37,12 @@ def _chain(error: BaseException | None) -> Iterable[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _is_true(line: str) -> bool:
+    """Whether a hint of Hydra's helps: it has keys added that nothing reads."""
+    added = _ADD.search(line)
+    return added is None or schema.is_open(added[1].rpartition(".")[0])
 
 
 def _nearby_keys(text: str) -> str:

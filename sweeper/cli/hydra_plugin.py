@@ -8,6 +8,8 @@ from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
+from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -15,6 +17,7 @@ from omegaconf import DictConfig
 
 from sweeper.cli.request import Request
 from sweeper.config import schema as config
+from sweeper.errors import BadInput
 
 config.register()
 
@@ -36,6 +39,22 @@ ConfigStore.instance().store(
 )
 
 
+def _chosen(config: DictConfig) -> str:
+    """The launcher that was chosen."""
+    return str(config.hydra.runtime.choices["hydra/launcher"])
+
+
+def _check_added(loader: ConfigLoaderImpl, arguments: Sequence[str]) -> None:
+    """Refuse keys that are added on the command line and that nothing reads, for every verb."""
+    parser = OverridesParser.create(config_loader=loader)
+    for override in parser.parse_overrides(list(arguments)):
+        name = override.key_or_group
+        added = override.is_add() or override.is_force_add()
+        group = loader.get_group_options(name, results_filter=ObjectType.CONFIG)
+        if added and not group and not name.startswith("hydra.") and not config.is_key(name):
+            raise config.unknown_key(name, override.get_value_element_as_str())
+
+
 class IsorateSweeper(Sweeper):
     """Plans the whole grid at once and carries out the verb that was asked for."""
 
@@ -51,6 +70,11 @@ class IsorateSweeper(Sweeper):
         self._launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
+        if not hasattr(self._launcher, "seats"):
+            raise BadInput(
+                "hydra/launcher", _chosen(config), "valid: local, slurm.",
+                "Another one carries out no plan of stages.",
+            )  # fmt: skip
 
     def sweep(self, arguments: list[str]) -> Any:
         """Carry out the verb; ends the process with its exit status."""
@@ -58,6 +82,7 @@ class IsorateSweeper(Sweeper):
 
         loader = self._context.config_loader
         assert isinstance(loader, ConfigLoaderImpl)
+        _check_added(loader, arguments)
         commands.perform(
             Request(
                 config=self._config,

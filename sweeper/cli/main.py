@@ -7,34 +7,44 @@ Exit status: 0 all cells done, 1 some failed, 2 bad input and nothing started, 1
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweeper.cli import recorded
-from sweeper.cli.commands import VERBS, Exit
+from sweeper.cli import completion, recorded
+from sweeper.cli.commands import NAMED, VERBS, Exit, overview
 from sweeper.cli.config_errors import explain
-from sweeper.errors import BadInput, IsorateError, one_of
+from sweeper.errors import BadInput, IsorateError, nearest, one_of
 
+PLAIN = dict.fromkeys(NAMED, "name") | {"verify": "bundles"}
+"""Verb -> the key that a plain word after it is the value of."""
+_OVERRIDE = re.compile(r"[+~]*[A-Za-z_][\w./@:]*=")
 _COMPOSE_ONLY = ("--cfg", "-c", "--info", "-i")
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 
 
 @hydra.main(config_path="pkg://conf", config_name="config")
 def _application(_: DictConfig) -> None:
-    """Never called: every verb is a multirun, and our Sweeper runs no jobs of its own."""
+    """Called in no multirun: every verb is one, and our Sweeper runs no jobs of its own."""
+    raise _another_mode("RUN")
 
 
 def main() -> None:
     """Entry point of the console command ``isorate``."""
     try:
+        if sys.argv[1:] == ["--version"]:
+            print(f"isorate {version('isorate')}")
+            return
         sys.argv[1:] = arguments(sys.argv[1:])
-        _complete_verbs()
+        completion.prepare()
+        OmegaConf.register_resolver("isorate.verbs", overview, replace=True)
         sys.argv[1:] = recorded.arguments(sys.argv[1:])
         _compose_and_run()
     except IsorateError as error:
@@ -72,13 +82,61 @@ def arguments(given: Sequence[str]) -> list[str]:
         BadInput: the first word is no verb, no override and no flag.
     """
     words = list(given)
-    if words and words[0] in VERBS:
-        words[0] = f"action={words[0]}"
-    elif words and "=" not in words[0] and words[0][:1] not in ("-", "+", "~"):
-        raise BadInput("verb", words[0], one_of(list(VERBS)) + ".", "See isorate --help.")
+    for word in words:
+        key, _, mode = word.lstrip("+").partition("=")
+        if key == "hydra.mode" and mode != "MULTIRUN":
+            raise _another_mode(mode)
+    if words in ([], ["help"]):
+        return ["--help"]
+    if words[0] == "help":
+        raise SystemExit(_help(words[1]))
+    if words[0] in VERBS:
+        words = [f"action={words[0]}", *_named(words[0], words[1:])]
+    elif _is_bare(words[0]):
+        hint = nearest(words[0], list(VERBS)) or "See isorate --help."
+        raise BadInput("verb", words[0], one_of(list(VERBS)) + ".", hint)
     if any(word in _COMPOSE_ONLY for word in words):
         words = [_first_of_sweep(word) for word in words]
     return words
+
+
+def _another_mode(mode: str) -> BadInput:
+    valid = "valid: MULTIRUN, with which every verb works."
+    return BadInput("hydra.mode", mode, valid, "Leave it out.")
+
+
+def _named(verb: str, words: Sequence[str]) -> list[str]:
+    """The words after a verb, with its plain ones as the key that they are the value of.
+
+    Raises:
+        BadInput: it takes none, or one and there are more.
+    """
+    before = ["", *words]  # the word after a flag of Hydra's (`--cfg job`) is the flag's
+    plain = [
+        word
+        for flag, word in zip(before, words, strict=False)
+        if not (word.startswith("-") or flag.startswith("-") or _OVERRIDE.match(word))
+    ]
+    if verb not in PLAIN:  # ~key is Hydra's way to delete one
+        plain = [word for word in plain if not word.startswith("~")]
+    if not plain:
+        return list(words)
+    if verb not in PLAIN:
+        hint = f"Do you mean experiment={plain[0]} or name={plain[0]}?"
+        raise BadInput("argument", plain[0], "valid: key=value.", hint)
+    key, rest = PLAIN[verb], [word for word in words if word not in plain]
+    if key == "bundles":
+        return [f"{key}=[{','.join(map(_quoted, plain))}]", *rest]
+    if len(plain) > 1:
+        raise BadInput(key, " ".join(plain), f"`{verb}` takes one.")
+    return [f"{key}={_quoted(plain[0])}", *rest]
+
+
+def _quoted(text: str) -> str:
+    """A text as a value of Hydra's, whatever is in it."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    trailing = len(escaped) - len(escaped.rstrip("\\"))
+    return "'" + escaped + "\\" * trailing + "'"
 
 
 def _first_of_sweep(word: str) -> str:
@@ -91,17 +149,23 @@ def _first_of_sweep(word: str) -> str:
     return f"{override.get_key_element()}={next(override.sweep_string_iterator())}"
 
 
-def _complete_verbs() -> None:
-    """Make tab completion aware of the verb, which Hydra would take for a broken override."""
-    line = os.environ.get("COMP_LINE")
-    if line is None or not any(word.startswith("query=") for word in sys.argv):
-        return
-    words = line.split()
-    typing = words[1:] if not line.endswith(" ") else [*words[1:], ""]
-    if len(typing) > 1 and typing[0] in VERBS:
-        os.environ["COMP_LINE"] = line.replace(f" {typing[0]} ", " ", 1)
-    elif len(typing) == 1 and "=" not in typing[0]:
-        print(" ".join(verb for verb in VERBS if verb.startswith(typing[0])))
+def _is_bare(word: str) -> bool:
+    """A word that is no override and no flag."""
+    return "=" not in word and word[:1] not in ("-", "+", "~")
+
+
+def _help(verb: str) -> int:
+    """Print what a verb does and the keys that are its own; the exit status."""
+    if verb not in VERBS:
+        hint = nearest(verb, list(VERBS))
+        raise BadInput("verb", verb, one_of(list(VERBS)) + ".", hint)
+    name = " [NAME]" if verb in NAMED else ""
+    print(f"isorate {verb}{name} [key=value ...]\n\n  {VERBS[verb]}")
+    if name:
+        print("\n  NAME is a sweep of the home; without one, status, report, sync and logs take")
+        print("  the one that was planned last.")
+    print("\nEvery key, with its default: isorate --cfg job; what it means: docs/configuration.md")
+    return 0
 
 
 if __name__ == "__main__":

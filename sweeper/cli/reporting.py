@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,26 @@ ENDED = ("done", "failed")
 """A cell of which nothing more comes by itself."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """A report, and what of it belongs on a terminal.
+
+    Attributes:
+        files: name of each file -> its path.
+        verdicts: in words.
+        table: every cell with its rate, its size and what it keeps, as text; "" without scores.
+    """
+
+    files: Mapping[str, Path] = field(default_factory=dict)
+    verdicts: Sequence[str] = ()
+    table: str = ""
+
+    @property
+    def text(self) -> str:
+        """The table, then the verdicts."""
+        return "\n\n".join(filter(None, [self.table, "\n".join(self.verdicts)]))
+
+
 def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str]) -> int:
     """Report and log a sweep, and say how the cells that were asked for fared.
 
@@ -42,7 +64,7 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
     asked = [outcome for outcome in outcomes if outcome.key in keys]
     later = any(outcome.status in _UNDER_WAY for outcome in asked)
     scored = any(outcome.scores for outcome in outcomes) and not later
-    files, verdicts = report(request, outcomes) if scored else ({}, [])
+    written = report(request, outcomes) if scored else Written()
     enabled = bool(request.config.tracking.enabled)
     tracked = {"enabled": enabled, "later": True} if later else sync(request, record)
     request.answer(
@@ -50,11 +72,11 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
             "name": request.sweep.name,
             "cells": [cell_state(outcome) for outcome in asked],
             "ended": dict(ended),
-            "verdicts": verdicts,
-            "report": {name: str(path) for name, path in files.items()},
+            "verdicts": list(written.verdicts),
+            "report": {name: str(path) for name, path in written.files.items()},
             "tracking": tracked,
         },
-        _text(asked, ended, verdicts, files, tracked),
+        _text(asked, ended, written, tracked),
     )
     return 0 if all(outcome.status in ("done", *_UNDER_WAY) for outcome in asked) else 1
 
@@ -67,14 +89,46 @@ def current(
     return cell_outcomes.joined(outcomes, scores.outcomes(request.sweep))
 
 
-def finished(request: Request) -> bool:
-    """Whether every cell of the sweep is done or has failed."""
-    jobs = cluster_status.jobs(request.sweep.path)
-    return all(o.status in ENDED for o in current(request, request.sweep.load(), jobs))
+_IDLE_S = 60.0
+"""A sweep without a cluster of which no stage is at work for so long is not being run."""
+_EVERY_S = 5.0
 
 
-def report(request: Request, outcomes: Sequence[CellOutcome]) -> tuple[dict[str, Path], list[str]]:
-    """Write the sweep's report; (name of each file -> its path, the verdicts in words).
+class Watch:
+    """Tells when nothing more will happen to a sweep by itself.
+
+    That is so when every cell is done or has failed, or nothing is left that could work on
+    the others: no job and no round of repair in a cluster's queue, no stage at work here.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._request, self._quiet_since = request, time.monotonic()
+
+    def over(self, outcomes: Sequence[CellOutcome], jobs: cluster_status.Jobs | None) -> bool:
+        """Whether it is over; asked again and again, since a pause between stages is short."""
+        if all(outcome.status in ENDED for outcome in outcomes):
+            return True
+        if jobs is not None and jobs.known:
+            return not jobs.to_come
+        if jobs is not None or self._request.store.running():
+            self._quiet_since = time.monotonic()
+        return time.monotonic() - self._quiet_since > _IDLE_S
+
+    def look(self) -> bool:
+        """Whether it is over, as plan, store and cluster are now."""
+        jobs = cluster_status.jobs(self._request.sweep.path)
+        return self.over(current(self._request, self._request.sweep.load(), jobs), jobs)
+
+
+def wait(request: Request) -> None:
+    """Until nothing more happens to a sweep by itself; an interruption leaves its jobs alone."""
+    watch = Watch(request)
+    while cluster_status.jobs(request.sweep.path) is not None and not watch.look():
+        time.sleep(_EVERY_S)
+
+
+def report(request: Request, outcomes: Sequence[CellOutcome]) -> Written:
+    """Write the sweep's report.
 
     Raises:
         IsorateError: the results cannot be reported, and why.
@@ -95,20 +149,27 @@ def write(
     title: str,
     origin: Mapping[str, Any],
     compare: Sequence[str] = (),
-) -> tuple[dict[str, Path], list[str]]:
+) -> Written:
     """Write a report of any results, with two cells to `compare`; as `report`."""
-    from analysis.comparison.verdicts import verdicts
     from analysis.data.panel import panels
     from analysis.data.results import BadResults
     from analysis.data.task_groups import pooled
+    from analysis.output.render import printed
+    from analysis.report.contents import conclusions
+    from analysis.report.headline import headline_table
     from analysis.report.report import write_report
-    from analysis.report.sentences import conclusion
 
     try:
         files = write_report(results, out, title=title, provenance=origin, compare=compare)
-        groups = panels(pooled(results))
-        words = [conclusion(p, v) for p in groups for v in verdicts(p)]
-        return files, words
+        whole = pooled(results)
+        groups = panels(whole)
+        table = headline_table(groups)
+        head = [column.title for column in table.columns]
+        return Written(
+            files=files,
+            verdicts=conclusions(whole, groups),
+            table=formatting.table(head, printed(table)) if len(table.rows) else "",
+        )
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
 
@@ -199,18 +260,17 @@ def states(
 def _text(
     asked: Sequence[CellOutcome],
     ended: Mapping[str, str],
-    verdicts: Sequence[str],
-    files: Mapping[str, Path],
+    written: Written,
     tracked: Mapping[str, Any],
 ) -> str:
     lines = [states(asked)]
     if ended:
         lines += ["", "Ended for a reason outside the cell; run again to go on:"]
         lines += sorted({f"  {why}" for why in ended.values()})
-    if verdicts:
-        lines += ["", *verdicts]
-    if "report.html" in files:
-        lines += ["", f"Report: {files['report.html']}"]
+    if written.text:
+        lines += ["", written.text]
+    if "report.html" in written.files:
+        lines += ["", f"Report: {written.files['report.html']}"]
     if tracked.get("later"):
         lines += ["", "Reported and logged by the last job; before, by isorate report and sync"]
     elif tracked.get("problem"):

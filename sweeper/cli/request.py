@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TextIO
+
+from omegaconf import OmegaConf
+
+from sweeper.errors import BadInput
 
 if TYPE_CHECKING:
     from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -22,6 +28,12 @@ if TYPE_CHECKING:
     from sweeper.planning.sweep import Sweep
     from sweeper.results.sources import Reading
     from sweeper.store.store import Store
+
+
+log = logging.getLogger(__name__)
+
+_ABOUT_THE_LATEST = ("status", "report", "sync", "logs")
+"""Verbs that change no results: without a name they take the sweep that was planned last."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +68,33 @@ class Request:
 
     @cached_property
     def sweep(self) -> Sweep:
-        """The sweep that is meant, by name."""
-        from sweeper.planning.sweep import Sweep
+        """The sweep that is meant: by name, else the latest, else as the model is called."""
+        from sweeper.planning.sweep import Sweep, latest
 
-        return Sweep(self.home, self.config.name or self.config.model.name.split("/")[-1])
+        asked = any(word.startswith(("model", "experiment")) for word in self.arguments)
+        if self.config.action in _ABOUT_THE_LATEST and not self.config.name and not asked:
+            found = latest(self.home)
+            if found is not None:
+                log.info("%s, the sweep that was planned last", found.name)
+                return found
+        return Sweep(self.home, self.config.name or self._model())
+
+    def _model(self) -> str:
+        """The name of the only model, as a sweep can have it.
+
+        Raises:
+            BadInput: there are several.
+        """
+        if OmegaConf.is_missing(self.config.model, "id") and self._sweeps("model.id"):
+            raise BadInput(
+                "name", "null", "several models are swept, so the sweep needs a name of its own.",
+                "Add name=NAME.",
+            )  # fmt: skip
+        last = PurePosixPath(self.config.model.name).name  # also of DIR/
+        return re.sub(r"[^A-Za-z0-9._+-]+", "-", last).strip("-.")[:100] or "model"
+
+    def _sweeps(self, key: str) -> bool:
+        return any(argument.startswith(f"{key}=") for argument in self.arguments)
 
     @cached_property
     def plan(self) -> Plan:
@@ -111,6 +146,7 @@ class Request:
             joined=list(self.config.sweeps),
             name=self.config.name,
             tracking_uri=self.config.tracking.uri,
+            bundles=list(self.config.bundles),
         )
 
     @property

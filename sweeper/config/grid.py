@@ -23,7 +23,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, Node, OmegaConf
 
-from sweeper.config.schema import SECTIONS
+from sweeper.config.schema import SECTIONS, unknown, unknown_key
 from sweeper.errors import BadInput
 
 Section = dict[str, Any]
@@ -123,6 +123,7 @@ class Grid:
     def _compose(self, overrides: tuple[str, ...]) -> DictConfig:
         if overrides not in self._composed:
             made = self._loader.load_sweep_config(self._master, list(overrides))
+            _check_keys(made)
             self._composed[overrides] = made
         return self._composed[overrides]
 
@@ -162,6 +163,15 @@ def _axes(parser: OverridesParser, overrides: Sequence[str]) -> list[Axis]:
             raise BadInput(key, override.input_line, "this sweep has no values.")
         by_key[key] = Axis(key, tuple(parser.parse_overrides(list(values))))
     return list(by_key.values())
+
+
+def _check_keys(composed: DictConfig) -> None:
+    """Refuse keys that were added (`+`, a file of one's own) and that nothing reads."""
+    content = OmegaConf.to_container(composed, resolve=False, throw_on_missing=False)
+    assert isinstance(content, dict)
+    own = {str(name): value for name, value in content.items() if name != "hydra"}
+    for name in unknown(own):
+        raise unknown_key(name, str(OmegaConf.select(composed, name)))
 
 
 def _check_axis(axis: Axis) -> None:

@@ -7,11 +7,16 @@ value of the wrong type is refused while composing. A field's meaning is its
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
+
+from sweeper.errors import BadInput, one_of
 
 
 def key(default: Any, help: str) -> Any:
@@ -49,6 +54,12 @@ class ModelConfig:
         None,
         "directory of a checkpoint that was compressed elsewhere: instead of making one, the cell "
         "is measured and scored on it; prune and quant say what it is",
+    )
+    pruned: str | None = key(
+        None,
+        "with compressed: the pruned checkpoint that it was quantized from, or the directory of "
+        "its mask.safetensors; without, nothing says which weights were pruned, and the label of "
+        "an unstructured cell is not proved",
     )
     compute_dtype: str = key(
         "float32", "float32, bfloat16 or float16: in which pruning and quantization compute"
@@ -237,7 +248,12 @@ class Config:
     home: str = key("outputs", "directory of store, sweeps and MLflow; $ISORATE_HOME")
     checkpoints: str = key("drop", "keep, pruned or drop: what stays once its last reader is done")
     yes: bool = key(False, "`gc`, `forget`: delete what is otherwise only shown")
-    watch: bool = key(False, "`status`, `sync`: again and again until every cell is done or failed")
+    watch: bool = key(
+        False, "`status`, `sync`: again and again until nothing more happens by itself"
+    )
+    wait: bool = key(
+        False, "`run`: on a cluster, end only when the sweep has, with its exit status (make, CI)"
+    )
     cell: str | None = key(None, "`logs`, `export`, `import`: the label of one cell")
     path: str | None = key(
         None,
@@ -245,7 +261,18 @@ class Config:
         "source=mlflow: a run's id, experiment/run, or an experiment of Isorate's",
     )
     plan: str | None = key(None, "`forget`: the plan to take back, as `forget` shows it")
-    to: str | None = key(None, "`export`: the directory to write")
+    pruned: str | None = key(
+        None, "`import`: the pruned checkpoint that the one in path was quantized from, or its mask"
+    )
+    to: str | None = key(
+        None, "`export`: the directory to write; `bundle`: the file (default: with the sweep)"
+    )
+    bundles: list[str] = key(
+        list,
+        "`verify`, and with source=bundle `report` and `reproduce`: files of `isorate bundle`; "
+        "several of one grid are repeated evaluations",
+    )
+    partial: bool = key(False, "`bundle`: also of a sweep that is not done, what is done of it")
     refresh: bool = key(
         False, "`prefetch`: the hub's newest revisions, not those that the sweep pinned before"
     )
@@ -255,7 +282,8 @@ class Config:
     )
     source: str = key(
         "store",
-        "`report`, `reproduce`, `import`: where results are read from: store, mlflow or published",
+        "`report`, `reproduce`, `import`: where results are read from: store, mlflow, "
+        "bundle or published",
     )
     sweeps: list[str] = key(
         list, "`report`, `reproduce`: several sweeps together, by name; default: the one of `name`"
@@ -287,6 +315,55 @@ def valid_keys(section: type | None = None, prefix: str = "") -> list[str]:
         inner = nested(item.type)
         found += valid_keys(inner, f"{prefix}{item.name}.") if inner else [prefix + item.name]
     return found
+
+
+def is_key(name: str) -> bool:
+    """Whether a dotted name is a key, a section, or something below a key that is a map."""
+    return any(
+        name == key or key.startswith(f"{name}.") or (open_ and name.startswith(f"{key}."))
+        for key, open_ in _all_keys()
+    )
+
+
+def is_open(name: str) -> bool:
+    """Whether keys can be added below a dotted name: to a map, or to one that is in it."""
+    return any(open_ and f"{name}.".startswith(f"{key}.") for key, open_ in _all_keys())
+
+
+def unknown(found: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """The dotted names in a composed configuration (as plain maps) that are no keys."""
+    wrong = []
+    for name, value in found.items():
+        full = f"{prefix}{name}"
+        if not is_key(full):
+            wrong.append(full)
+        elif isinstance(value, Mapping) and not is_open(full):
+            wrong += unknown(value, f"{full}.")
+    return wrong
+
+
+def unknown_key(name: str, value: str) -> BadInput:
+    """The refusal of a key that is none."""
+    close = get_close_matches(name, valid_keys(), 1)
+    section = name.split(".")[0]
+    near = [key for key in valid_keys() if key.startswith(f"{section}.")]
+    valid = one_of(near or sorted({key.split(".")[0] for key in valid_keys()}))
+    hint = f"Did you mean {close[0]}?" if close else ""
+    return BadInput(name, value, f"there is no such key; {valid}.", hint)
+
+
+@cache
+def _all_keys() -> tuple[tuple[str, bool], ...]:
+    """Every key with whether it is a map of names that are not known here."""
+    return tuple((key, _annotation(key).startswith("dict")) for key in valid_keys())
+
+
+def _annotation(key: str) -> str:
+    section: Any = Config
+    *parents, last = key.split(".")
+    for parent in parents:
+        section = nested(next(f.type for f in fields(section) if f.name == parent))
+    return str(next(f.type for f in fields(section) if f.name == last))
 
 
 def nested(annotation: Any) -> type | None:

@@ -10,8 +10,9 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from sweeper.errors import BadInput
-from sweeper.inputs import datasets, hub_cache
+from sweeper.inputs import datasets, hub_cache, loadable
 from sweeper.inputs.sources import UNUSED
+from sweeper.modeling import directory
 
 # Downloaded once, and once more as the table that is read.
 _PREPARED = 2
@@ -61,21 +62,16 @@ def _lacking(kind: str, name: str, revision: str, entries: Iterable[Any]) -> int
 
 
 def check_model(folder: Path, *, trust_remote_code: bool) -> None:
-    """Load a model's configuration and tokenizer, and open each file of its weights.
+    """Build a model without its weights and its tokenizer, and open each file of the weights.
 
     Raises:
         BadInput: there are no weights that transformers loads, or one file is cut short.
     """
     from safetensors import SafetensorError, safe_open
-    from transformers import AutoConfig, AutoTokenizer
 
-    how = {"local_files_only": True, "trust_remote_code": trust_remote_code}
-    AutoConfig.from_pretrained(folder, **how)
-    AutoTokenizer.from_pretrained(folder, **how)
-    weights = [*folder.glob("*.safetensors")]
-    if not weights:
-        raise BadInput("model.id", folder.parent.parent.name, "it has no *.safetensors files.")
-    for file in weights:
+    name = folder.parent.parent.name.removeprefix("models--").replace("--", "/")
+    loadable.checked(folder, "model.id", name, trust=trust_remote_code)
+    for file in directory.weights(folder):
         try:
             with safe_open(file, framework="np") as tensors:
                 tensors.keys()

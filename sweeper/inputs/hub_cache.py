@@ -34,7 +34,8 @@ def is_commit(revision: str | None) -> bool:
 
 def hub() -> Path:
     """The cache of repositories."""
-    return Path(os.environ.get("HF_HUB_CACHE") or _home() / "hub").expanduser()
+    named = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE")
+    return Path(named or _home() / "hub").expanduser()
 
 
 def datasets() -> Path:
@@ -43,7 +44,8 @@ def datasets() -> Path:
 
 
 def _home() -> Path:
-    return Path(os.environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+    return Path(os.environ.get("HF_HOME") or caches / "huggingface").expanduser()
 
 
 def snapshot(kind: str, name: str, revision: str | None) -> Path | None:

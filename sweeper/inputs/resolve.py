@@ -1,7 +1,7 @@
 """What a cell stands on outside the store: its model and its calibration text.
 
 Each is resolved once while planning: where it is on this machine, and what it *is* (a
-content digest, or a hub id with its revision), which is what enters a stage's identity.
+content digest, or a hub id with its revision), which is what enters a stage's hashing.
 Nothing is fetched.
 """
 
@@ -10,19 +10,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from sweeper.config.section import Frozen
-from sweeper.errors import BadInput, one_of
-from sweeper.inputs import hub_cache
+from sweeper.errors import BadInput, Refused, one_of, several
+from sweeper.inputs import hub_cache, jsonl, loadable, look
 from sweeper.inputs.pins import Pins
+from sweeper.modeling import directory as folders
 from sweeper.modeling import integrity, shapes
 from sweeper.store import hashing
 
+_TEXTS = (".txt", ".jsonl", ".parquet")
+_ROWS_LOOKED_AT = 20_000
+_CONVERT = "Convert it: iconv -f ENCODING -t UTF-8"
 DTYPES = ("float32", "bfloat16", "float16")
-
-_MODEL_FILES = (".safetensors", ".json", ".model", ".txt", ".jinja", ".py")
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,16 @@ class Model:
         source: where it is: a directory, a GGUF file, or the hub id itself.
         is_gguf: whether it has to be converted first.
         shapes: its matrices.
+        seen: what transformers makes of it, where it is a directory on this machine.
+        notes: what is odd about it and harmless.
     """
 
     meaning: dict[str, Any]
     source: str
     is_gguf: bool
     shapes: shapes.Shapes
+    seen: look.Look | None = None
+    notes: tuple[str, ...] = ()
 
 
 class NotFetched(BadInput):
@@ -99,44 +106,53 @@ def directory(section: Frozen, path: Path, key: str = "model.id") -> Model:
     """A checkpoint in a directory; ``key`` is what named it.
 
     Raises:
-        BadInput: it is none, or not whole.
+        BadInput: it is none, not whole, or no model that can be compressed and scored.
     """
-    _check_sound(path, key)
-    found = shapes.from_checkpoint(path)
-    if found is None or not (path / "config.json").is_file():
-        raise BadInput(
-            key,
-            str(path),
-            "this is not a checkpoint directory: config.json and *.safetensors are needed.",
-            f"Looked in {path}.",
+    code = section["trust_remote_code"]
+    seen = loadable.checked(path, key, str(path), trust=code, quantized=key != "model.id")
+    meaning = {"sha256": hashing.files_digest(path, folders.files(path, code=code))}
+    return _seen(section, path, str(path), meaning, seen)
+
+
+def _seen(
+    section: Frozen, path: Path, source: str, meaning: dict[str, Any], seen: look.Look
+) -> Model:
+    notes = list(integrity.notes(path))
+    if seen.tokenizer_by_file:
+        # the same files were split in another way before
+        meaning = meaning | {"tokenizer": "file"}
+        notes.append(
+            "tokenizer_config.json names a class that splits text in another way than "
+            "tokenizer.json does; the file is used"
         )
-    meaning = {"sha256": hashing.tree_digest(path, _MODEL_FILES)}
-    return Model(meaning | _trust(section), str(path), False, found)
-
-
-def _check_sound(path: Path, key: str = "model.id") -> None:
-    try:
-        found = integrity.trouble(path)
-    except (ValueError, KeyError, TypeError) as error:
-        found = f"its files cannot be read ({type(error).__name__}: {error})"
-    if found:
-        raise BadInput(
-            key, str(path), f"this checkpoint is not whole: {found}.", "Fetch or copy it again.",
-        )  # fmt: skip
+    if seen.outside:
+        # they were quantized once, with scales that nobody had set
+        meaning = meaning | {"matrices": "decoder"}
+        notes.append(f"dense stays what lies beside its decoder layers: {several(seen.outside, 3)}")
+    return Model(
+        meaning=meaning | trust(section),
+        source=source,
+        is_gguf=False,
+        shapes=shapes.from_checkpoint(path, seen.matrices),
+        seen=seen,
+        notes=tuple(notes),
+    )
 
 
 def _hub(section: Frozen, given: str, pins: Pins) -> Model:
     pinned = pins.model(given, section["revision"])
     snapshot = cached_snapshot(given, pinned or section["revision"])
-    if snapshot:
-        _check_sound(snapshot)
-    found = shapes.from_checkpoint(snapshot) if snapshot else None
     revision = pinned or (snapshot.name if snapshot else section["revision"])
-    meaning = {"id": given, "revision": revision} | _trust(section)
-    return Model(meaning, given, False, found or _configured_shapes(section))
+    meaning = {"id": given, "revision": revision}
+    if snapshot and loadable.has_weights(snapshot):
+        code = section["trust_remote_code"]
+        seen = loadable.checked(snapshot, "model.id", given, trust=code)
+        return _seen(section, snapshot, given, meaning, seen)
+    return Model(meaning | trust(section), given, False, _configured_shapes(section))
 
 
-def _trust(section: Frozen) -> dict[str, Any]:
+def trust(section: Frozen) -> dict[str, Any]:
+    """What enters the identity of every stage of a model whose own code runs."""
     return {"trust_remote_code": True} if section["trust_remote_code"] else {}
 
 
@@ -178,11 +194,37 @@ def calibration(section: Frozen, pins: Pins) -> tuple[dict[str, Any], str | None
 
 
 def _check_text(section: Frozen, path: Path) -> None:
-    """Refuse what is certainly too little text: a token takes at least one byte."""
+    """Refuse what is no text, and what is certainly too little: a token takes at least a byte."""
     files = _texts(path)
+    for file in files:
+        if found := _no_text(file, section["field"]):
+            raise BadInput(*found)
     size = sum(p.stat().st_size for p in files)
     if all(p.suffix != ".parquet" for p in files) and size < section["samples"] * section["length"]:
         raise _too_little(section, path, f"{size} bytes")
+
+
+def _no_text(file: Path, field: str) -> tuple[str, str, str, str] | None:
+    """(key, value, what is valid, what to do) where a file is none that holds text."""
+    try:
+        if file.suffix == ".txt":
+            file.read_text(encoding="utf-8")
+        elif file.suffix == ".jsonl":
+            for _ in islice(jsonl.texts(file, field), _ROWS_LOOKED_AT):
+                pass
+        else:
+            import pyarrow.parquet as pq
+
+            schema = pq.read_schema(file)
+            if field not in schema.names or "string" not in str(schema.field(field).type):
+                columns = one_of([n for n in schema.names if "string" in str(schema.field(n).type)])
+                return "calibration.field", field, f"{columns}, the texts of {file.name}.", ""
+    except UnicodeDecodeError as error:
+        return "calibration.path", str(file), f"it is not UTF-8 text ({error}).", _CONVERT
+    except (ValueError, OSError) as error:
+        what = f"it has no column {field!r} of text ({error})."
+        return "calibration.path", str(file), what, "Set calibration.field, or mend that row."
+    return None
 
 
 def check_tokens(section: Frozen, found: Model) -> None:
@@ -192,7 +234,16 @@ def check_tokens(section: Frozen, found: Model) -> None:
 
     Raises:
         BadInput: fewer tokens than the samples need.
+        Refused: samples longer than the texts that the model takes.
     """
+    limit = found.seen.positions if found.seen else None
+    if limit is not None and section["length"] > limit:
+        raise Refused(
+            BadInput(
+                "calibration.length", section["length"],
+                f"the model takes texts of at most {limit} tokens.", "Take shorter samples.",
+            )
+        )  # fmt: skip
     folder = Path(found.source)
     if not folder.is_dir() and "id" in found.meaning:
         folder = cached_snapshot(found.source, found.meaning["revision"]) or folder
@@ -222,7 +273,19 @@ def _tokens(files: tuple[Path, ...], tokenizer: Path, enough: int) -> int:
 
 
 def _texts(path: Path) -> list[Path]:
-    return [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    """The files that the text is in.
+
+    Raises:
+        BadInput: none, of those that are read.
+    """
+    found = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
+    if not found or found[0].suffix not in _TEXTS:
+        raise BadInput(
+            "calibration.path", str(path),
+            "valid: .txt, .jsonl or .parquet (compressed ones unpacked), or a directory of .txt.",
+            "Convert it to one of these.",
+        )  # fmt: skip
+    return found
 
 
 def _too_little(section: Frozen, path: Path, there: str) -> BadInput:

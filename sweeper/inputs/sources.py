@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import BadInput
+from sweeper.inputs import hub_cache
+from sweeper.modeling import directory, integrity
 
 # Copies of the same weights in formats that transformers does not load.
 UNUSED = ("original/*", "consolidated*", "*.pth", "*.gguf", "onnx/*", "*.onnx", "*.msgpack")
@@ -35,8 +37,21 @@ def _one(role: str, at: str, spec: Mapping[str, Any]) -> Path:
 
 
 def snapshot(model_id: str, revision: str | None = None) -> Path:
-    """The local directory of a hub model, downloaded if it has to be and may be."""
+    """The local directory of a hub model, downloaded if it has to be and may be.
+
+    What is here as a whole is taken as it is: of a snapshot that a library fetched file by file
+    the hub's own code does not know that, and would ask the hub again.
+    """
     from huggingface_hub import snapshot_download
+
+    here = hub_cache.snapshot("models", model_id, revision)
+    if here and (hub_cache.is_commit(revision) or hub_cache.is_offline()) and _is_whole(here):
+        return here
 
     found = snapshot_download(model_id, revision=revision, ignore_patterns=list(UNUSED))
     return Path(found)
+
+
+def _is_whole(folder: Path) -> bool:
+    there = (folder / directory.CONFIG).is_file() and directory.tokenizer(folder)
+    return bool(there and directory.weights(folder)) and integrity.trouble(folder) is None

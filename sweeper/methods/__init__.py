@@ -110,15 +110,27 @@ class BySearch(ByModifiers, Costed, Protocol):
 
 
 @runtime_checkable
-class ByLoading(Method, Protocol):
+class Quantizer(Method, Protocol):
+    """What a method for the stage "quantize" must offer beside."""
+
+    def scale_bits(self, params: Params) -> float:
+        """Bits per weight that its scales and zero points take in a checkpoint.
+
+        The one place that knows: plans, size tables and the disk that is asked for rest on it.
+        ``params`` as in `Method.refusal`, with the shapes of what is quantized and "save_dtype".
+        """
+        ...
+
+
+@runtime_checkable
+class ByLoading(Quantizer, Protocol):
     """A quantization that transformers carries out while it loads a checkpoint."""
 
     def loading(self, params: Params) -> Any:
-        """The ``quantization_config`` of `from_pretrained`."""
-        ...
+        """The ``quantization_config`` of `from_pretrained`.
 
-    def scale_bits(self, params: Params) -> float:
-        """Bits per weight that its scales take in a checkpoint, for estimates."""
+        ``params`` are those of the stage and ``untreated``: names of the layers to leave alone.
+        """
         ...
 
 
@@ -191,6 +203,14 @@ def removal(name: str) -> ByRemoval | None:
     """The method called ``name`` if it removes decoder layers."""
     found = method(name)
     return found if isinstance(found, ByRemoval) else None
+
+
+@cache
+def quantizer(name: str) -> Quantizer:
+    """The registered quantizer called ``name``."""
+    found = method(name)
+    assert isinstance(found, Quantizer)
+    return found
 
 
 @cache

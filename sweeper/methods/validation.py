@@ -27,8 +27,17 @@ def nm(pattern: str) -> tuple[int, int] | None:
             "prune.pattern",
             pattern,
             "valid: unstructured, or N:M with 0 < N < M (N of every M weights are pruned).",
+            unquoted(pattern),
         )
     return int(n), int(m)
+
+
+def unquoted(pattern: str) -> str:
+    """What YAML made a number of: 2:8 without quotes is two minutes and eight seconds."""
+    if not pattern.isdigit():
+        return ""
+    n, m = divmod(int(pattern), 60)
+    return f"In a YAML file write '{n}:{m}' in quotes: without them it is a number." if n else ""
 
 
 def refuse_pattern(params: Params) -> BadInput | None:

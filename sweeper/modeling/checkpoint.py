@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from compressed_tensors import ModelCompressor
-from transformers import AutoTokenizer, CompressedTensorsConfig
+from transformers import CompressedTensorsConfig, GenerationConfig
 
 from sweeper.errors import StageFailure, several
-from sweeper.modeling import low_rank_format, model_cache
+from sweeper.modeling import directory, low_rank_format, matrices, model_cache
+from sweeper.modeling import tokenizer as tokenizers
+
+log = logging.getLogger(__name__)
 
 
 def dtype_of(name: str) -> torch.dtype:
@@ -54,7 +59,17 @@ def load(
         path, trust_remote_code=trust_remote_code, output_loading_info=True, **how
     )
     require_complete(found, path)
+    if quantization is None:
+        cast(model, dtype_of(dtype))
     return (model if quantization is not None else model.to(device)).eval()
+
+
+def cast(model: Any, dtype: torch.dtype) -> None:
+    """Give embeddings and head the model's dtype: renamed on load, they keep that of the file."""
+    for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+        weight = getattr(module, "weight", None)
+        if weight is not None and weight.is_floating_point() and weight.dtype != dtype:
+            module.to(dtype)
 
 
 def sole(
@@ -76,15 +91,26 @@ def sole(
     )
 
 
-def tokenizer(path: Path) -> Any:
+def trusted(params: Mapping[str, Any]) -> bool:
+    """Whether a stage may run the code that lies beside its model."""
+    return bool(params.get("model", {}).get("trust_remote_code", False))
+
+
+def tokenizer(path: Path, *, trust_remote_code: bool = False) -> Any:
     """The tokenizer that lies beside a checkpoint."""
-    return AutoTokenizer.from_pretrained(path, local_files_only=True)
+    return tokenizers.load(path, trust_remote_code=trust_remote_code)
 
 
-def linears(model: Any) -> dict[str, torch.nn.Linear]:
-    """The matrices that are pruned and quantized, by name: all linear layers but the head."""
-    found = model.named_modules()
-    return {n: m for n, m in found if isinstance(m, torch.nn.Linear) and "lm_head" not in n}
+def linears(model: Any) -> dict[str, Any]:
+    """The matrices that are pruned and quantized, by name.
+
+    Raises:
+        StageFailure: no method can treat this architecture.
+    """
+    found = matrices.listed(model)
+    if found.refusal is not None:
+        raise StageFailure(f"{type(model).__name__} cannot be compressed: {found.refusal}.")
+    return dict(found.treated)
 
 
 def require_complete(found: Mapping[str, Any], path: Path) -> None:
@@ -111,27 +137,105 @@ def require_finite(model: Any, cure: str) -> None:
         raise StageFailure(f"weights that are not finite: {several(bad)}. {cure}")
 
 
-def save_dense(model: Any, source: Path, out: Path, *, dtype: str) -> None:
-    """Writes a plain checkpoint (no compression config) and the tokenizer of ``source``."""
+def save_dense(
+    model: Any, source: Path, out: Path, *, dtype: str, trust_remote_code: bool = False
+) -> list[str]:
+    """Writes a plain checkpoint (no compression config); see `_save`."""
     # the class's own method: oneshot replaces the instance's by one that adds configs
-    type(model).save_pretrained(model.to(dtype_of(dtype)), out)
-    tokenizer(source).save_pretrained(out)
+    plain = type(model).save_pretrained
+    model.to(dtype_of(dtype))
+    return _save(model, source, out, partial(plain, model, out), code=trust_remote_code)
 
 
-def save_as_it_is(model: Any, source: Path, out: Path) -> None:
-    """Writes a model that transformers quantized, and the tokenizer of ``source``."""
-    model.save_pretrained(out)
-    tokenizer(source).save_pretrained(out)
+def save_as_it_is(
+    model: Any, source: Path, out: Path, *, trust_remote_code: bool = False
+) -> list[str]:
+    """Writes a model that transformers quantized; see `_save`."""
+    return _save(model, source, out, partial(model.save_pretrained, out), code=trust_remote_code)
 
 
-def save_packed(model: Any, source: Path, out: Path, *, dtype: str) -> None:
-    """Writes a pack-quantized checkpoint and the tokenizer of ``source``.
+def save_packed(
+    model: Any, source: Path, out: Path, *, dtype: str, trust_remote_code: bool = False
+) -> list[str]:
+    """Writes a pack-quantized checkpoint; see `_save`.
 
     The model is of no use afterwards: llm-compressor packs it in place.
     """
     # packed before anything is rounded, so that each code is the one that was chosen
     ModelCompressor.from_pretrained_model(model).compress_model(model)
-    model.to(dtype_of(dtype)).save_pretrained(out, save_compressed=True)
+    model.to(dtype_of(dtype))
+    write = partial(model.save_pretrained, out, save_compressed=True)
+    left = _save(model, source, out, write, code=trust_remote_code)
+    _ignore(out, matrices.beside(model))
     # names Python classes; the parameters of the stage say the same in plain words
     (out / "recipe.yaml").unlink(missing_ok=True)
-    tokenizer(source).save_pretrained(out)
+    return left
+
+
+def _save(
+    model: Any, source: Path, out: Path, write: Callable[[], Any], *, code: bool
+) -> list[str]:
+    """Writes a model, and beside it the own files of its ``source``, byte for byte.
+
+    Those are the tokenizer, the generation defaults and, with ``code``, its Python files.
+    Generation defaults that contradict themselves cannot be saved by transformers; what has no
+    effect in them is left out.
+
+    Returns:
+        What was left out, in words; empty if nothing was.
+    """
+    left = _mended(model)
+    write()
+    own = directory.tokenizer(source)
+    if not left:
+        own += [path for path in [source / directory.GENERATION] if path.is_file()]
+    if code:
+        own += sorted(source.glob(directory.CODE))
+    directory.copy(own, source, out)
+    return left
+
+
+def _ignore(out: Path, names: Sequence[str]) -> None:
+    """Name every linear layer that is dense in the configuration of a packed checkpoint.
+
+    compressed-tensors leaves out those of a subclass of Linear, names the others as the files do,
+    and takes what the loaded model calls otherwise for packed.
+    """
+    config = directory.json_of(out / directory.CONFIG)
+    said = config["quantization_config"]["ignore"]
+    left = [name for name in names if name not in said]
+    if left:
+        said += left
+        text = json.dumps(config, indent=2, sort_keys=True)
+        (out / directory.CONFIG).write_text(text + "\n", encoding="utf-8")
+
+
+def _mended(model: Any) -> list[str]:
+    """Leaves out of a model's generation defaults what transformers refuses to save.
+
+    It refuses settings of sampling without ``do_sample``, which many checkpoints have and
+    which do nothing.
+    """
+    given = model.generation_config
+    if given is None or _valid(given):
+        return []
+    plain = GenerationConfig().to_dict()
+    said = {k: v for k, v in given.to_diff_dict().items() if k != "transformers_version"}
+    kept = {k: v for k, v in said.items() if k.endswith("_token_id") or k == "max_length"}
+    for name, value in said.items():
+        tried = kept | {name: value}
+        if name not in kept and _valid(GenerationConfig(**tried)):
+            kept = tried
+    model.generation_config = GenerationConfig(**kept)
+    gone = [f"{k}={v}" for k, v in said.items() if k not in kept and plain.get(k) != v]
+    note = f"generation_config.json without {', '.join(gone)}, which have no effect in it"
+    log.warning(note)
+    return [note]
+
+
+def _valid(config: Any) -> bool:
+    try:
+        config.validate(strict=True)
+    except ValueError:
+        return False
+    return True

@@ -20,6 +20,8 @@ from llmcompressor.pipelines.registry import CalibrationPipeline
 from llmcompressor.pipelines.sequential import SequentialPipeline
 from llmcompressor.utils.helpers import DisableQuantization, disable_cache, eval_context
 
+from sweeper.modeling import matrices
+
 NAME = "layerwise"
 Call = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of one decoder layer
 
@@ -57,8 +59,7 @@ def calibrating(model: Any) -> Iterator[None]:
 
 def decoder_layers(model: Any) -> list[torch.nn.Module]:
     """The decoder layers in order, or an empty list where they are not in one list."""
-    stack = getattr(model.get_decoder(), "layers", None)
-    return list(stack) if isinstance(stack, torch.nn.ModuleList) else []
+    return matrices.layers(model)
 
 
 def _walk(model: Any, calls: list[Call], dataloader: Any) -> None:
@@ -112,9 +113,22 @@ def chain(model: Any, ids: torch.Tensor) -> list[Call] | None:
     others, _ = _record(model, layers, ids[:1].roll(1, dims=1))
     if len(calls) != len(layers) or not all(args for args, _ in calls):
         return None
+    if not _batches(layers[0], calls[0], outputs[0]):
+        return None
     linked = all(c[0][0] is out for c, out in zip(calls[1:], outputs[:-1], strict=True))
     same = all(_equal((a[1:], k), (b[1:], q)) for (a, k), (b, q) in zip(calls, others, strict=True))
     return calls if linked and same else None
+
+
+def _batches(layer: torch.nn.Module, call: Call, one: torch.Tensor) -> bool:
+    """Whether the other arguments of a layer, made for one sample, do for several at once."""
+    args, kwargs = call
+    try:
+        with HooksMixin.disable_hooks():
+            two = states_of(layer(torch.cat([args[0], args[0]]), *args[1:], **kwargs))
+    except (RuntimeError, ValueError):  # of other shapes: they hold something of each sample
+        return False
+    return two.shape[1:] == one.shape[1:] and len(two) == 2
 
 
 def _record(

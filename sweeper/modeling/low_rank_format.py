@@ -46,14 +46,21 @@ def load(folder: Path | str, **how: Any) -> Any:
     if not is_factored(folder):
         return Auto.from_pretrained(folder, **how)
     config = config_of(folder)
+    return class_of(config).from_pretrained(folder, config=config, **how)
+
+
+def class_of(config: Any) -> Any:
+    """The model class of a factored checkpoint's configuration."""
     base: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    return _class(base).from_pretrained(folder, config=config, **how)
+    return _class(base)
 
 
-def config_of(folder: Path | str) -> Any:
+def config_of(folder: Path | str, *, trust_remote_code: bool = False) -> Any:
     """The transformers configuration of a checkpoint, factored or not."""
     if not is_factored(folder):
-        return AutoConfig.from_pretrained(folder)
+        return AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=trust_remote_code
+        )
     stored = _stored(folder)
     base = stored.pop(BASE)
     return CONFIG_MAPPING[base].from_dict(stored | {"model_type": base})

@@ -12,9 +12,9 @@ FILE = "dense.json"
 
 def counted(model: Any) -> dict[str, int]:
     """``linear_weights`` (what is compressed) and ``total_weights`` of a loaded model."""
-    from sweeper.modeling import checkpoint
+    from sweeper.modeling import matrices
 
-    linear = sum(module.weight.numel() for module in checkpoint.linears(model).values())
+    linear = sum(module.weight.numel() for module in matrices.listed(model).treated.values())
     total = sum(p.numel() for p in model.parameters())
     return {"linear_weights": linear, "total_weights": total}
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
+
+from sweeper.modeling import directory
 
 Shape = tuple[int, int]
 
 _LAYER = re.compile(r"(?<=\.)\d+(?=\.)")
-_NOT_COMPRESSED = ("embed", "lm_head", "norm", "wte", "wpe")
 
 
 @dataclass(frozen=True)
@@ -74,46 +75,24 @@ def from_architecture(arch: Mapping[str, Any]) -> Shapes:
     return Shapes(linear, embeddings + hidden * (2 * layers + 1))
 
 
-def from_checkpoint(path: Path) -> Shapes | None:
-    """Shapes from the headers of a checkpoint's safetensors files; None when it has none."""
-    files = sorted(path.glob("*.safetensors"))
-    if not files:
-        return None
+def from_checkpoint(path: Path, matrices: Mapping[str, str]) -> Shapes:
+    """Shapes from the headers of a checkpoint's weights.
+
+    Args:
+        path: its directory.
+        matrices: tensor in the files -> module path, of each matrix that is compressed.
+    """
     linear: dict[str, Shape] = {}
     other = 0
-    for file in files:
-        for name, info in _header(file).items():
-            shape = info["shape"]
-            if _is_linear(name, shape):
-                linear[name.removesuffix(".weight")] = (shape[0], shape[1])
-            else:
-                size = 1
-                for dimension in shape:
-                    size *= dimension
-                other += size
+    for name, info in directory.tensors(path):
+        if name in matrices:
+            rows, columns = info["shape"]
+            linear[matrices[name]] = (rows, columns)
+        else:
+            other += prod(info["shape"])
     return Shapes(linear, other)
 
 
-def _is_linear(name: str, shape: list[int]) -> bool:
-    return (
-        len(shape) == 2
-        and name.endswith(".weight")
-        and not any(word in name for word in _NOT_COMPRESSED)
-    )
-
-
-def precisions(path: Path) -> set[str]:
-    """Names of the data types in which a checkpoint stores its linear matrices."""
-    return {
-        str(info["dtype"])
-        for file in path.glob("*.safetensors")
-        for name, info in _header(file).items()
-        if _is_linear(name, info["shape"])
-    }
-
-
-def _header(file: Path) -> dict[str, dict[str, Any]]:
-    with file.open("rb") as stream:
-        length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length))
-    return {name: info for name, info in header.items() if name != "__metadata__"}
+def precisions(path: Path, matrices: Mapping[str, str]) -> set[str]:
+    """Names of the data types in which a checkpoint stores the matrices that are compressed."""
+    return {str(info["dtype"]) for name, info in directory.tensors(path) if name in matrices}

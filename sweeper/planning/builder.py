@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sweeper.config.grid import Combination, Grid, block_overrides
 from sweeper.config.section import Frozen
-from sweeper.errors import BadInput, NoCell, Refused
+from sweeper.errors import BadInput, NoCell, Refused, Untreatable
 from sweeper.inputs.pins import Pins
 from sweeper.planning.cells.cell import Cell, CellMaker
 from sweeper.planning.cells.pruning import Pruning
@@ -25,7 +25,7 @@ from sweeper.planning.stages.factory import Stager
 def build(
     blocks: Iterable[tuple[Iterable[Combination], bool]],
     pins: Pins,
-    elsewhere: Mapping[tuple[str, str], str] | None = None,
+    elsewhere: Mapping[tuple[str, str], Mapping[str, str]] | None = None,
 ) -> Plan:
     """The plan of all combinations.
 
@@ -33,8 +33,8 @@ def build(
         blocks: (combinations, strict); in a strict block (cells listed outright, a single
             combination) what is no cell is bad input instead of being dropped.
         pins: the revisions that the sweep takes from the hub.
-        elsewhere: (model, label) of a cell -> directory of its checkpoint, where that was
-            compressed elsewhere and imported.
+        elsewhere: (model, label) of a cell -> keys of its model, where its checkpoint was
+            compressed elsewhere and imported (`Sweep.elsewhere`).
 
     Raises:
         BadInput: a value that is never valid, or no cell at all is left.
@@ -43,7 +43,7 @@ def build(
     planned: dict[Cell, PlannedCell] = {}
     dropped: list[Dropped] = []
     merged: list[Dropped] = []
-    refusals: list[BadInput] = []
+    refusals: list[Refused] = []
     again: dict[str, int] = {}
     for combinations, strict in blocks:
         for combination in combinations:
@@ -60,7 +60,7 @@ def build(
             except Refused as refused:
                 if strict:
                     raise refused.reason from None
-                refusals.append(refused.reason)
+                refusals.append(refused)
                 dropped.append(Dropped(overrides=combination.overrides, reason=str(refused)))
             except NoCell as reason:
                 if strict:
@@ -77,17 +77,20 @@ def build(
         stages=_reachable(cells, stager.stages),
         dropped=tuple(dropped),
         merged=tuple(merged),
+        notes=tuple(dict.fromkeys(note for cell in cells for note in stager.notes(cell.cell))),
     )
 
 
 def _read(
-    planned: PlannedCell, stager: Stager, elsewhere: Mapping[tuple[str, str], str]
+    planned: PlannedCell,
+    stager: Stager,
+    elsewhere: Mapping[tuple[str, str], Mapping[str, str]],
 ) -> PlannedCell:
     """The cell, of its imported checkpoint if there is one."""
     where = elsewhere.get((planned.cell.model["name"], planned.label))
     if where is None or planned.cell.model.dict.get("compressed"):
         return planned
-    section = Frozen.of(planned.cell.model.dict | {"compressed": where})
+    section = Frozen.of(planned.cell.model.dict | dict(where))
     found = stager.planned(replace(planned.cell, model=section))
     return replace(found, label=planned.label)
 
@@ -103,14 +106,17 @@ def _not_a_cell(combination: Combination, reason: str) -> BadInput:
     return BadInput("cell", asked, f"this is no cell: {reason}.")
 
 
-def _check_refusals(refusals: Sequence[BadInput], planned: Mapping[Cell, PlannedCell]) -> None:
+def _check_refusals(refusals: Sequence[Refused], planned: Mapping[Cell, PlannedCell]) -> None:
     """A value that no cell of the whole grid can use is a mistake, not a gap of the grid."""
     if not refusals:
         return
     used = {pair for cell in planned for pair in _used(cell)}
-    for refusal in refusals:
-        if (refusal.key, str(refusal.value)) not in used:
-            raise refusal
+    treated = any(cell.pruning or cell.quantization for cell in planned)
+    for refused in refusals:
+        if isinstance(refused, Untreatable) and treated:
+            continue  # one model that cannot drops its own cells only
+        if (refused.reason.key, str(refused.reason.value)) not in used:
+            raise refused.reason
 
 
 def _check_backends(cells: Iterable[Cell]) -> None:
@@ -130,11 +136,16 @@ def _check_backends(cells: Iterable[Cell]) -> None:
 
 
 def _used(cell: Cell) -> Iterable[tuple[str, str]]:
+    yield "tasks.apply_chat_template", str(cell.tasks["apply_chat_template"])
+    if cell.calibration:
+        yield "calibration.length", str(cell.calibration["length"])
     if cell.pruning:
+        yield "prune.method", cell.pruning.method
         yield "prune.pattern", cell.pruning.pattern
         yield "prune.sparsity", f"{100 * cell.pruning.sparsity:g}"
         yield from ((f"prune.{k}", str(v)) for k, v in cell.pruning.options)
     if cell.quantization:
+        yield "quant.method", cell.quantization.method
         yield "quant.bits", str(cell.bits)
         yield from ((f"quant.{k}", str(v)) for k, v in cell.quantization.options)
 
@@ -162,12 +173,7 @@ def _distinct(planned: Iterable[PlannedCell]) -> tuple[PlannedCell, ...]:
     for group in groups.values():
         if len(group) > 1:
             for item, suffix in zip(group, _differences(group), strict=True):
-                renamed[id(item)] = PlannedCell(
-                    cell=item.cell,
-                    label=f"{item.label} [{suffix}]",
-                    stages=item.stages,
-                    tasks=item.tasks,
-                )
+                renamed[id(item)] = replace(item, label=f"{item.label} [{suffix}]")
     return tuple(renamed.get(id(item), item) for item in cells)
 
 
@@ -209,7 +215,7 @@ def plan(
     loader: ConfigLoaderImpl,
     arguments: Sequence[str],
     pins: Pins = _UNPINNED,
-    elsewhere: Mapping[tuple[str, str], str] | None = None,
+    elsewhere: Mapping[tuple[str, str], Mapping[str, str]] | None = None,
 ) -> Plan:
     """The plan of everything that the configuration and the overrides name.
 

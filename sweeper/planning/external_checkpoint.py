@@ -19,12 +19,14 @@ from sweeper.inputs.pins import Pins
 from sweeper.methods.profiles import UNIFORM
 from sweeper.modeling import shapes
 from sweeper.planning.cells.cell import Cell
+from sweeper.store import hashing
 
 Json = Mapping[str, Any]
-KEY = "model.compressed"
+KEY, PRUNED = "model.compressed", "model.pruned"
+MASK = "mask.safetensors"
 PACKED = ("pack-quantized", "int-quantized")
 _BITSANDBYTES = {"load_in_4bit": ("nf4", 4), "load_in_8bit": ("llm_int8", 8)}
-_PRECISIONS = ("BF16", "F16")
+_PRECISIONS = ("BF16", "F16", "F32")
 _DIMENSIONS = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
     "num_key_value_heads", "vocab_size",
@@ -50,9 +52,41 @@ class Format:
 
 
 def given(section: Frozen) -> str | None:
-    """The directory that stands for the compressed model of a cell, if there is one."""
+    """The directory that stands for the compressed model of a cell, if there is one.
+
+    Raises:
+        BadInput: what it was quantized from is named, and it is not.
+    """
     found: str | None = section.dict.get("compressed")
+    if found is None and (where := section.dict.get("pruned")):
+        raise BadInput(PRUNED, where, f"it says what {KEY} was quantized from, which is not set.",
+                       f"Set {KEY} too, or leave both out.")  # fmt: skip
     return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Before:
+    """What says which weights were pruned: a pruned checkpoint, or the directory of a mask."""
+
+    path: Path
+    sha256: str
+
+
+def before(section: Frozen) -> Before | None:
+    """What the compressed model was quantized from, if it is known.
+
+    Raises:
+        BadInput: it is neither a checkpoint nor a mask.
+    """
+    where: str | None = section.dict.get("pruned")
+    if where is None:
+        return None
+    path = Path(where).expanduser().absolute()
+    for folder in (path, path / "mask"):
+        if (folder / MASK).is_file():
+            return Before(path=folder, sha256=hashing.file_digest(folder / MASK))
+    found = resolve.directory(section, path, key=PRUNED)
+    return Before(path=path, sha256=found.meaning["sha256"])
 
 
 def resolved(cell: Cell, pins: Pins) -> resolve.Model:
@@ -69,8 +103,10 @@ def resolved(cell: Cell, pins: Pins) -> resolve.Model:
     if cell.pruning is not None and cell.pruning.removes:
         raise BadInput(KEY, where, f"{cell.pruning.method} removes parameters; taken over are "
                        "checkpoints with zeros or codes.")  # fmt: skip
+    if cell.pruning is None and before(cell.model):
+        raise BadInput(PRUNED, cell.model["pruned"], f"{cell.label} has no pruned weights.")
     found = resolve.directory(cell.model, Path(where).expanduser().absolute(), key=KEY)
-    wrong = [*differences(read(Path(found.source)), cell), *_dimensions(found.source, cell, pins)]
+    wrong = [*differences(read(Path(found.source)), cell), *_dimensions(found, cell, pins)]
     if wrong:
         raise BadInput(KEY, where, f"it is not {cell.label}: {'; '.join(wrong)}.",
                        "Name the cell that it is, or set these keys to what it is.")  # fmt: skip
@@ -149,16 +185,16 @@ def differences(found: Format, cell: Cell) -> list[str]:
     return wrong
 
 
-def _dimensions(source: str, cell: Cell, pins: Pins) -> Iterator[str]:
+def _dimensions(found: resolve.Model, cell: Cell, pins: Pins) -> Iterator[str]:
     """Where it is a compression of another model than the cell's; weights of another precision."""
-    base, own = _base(cell.model, pins), _config(Path(source))
+    base, own = _base(cell.model, pins), _config(Path(found.source))
     for name in _DIMENSIONS:
         if None not in (base.get(name), own.get(name)) and base[name] != own[name]:
             yield f"{name} is {own[name]}, {cell.model['name']} has {base[name]}"
-    if cell.quantization is None:
-        stored = sorted(shapes.precisions(Path(source)) - set(_PRECISIONS))
+    if cell.quantization is None and found.seen is not None:
+        stored = shapes.precisions(Path(found.source), found.seen.matrices) - set(_PRECISIONS)
         if stored:
-            yield f"its matrices are stored as {', '.join(stored)}, here as 16 bit"
+            yield f"its matrices are stored as {', '.join(sorted(stored))}, here as numbers"
 
 
 def _base(section: Frozen, pins: Pins) -> Json:

@@ -36,6 +36,11 @@ _FLOAT64 = "SVD-LLM sums its inputs in float64"
 CHANGES: tuple[Change, ...] = (
     Change(kind="prune", params={"method": "svd_llm"}, why=_FLOAT64),
     Change(kind="sensitivity", params={"method": "svd_llm"}, why=_FLOAT64),
+    Change(
+        kind="quantize",
+        params={"method": "smoothquant"},
+        why="SmoothQuant smooths after the norms that the model's own matrices read",
+    ),
 )
 """In the order in which they were made; entries are added, never taken away."""
 

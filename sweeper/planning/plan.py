@@ -138,6 +138,8 @@ class PlannedCell:
         stages: "prune", "quantize", "measure" -> stage, those that the cell has.
         tasks: leaf task -> its evaluate stage.
         groups: the groups of tasks that are one benchmark each -> their leaf tasks.
+        scale_bits: what scales and zero points will take per linear weight of the dense model;
+            None where nothing is quantized.
     """
 
     cell: Cell
@@ -145,6 +147,7 @@ class PlannedCell:
     stages: Mapping[str, Stage]
     tasks: Mapping[str, Stage]
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    scale_bits: float | None = None
 
     @cached_property
     def key(self) -> str:
@@ -206,12 +209,14 @@ class Plan:
         stages: key -> stage, parents before children.
         dropped: combinations that are no cells.
         merged: combinations that equal an earlier one.
+        notes: what is odd about a model and harmless.
     """
 
     cells: tuple[PlannedCell, ...]
     stages: Mapping[str, Stage]
     dropped: tuple[Dropped, ...]
     merged: tuple[Dropped, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def unshared(self) -> int:

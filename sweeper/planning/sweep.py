@@ -21,6 +21,7 @@ from sweeper.errors import BadInput
 from sweeper.planning import looks
 from sweeper.planning.cells import shape_inference
 from sweeper.planning.cells.cell import Cell
+from sweeper.planning.chosen_launcher import remembered
 from sweeper.planning.plan import Plan, PlannedCell
 from sweeper.redaction import redact
 from sweeper.store import files
@@ -29,6 +30,7 @@ from sweeper.store.hashing import key_of
 Json = dict[str, Any]
 ELSEWHERE, REPORT, FORGOTTEN = "elsewhere", "report", "forgotten.json"
 PLANS = "plan-*.json"
+_DEFAULT = ["hydra/launcher=local"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
@@ -86,10 +88,17 @@ class Sweep:
         plan.unlink()
 
     @property
-    def elsewhere(self) -> dict[tuple[str, str], str]:
-        """(model, label) of a cell -> directory of the checkpoint that was imported for it."""
+    def elsewhere(self) -> dict[tuple[str, str], dict[str, str]]:
+        """(model, label) of a cell -> keys of its model: the checkpoint that was imported for it.
+
+        Those are ``compressed`` and, where it is known, ``pruned``.
+        """
         found = [files.read_json(path) for path in sorted((self.path / ELSEWHERE).glob("*.json"))]
-        return {(one["model"], one["label"]): one["path"] for one in found}
+        return {
+            (one["model"], one["label"]): {"compressed": one["path"]}
+            | {k: one[k] for k in ("pruned",) if k in one}
+            for one in found
+        }
 
     def record(self, plan: Plan, overrides: Sequence[str], checkpoints: str) -> None:
         """Write the plan down as the newest; recording the newest again changes nothing.
@@ -128,20 +137,31 @@ class Sweep:
         gone = {*record["superseded"], *self.forgotten} - {c["key"] for c in record["cells"]}
         record["superseded"] = sorted(gone)
         brought = self.elsewhere
+        record["launcher"] = [] if (words := remembered(self.path)) == _DEFAULT else words
         record["cells"] = [cell for cell in record["cells"] if _current(cell, brought)]
         return record
 
 
-def _current(cell: Json, elsewhere: Mapping[tuple[str, str], str]) -> bool:
+def _current(cell: Json, elsewhere: Mapping[tuple[str, str], Json]) -> bool:
     """Whether a cell is none that an imported checkpoint has taken the place of."""
     where = elsewhere.get((cell["model"], cell["label"]))
-    own = cell["config"]["model"].get("compressed")
-    return where is None or own is not None
+    own = {key: cell["config"]["model"].get(key) for key in where or ()}
+    return where is None or own == where
 
 
 def sweeps(home: Path) -> list[str]:
     """Names of the sweeps of a home."""
     return sorted({path.parent.name for path in (home / "sweeps").glob("*/plan-*.json")})
+
+
+def latest(home: Path) -> Sweep | None:
+    """The sweep of a home that was planned last; None if there is none."""
+    plans = list((home / "sweeps").glob("*/plan-*.json"))
+    return Sweep(home, max(plans, key=_written).parent.name) if plans else None
+
+
+def _written(path: Path) -> float:
+    return path.stat().st_mtime
 
 
 def read_plan(path: Path) -> Json:
@@ -151,8 +171,12 @@ def read_plan(path: Path) -> Json:
 
 
 def typed(record: Json) -> str:
-    """The arguments that the newest plan of a sweep was made from, as one would type them."""
-    return shlex.join(word for word in record["overrides"] if not word.startswith("action="))
+    """The arguments that the newest plan of a sweep was made from, as one would type them.
+
+    Those that chose its launcher come first: pasted without them, the rest would run here.
+    """
+    words = [word for word in record["overrides"] if not word.startswith("action=")]
+    return shlex.join([*record.get("launcher", ()), *words])
 
 
 def nested(stages: Mapping[str, Json]) -> dict[str, Json]:
@@ -187,6 +211,7 @@ def cell_json(planned: PlannedCell) -> Json:
         "quant_method": cell.quantization.method if cell.quantization else "",
         "calibration_seed": cell.calibration["seed"] if cell.calibration else None,
         "rerun": cell.rerun,
+        "scale_bits": planned.scale_bits,
         "config": _config(planned),
         **_origin(cell),
         "stages": {role: stage.key for role, stage in planned.stages.items()}

@@ -35,6 +35,8 @@ class Jobs(Protocol):
     note: str
     gpu_hours: float
     eta_s: float | None
+    known: bool
+    to_come: bool
 
 
 @dataclass(frozen=True, kw_only=True)

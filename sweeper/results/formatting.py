@@ -26,6 +26,11 @@ def size(count: float) -> str:
     return f"{count:.3g} PB"
 
 
+def count(number: int, noun: str) -> str:
+    """'1 cell', '7 cells'."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Left-aligned columns with a rule below the head."""
     widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from analysis.data.results import Results
     from sweeper.store.store import Store
 
-SOURCES = ("store", "mlflow", "published")
+SOURCES = ("store", "mlflow", "bundle", "published")
 PUBLISHED = "published"
 """The sweep that the paper's numbers are read as, unless `name` says another."""
 PAPER = "arXiv:2505.07289"
@@ -55,6 +55,7 @@ def read(
     joined: Sequence[str] = (),
     name: str | None = None,
     tracking_uri: str | None = None,
+    bundles: Sequence[str] = (),
 ) -> Reading:
     """What ``source`` and ``sweeps`` name.
 
@@ -65,6 +66,7 @@ def read(
         joined: sweeps of the same home that are read as one.
         name: of what is read together, or of the published numbers.
         tracking_uri: where MLflow is.
+        bundles: files that `isorate bundle` wrote.
 
     Raises:
         BadInput: an unknown source, a sweep that does not exist.
@@ -74,9 +76,11 @@ def read(
         raise BadInput("source", source, one_of(list(SOURCES)) + ".")
     if source == "published":
         return published(Sweep(sweep.home, name or PUBLISHED))
+    if source == "bundle":
+        return bundled(sweep.home, bundles, name)
     sweeps = [Sweep(sweep.home, one) for one in joined] or [sweep]
     title = name if joined and name else "+".join(one.name for one in sweeps)
-    found = {one.name: _outcomes(source, one, store, tracking_uri) for one in sweeps}
+    found = {one.name: outcomes_of(source, one, store, tracking_uri=tracking_uri) for one in sweeps}
     return Reading(
         name=title,
         results=_together(found),
@@ -101,9 +105,16 @@ def published(sweep: Sweep) -> Reading:
     )
 
 
-def _outcomes(
-    source: str, sweep: Sweep, store: Store, tracking_uri: str | None
+def outcomes_of(
+    source: str, sweep: Sweep, store: Store, *, tracking_uri: str | None = None
 ) -> Sequence[CellOutcome]:
+    """What became of every cell of a sweep, imported ones included.
+
+    Raises:
+        BadInput: another source than store and mlflow, or a sweep that does not exist.
+    """
+    if source not in ("store", "mlflow"):
+        raise BadInput("source", source, one_of(["store", "mlflow"]) + ".")
     if source == "mlflow":
         from sweeper.results.mlflow import reader
 
@@ -112,6 +123,26 @@ def _outcomes(
     if brought and not sweep.planned:
         return brought
     return outcomes.joined(outcomes.collect(sweep.load(), store), brought)
+
+
+def bundled(home: Path, paths: Sequence[str], name: str | None) -> Reading:
+    """One bundle, or several of one grid: each further one is the grid made again.
+
+    Raises:
+        BadInput: no bundle, or the same evaluations twice.
+        IsorateError: a file is no bundle or has changed; dense baselines that differ.
+    """
+    from sweeper.results.bundle import verify
+    from sweeper.results.bundle.merging import merged
+
+    if not paths:
+        raise BadInput("bundles", "[]", "source=bundle needs the files to read.",
+                       "For example: bundles=[here.zip,there.zip]")  # fmt: skip
+    found = [(Path(one), *verify.opened(Path(one).expanduser())) for one in paths]
+    title = name or "+".join(dict.fromkeys(str(a.head.get("name")) for _, a, _ in found))
+    results, origin = merged(found)
+    return Reading(name=title, results=results, provenance={"sweep": title, **origin},
+                   sweep=Sweep(home, title), source="bundle")  # fmt: skip
 
 
 def _together(found: dict[str, Sequence[CellOutcome]]) -> Results:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.results import cluster_usage
 from sweeper.results.outcomes import CellOutcome, Json, devices
+from sweeper.store.hashing import key_of
 
 if TYPE_CHECKING:
     from analysis.data.results import Results
 
 Row = dict[str, Any]
+ALL = "all documents"
 
 MEASURED = {
     "achieved_sparsity": "achieved_sparsity",
@@ -22,6 +24,7 @@ MEASURED = {
     "bits_per_weight": "bits_per_weight/total",
     "stored_bits": "bits_per_weight/stored",
     "entropy_bits": "bits_per_weight/entropy",
+    "unproved": "unproved",
     "bytes": "bytes/checkpoint",
     "linear_weights": "linear_weights",
     "total_weights": "total_weights",
@@ -42,7 +45,9 @@ def score_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
         for outcome in outcomes
         for home in [_groups(outcome.cell)]
         for task, result in outcome.scores.items()
+        for asked in [result.get("asked") or _asked(outcome.cell, task, home.get(task, ""), result)]
         for row in _score_rows(outcome.key, task, home.get(task, ""), result)
+        for row in [row | {"asked": asked}]
     ]
 
 
@@ -81,16 +86,29 @@ def _cell_row(outcome: CellOutcome) -> Row:
     row["pattern"] = cell.get("pattern", "") if cell["sparsity"] else ""
     row |= {"calibration_seed": cell.get("calibration_seed"), "rerun": cell.get("rerun", 0)}
     row |= {"status": outcome.status, "reason": outcome.reason}
-    row |= {"origin": cell.get("origin", "")}
+    row |= {"origin": cell.get("origin", ""), "method": _method(row, cell.get("config", {}))}
     row |= {"group_size": cell.get("config", {}).get("quantize", {}).get("group_size")}
     row |= _profiles(cell.get("config", {})) | _jsq(cell.get("config", {}))
     row |= _measures(measured)
+    row["scale_bits"] = _scale_bits(cell, measured)
     row["collapsed"] = any(bool(r.get("collapsed")) for r in outcome.scores.values())
     row["seconds"] = sum(float((s.manifest or {}).get("seconds", 0)) for s in outcome.stages)
     row["device"] = devices(outcome)
     hours = cluster_usage.metrics({stage.name: stage.manifest for stage in outcome.stages})
     row["gpu_hours"] = hours.get(("gpu_hours", "cell"))
     return row
+
+
+def _method(row: Row, config: Json) -> str:
+    """Hash of what a cell is but for its model's name, calibration seed and tasks."""
+    text = {k: v for k, v in (config.get("calibration") or {}).items() if k != "seed"}
+    return key_of({
+        "sparsity": float(row["sparsity"]), "pattern": row["pattern"], "bits": float(row["bits"]),
+        "mask": row["mask"] or "none",
+        **{name: row[name] or "none" for name in ("prune_method", "quant_method")},
+        "prune": config.get("prune"), "quantize": config.get("quantize"), "calibration": text,
+        "compressed": config.get("model", {}).get("compressed"),
+    })  # fmt: skip
 
 
 def _profiles(config: Json) -> Row:
@@ -123,10 +141,28 @@ def _measures(measured: Json) -> Row:
     return row | {"nm_valid": None if share is None else share == 1}
 
 
+def _scale_bits(cell: Json, measured: Json) -> float | None:
+    """Of scales and zero points: as measured, else as the method said when it was planned."""
+    found = [_at(measured, f"bits_per_weight/{part}") for part in ("scales", "zero_points")]
+    planned: float | None = cell.get("scale_bits")
+    return planned if None in found else sum(found)
+
+
 def _at(tree: Any, path: str) -> Any:
     for part in path.split("/"):
         tree = tree.get(part) if isinstance(tree, Mapping) else None
     return tree
+
+
+def _asked(cell: Json, task: str, group: str, result: Json) -> str:
+    """Which documents an evaluation of ours was asked, as `asked` of the scores."""
+    section = cell.get("config", {}).get("tasks", {})
+    limits = section.get("limits") or {}
+    limit = limits.get(task, limits.get(group, section.get("limit")))
+    count = result["metrics"][result["primary"]].get("n")
+    if limit is None or (count is not None and count < limit):
+        return ALL
+    return f"the first {limit} of the order of seed {section.get('order_seed')}"
 
 
 def _score_rows(cell: str, task: str, group: str, result: Json) -> Iterator[Row]:

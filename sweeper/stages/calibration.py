@@ -8,7 +8,6 @@ there are enough. No library's random numbers are involved: the order is that of
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from sweeper.errors import BadInput
+from sweeper.inputs import jsonl
 from sweeper.stages import Job
 
 Spec = Mapping[str, Any]
@@ -115,7 +115,7 @@ def _texts(path: Path) -> list[Path]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadInput("calibration.path", path, f"it is not UTF-8 text ({error}).") from error
 
@@ -127,12 +127,12 @@ def _rows(spec: Spec, source: Path | None) -> Sequence[str]:
         if source is None:
             return _dataset(spec)[field]  # type: ignore[no-any-return]
         if source.suffix == ".jsonl":
-            return [json.loads(line)[field] for line in _read(source).splitlines() if line.strip()]
+            return list(jsonl.texts(source, field))
         if source.suffix == ".parquet":
             import pyarrow.parquet as pq
 
-            column: list[str] = pq.read_table(source, columns=[field])[field].to_pylist()
-            return column
+            column: list[str | None] = pq.read_table(source, columns=[field])[field].to_pylist()
+            return [text for text in column if text is not None]
     except (KeyError, ValueError) as error:
         raise BadInput(
             "calibration", source or spec["id"], f"it has no column {field!r} of text ({error})."

@@ -47,7 +47,9 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
         trust_remote_code=job.trust_remote_code,
     )
     model = offload.place(model, job.device)
-    tokenizer = checkpoint.tokenizer(job.checkpoint("model"))
+    tokenizer = checkpoint.tokenizer(
+        job.checkpoint("model"), trust_remote_code=job.trust_remote_code
+    )
     how = method(params["method"])
     assert isinstance(how, ByModifiers)
     samples = calibration.of(job, tokenizer) if how.calibrated else None
@@ -62,6 +64,7 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
                 dataset=None if samples is None else _batches(samples.to(job.device)),
                 processor=tokenizer,
                 pipeline=layerwise.NAME,
+                trust_remote_code_model=job.trust_remote_code,
             )
             yield offload.gather(model), samples
     finally:

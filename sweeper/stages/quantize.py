@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
 from typing import Any
 
 from sweeper.errors import StageFailure, several
@@ -38,33 +38,52 @@ def _modified(job: Job) -> dict[str, Any]:
     source, out = job.checkpoint("model"), job.out / "checkpoint"
     with compressed(job) as (model, samples):
         layers = checkpoint.linears(model)
-        _require_none(n for n, m in layers.items() if not hasattr(m, "quantization_scheme"))
+        _require_none(n for n, m in layers.items() if not _is_quantized(m))
         checkpoint.require_finite(model, "Raise quant.dampening or calibrate with more text.")
         kept = {n: m.kept for n, m in layers.items() if hasattr(m, "kept")}
-        checkpoint.save_packed(model, source, out, dtype=job.params["save_dtype"])
+        left = checkpoint.save_packed(
+            model, source, out, dtype=job.params["save_dtype"],
+            trust_remote_code=job.trust_remote_code,
+        )  # fmt: skip
     if kept:
         masks.save(kept, job.out / "mask")
-    return {"layers": len(layers), "calibration_tokens": tokens(samples)}
+    return _result(layers, tokens(samples), left)
 
 
 def _loaded(job: Job, how: ByLoading) -> dict[str, Any]:
     """By transformers, which hands each matrix to the method's library while it loads."""
     from torch.nn import Linear
 
-    from sweeper.modeling import checkpoint
+    from sweeper.modeling import checkpoint, matrices
 
     params = job.params
+    source, trust = job.checkpoint("model"), job.trust_remote_code
+    unloaded = matrices.on_meta(source, trust_remote_code=trust)
+    beside = matrices.beside(unloaded)
     model = checkpoint.sole(
-        job.checkpoint("model"),
+        source,
         dtype=params["save_dtype"],
         device=job.device,
-        trust_remote_code=job.trust_remote_code,
-        quantization=how.loading(params),
+        trust_remote_code=trust,
+        quantization=how.loading({**params, "untreated": beside}),
     )
     layers = checkpoint.linears(model)
     _require_none(n for n, m in layers.items() if type(m) is Linear)
-    checkpoint.save_as_it_is(model, job.checkpoint("model"), job.out / "checkpoint")
-    return {"layers": len(layers), "calibration_tokens": 0}
+    left = checkpoint.save_as_it_is(model, source, job.out / "checkpoint", trust_remote_code=trust)
+    return _result(layers, 0, left)
+
+
+def _result(layers: Sized, calibration_tokens: int, left_out: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {"layers": len(layers), "calibration_tokens": calibration_tokens}
+    return found | ({"left_out": left_out} if left_out else {})
+
+
+def _is_quantized(module: Any) -> bool:
+    """Whether a matrix has a grid that was set: see `sweeper.methods._nearest.poison`."""
+    scale = getattr(module, "weight_scale", None)
+    return hasattr(module, "quantization_scheme") and not (
+        scale is not None and bool(scale.isnan().all())
+    )
 
 
 def _require_none(layers: Iterable[str]) -> None:

@@ -92,6 +92,31 @@ def size(directory: Path) -> int:
     return sum(s.st_size for _, s in walk(directory)) if directory.is_dir() else 0
 
 
+def follow_umask(path: Path) -> None:
+    """Give a file, or all files below a directory, the permissions that the umask leaves.
+
+    Some libraries write files that only their owner may read, or that nobody else may write;
+    those who share a home have chosen their umask for that.
+    """
+    allowed = 0o666 & ~_umask()
+    for file in [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]:
+        mode = stat.S_IMODE(file.stat().st_mode)
+        if mode & 0o666 != allowed:
+            with suppress(PermissionError):  # another user's file
+                file.chmod((mode & ~0o666) | allowed)
+
+
+def _umask() -> int:
+    """Of this process; asking the system would set it for a moment, in all threads."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").split("\n")
+        return next(int(line.split()[1], 8) for line in lines if line.startswith("Umask:"))
+    except (OSError, StopIteration):  # not Linux
+        mask = os.umask(0o022)
+        os.umask(mask)
+        return mask
+
+
 def flush_tree(directory: Path) -> None:
     """Force every file and directory below (and including) ``directory`` to the disk."""
     for root, _, names in os.walk(directory):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -79,12 +79,16 @@ def file_digest(path: Path) -> str:
 
 
 @cache
-def tree_digest(path: Path, suffixes: tuple[str, ...] = ()) -> str:
+def tree_digest(path: Path) -> str:
     """SHA-256 over the names and contents of all files below ``path`` (or of one file)."""
     if path.is_file():
         return file_digest(path)
+    return files_digest(path, sorted(p for p in path.rglob("*") if p.is_file()))
+
+
+def files_digest(path: Path, files: Iterable[Path]) -> str:
+    """SHA-256 over the names and contents of files below ``path``, in their order."""
     whole = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        if not suffixes or file.suffix in suffixes:
-            whole.update(f"{file.relative_to(path).as_posix()}\0{file_digest(file)}\n".encode())
+    for file in files:
+        whole.update(f"{file.relative_to(path).as_posix()}\0{file_digest(file)}\n".encode())
     return whole.hexdigest()

@@ -39,7 +39,7 @@ def is_dead(path: Path, older_than_s: float, now: float | None = None) -> bool:
     """
     parts = path.name.split(".")
     if len(parts) >= 4 and parts[-3] == host() and parts[-2].isdigit():
-        return not _is_running(int(parts[-2]))
+        return not is_running(int(parts[-2]))
     return age_s(path, now) > older_than_s
 
 
@@ -59,7 +59,8 @@ def age_s(path: Path, now: float | None = None) -> float:
     return (time.time() if now is None else now) - newest
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether a process of this host has this number."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

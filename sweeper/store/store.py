@@ -95,6 +95,7 @@ class Store(Outputs):
         spec, out, target = attempt.spec, attempt.out, self.path(attempt.spec)
         files.write_json(out / manifest.RESULT, result)
         written = manifest.listing(out)
+        files.follow_umask(out)
         described = _describe(attempt, written, facts)
         files.flush_tree(out)
         files.write_json(out / manifest.NAME, manifest.seal(described))

@@ -202,7 +202,7 @@ class Requests:
 def _output_to(path: Path) -> Iterator[None]:
     """Append all that is printed, from C code too, to a file."""
     kept = os.dup(2)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         _point(file)
         yield

@@ -13,6 +13,7 @@ from pathlib import Path
 
 NAMES = ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "sacctmgr", "srun")
 LIVE = ("PENDING", "RUNNING")
+LIMIT = "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)"
 
 
 def load(root):
@@ -34,23 +35,31 @@ def sbatch(state, arguments):
             options[name] = value.strip("'\"") or True
         if "launchers.slurm.job.entrypoint" in line:
             folder = shlex.split(line)[-1]
-    if refusal := state["refuse"]:
+    if refusal := state["refuse"]:  # "round": the last job alone
+        if refusal == "round" and not options["job-name"].endswith("-round"):
+            refusal = ""
+        if refusal == "round":
+            refusal = LIMIT
+    if refusal:
         return fail(f"sbatch: error: Batch job submission failed: {refusal}")
     base = state["next"]
     state["next"] += 1
     count = int(options["array"].split("%")[0].split("-")[1]) + 1 if "array" in options else 0
-    if count > state["max_array"]:
+    queued = sum(entry["state"] in LIVE for entry in state["jobs"].values())
+    if state["max_submit"] and queued + max(1, count) > state["max_submit"]:
+        return fail(f"sbatch: error: Batch job submission failed: {LIMIT}")
+    if count > int(str(state["max_array"]).split()[0]):
         return fail("sbatch: error: Batch job submission failed: Invalid job array specification")
     for n in range(max(1, count)):
         job = f"{base}_{n}" if count else str(base)
         state["jobs"][job] = {
             "name": options["job-name"], "folder": folder, "options": options, "rows": [],
-            "state": "PENDING", "submitted": time.time(),
+            "state": "PENDING", "submitted": time.time(), "user": "me",
         }  # fmt: skip
     if state["swallow"]:  # the controller has the job, but its answer is lost
         state["swallow"] -= 1
         return fail("sbatch: error: Batch job submission failed: Socket timed out on send/recv")
-    print(f"Submitted batch job {base}")
+    print(f"{state['banner']}Submitted batch job {base}")
     return 0
 
 
@@ -58,10 +67,14 @@ def squeue(state, arguments):
     names = arguments[arguments.index("--name") + 1].split(",") if "--name" in arguments else None
     pattern = arguments[arguments.index("-o") + 1]
     for job, entry in state["jobs"].items():
+        if entry["user"] != "me":
+            continue
         if entry["state"] in LIVE and (names is None or entry["name"] in names):
             line = pattern.replace("%i", job).replace("%A", job.split("_")[0])
-            for mark, value in (("%T", entry["state"]), ("%r", reason(entry)), ("%N", "n1"),
-                                ("%P", "gpu"), ("%b", "gres:gpu:a10:2")):  # fmt: skip
+            why = entry.get("queue_reason") or reason(entry)
+            for mark, value in (("%T", entry["state"]), ("%r", why), ("%N", "n1"),
+                                ("%P", "gpu"), ("%b", "gres:gpu:a10:2"),
+                                ("%j", entry["name"])):  # fmt: skip
                 line = line.replace(mark, value)
             print(line)
     return 0
@@ -72,7 +85,13 @@ def sacct(state, arguments):
         return fail("Slurm accounting storage is disabled")
     bases = arguments[arguments.index("-j") + 1].split(",")
     for job, entry in state["jobs"].items():
-        if job.split("_")[0] not in bases or entry.get("unaccounted"):
+        base = job.split("_")[0]
+        if base not in bases:
+            continue
+        if entry.get("unaccounted"):
+            mates = [e for j, e in state["jobs"].items() if j.split("_")[0] == base]
+            if all(e["state"] == "CANCELLED" and e.get("unaccounted") for e in mates):
+                print(f"{base}|CANCELLED by 1000|0:0|Priority|None assigned|0|||gpu")
             continue
         for row in entry["rows"]:
             line = [job, row["state"], row["exit"], "None", row["node"], str(row["elapsed"]),
@@ -90,14 +109,28 @@ def reason(entry):
 
 
 def scontrol(state, arguments):
+    if "assoc_mgr" in arguments:
+        queued = sum(entry["state"] in LIVE for entry in state["jobs"].values())
+        shown = f"{state['max_submit']}({queued})" if state["told"] and state["max_submit"] else ""
+        print(
+            "ClusterName=lab Account=lab UserName= Partition= Priority=0 ID=1\n"
+            "    GrpSubmitJobs=N(2) GrpWall=N(0.00)\n"
+            f"ClusterName=lab Account=lab UserName=me({os.getuid()}) Partition= Priority=0 ID=2\n"
+            "    ParentAccount= Lft=2 DefAssoc=Yes\n"
+            f"    MaxJobs= MaxJobsAccrue= MaxSubmitJobs={shown} MaxWallPJ="
+        )
+        return 0
     print(f"MaxArraySize            = {state['max_array']}\nMaxJobCount = 10000")
     return 0
 
 
 def scancel(state, arguments):
     for job, entry in state["jobs"].items():
-        wanted = job in arguments or job.split("_")[0] in arguments
-        if wanted and entry["state"] in LIVE:
+        if entry["state"] in LIVE and job in arguments and "_" in job:
+            end(entry, "CANCELLED by 1000", node="None assigned")
+            if not entry.get("began"):  # the real one keeps no trace of an element that waited
+                entry["unaccounted"] = True
+        elif entry["state"] in LIVE and job.split("_")[0] in arguments:
             end(entry, "CANCELLED by 1000", node="None assigned")
     return 0
 
@@ -164,10 +197,11 @@ class FakeSlurm:
             path.chmod(0o755)
         save(root, {
             "next": 1, "jobs": {}, "refuse": "", "swallow": 0, "down": False, "max_array": 1001,
-            "no_accounting": False, "assoc": "lab|normal,high\nother|normal",
-            "sinfo": "gpu*|up|1-00:00:00|8|8192|gpu:a10:2|a10,ib|4\n"
-                     "big|up|4:00:00|64|512000|gpu:a100:8(S:0-1)|a100|2\n"
-                     "cpu|up|infinite|32|64000|(null)|(null)|9",
+            "no_accounting": False, "banner": "", "max_submit": 0, "told": True,
+            "assoc": "lab|normal,high\nother|normal",
+            "sinfo": "gpu*|up|1-00:00:00|8|8192|gpu:a10:2|a10,ib|4|idle\n"
+                     "big|up|4:00:00|64|512000|gpu:a100:8(S:0-1)|a100|2|mixed\n"
+                     "cpu|up|infinite|32|64000|(null)|(null)|9|allocated",
         })  # fmt: skip
 
     def set(self, **values: object) -> None:
@@ -234,7 +268,7 @@ class FakeSlurm:
         import cloudpickle
 
         entry = self.jobs[job]
-        self.change(job, state="RUNNING")
+        self.change(job, state="RUNNING", began=True)
         array, _, task = job.partition("_")
         extra = {
             "SLURM_JOB_ID": array, "SLURM_RESTART_COUNT": str(len(entry["rows"])),

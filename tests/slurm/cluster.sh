@@ -12,7 +12,7 @@
 #
 # STATE (or $SLURM_LAB) holds everything: config, keys, database, spool, logs, pids. `rm -rf` it after
 # `down` for a clean slate. Knobs: SLURM_LAB_NODES=4 _CPUS=8 _GPUS=2 (per node) _MEM_MB=8192 _PORT=16800
-# _A100=1 (nodes with that type, the others have a10) _MAX_ARRAY=1001 (elements of an array) _PREEMPT=preempt_send_user_signal (empty: no warning)
+# _A100=1 (nodes with that type, the others have a10) _MAX_ARRAY=1001 (elements of an array) _ENFORCE=limits (of associations and QOS) _PREEMPT=preempt_send_user_signal (empty: no warning)
 set -euo pipefail
 
 die() { echo "cluster.sh: $*" >&2; exit 1; }
@@ -21,7 +21,7 @@ case "${1:-}" in /*|./*) S=$1; shift;; *) S=${SLURM_LAB:-/tmp/isorate-slurm};; e
 S=$(realpath -m "$S")   # keep it short: unix socket paths end at 107 characters
 NODES=${SLURM_LAB_NODES:-4} CPUS=${SLURM_LAB_CPUS:-8} GPUS=${SLURM_LAB_GPUS:-2}
 MEM=${SLURM_LAB_MEM_MB:-8192} PORT=${SLURM_LAB_PORT:-16800}
-A100=${SLURM_LAB_A100:-$((NODES > 3))} MAX_ARRAY=${SLURM_LAB_MAX_ARRAY:-1001} PREEMPT=${SLURM_LAB_PREEMPT-preempt_send_user_signal}
+A100=${SLURM_LAB_A100:-$((NODES > 3))} MAX_ARRAY=${SLURM_LAB_MAX_ARRAY:-1001} ENFORCE=${SLURM_LAB_ENFORCE-} PREEMPT=${SLURM_LAB_PREEMPT-preempt_send_user_signal}
 GRACE=$([ -n "$PREEMPT" ] && echo 5 || echo 0)
 export SLURM_CONF=$S/slurm.conf MYSQL_UNIX_PORT=$S/db.sock   # libmariadb reads the socket path from here
 nodes() { seq -f 'n%g' 1 "$NODES"; }
@@ -86,6 +86,7 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort=$((PORT + 1))
 AccountingStoragePass=$S/munge/socket
 AccountingStorageTRES=gres/gpu
+${ENFORCE:+AccountingStorageEnforce=$ENFORCE}
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
+from launchers.slurm.cluster import queue as queues
 from launchers.slurm.cluster.commands import SlurmError, run
+from launchers.slurm.cluster.queue import Queued
 from launchers.slurm.resources.resources import gres_gpus
 
+T = TypeVar("T")
+
+WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "CONFIGURING", "RESV_DEL_HOLD",
+           "SPECIAL_EXIT"}  # fmt: skip
+RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED"}
+LIVE = WAITING | RUNNING
+_BEGUN_AGAIN = {"REQUEUED", "PREEMPTED", "NODE_FAIL"}
+"""How an execution ends after which SLURM may start the job again."""
 _FIELDS = (
     "JobID", "State", "ExitCode", "Reason", "NodeList", "ElapsedRaw", "AllocTRES", "MaxRSS",
     "Partition",
@@ -56,43 +67,84 @@ class Answer:
 
     Attributes:
         rows: SLURM's id of a job -> its executions, the latest last.
-        complete: whether a job without a row is unknown to SLURM's accounting (else it may
-            have ended without our being told).
-        answered: whether SLURM said anything at all.
+        queue: ids of this user's jobs that wait or run; None if squeue does not answer.
+        accounted: whether sacct answered (it may lag behind).
         note: what is missing and why; empty if nothing is.
     """
 
     rows: Mapping[str, Sequence[Row]] = field(default_factory=dict)
-    complete: bool = True
-    answered: bool = True
+    queue: frozenset[str] | None = frozenset()
+    accounted: bool = True
     note: str = ""
+
+    @property
+    def answered(self) -> bool:
+        """Whether SLURM said anything at all."""
+        return self.accounted or self.queue is not None
 
 
 def ask(jobs: Collection[str]) -> Answer:
     """All that SLURM knows of these jobs (ids; an element's array is asked as a whole).
 
-    Without sacct the queue is asked instead, which knows no job that has ended; without
-    both, nothing is known. The answer's note says so.
+    The queue is asked before accounting: what has left it by then has ended, and why a job
+    waits the queue knows better. Either may be away; the answer's note says so.
     """
     ids = sorted({job.split("_")[0] for job in jobs}, key=int)
     if not ids:
         return Answer()
+    queue, no_queue = _or_why(queues.mine)
+    rows, no_accounting = _or_why(lambda: _sacct(ids))
+    return Answer(
+        rows=_joined(rows or {}, queue or {}, set(ids)),
+        queue=None if queue is None else frozenset(queue),
+        accounted=rows is not None,
+        note=_note(no_queue, no_accounting),
+    )
+
+
+def _or_why(act: Callable[[], T]) -> tuple[T | None, str]:
     try:
-        return Answer(rows=_sacct(ids))
-    except SlurmError as no_accounting:
-        try:
-            rows = _squeue(set(ids))
-        except SlurmError as no_queue:
-            return Answer(
-                complete=False, answered=False,
-                note=f"SLURM does not answer ({no_queue}): shown is what the store and the "
-                "attempts on disk tell",
-            )  # fmt: skip
-        return Answer(
-            rows=rows, complete=False,
-            note=f"no accounting ({no_accounting}): shown are the queue and the store; how jobs "
-            "ended, their memory and their GPU hours are not known",
-        )  # fmt: skip
+        return act(), ""
+    except SlurmError as error:
+        return None, str(error)
+
+
+def _note(no_queue: str, no_accounting: str) -> str:
+    if no_queue and no_accounting:
+        return (
+            f"SLURM does not answer ({no_queue}): shown is what the store and the attempts on "
+            "disk tell"
+        )
+    if no_accounting:
+        return (
+            f"no accounting ({no_accounting}): shown are the queue and the store; how jobs ended, "
+            "their memory and their GPU hours are not known"
+        )
+    return f"no queue ({no_queue}): shown is what accounting knew last" if no_queue else ""
+
+
+def _joined(
+    rows: Mapping[str, list[Row]], queue: Mapping[str, Queued], ids: set[str]
+) -> dict[str, list[Row]]:
+    """Accounting's rows, with the queue's word on what it has not written down as ended."""
+    joined = {job: list(found) for job, found in rows.items()}
+    for job, entry in queue.items():
+        if job.split("_")[0] not in ids:
+            continue
+        own = joined.setdefault(job, [])
+        if (own and own[-1].state in _BEGUN_AGAIN) or not own:
+            own.append(_waiting(entry))
+        elif own[-1].state in LIVE:
+            reason = entry.reason if entry.state == "PENDING" else own[-1].reason
+            own[-1] = replace(own[-1], state=entry.state, reason=reason)
+    return joined
+
+
+def _waiting(entry: Queued) -> Row:
+    return Row(
+        state=entry.state, reason=entry.reason, node=entry.node, partition=entry.partition,
+        gpus=gres_gpus(entry.gres),
+    )  # fmt: skip
 
 
 def _sacct(ids: Sequence[str]) -> dict[str, list[Row]]:
@@ -164,16 +216,3 @@ def _expanded(job: str) -> Iterator[str]:
         if first.isdigit():
             for n in range(int(first), int(last or first) + 1):
                 yield f"{match['job']}_{n}" if match else job
-
-
-def _squeue(ids: set[str]) -> dict[str, list[Row]]:
-    text = run("squeue", "--me", "-h", "-r", "-o", "%i|%T|%r|%N|%P|%b")
-    rows: dict[str, list[Row]] = {}
-    for line in text.splitlines():
-        job, state, reason, node, partition, gres = line.split("|")
-        if job.split("_")[0] in ids:
-            rows[job] = [Row(
-                state=state, reason="" if reason == "None" else reason, node=node,
-                partition=partition, gpus=gres_gpus(gres.replace("gres:", "")),
-            )]  # fmt: skip
-    return rows

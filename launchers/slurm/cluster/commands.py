@@ -17,11 +17,15 @@ T = TypeVar("T")
 _TRANSIENT = re.compile(
     r"unable to contact|connection refused|connect failure|socket timed out|"
     r"temporarily unable|communication connection failure|zero bytes were transmitted|"
-    r"controller not responding|timed out after",
+    r"controller not responding|timed out after|unexpected missing socket error|"
+    r"connection reset by peer|broken pipe|unexpected message received",
     re.IGNORECASE,
 )
 _OF_A_JOB = ("SLURM_", "SBATCH_", "SRUN_", "SLURMD_", "SUBMITIT_")
 _KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SUBMITIT_PREEMPT_SIGNAL")
+
+
+_ADDRESS: dict[str, str] = {}
 
 
 class SlurmError(IsorateError):
@@ -31,6 +35,11 @@ class SlurmError(IsorateError):
     def transient(self) -> bool:
         """Whether the controller may just be away for a while."""
         return is_transient(str(self))
+
+
+def speak_to(clusters: str) -> None:
+    """Make all commands of this process speak to one cluster of several."""
+    _ADDRESS["SLURM_CLUSTERS"] = clusters
 
 
 def is_transient(message: str) -> bool:
@@ -101,7 +110,7 @@ def outside_env() -> dict[str, str]:
     a job would ask for its parent's memory, say. SLURM_CONF stays: it names the cluster.
     """
     kept = {k: v for k, v in os.environ.items() if k in _KEPT or not k.startswith(_OF_A_JOB)}
-    return kept | {"SLURM_BITSTR_LEN": "0"}
+    return kept | {"SLURM_BITSTR_LEN": "0"} | _ADDRESS
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from launchers.slurm.cluster.commands import patiently, run
 
+_AWAY = {"down", "drained", "draining", "fail", "failing", "maint", "unknown", "future"}
 _CLOCK = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 
 
@@ -18,28 +19,30 @@ class NodeGroup:
     Attributes:
         partition: its name.
         default: whether it is the one that a job gets without asking.
-        up: whether it takes jobs.
+        up: "up"; "down" takes jobs and starts none, "drain" and "inact" take none.
         limit_min: the partition's time limit in minutes; infinite if there is none.
         cpus, memory_mb: of one node.
         gpus: type -> count of one node ("" where the site names no type).
         features: what ``constraint`` can name.
         nodes: how many.
+        usable: whether they are there: neither down nor drained.
     """
 
     partition: str
     default: bool
-    up: bool
+    up: str
     limit_min: float
     cpus: int
     memory_mb: int
     gpus: Mapping[str, int]
     features: frozenset[str]
     nodes: int
+    usable: bool = True
 
 
 def site(patience_s: float, say: Callable[[str], None]) -> list[NodeGroup]:
     """The cluster's nodes, in one call of sinfo."""
-    command = ("sinfo", "-h", "-e", "-o", "%P|%a|%l|%c|%m|%G|%f|%D")
+    command = ("sinfo", "-h", "-e", "-o", "%P|%a|%l|%c|%m|%G|%f|%D|%T")
     return parse(patiently(lambda: run(*command), patience_s, say))
 
 
@@ -47,12 +50,15 @@ def parse(text: str) -> list[NodeGroup]:
     """The output of sinfo."""
     groups = []
     for line in text.splitlines():
-        name, up, limit, cpus, memory, gres, features, nodes = line.split("|")
+        if "|" not in line:  # "CLUSTER: name"
+            continue
+        name, up, limit, cpus, memory, gres, features, nodes, state = line.split("|")
         groups.append(NodeGroup(
-            partition=name.rstrip("*"), default=name.endswith("*"), up=up == "up",
+            partition=name.rstrip("*"), default=name.endswith("*"), up=up,
             limit_min=minutes(limit), cpus=int(cpus.rstrip("+")),
             memory_mb=int(memory.rstrip("+")), gpus=_gpus(gres),
             features=frozenset(features.split(",")), nodes=int(nodes),
+            usable=state.rstrip("*$~#!%@^-") not in _AWAY,
         ))  # fmt: skip
     return groups
 

@@ -13,6 +13,7 @@ from launchers.slurm import records
 from launchers.slurm.cluster.commands import SlurmError, run
 from sweeper.planning.sweep import Sweep
 from sweeper.store import files
+from sweeper.store.process_id import new_id
 from sweeper.store.store import Spec
 from sweeper.worker.metering import peak_rss_bytes
 
@@ -30,6 +31,8 @@ class Place:
         restart: how often the job was started again.
         node, partition: their names.
         gpus: how many the job has on this node.
+        in_slurm: whether SLURM has started it.
+        again: how often this very execution of the job has tried the stage before.
         gpu_type: what the site calls them ("a100"); "" if there are none, or it has no name.
     """
 
@@ -39,6 +42,24 @@ class Place:
     partition: str
     gpus: int
     gpu_type: str = ""
+    in_slurm: bool = True
+    again: int = 0
+
+    @property
+    def execution(self) -> tuple[str, int]:
+        """What tells one execution of a job from others."""
+        return self.job, self.restart
+
+    @classmethod
+    def anywhere(cls) -> Place:
+        """This process's place, whatever has started it; a process has one attempt after another.
+
+        Its ``job`` then names host and process.
+        """
+        if "SLURM_JOB_ID" in os.environ:
+            return cls.here()
+        node = socket.gethostname()
+        return cls(job=new_id(), restart=0, node=node, partition="", gpus=0, in_slurm=False)
 
     @classmethod
     def here(cls) -> Place:
@@ -76,15 +97,20 @@ class Journal:
 
     def __init__(self, spec: Spec, sweep: Sweep, place: Place, submission: str) -> None:
         self._earlier = records.attempts(sweep.path, spec["key"])
-        self._path = records.attempt_file(sweep.path, spec["key"], place.job, place.restart)
-        self._began = time.monotonic()
-        self.log = sweep.logs / f"{spec['kind']}-{spec['key']}.{place.job}.{place.restart}.log"
+        run = f"{place.job}.{place.restart}" + (f".{place.again}" if place.again else "")
+        self._path = records.attempt_file(sweep.path, spec["key"], run)
+        self._began, self._in_slurm = time.monotonic(), place.in_slurm
+        self.log = sweep.logs / f"{spec['kind']}-{spec['key']}.{run}.log"
         self._what: Json = {
             "key": spec["key"], "job": place.job, "restart": place.restart, "node": place.node,
             "partition": place.partition, "gpus": place.gpus, "gpu_type": place.gpu_type,
             "submission": submission, "started": records.now(), "log": str(self.log),
         }  # fmt: skip
         files.write_whole(self._path, self._what)
+
+    def manifest(self) -> Json:
+        """What the manifest of the stage has of it: nothing where no cluster is."""
+        return {"slurm": self.facts()} if self._in_slurm else {}
 
     def facts(self) -> Json:
         """What the manifest keeps: this attempt as far as it has come, and those before it."""

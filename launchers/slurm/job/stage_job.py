@@ -16,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from launchers import leases
+from launchers.leases import Lease
 from launchers.slurm.job.attempt import Journal, Place
 from sweeper.errors import IsorateError
 from sweeper.planning.sweep import Sweep
@@ -104,31 +106,55 @@ class StageJob:
 
     def _attempt(self, spec: Spec, sweep: Sweep, place: Place) -> Json | None:
         """How an attempt of one stage ended badly, else None."""
-        from submitit.core.utils import UncompletedJobError
-
-        store = Store(Path(self.home))
-        bulk = spec["key"] in self.bulk
+        store, bulk = Store(Path(self.home)), spec["key"] in self.bulk
         if store.present(spec, bulk=bulk):
             return None
-        journal = Journal(spec, sweep, place, self.submission)
-        bench = Bench(
-            find=partial(find_stage, package=self.stages), device=self.device,
-            facts=lambda: {"slurm": journal.facts()},
-        )  # fmt: skip
+        # Its heartbeat tells others that this is alive. Who has it does not matter here: the
+        # job of a dead node may start again while its orphan still works, and both are harmless.
+        lease = leases.take(leases.of_stage(store.home, spec["key"]), job=place.job)
         try:
-            with _output_to(journal.log):
-                run_stage(spec, store, bench, bulk=bulk)
-        except UncompletedJobError as out_of_time:
-            journal.end({"event": "attempt_ended", "error": "UncompletedJobError",
-                         "message": str(out_of_time), "again": True})  # fmt: skip
-            raise
-        except Exception as error:
-            log.exception("%s %s did not succeed", *name(spec))
-            ending = explain(error, store.home).as_json()
-            journal.end(ending)
-            return ending
-        journal.end(None)
-        return None
+            return attempt(
+                spec, store, Journal(spec, sweep, place, self.submission),
+                device=self.device, stages=self.stages, bulk=bulk,
+            )  # fmt: skip
+        finally:
+            if isinstance(lease, Lease):
+                lease.release()
+
+
+def attempt(
+    spec: Spec, store: Store, journal: Journal, *, device: str, stages: str, bulk: bool
+) -> Json | None:
+    """Carry out one stage and write down how it went.
+
+    Args:
+        spec: the stage.
+        store: where its output goes.
+        journal: of this attempt.
+        device: "cpu" or "cuda".
+        stages: package with the modules of the stages.
+        bulk: whether for its checkpoint.
+
+    Returns:
+        How it ended badly, else None.
+    """
+    from submitit.core.utils import UncompletedJobError
+
+    bench = Bench(find=partial(find_stage, package=stages), device=device, facts=journal.manifest)
+    try:
+        with _output_to(journal.log):
+            run_stage(spec, store, bench, bulk=bulk)
+    except UncompletedJobError as out_of_time:
+        journal.end({"event": "attempt_ended", "error": "UncompletedJobError",
+                     "message": str(out_of_time), "again": True})  # fmt: skip
+        raise
+    except Exception as error:
+        log.exception("%s %s did not succeed", *name(spec))
+        ending = explain(error, store.home).as_json()
+        journal.end(ending)
+        return ending
+    journal.end(None)
+    return None
 
 
 @contextmanager
@@ -137,7 +163,7 @@ def _output_to(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _flush()
     kept = os.dup(1), os.dup(2)
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     try:
         os.dup2(file, 1)
         os.dup2(file, 2)

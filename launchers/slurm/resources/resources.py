@@ -23,6 +23,7 @@ class Resources:
 
     Attributes:
         partition, account, qos, reservation, constraint, exclude, nodelist, comment: as in sbatch.
+        mail_user, mail_type: whom SLURM writes to, and when, as in sbatch.
         gres: generic resources; if GPUs are among them, instead of ``gpus_per_node``.
         gpu_type: pins one type of GPU ("a100"), as the site calls it in its gres.
         gpus_per_node: GPUs; 0 for none. A job is one task on one node, so ``gpus_per_task`` of
@@ -50,6 +51,8 @@ class Resources:
     exclude: str | None = None
     nodelist: str | None = None
     comment: str | None = None
+    mail_user: str | None = None
+    mail_type: str | None = None
     gres: str | None = None
     gpu_type: str | None = None
     gpus_per_node: int = 0
@@ -132,9 +135,10 @@ class Resources:
             found["gpus_per_node"] = f"{kind}{self.gpus_per_node}"
         if dependency:
             found["dependency"] = dependency
-        further = {"kill-on-invalid-dep": "yes", "requeue": True}
-        if self.reservation:
-            further["reservation"] = self.reservation
+        further: dict[str, Any] = {"kill-on-invalid-dep": "yes", "requeue": True}
+        for option in ("reservation", "mail_user", "mail_type"):
+            if value := getattr(self, option):
+                further[option.replace("_", "-")] = value
         return found | {
             "job_name": name,
             "time": self.timeout_min,

@@ -14,7 +14,6 @@ _NAMES = [*(f.name for f in fields(Resources)), "gpus_per_task"]
 _ELSEWHERE = {
     "nodes": "a job runs on one node.",
     "tasks_per_node": "a job is one process.",
-    "name": "jobs are named after their submission.",
     "submitit_folder": "it is <home>/sweeps/<name>/jobs.",
     "stderr_to_stdout": "each stage has one log for both.",
 }

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from launchers.slurm.resources.resources import Resources
 from launchers.slurm.submission.packing import Unit
@@ -38,10 +38,14 @@ class Array:
     Attributes:
         units: its elements, at most as many as the site allows.
         edges: what has to be done before an element starts.
+        pulls: stages that its elements take for themselves -> expected seconds.
+        width: most elements at a time; None: as the launcher says.
     """
 
     units: tuple[Unit, ...]
     edges: tuple[Edge, ...] = ()
+    pulls: Mapping[str, float] = field(default_factory=dict)
+    width: int | None = None
 
     @property
     def resources(self) -> Resources:

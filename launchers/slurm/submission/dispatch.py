@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from launchers.base import StageOutcome
+from launchers.leases import Lease
 from launchers.schedule import closure
-from launchers.slurm.cluster import nodes, quota
+from launchers.slurm.cluster import limits, nodes, quota
+from launchers.slurm.cluster.commands import SlurmError
 from launchers.slurm.cluster.nodes import NodeGroup
+from launchers.slurm.job.pull_job import PullJob
 from launchers.slurm.job.stage_job import StageJob
 from launchers.slurm.repair import Round
 from launchers.slurm.resources.requests import ROUND, model_parameters
 from launchers.slurm.resources.resources import Resources
 from launchers.slurm.settings import Settings
-from launchers.slurm.submission import preflight
+from launchers.slurm.submission import preflight, pulling
 from launchers.slurm.submission.arrays import Array, arrays
 from launchers.slurm.submission.merging import merge
-from launchers.slurm.submission.packing import Unit, pack
+from launchers.slurm.submission.packing import FULL, Unit, pack
 from launchers.slurm.submission.pending import Todo
-from launchers.slurm.submission.submit import Submission, largest_array, prepared
+from launchers.slurm.submission.submit import Payload, Submission, largest_array, prepared
+from launchers.slurm.submission.titles import Titles
 from sweeper.inputs import availability
 from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Spec, Store
@@ -49,6 +53,8 @@ class Dispatch:
         *,
         number: int = 0,
         memory: Mapping[str, float] | None = None,
+        lease: Lease | None = None,
+        tries: Mapping[str, int] | None = None,
     ) -> None:
         """Submit what is needed, and the round that waits for it; note the jobs in ``todo``.
 
@@ -59,6 +65,8 @@ class Dispatch:
             say: told what a person should know.
             number: how many repair rounds came before.
             memory: stage key -> factor on the memory it asks for.
+            lease: this process's claim to submit.
+            tries: stage key -> how often rounds have submitted it again.
 
         Raises:
             BadInput: the cluster cannot do it; nothing was submitted.
@@ -67,26 +75,78 @@ class Dispatch:
         own = self.settings
         groups = self.preflight([todo.specs[key] for key in todo.needed], store, say)
         request = self.request(todo.specs, memory or {}, groups)
-        planned = self.arrays(todo, request, largest_array(own.patience_s, say))
+        largest = largest_array(own.patience_s, say)
+        planned, later = self._first_wave(todo, request, largest)
         submission = Submission(
             sweep=sweep.path, launcher=self.config, number=number, memory=memory or {},
             parallelism=own.array_parallelism, timeouts=own.max_num_timeout, wanted=todo.wanted,
-            patience_s=own.patience_s, say=say,
+            patience_s=own.patience_s, say=say, lease=lease,
+            tries=tries or {}, title=Titles(own.name or sweep.name, todo.specs),
         )  # fmt: skip
-        submission.arrays(planned, self._payload(sweep, submission.name), self._prepared)
+        ready = self._prepared(sweep)
+        submission.arrays(planned, self._payload(sweep, submission.name), ready)
         last = Round(
             home=str(sweep.home), sweep=sweep.name, submission=submission.name,
             launcher=self.config, verbs=tuple(own.collect),
         )  # fmt: skip
-        asked = self._prepared(own.requests.of_kind(ROUND))
+        asked = ready(own.requests.of_kind(ROUND))
         submission.round(last, asked, set(todo.live.values()))
-        jobs = _jobs(planned, submission.jobs)
-        for key, job in jobs.items():
-            todo.outcomes[key] = StageOutcome(state="queued", reason=f"job {job}")
+        jobs = _jobs(submission, planned)
+        for key in todo.needed:
+            reason = f"job {jobs[key]}" if key in jobs else "waits for a later wave"
+            todo.outcomes[key] = StageOutcome(state="queued", reason=reason)
+        later += sum(len(array.units) for array in planned) - len(submission.submitted)
         say(
-            f"submitted {len(jobs)} stages as {sum(map(len, submission.jobs))} jobs in "
-            f"{len(planned)} arrays; `isorate status name={sweep.name}` follows them"
+            f"submitted {len(jobs)} stages as {len(submission.submitted)} jobs in "
+            f"{len(submission.jobs)} arrays; `isorate status name={sweep.name}` follows them"
+            + (f"; {later} more jobs follow in waves, as the site allows" if later else "")
         )
+
+    def _first_wave(
+        self, todo: Todo, request: Callable[[Spec], Resources], largest: int
+    ) -> tuple[list[Array], int]:
+        """As many jobs as may be submitted now, with a place left for the round; how many later.
+
+        Raises:
+            SlurmError: there is no place at all.
+        """
+        planned = self.planned(todo, request, largest)
+        units = [unit for array in planned for unit in array.units]
+        limit = limits.tightest(self.requests(units))
+        if limit is None or limit.free > len(units):
+            return planned, 0
+        if limit.free < 2:
+            raise SlurmError(
+                f"{limit.why} is {limit.most}, and {limit.used} jobs are queued or running: "
+                "there is no place for another one and its round. Run again when fewer are"
+            )
+        if self.settings.pack == "pull":  # fewer workers do the same
+            return pulling.fewer(planned, limit.free - 1), 0
+        first = self.units(todo, request)[: limit.free - 1]
+        return arrays(first, todo.live, largest), len(units) - len(first)
+
+    def planned(
+        self, todo: Todo, request: Callable[[Spec], Resources], largest: int
+    ) -> list[Array]:
+        """The arrays for what is needed; a pure function of its arguments.
+
+        Args:
+            todo: what is needed.
+            request: what a stage asks for.
+            largest: most elements of an array.
+        """
+        own = self.settings
+        if own.pack != "pull":
+            return arrays(self.units(todo, request), todo.live, largest)
+        whole = pulling.arrays(
+            todo.specs, todo.needed, request,
+            slots=own.array_parallelism, startup_s=own.startup_s,
+        )  # fmt: skip
+        return pulling.fewer(whole, largest * len(whole), largest)
+
+    def requests(self, units: Sequence[Unit]) -> list[Resources]:
+        """What the jobs ask for, each request once, and the round's."""
+        return list({*(unit.resources for unit in units), self.settings.requests.of_kind(ROUND)})
 
     def request(
         self,
@@ -114,19 +174,18 @@ class Dispatch:
 
         return asked
 
-    def arrays(self, todo: Todo, request: Callable[[Spec], Resources], largest: int) -> list[Array]:
-        """The arrays for what is needed; a pure function of its arguments.
+    def units(self, todo: Todo, request: Callable[[Spec], Resources]) -> list[Unit]:
+        """The jobs for what is needed, parents first; a pure function of its arguments.
 
         Args:
             todo: what is needed.
             request: what a stage asks for.
-            largest: most elements of an array.
         """
         own = self.settings
         units = pack(todo.specs, todo.needed, todo.live.keys(), request, by=own.pack)
         if own.pack == "cell":
             units = merge(units, slots=own.array_parallelism, startup_s=own.startup_s)
-        return arrays(units, todo.live, largest)
+        return units
 
     def preflight(self, stages: Sequence[Spec], store: Store, say: Say) -> list[NodeGroup]:
         """Refuse what cannot run on this cluster.
@@ -146,6 +205,7 @@ class Dispatch:
         preflight.check(asked, groups)
         preflight.check_account(asked)
         preflight.say_mixed(asked, groups, say)
+        preflight.say_away(asked, groups, say)
         if own.offline:
             availability.check(stages)
         # nothing is dropped before the last job has run
@@ -154,10 +214,17 @@ class Dispatch:
         quota.check(store.home, need, say)
         return groups
 
-    def _payload(self, sweep: Sweep, submission: str) -> Callable[[Unit], StageJob]:
+    def _payload(self, sweep: Sweep, submission: str) -> Payload:
         own = self.settings
 
-        def payload(unit: Unit) -> StageJob:
+        def payload(array: Array, number: int, unit: Unit) -> StageJob | PullJob:
+            if array.pulls:
+                return PullJob(
+                    home=str(sweep.home), sweep=sweep.name, submission=submission, array=number,
+                    device=own.device_of(unit.resources), stages=own.stages,
+                    restarts=own.restarts, tries=1 + own.rounds,
+                    time_s=FULL * unit.resources.seconds, workers=array.width or len(array.units),
+                )  # fmt: skip
             return StageJob(
                 home=str(sweep.home), sweep=sweep.name, submission=submission, keys=unit.keys,
                 bulk=unit.bulk, device=own.device_of(unit.resources), stages=own.stages,
@@ -166,16 +233,21 @@ class Dispatch:
 
         return payload
 
-    def _prepared(self, asked: Resources) -> Resources:
-        threads = self.settings.threads_of(asked)
-        return prepared(asked, threads=threads, offline=self.settings.offline)
+    def _prepared(self, sweep: Sweep) -> Callable[[Resources], Resources]:
+        own = self.settings
+
+        def ready(asked: Resources) -> Resources:
+            named = replace(asked, comment=asked.comment or f"isorate {sweep.name}")
+            return prepared(named, threads=own.threads_of(asked), offline=own.offline)
+
+        return ready
 
 
-def _jobs(planned: Sequence[Array], jobs: Sequence[Sequence[str]]) -> dict[str, str]:
-    """Stage key -> id of its job."""
-    return {
-        key: job
-        for array, ids in zip(planned, jobs, strict=True)
-        for unit, job in zip(array.units, ids, strict=True)
-        for key in unit.keys
-    }
+def _jobs(submission: Submission, planned: Sequence[Array]) -> dict[str, str]:
+    """Stage key -> id of its job, or of the array whose jobs take it for themselves."""
+    ids = [job for jobs in submission.jobs for job in jobs]
+    own = zip(submission.submitted, ids, strict=True)
+    found = {key: job for unit, job in own for key in unit.keys}
+    for array, jobs in zip(planned, submission.jobs, strict=False):
+        found |= dict.fromkeys(array.pulls, jobs[0].split("_")[0])
+    return found

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from launchers import leases
 from launchers.base import StageOutcome
+from launchers.leases import Holder
 from launchers.schedule import closure, missing
 from launchers.slurm.status import JobTable
 from sweeper.store.store import Spec, Store
@@ -30,7 +33,7 @@ class Todo:
     specs: Mapping[str, Spec]
     wanted: Sequence[str]
     needed: dict[str, bool] = field(default_factory=dict)
-    live: Mapping[str, str] = field(default_factory=dict)
+    live: dict[str, str] = field(default_factory=dict)
     outcomes: dict[str, StageOutcome] = field(default_factory=dict)
 
     @property
@@ -78,10 +81,14 @@ def sort_out(
         specs=absent.specs, wanted=absent.wanted,
         live={key: state.job for key, state in known.stages.items() if state.live},
     )  # fmt: skip
+    others = at_work(store.home, absent.needed.keys() - todo.live.keys(), known.over)
+    todo.live.update({key: holder.job for key, holder in others.items() if holder.job})
     for key, spec in todo.specs.items():
         if key not in absent.needed:
             if key in absent.wanted:
                 todo.outcomes[key] = StageOutcome(state="done")
+        elif holder := others.get(key):
+            todo.outcomes[key] = StageOutcome(state="queued", reason=f"{holder} works on it")
         elif key in todo.live:
             todo.outcomes[key] = StageOutcome(state="queued", reason=f"job {todo.live[key]}")
         elif failure := store.failure(spec):
@@ -93,6 +100,14 @@ def sort_out(
         else:
             todo.needed[key] = absent.needed[key]
     return todo
+
+
+def at_work(home: Path, keys: Set[str], over: Callable[[Holder], bool] | None) -> dict[str, Holder]:
+    """Of these stages, those that somebody works on, for whatever sweep of the home."""
+    found = {
+        key: leases.holder(leases.of_stage(home, key), over) for key in keys & leases.stages(home)
+    }
+    return {key: holder for key, holder in found.items() if holder is not None}
 
 
 class Submitting:

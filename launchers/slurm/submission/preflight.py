@@ -21,8 +21,35 @@ def check(requests: Iterable[Resources], groups: Sequence[NodeGroup]) -> None:
     """
     for asked in requests:
         own = _in_partitions(asked, groups)
+        _check_open(own)
         _check_time(asked, own)
         _check_nodes(asked, own)
+
+
+def _check_open(own: Sequence[NodeGroup]) -> None:
+    """Refuse partitions that take no jobs."""
+    closed = [group for group in own if group.up not in ("up", "down")]
+    if closed and len(closed) == len(own):
+        raise BadInput(
+            "hydra.launcher.partition", closed[0].partition,
+            f"it takes no jobs just now ({closed[0].up}).", "Name another one, or wait.",
+        )  # fmt: skip
+
+
+def say_away(
+    requests: Iterable[Resources], groups: Sequence[NodeGroup], say: Callable[[str], None]
+) -> None:
+    """Say where jobs will wait since a partition or all nodes that fit are down or drained."""
+    said = set()
+    for asked in requests:
+        fit = [g for g in _in_partitions(asked, groups) if all(t.fits(g) for t in _tests(asked))]
+        if fit and all(group.up == "down" for group in fit):
+            said.add(f"partition {fit[0].partition} is down: its jobs wait until it is up again")
+        elif fit and not any(group.usable for group in fit):
+            what = asked.gpu_kind or asked.constraint or f"partition {fit[0].partition}"
+            said.add(f"all nodes for {what} are down or drained: jobs wait until some are back")
+    for message in sorted(said):
+        say(message)
 
 
 def _in_partitions(asked: Resources, groups: Sequence[NodeGroup]) -> list[NodeGroup]:

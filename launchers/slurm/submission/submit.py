@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from launchers.leases import Lease
 from launchers.slurm import records
 from launchers.slurm.cluster.commands import SlurmError, outside_of_jobs, patiently, run
+from launchers.slurm.cluster.limits import is_refusal
 from launchers.slurm.cluster.queue import cancel_ghosts
 from launchers.slurm.records import Json
 from launchers.slurm.resources.resources import Resources
 from launchers.slurm.submission.arrays import Array, dependency
 from launchers.slurm.submission.packing import Unit
+from sweeper.errors import IsorateError
 from sweeper.inputs import hub_cache
 from sweeper.store import files
 
+Payload = Callable[[Array, int, Unit], Callable[[], object]]
+
+_TASKS = re.compile(r"max_array_tasks=(?P<most>\d+)")
 STOCK_ARRAY = 1001
 """MaxArraySize where a site does not set it."""
 
@@ -25,11 +32,13 @@ STOCK_ARRAY = 1001
 def largest_array(patience_s: float, say: Callable[[str], None]) -> int:
     """Most elements that this site allows in an array."""
     text = patiently(lambda: run("scontrol", "show", "config"), patience_s, say)
+    most = STOCK_ARRAY
     for line in text.splitlines():
         name, _, value = line.partition("=")
         if name.strip() == "MaxArraySize" and value.strip().isdigit():
-            return max(1, int(value))
-    return STOCK_ARRAY
+            most = int(value)
+    tasks = _TASKS.search(text)  # SchedulerParameters=...,max_array_tasks=500
+    return max(1, min(most, int(tasks["most"])) if tasks else most)
 
 
 @dataclass(kw_only=True)
@@ -44,8 +53,12 @@ class Submission:
         timeouts: how often a job may run into its time limit and go on.
         patience_s: how long to wait for a controller that is away.
         say: told what a person should know.
+        lease: this process's claim to submit, looked at before each call of sbatch.
         memory: stage key -> factor on the memory it asks for.
         wanted: keys of the stages that were asked for.
+        tries: stage key -> how often it was submitted again by a round.
+        title: what jobs are called first: the sweep, and what their stages are for.
+        jobs, submitted: what SLURM has taken, array by array and job by job.
     """
 
     sweep: Path
@@ -55,10 +68,16 @@ class Submission:
     timeouts: int
     patience_s: float
     say: Callable[[str], None]
+    lease: Lease | None = None
     memory: Mapping[str, float] = field(default_factory=dict)
     wanted: Sequence[str] = ()
+    tries: Mapping[str, int] = field(default_factory=dict)
+    title: Callable[[Sequence[Unit]], str] = lambda units: "isorate"
     name: str = field(default_factory=records.new_submission)
     jobs: list[list[str]] = field(default_factory=list)
+    submitted: list[Unit] = field(default_factory=list)
+    _taken: list[Array] = field(default_factory=list)
+    _last: Callable[[Array], int] = field(default=lambda array: 0)
     _arrays: list[Json] = field(default_factory=list)
     _round: Json = field(default_factory=dict)
     _head: Json = field(default_factory=records.who)
@@ -71,32 +90,68 @@ class Submission:
     def arrays(
         self,
         planned: Sequence[Array],
-        payload: Callable[[Unit], Callable[[], object]],
+        payload: Payload,
         prepared: Callable[[Resources], Resources],
     ) -> None:
         """Submit arrays in their order.
 
         Args:
             planned: each with edges to earlier ones only.
-            payload: what an element runs.
+            payload: what an element runs (of an array, which has this number).
             prepared: adds what all jobs need (threads, offline mode) to a request.
 
         Raises:
             SlurmError: refused. What was submitted before stays, and is recorded.
         """
         for array in planned:
-            after = dependency(array.edges, self.jobs)
+            self._last = lambda some: self._as_much_as_fits(some, payload, prepared)
+            left = self._as_much_as_fits(array, payload, prepared)
+            if left:  # what waits for these is not submitted either
+                break
+        self._write()
+
+    def _as_much_as_fits(
+        self,
+        array: Array,
+        payload: Payload,
+        prepared: Callable[[Resources], Resources],
+    ) -> int:
+        """Submit an array, or as many of its first elements as the site takes just now.
+
+        Returns:
+            How many were left out.
+        """
+        number = len(array.units)
+        after = dependency(array.edges, self.jobs)
+        while number:
+            units = array.units[:number]
             entry: Json = {
-                "name": f"isorate-{self.name}-{len(self._arrays)}", "jobs": [],
-                "units": [list(unit.keys) for unit in array.units], "dependency": after,
-                "seconds": [round(unit.seconds, 1) for unit in array.units],
+                "name": f"{self.title(units)}-{self.name}-{len(self._arrays)}", "jobs": [],
+                "units": [list(unit.keys) for unit in units], "dependency": after,
+                "seconds": [round(unit.seconds, 1) for unit in units],
+                **({"pulls": dict(array.pulls)} if array.pulls else {}),
             }  # fmt: skip
             self._arrays.append(entry)
             self._write()
-            functions = [payload(unit) for unit in array.units]
-            entry["jobs"] = self._sbatch(entry["name"], functions, prepared(array.resources), after)
+            try:
+                functions = [payload(array, len(self._arrays) - 1, unit) for unit in units]
+                entry["jobs"] = self._sbatch(
+                    entry["name"], functions, prepared(array.resources), after, array.width
+                )
+            except SlurmError as refused:
+                if not is_refusal(str(refused)):  # it may have got through without an answer
+                    raise
+                self._arrays.pop()
+                self._write()
+                if number == 1 and not self.jobs:
+                    raise
+                number //= 2
+                continue
             self.jobs.append(entry["jobs"])
-        self._write()
+            self.submitted += units
+            self._taken.append(replace(array, units=units))
+            return len(array.units) - number
+        return len(array.units)
 
     def round(self, function: Callable[[], object], resources: Resources, also: set[str]) -> None:
         """Submit the job that repairs and collects once all others have ended.
@@ -106,25 +161,60 @@ class Submission:
             resources: what it asks for.
             also: ids of jobs of earlier submissions to wait for.
         """
-        bases = {job.split("_")[0] for jobs in self.jobs for job in jobs}
-        after = "afterany:" + ":".join(sorted(bases | {job.split("_")[0] for job in also}, key=int))
-        name = f"isorate-{self.name}-round"
-        self._round = {"number": self.number, "name": name, "job": "", "dependency": after}
-        self._write()
-        (self._round["job"],) = self._sbatch(self._round["name"], [function], resources, after)
+        name = f"{self.title(())}-{self.name}-round"
+        while True:
+            bases = {job.split("_")[0] for jobs in self.jobs for job in jobs}
+            over = sorted(bases | {job.split("_")[0] for job in also}, key=int)
+            after = "afterany:" + ":".join(over)
+            self._round = {"number": self.number, "name": name, "job": "", "dependency": after}
+            self._write()
+            try:
+                (self._round["job"],) = self._sbatch(name, [function], resources, after)
+                break
+            except SlurmError as refused:
+                if not is_refusal(str(refused)) or not self.jobs:
+                    raise
+                self._make_room()
+                if not self.jobs and not also:  # a round of nothing would only make the next one
+                    raise
         self._write()
 
+    def _make_room(self) -> None:
+        """Submit half of the last array only: without a round, nothing would ever follow."""
+        jobs, array = self.jobs.pop(), self._taken.pop()
+        self._arrays.pop()
+        del self.submitted[-len(jobs) :]
+        run("scancel", jobs[0].split("_")[0])
+        if len(jobs) > 1:
+            half = replace(array, units=array.units[: len(jobs) // 2])
+            self._last(half)
+
     def _sbatch(
-        self, name: str, functions: Sequence[Callable[[], object]], asked: Resources, after: str
+        self,
+        name: str,
+        functions: Sequence[Callable[[], object]],
+        asked: Resources,
+        after: str,
+        width: int | None = None,
     ) -> list[str]:
         """Ids of the jobs; a try that got no answer but got through is cancelled first."""
+        if self.lease is not None and not self.lease.held():
+            raise IsorateError(
+                "another process has taken over the submission of this sweep, for this one gave "
+                "no sign of life; what was submitted stays"
+            )
         return patiently(
-            lambda: self._submitit(name, functions, asked, after),
+            lambda: self._submitit(name, functions, asked, after, width or self.parallelism),
             self.patience_s, self.say, between=lambda: cancel_ghosts([name]),
         )  # fmt: skip
 
     def _submitit(
-        self, name: str, functions: Sequence[Callable[[], object]], asked: Resources, after: str
+        self,
+        name: str,
+        functions: Sequence[Callable[[], object]],
+        asked: Resources,
+        after: str,
+        width: int,
     ) -> list[str]:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -135,7 +225,7 @@ class Submission:
         try:
             with outside_of_jobs():
                 executor = Executor(self.folder, max_num_timeout=self.timeouts, python=asked.python)
-                executor.update_parameters(**asked.parameters(name, after, self.parallelism))
+                executor.update_parameters(**asked.parameters(name, after, width))
                 return [str(job.job_id) for job in executor.submit_array(functions)]
         except (FailedJobError, FailedSubmissionError) as refused:
             raise SlurmError(f"sbatch: {refused}") from refused
@@ -147,6 +237,7 @@ class Submission:
         record = self._head | {
             "submission": self.name, "launcher": dict(self.launcher), "arrays": self._arrays,
             "round": self._round, "memory": dict(self.memory), "wanted": list(self.wanted),
+            "tries": dict(self.tries),
         }  # fmt: skip
         files.write_whole(self.sweep / "jobs" / f"{self.name}.json", record)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import ceil
 from typing import Any
 
+from launchers.slurm.cluster.limits import Limit
 from launchers.slurm.submission.arrays import Array
 from launchers.slurm.submission.packing import Unit
 
@@ -23,6 +25,9 @@ class Shape:
         sources: how many jobs' hours are measured, scaled from measured ones, or (where
             nothing was measured) the time that they ask for.
         requests: how many jobs ask for what, the most frequent first.
+        waves: in how many submissions, one after the other, since the site has a limit on the
+            jobs of a user; 0: there is no place just now.
+        limit: which one, in words; "" if it does not matter.
     """
 
     jobs: int
@@ -32,6 +37,8 @@ class Shape:
     cpu_hours: float
     sources: Mapping[str, int] = field(default_factory=dict)
     requests: Sequence[tuple[str, int]] = ()
+    waves: int = 1
+    limit: str = ""
 
     def text(self) -> str:
         """For people, as `isorate plan` shows it."""
@@ -43,26 +50,53 @@ class Shape:
             f"Hours:  {self.gpu_hours:.1f} GPU hours, {self.cpu_hours:.1f} core hours ({hours})",
         ]
         lines += [f"        {count} x {asked}" for asked, count in self.requests]
+        if self.limit:
+            lines.append(f"Waves:  {self.waves or 'no place now'} ({self.limit})")
         return "\n".join(lines if self.jobs else ["Jobs:   none, all is done"])
 
 
-def shape(arrays: Sequence[Array], estimates: Mapping[str, Any], parallelism: int) -> Shape:
+def shape(
+    arrays: Sequence[Array],
+    estimates: Mapping[str, Any],
+    parallelism: int,
+    limit: Limit | None = None,
+) -> Shape:
     """Count a submission up; see `Shape`."""
     units = [unit for array in arrays for unit in array.units]
-    timed = [(unit, *_seconds(unit, estimates)) for unit in units]
+    timed = [(u, *_seconds(u, a, estimates)) for a in arrays for u in a.units]
     return Shape(
         jobs=len(units),
         arrays=len(arrays),
-        widest=min(parallelism, max((len(array.units) for array in arrays), default=0)),
+        widest=max((_width(array, parallelism) for array in arrays), default=0),
         gpu_hours=sum(u.resources.gpus * seconds for u, seconds, _ in timed) / 3600,
         cpu_hours=sum(u.resources.cores * seconds for u, seconds, _ in timed) / 3600,
         sources=dict(Counter(source for _, _, source in timed)),
         requests=Counter(_described(unit) for unit in units).most_common(),
+        **_waves(len(units), limit),
     )
 
 
-def _seconds(unit: Unit, estimates: Mapping[str, Any]) -> tuple[float, str]:
+def _waves(jobs: int, limit: Limit | None) -> dict[str, Any]:
+    """How often as much is submitted as fits; a place is kept for the round that goes on."""
+    if limit is None or limit.free > jobs:
+        return {}
+    each = limit.free - 1
+    words = f"{limit.why} is {limit.most}, {limit.used} are queued or running"
+    return {"waves": ceil(jobs / each) if each > 0 else 0, "limit": words}
+
+
+def _width(array: Array, parallelism: int) -> int:
+    return min(array.width or parallelism, parallelism, len(array.units))
+
+
+def _seconds(unit: Unit, array: Array, estimates: Mapping[str, Any]) -> tuple[float, str]:
     """Expected seconds of a job, and the weakest source that they rest on."""
+    if array.pulls:
+        alone = replace(unit, keys=tuple(array.pulls))
+        seconds, source = _seconds(alone, replace(array, pulls={}), estimates)
+        whole = len(array.units) * unit.seconds
+        return (unit.seconds, source) if source == "requested" and whole else (
+            seconds / len(array.units), source)  # fmt: skip
     found = [estimates.get(key) for key in unit.keys]
     sources = {estimate.source for estimate in found if estimate is not None}
     if None in found or "assumed" in sources:

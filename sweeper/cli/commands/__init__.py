@@ -26,19 +26,42 @@ VERBS: Mapping[str, str] = {
     "prefetch": "fetch and pin what the plan needs from the hub, for nodes without a network",
     "report": "tables, figures and verdicts from what is done",
     "reproduce": "the tables and figures of arXiv:2505.07289; source=published needs no run",
+    "bundle": "a finished sweep as one file that anyone can check: isorate bundle NAME",
+    "verify": "every score, table and verdict of a bundle from its records: isorate verify FILE",
     "import": "lm-eval's scores, checkpoints, MLflow runs from elsewhere: cell='4bit' path=DIR",
     "sync": "replay the store into MLflow; changes nothing the second time",
     "retry": "forget the failures of a sweep and run it again",
     "logs": "what the stages of one cell printed: cell='25% + 4bit'",
     "export": "a cell's checkpoint for transformers and vLLM: cell=4bit to=./exported",
     "gc": "show what dead attempts left and checkpoints nobody needs; yes=true deletes",
+    "work": "take ready stages of a sweep, one after the other, on any machine that has its home",
     "cancel": "stop what is queued or running of a sweep on a cluster; run goes on",
     "forget": "the plans of a sweep; plan=... yes=true takes one back, outputs stay",
     "list": "the sweeps of this home",
 }
 
+NAMED = (
+    "status",
+    "report",
+    "bundle",
+    "sync",
+    "logs",
+    "work",
+    "retry",
+    "cancel",
+    "export",
+    "forget",
+)
+"""Verbs about a recorded sweep, which may be given by its bare name: `isorate status demo`."""
+
 _MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}
 """Verb -> its module here; ``import`` is no name of Python's."""
+
+
+def overview() -> str:
+    """Every verb and what it does, a line each, for the help."""
+    width = max(map(len, VERBS)) + 2
+    return "\n".join(f"  {verb:{width}}{does}" for verb, does in VERBS.items())
 
 
 class Exit(SystemExit):

@@ -10,7 +10,7 @@ from sweeper.results import launcher_record
 
 
 def perform(request: Request) -> int:
-    """Cancel a sweep's jobs; what is finished stays, and `run` goes on from there."""
+    """Cancel a sweep's jobs; what is finished stays. 1 if something could not be cancelled."""
     sweep = request.sweep
     sweep.load()
     launcher = launcher_record.launcher(sweep.path)
@@ -19,12 +19,13 @@ def perform(request: Request) -> int:
             "name", sweep.name, "nothing of it was submitted to a cluster.",
             "A local run is stopped with Ctrl-C where it runs.",
         )  # fmt: skip
-    jobs = launcher.cancel(sweep.path, lambda ids: _say(sweep.name, ids))
+    done = launcher.cancel(sweep.path, lambda ids: _say(sweep.name, ids))
+    text = f"{len(done.jobs)} jobs of {sweep.name} cancelled; isorate run goes on where it was"
     request.answer(
-        {"name": sweep.name, "cancelled": jobs},
-        f"{len(jobs)} jobs of {sweep.name} cancelled; isorate run goes on where it was",
+        {"name": sweep.name, "cancelled": list(done.jobs), "left": list(done.left)},
+        "\n".join([text, *(f"Not cancelled: {why}" for why in done.left)]),
     )
-    return 0
+    return 1 if done.left else 0
 
 
 def _say(name: str, jobs: list[str]) -> None:

@@ -63,20 +63,33 @@ def _scores(request: Request, found: Sequence[tuple[PlannedCell, scores.Scored]]
 
 def _checkpoint(request: Request, path: Path) -> int:
     cells, label = request.plan.cells, request.config.cell
+    given = request.config.pruned
+    pruned = Path(given).expanduser().absolute() if given else None
     if label is None:
-        planned = checkpoint.find(cells, path, request.pins)
+        planned = checkpoint.find(cells, path, request.pins, pruned)
     else:
         planned = scores.named(request.plan.cells, request.config.cell)
-        checkpoint.check(planned, path, request.pins)
-    checkpoint.add(request.sweep, planned, path)
+        checkpoint.check(planned, path, request.pins, pruned)
+    checkpoint.add(request.sweep, planned, path, pruned)
     _record(replace(request))  # whose plan knows of the checkpoint
     _answer(
         request,
-        {"cell": planned.label, "checkpoint": str(path)},
+        {"cell": planned.label, "checkpoint": str(path), "pruned": given},
         [f"{planned.label}: the checkpoint {path} takes the place of one that would be made",
+         *_unproved(planned, pruned),
          "`isorate run` with the same arguments measures and scores it."],
     )  # fmt: skip
     return 0
+
+
+def _unproved(planned: PlannedCell, pruned: Path | None) -> list[str]:
+    cell = planned.cell
+    if pruned or not (cell.pruning and cell.quantization) or ":" in cell.pruning.pattern:
+        return []
+    return [
+        "  nothing says which weights were pruned, so its label stays unproved and it takes no "
+        "part in verdicts at equal rate; pruned=DIR names the model it was quantized from"
+    ]
 
 
 def _record(request: Request) -> None:
@@ -87,7 +100,7 @@ def _record(request: Request) -> None:
 
 def _own(word: str) -> bool:
     """Whether an override is about the import, not about the sweep."""
-    return word.partition("=")[0] in ("action", "cell", "path", "source")
+    return word.partition("=")[0] in ("action", "cell", "path", "pruned", "source")
 
 
 def _lines(label: str, record: scores.Json) -> list[str]:

@@ -14,7 +14,7 @@ def perform(request: Request) -> int:
     """Print the logs of the cell that `cell` names, stage by stage."""
     outcome = cell(request)
     found = {
-        _title(stage.name, path): path.read_text(errors="replace")
+        _title(stage.name, path): settled(path.read_text(errors="replace"))
         for stage in outcome.stages
         for path in sorted(request.sweep.logs.glob(f"{stage.kind}-{stage.key}*.log"))
     }
@@ -24,6 +24,12 @@ def perform(request: Request) -> int:
         text or f"no stage of {outcome.cell['label']} has printed anything yet",
     )
     return 0
+
+
+def settled(text: str) -> str:
+    """A log as a terminal shows it at the end: of a line that was rewritten, the last state."""
+    lines = (line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _title(stage: str, path: Path) -> str:

@@ -37,6 +37,7 @@ def document(request: Request, plan: Plan, spent: Cost) -> dict[str, Any]:
         "imported": sorted(_imported(request)),
         "dropped": [_reason(item) for item in plan.dropped],
         "merged": [_reason(item) for item in plan.merged],
+        "notes": list(plan.notes),
         "stages": {
             "by_kind": dict(_kinds(plan)),
             "total": len(plan.stages),
@@ -83,10 +84,12 @@ def text(request: Request, plan: Plan, spent: Cost) -> str:
     return "\n\n".join(
         part
         for part in (
-            f"Sweep {request.sweep.name}: {len(plan.cells)} cells in {request.home}",
+            f"Sweep {request.sweep.name}: {formatting.count(len(plan.cells), 'cell')} "
+            f"in {request.home}",
             cells,
             _left_out("Dropped", plan.dropped),
             _left_out("Merged", plan.merged),
+            "\n".join(f"Note:   {note}" for note in plan.notes),
             _stages(request, plan, spent),
         )
         if part

@@ -19,16 +19,14 @@ def perform(request: Request) -> int:
     """Write the report of what `source` and `sweeps` name; print its verdicts, and `compare`."""
     read, pair = request.read(), list(request.config.compare)
     said = [compared(read.results, pair), ""] if pair else []
-    files, verdicts = reporting.write(
-        read.results, read.folder(REPORT), read.name, read.provenance, pair
-    )
+    written = reporting.write(read.results, read.folder(REPORT), read.name, read.provenance, pair)
     request.answer(
         {
             "name": read.name,
-            "verdicts": verdicts,
-            "report": {name: str(path) for name, path in files.items()},
+            "verdicts": list(written.verdicts),
+            "report": {name: str(path) for name, path in written.files.items()},
         },
-        "\n".join([*said, *verdicts, "", f"Report: {files['report.html']}"]),
+        "\n".join([*said, written.text, "", f"Report: {written.files['report.html']}"]),
     )
     return 0
 

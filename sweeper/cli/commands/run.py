@@ -9,23 +9,30 @@ from sweeper.cli import live_sync, reporting
 from sweeper.cli.commands.plan import outdated
 from sweeper.cli.request import Request
 from sweeper.inputs import availability
-from sweeper.planning import retention
+from sweeper.planning import chosen_launcher, retention
 from sweeper.planning.sweep import nested, plan_json
 
 log = logging.getLogger(__name__)
 
 
 def perform(request: Request) -> int:
-    """Carry out what is missing of the plan; 0 if all of its cells are done, else 1."""
+    """Carry out what is missing of the plan; 0 if all of its cells are done, else 1.
+
+    A cluster's jobs are waited for with `wait`; else those in its hands count as well.
+    """
     request.store.check()
     plan, spent, sweep = request.plan, request.cost, request.sweep
     request.store.check(spent.peak_bytes if spent.pending else 0)
     if old := outdated(plan, spent):
         log.info("%s", old)
+    for note in plan.notes:
+        log.info("note: %s", note)
     specs = specs_of(request)
     todo = [specs[key] for key in specs if key in spent.pending]
     availability.before_submission(todo, pinned=bool(request.pins))
     sweep.record(plan, request.arguments, request.config.checkpoints)
+    if other := chosen_launcher.remember(sweep.path, chosen_launcher.choice(request.config)):
+        log.warning("%s", other)
     drop = retention.Dropper(
         request.store, request.home, list(specs.values()), request.config.checkpoints
     )
@@ -39,6 +46,8 @@ def perform(request: Request) -> int:
             logs=sweep.logs,
             on_done=drop,
         )
+    if request.config.wait:
+        reporting.wait(request)
     ended = {k: o.reason for k, o in outcome.stages.items() if o.state == "ended"}
     return reporting.conclude(request, keys={cell.key for cell in plan.cells}, ended=ended)
 

@@ -13,6 +13,7 @@ _EVERY_S = 5.0
 
 def perform(request: Request) -> int:
     """Print the state of every cell; 0 if all are done, else 1."""
+    watch = reporting.Watch(request)
     while True:
         table = cluster_status.jobs(request.sweep.path)
         outcomes = reporting.current(request, request.sweep.load(), table)
@@ -31,7 +32,6 @@ def perform(request: Request) -> int:
         hours = [own["gpu_hours"] for own in spent if own]
         text = f"{reporting.states(outcomes, running, hours)}\n{cluster_status.footer(table)}"
         request.answer(document, text)
-        finished = all(outcome.status in reporting.ENDED for outcome in outcomes)
-        if finished or not request.config.watch:
+        if not request.config.watch or watch.over(outcomes, table):
             return 0 if all(outcome.status == "done" for outcome in outcomes) else 1
         time.sleep(_EVERY_S)

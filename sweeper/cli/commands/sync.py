@@ -13,17 +13,18 @@ from sweeper.errors import BadInput
 def perform(request: Request) -> int:
     """Make MLflow show what the store holds of a recorded sweep; 1 if it could not.
 
-    With `watch` it does so until every cell is done or failed: while a cluster works, say.
+    With `watch` it does so until nothing more happens by itself: while a cluster works, say.
     """
     every_s, watch = float(request.config.tracking.every_s), bool(request.config.watch)
     if watch and every_s <= 0:
         raise BadInput("tracking.every_s", every_s, "valid with watch=true: more than 0 seconds.")
     write = live_sync.writer(request)
-    finished = not watch or reporting.finished(request)
+    looking = reporting.Watch(request)
+    finished = not watch or looking.look()
     done = write(False)
     while done["enabled"] and not finished:
         time.sleep(every_s)
-        finished = reporting.finished(request)  # before writing, so that the end is written too
+        finished = looking.look()  # before writing, so that the end is written too
         done = write(bool(done["problem"]))
     request.answer(done, _text(done))
     return 1 if done.get("problem") else 0

@@ -8,7 +8,6 @@ from typing import Any
 from sweeper.errors import BadInput, one_of
 from sweeper.methods import Params, Progress, validation
 
-IGNORED = ["re:.*lm_head"]
 CLAMPS = ("range", "quantile")
 # What pruning costs without a search, SparseGPT's being 1; without ranges it is Wanda ...
 _PRUNING, _WITHOUT_RANGES = 2.0, 0.65
@@ -42,9 +41,11 @@ class JSQ:
 
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`; ``editing`` is what `search` found, if it ran."""
-        layers = model.get_decoder().layers
+        from sweeper.modeling import matrices
+
+        layers = matrices.layers(model)
         vector = params.get("editing") or [params["strengths"][0]] * len(layers)
-        return [_pruner(params, strengths=_by_matrix(model, vector))]
+        return [_pruner(params, model, strengths=_by_matrix(model, vector))]
 
     def search(
         self, params: Params, model: Any, samples: Any, workplace: Path, progress: Progress
@@ -66,7 +67,7 @@ class JSQ:
         with layer_chain.opened(model, samples[: params["search_samples"]]) as layers:
             loss = CompressedLoss(
                 layers,
-                _pruner(params),
+                _pruner(params, model),
                 strengths=strengths,
                 clamp=params["clamp"],
                 bits=params["search_bits"],
@@ -116,8 +117,9 @@ class _Watched:
         self._landscape.accepted(vector)
 
 
-def _pruner(params: Params, **more: Any) -> Any:
+def _pruner(params: Params, model: Any, **more: Any) -> Any:
     from sweeper.methods.jsq.saliency import ActivationRange
+    from sweeper.modeling import matrices
 
     n, m = validation.nm(params["pattern"]) or (0, 0)
     return ActivationRange(
@@ -126,17 +128,19 @@ def _pruner(params: Params, **more: Any) -> Any:
         save_dtype=params["save_dtype"],
         range_weight=params["range_weight"],
         clamp=params["clamp"],
-        ignore=IGNORED,
+        ignore=matrices.untreated(model),
         **more,
     )
 
 
 def _by_matrix(model: Any, vector: list[float]) -> dict[str, float]:
     """Editing strength of every matrix, from those of the decoder layers."""
+    from sweeper.modeling import matrices
+
     names = {module: name for name, module in model.named_modules()}
     return {
         names[module]: strength
-        for layer, strength in zip(model.get_decoder().layers, vector, strict=True)
+        for layer, strength in zip(matrices.layers(model), vector, strict=True)
         for module in layer.modules()
     }
 

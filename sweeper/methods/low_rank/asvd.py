@@ -29,9 +29,11 @@ class ASVD(LowRank):
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods.low_rank.modifier import Scaled
+        from sweeper.modeling import matrices
 
         return [Scaled(sparsities=params["sparsities"], alpha=params["alpha"],
-                       save_dtype=params["save_dtype"])]  # fmt: skip
+                       save_dtype=params["save_dtype"],
+                       ignore=matrices.untreated(model))]  # fmt: skip
 
 
 METHOD = ASVD()

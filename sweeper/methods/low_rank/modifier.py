@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from llmcompressor.core import Event, State
 from llmcompressor.modifiers.pruning.sparsegpt.sgpt_base import SparsityModifierBase
-from pydantic import Field, PrivateAttr
+from pydantic import PrivateAttr
 
 from sweeper.errors import StageFailure
 from sweeper.methods.dampening import factored
@@ -19,7 +19,6 @@ from sweeper.methods.low_rank.input_norms import InputSizes, scaling
 from sweeper.methods.low_rank.rank import rank_of
 from sweeper.methods.low_rank.svd import Factors, truncated, whitening
 
-IGNORED = ["re:.*lm_head"]
 NO_FACTOR = "the Gram matrix of the inputs is not positive definite"
 
 
@@ -36,7 +35,7 @@ class LowRankModifier(SparsityModifierBase):  # type: ignore[misc]  # it is unty
     sparsities: dict[str, float]
     dampening: float = 0.0
     sparsity: float | None = None
-    ignore: list[str] = Field(default_factory=lambda: list(IGNORED))
+    ignore: list[str]
     save_dtype: str = "bfloat16"
 
     @abstractmethod

@@ -26,9 +26,11 @@ class SVDLLM(LowRank):
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods.low_rank.modifier import Whitened
+        from sweeper.modeling import matrices
 
         return [Whitened(sparsities=params["sparsities"], dampening=params["dampening"],
-                         save_dtype=params["save_dtype"])]  # fmt: skip
+                         save_dtype=params["save_dtype"],
+                       ignore=matrices.untreated(model))]  # fmt: skip
 
 
 METHOD = SVDLLM()

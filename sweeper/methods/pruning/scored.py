@@ -8,8 +8,6 @@ from sweeper.errors import BadInput
 from sweeper.methods import Params, validation
 from sweeper.methods.profiles import refuse_profile
 
-IGNORED = ["re:.*lm_head"]
-
 
 class ScoredPruning:
     """A method of `sweeper.methods`; a subclass says its ``label`` and what it scores by.
@@ -42,6 +40,8 @@ class ScoredPruning:
 
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
+        from sweeper.modeling import matrices
+
         n, m = validation.nm(params["pattern"]) or (0, 0)
         return [
             self.scoring()(
@@ -49,6 +49,6 @@ class ScoredPruning:
                 sparsities=params["sparsities"],
                 mask_structure=f"{n}:{m}",
                 save_dtype=params["save_dtype"],
-                ignore=IGNORED,
+                ignore=matrices.untreated(model),
             )
         ]

@@ -8,8 +8,6 @@ from sweeper.errors import BadInput
 from sweeper.methods import Params, validation
 from sweeper.methods.profiles import refuse_profile
 
-IGNORED = ["re:.*lm_head"]
-
 
 class SparseGPT:
     """SparseGPT (Frantar and Alistarh, ICML 2023), unstructured or any N:M."""
@@ -34,6 +32,7 @@ class SparseGPT:
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods.pruning.sparsegpt_modifier import ExactSparseGPT, block_of
+        from sweeper.modeling import matrices
 
         n, m = validation.nm(params["pattern"]) or (0, 0)
         return [
@@ -44,7 +43,7 @@ class SparseGPT:
                 block_size=block_of(params["block_size"], m or 1),
                 dampening_frac=params["dampening"],
                 save_dtype=params["save_dtype"],
-                ignore=IGNORED,
+                ignore=matrices.untreated(model),
             )
         ]
 

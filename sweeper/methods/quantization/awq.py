@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from sweeper.errors import BadInput
 from sweeper.methods import Params
 from sweeper.methods.quantization.grouped import GroupedRounding
+from sweeper.methods.quantization.mappings import fits_awq
 
 
 class ActivationAware(GroupedRounding):
@@ -15,6 +17,17 @@ class ActivationAware(GroupedRounding):
     bits = (2, 3, 4, 8)
     label = "AWQ {bits}bit"
     calibrated = True
+
+    def refusal(self, params: Params) -> BadInput | None:
+        """See `sweeper.methods.Method`."""
+        architecture = params.get("architecture")
+        if architecture and not fits_awq(architecture, params.get("norms") or {}):
+            return BadInput(
+                "quant.method", "awq",
+                f"llm-compressor knows no mapping for {architecture}.",
+                "Use quant=gptq or quant=rtn.",
+            )  # fmt: skip
+        return super().refusal(params)
 
     def passes(self, params: Params) -> float:
         """See `sweeper.methods.Costed`."""
@@ -26,7 +39,7 @@ class ActivationAware(GroupedRounding):
 
         # scales from the inputs alone, as in the paper
         scaling = AWQScaling(duo_scaling=False, save_dtype=params["save_dtype"])
-        return [scaling, self.rounding(params)]
+        return [scaling, self.rounding(params, model)]
 
 
 METHOD = ActivationAware()

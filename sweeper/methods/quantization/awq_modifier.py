@@ -12,6 +12,7 @@ from llmcompressor.pipelines.cache import IntermediatesCache
 from pydantic import PrivateAttr
 
 from sweeper.errors import StageFailure, several
+from sweeper.methods.quantization.identity import Identity
 
 
 class AWQScaling(AWQModifier):  # type: ignore[misc]  # llm-compressor is untyped
@@ -25,6 +26,22 @@ class AWQScaling(AWQModifier):  # type: ignore[misc]  # llm-compressor is untype
     save_dtype: str = "bfloat16"
 
     _smoothed: set[str] = PrivateAttr(default_factory=set)
+    _identity: Identity | None = PrivateAttr(default=None)
+
+    def on_calibration_start(self, state: State, event: Event, **kwargs: Any) -> None:
+        """Begins to listen, to the inputs of decoder layers too.
+
+        Raises:
+            StageFailure: no mapping fits this architecture.
+        """
+        try:
+            super().on_calibration_start(state, event, **kwargs)
+        except ValueError as error:  # its table names layers that this model does not have
+            raise StageFailure(
+                f"awq: llm-compressor's mapping does not fit {type(state.model).__name__} "
+                f"({error}). Use quant=gptq or quant=rtn."
+            ) from error
+        self._identity = Identity(state.model, "awq")
 
     def _setup_activation_cache_hooks(self) -> None:
         super()._setup_activation_cache_hooks()
@@ -32,14 +49,18 @@ class AWQScaling(AWQModifier):  # type: ignore[misc]  # llm-compressor is untype
             for parent in self._parent_args_cache:
                 self._parent_args_cache[parent] = _Unpinned(None, self.offload_device)
 
-    def on_sequential_epoch_end(self, state: State, event: Event, **kwargs: Any) -> None:
+    def on_sequential_epoch_end(
+        self, state: State, event: Event, modules: list[torch.nn.Module], **kwargs: Any
+    ) -> None:
         """Searches and applies the scales of a decoder layer.
 
         Raises:
-            StageFailure: an output was not finite.
+            StageFailure: an output was not finite, or the layer then computes something else.
         """
         waiting, known = set(self._smooth_activation_stats), len(self._error_metrics)
-        super().on_sequential_epoch_end(state, event, **kwargs)
+        assert self._identity is not None
+        with self._identity.kept(modules):
+            super().on_sequential_epoch_end(state, event, modules=modules, **kwargs)
         done = {metric["layer_name"] for metric in self._error_metrics[known:]}
         if waiting - done:
             raise StageFailure(
@@ -47,7 +68,8 @@ class AWQScaling(AWQModifier):  # type: ignore[misc]  # llm-compressor is untype
                 "Compute with a wider range: model.compute_dtype=float32 or bfloat16."
             )
         for mapping in self._resolved_mappings:
-            if mapping.smooth_name in done and mapping.smooth_layer.weight.ndim == 1:
+            weight = getattr(mapping.smooth_layer, "weight", None)
+            if mapping.smooth_name in done and weight is not None and weight.ndim == 1:
                 _round(mapping.smooth_layer, getattr(torch, self.save_dtype))
         self._smoothed |= done
 
@@ -58,6 +80,8 @@ class AWQScaling(AWQModifier):  # type: ignore[misc]  # llm-compressor is untype
             StageFailure: some were not, or there is nothing that could be scaled.
         """
         super().on_calibration_end(state, event, **kwargs)
+        assert self._identity is not None
+        self._identity.close()
         missing = {m.smooth_name for m in self._resolved_mappings} - self._smoothed
         if missing or not self._resolved_mappings:
             raise StageFailure(

@@ -6,11 +6,10 @@ from typing import Any
 
 from sweeper.errors import BadInput, one_of
 from sweeper.methods import Params, validation
-from sweeper.methods.quantization import widths
+from sweeper.methods.quantization import stored_scales, widths
 
 BITS = (2, 3, 4, 8)
 ORDERS = ("none", "static")
-IGNORED = ["re:.*lm_head"]
 EXACT_OPERATIONS = 1e15
 _A_CORE_SECOND = 8.3e9  # of factors; on SmolLM2-135M at 25 % sparsity
 _A_SECOND_OF_ONE = (
@@ -59,17 +58,22 @@ class GPTQ:
         one = sum(rows * columns for rows, columns in shapes) * tokens / _A_SECOND_OF_ONE
         return float(1.0 + _operations(params, 1 - params["zeros"]) / _A_CORE_SECOND / one)
 
+    def scale_bits(self, params: Params) -> float:
+        """See `sweeper.methods.Quantizer`."""
+        return stored_scales.of_grid(params)
+
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods.quantization.exact_gptq import ExactGPTQ
         from sweeper.methods.quantization.gptq_modifier import MaskedGPTQ
         from sweeper.methods.quantization.grids import groups
+        from sweeper.modeling import matrices
 
         modifier = ExactGPTQ if params["mask"] == "exact" else MaskedGPTQ
         return [
             modifier(
                 config_groups=groups(params),
-                ignore=IGNORED,
+                ignore=matrices.untreated(model),
                 actorder=None if params["actorder"] == "none" else params["actorder"],
                 block_size=params["block_size"],
                 dampening_frac=params["dampening"],

@@ -26,7 +26,7 @@ from pydantic import PrivateAttr
 
 from sweeper.methods.hessian import NotPositiveDefinite
 from sweeper.methods.hessian_modifier import OnHessians, stacked
-from sweeper.methods.quantization.rtn_modifier import Grid, values, wide
+from sweeper.methods.quantization.rtn_modifier import Grid, poison, values, wide
 
 # (in use, kept) of the running call. llm-compressor looks its block routine up in a
 # registry of backends, which is the official way in; outside of a call ours declines.
@@ -126,6 +126,12 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
 
     _codes: dict[torch.nn.Module, torch.Tensor] = PrivateAttr(default_factory=dict)
     _ranges: dict[torch.nn.Module, Any] = PrivateAttr(default_factory=dict)
+
+    def on_initialize(self, state: State, **kwargs: Any) -> bool:
+        """Attaches the grids."""
+        done = bool(super().on_initialize(state, **kwargs))
+        poison(state.model)
+        return done
 
     def treat(self, modules: list[Any], hessian: torch.Tensor, dampening: float) -> None:
         """Quantizes matrices that share a Hessian; those of the same bits as one with more rows."""

@@ -6,9 +6,7 @@ from typing import Any
 
 from sweeper.errors import BadInput
 from sweeper.methods import Params, validation
-from sweeper.methods.quantization import widths
-
-IGNORED = ["re:.*lm_head"]
+from sweeper.methods.quantization import stored_scales, widths
 
 
 class GroupedRounding:
@@ -32,11 +30,18 @@ class GroupedRounding:
         wrong_bits = widths.refuse_bits(self.name, params, self.bits)
         return wrong_bits or validation.refuse_group(params)
 
-    def rounding(self, params: Params) -> Any:
+    def scale_bits(self, params: Params) -> float:
+        """See `sweeper.methods.Quantizer`."""
+        return stored_scales.of_grid(params)
+
+    def rounding(self, params: Params, model: Any) -> Any:
         """The modifier that rounds."""
         from sweeper.methods.quantization.grids import groups
         from sweeper.methods.quantization.rtn_modifier import Nearest
+        from sweeper.modeling import matrices
 
         return Nearest(
-            config_groups=groups(params), ignore=IGNORED, save_dtype=params["save_dtype"]
+            config_groups=groups(params),
+            ignore=matrices.untreated(model),
+            save_dtype=params["save_dtype"],
         )

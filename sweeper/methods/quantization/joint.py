@@ -7,9 +7,9 @@ from typing import Any
 from sweeper.errors import BadInput
 from sweeper.methods import Params, validation
 from sweeper.methods.profiles import refuse_profile
+from sweeper.methods.quantization import stored_scales
 
 BITS = (2, 3, 4, 8)
-IGNORED = ["re:.*lm_head"]
 
 
 class JointOBS:
@@ -38,15 +38,20 @@ class JointOBS:
         """See `sweeper.methods.Costed`."""
         return 1.1
 
+    def scale_bits(self, params: Params) -> float:
+        """See `sweeper.methods.Quantizer`."""
+        return stored_scales.of_grid(params)
+
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods.quantization.grids import groups
         from sweeper.methods.quantization.joint_modifier import JointOBS as Modifier
+        from sweeper.modeling import matrices
 
         return [
             Modifier(
                 config_groups=groups(params),
-                ignore=IGNORED,
+                ignore=matrices.untreated(model),
                 actorder=None,
                 block_size=params["block_size"],
                 dampening_frac=params["dampening"],

@@ -6,6 +6,7 @@ from typing import Any
 
 from sweeper.errors import BadInput
 from sweeper.methods import Params, validation
+from sweeper.methods.quantization import stored_scales
 
 BITS = (8,)
 
@@ -40,12 +41,12 @@ class LLMInt8:
         return BitsAndBytesConfig(
             load_in_8bit=True,
             llm_int8_threshold=float(params["outlier_threshold"]),
-            llm_int8_skip_modules=["lm_head"],
+            llm_int8_skip_modules=list(params.get("untreated", ["lm_head"])),
         )
 
     def scale_bits(self, params: Params) -> float:
-        """See `sweeper.methods.ByLoading`: one scale for a row."""
-        return 0.0
+        """See `sweeper.methods.Quantizer`: a float32 scale for a row."""
+        return stored_scales.mean(params, lambda rows, columns: 32 * rows)
 
 
 def _refuse_threshold(value: float) -> BadInput | None:

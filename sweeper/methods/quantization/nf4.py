@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from math import ceil
 from typing import Any
 
 from sweeper.errors import BadInput
 from sweeper.methods import Params, validation
+from sweeper.methods.quantization import stored_scales
 
 BITS = (4,)
+_BLOCK = 64  # weights, counted through a whole matrix
+_SCALES = 256  # that share a scale of their own where they are quantized too
 
 
 class NormalFloat4:
@@ -39,12 +43,18 @@ class NormalFloat4:
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=params["double_quant"],
             bnb_4bit_compute_dtype=params["save_dtype"],
-            llm_int8_skip_modules=["lm_head"],
+            llm_int8_skip_modules=list(params.get("untreated", ["lm_head"])),
         )
 
     def scale_bits(self, params: Params) -> float:
-        """See `sweeper.methods.ByLoading`: 32 for 64 weights, or 8 and 32 for 256 of those."""
-        return (8 + 32 / 256) / 64 if params["double_quant"] else 32 / 64
+        """See `sweeper.methods.Quantizer`: 32 a block; or 8, and 32 for 256 of those."""
+        twice = params["double_quant"]
+
+        def of_matrix(rows: int, columns: int) -> int:
+            blocks = ceil(rows * columns / _BLOCK)
+            return 8 * blocks + 32 * ceil(blocks / _SCALES) if twice else 32 * blocks
+
+        return stored_scales.mean(params, of_matrix)
 
 
 METHOD = NormalFloat4()

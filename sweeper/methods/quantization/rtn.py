@@ -19,7 +19,7 @@ class RoundToNearest(GroupedRounding):
 
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
-        return [self.rounding(params)]
+        return [self.rounding(params, model)]
 
 
 METHOD = RoundToNearest()

@@ -45,6 +45,12 @@ class Nearest(QuantizationModifier):  # type: ignore[misc]  # llm-compressor is 
 
     _codes: dict[torch.nn.Module, torch.Tensor] = PrivateAttr(default_factory=dict)
 
+    def on_initialize(self, state: State, **kwargs: Any) -> bool:
+        """Attaches the grids."""
+        done = bool(super().on_initialize(state, **kwargs))
+        poison(state.model)
+        return done
+
     def on_sequential_epoch_end(
         self, state: State, event: Event, modules: list[torch.nn.Module], **kwargs: Any
     ) -> None:
@@ -76,6 +82,14 @@ class Nearest(QuantizationModifier):  # type: ignore[misc]  # llm-compressor is 
                 narrow = served.to(module.weight_scale.dtype)
                 module.weight = torch.nn.Parameter(narrow, requires_grad=False)
         self._codes[module] = codes.to(torch.int8)
+
+
+def poison(model: Any) -> None:
+    """Makes scales that nobody has set not a number: they are memory as it was found."""
+    for module in model.modules():
+        scale = getattr(module, "weight_scale", None)
+        if getattr(module, "quantization_scheme", None) is not None and scale is not None:
+            update_offload_parameter(module, "weight_scale", torch.full_like(scale, torch.nan))
 
 
 def nearest(

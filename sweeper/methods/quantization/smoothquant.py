@@ -6,12 +6,11 @@ from typing import Any
 
 from sweeper.errors import BadInput, one_of
 from sweeper.methods import Params, validation
+from sweeper.methods.quantization import stored_scales
 
 BITS = (6, 8)
 ACTIVATION_BITS = (6, 8)
-IGNORED = ["re:.*lm_head"]
-# what reads the first norm of a layer, in the architectures that llm-compressor has mappings for
-_READERS = ("q_proj", "q_a_proj", "qkv_proj", "query_key_value")
+_ROWS = {"symmetric": True, "group_size": -1}
 
 
 class SmoothQuant:
@@ -38,6 +37,10 @@ class SmoothQuant:
         """See `sweeper.methods.Costed`."""
         return 0.77
 
+    def scale_bits(self, params: Params) -> float:
+        """See `sweeper.methods.Quantizer`."""
+        return stored_scales.of_grid({**params, **_ROWS})
+
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from compressed_tensors.quantization import QuantizationScheme
@@ -45,16 +48,21 @@ class SmoothQuant:
         from sweeper.methods.quantization.grids import token_grid, weight_grid
         from sweeper.methods.quantization.rtn_modifier import Nearest
         from sweeper.methods.quantization.smoothquant_modifier import Smoothing
+        from sweeper.modeling import matrices
 
         linear = QuantizationScheme(
             targets=["Linear"],
-            weights=weight_grid({"bits": params["bits"], "symmetric": True, "group_size": -1}),
+            weights=weight_grid({"bits": params["bits"], **_ROWS}),
             input_activations=token_grid(params["activation_bits"]),
         )
         save_dtype = params["save_dtype"]
         return [
             Smoothing(smoothing_strength=params["smoothing"], save_dtype=save_dtype),
-            Nearest(config_groups={"linear": linear}, ignore=IGNORED, save_dtype=save_dtype),
+            Nearest(
+                config_groups={"linear": linear},
+                ignore=matrices.untreated(model),
+                save_dtype=save_dtype,
+            ),
         ]
 
 
@@ -81,14 +89,13 @@ def _refuse_smoothing(value: float) -> BadInput | None:
 
 
 def _refuse_architecture(params: Params) -> BadInput | None:
-    """Without matrices that read a norm by a known name, nothing could be smoothed."""
-    names = list(params.get("shapes") or {})
-    if not names or any(name.endswith(_READERS) for name in names):
+    """Without a matrix that reads a norm's output as it is, nothing can be smoothed."""
+    if params.get("norms") != {}:
         return None
     return BadInput(
         "quant.method",
         "smoothquant",
-        f"no matrix of this model is called {', '.join(_READERS)} (it has {names[0]}).",
+        f"no matrix of {params['architecture']} reads the output of a norm as it is.",
         "Use quant=gptq or quant=rtn with quant.bits=8.",
     )
 

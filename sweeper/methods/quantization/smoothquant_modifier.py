@@ -7,15 +7,15 @@ from typing import Any
 import torch
 from compressed_tensors.utils import update_offload_parameter
 from llmcompressor.core import Event, State
+from llmcompressor.modeling.offset_norm import NormCalibrationModule
 from llmcompressor.modifiers.transform.smoothquant import SmoothQuantModifier
-from llmcompressor.modifiers.transform.smoothquant.dynamic_mappings import (
-    SMOOTHQUANT_DYNAMIC_MAPPING_REGISTRY,
-)
-from llmcompressor.modifiers.transform.smoothquant.utils import MAPPINGS_REGISTRY
+from llmcompressor.modifiers.transform.smoothquant.base import SmoothQuantMapping
 from llmcompressor.modifiers.utils.hooks import HooksMixin
 from pydantic import PrivateAttr
 
 from sweeper.errors import StageFailure
+from sweeper.methods.quantization.identity import Identity
+from sweeper.modeling import matrices
 
 _TINY = 1e-5  # as in the published code: no scale is smaller
 
@@ -25,29 +25,54 @@ class Smoothing(SmoothQuantModifier):  # type: ignore[misc]  # llm-compressor is
 
     llm-compressor takes the range of an input where the paper has its largest absolute
     value, rounds the products to the dtype of the weights (half as coarse as the 8-bit grid
-    itself), and tries the mapping of Llama on any architecture. Here the statistic is the
-    paper's, the products stay in float32 until they are quantized, the rounding of the norm
-    is made up for by the weights, and what cannot be smoothed fails.
+    itself), and has a table of which matrices read which norm that is wrong for some
+    architectures. Here the statistic is the paper's, who reads what is seen on the model, the
+    products stay in float32 until they are quantized, the rounding of the norm is made up for by
+    the weights, and what cannot be smoothed, or is no identity, fails.
     """
 
     save_dtype: str = "bfloat16"
 
     _largest: dict[str, torch.Tensor] = PrivateAttr(default_factory=dict)
     _smoothed: set[str] = PrivateAttr(default_factory=set)
+    _identity: Identity | None = PrivateAttr(default=None)
 
-    def on_initialize(self, state: State, **kwargs: Any) -> bool:
-        """Finds which matrices read which norm.
+    def _infer_mappings_from_model(self, model: Any) -> list[Any]:
+        return []  # not from a table of architectures, which is wrong for some of them
+
+    def _resolve_mappings(self, model: Any) -> list[SmoothQuantMapping]:
+        """Which matrices read which norm, as the model itself shows.
 
         Raises:
-            StageFailure: that is not known for this architecture.
+            StageFailure: no matrix reads a norm's output as it is.
         """
-        architecture = type(state.model).__name__
-        if not {architecture} & {*MAPPINGS_REGISTRY, *SMOOTHQUANT_DYNAMIC_MAPPING_REGISTRY}:
+        found = [
+            SmoothQuantMapping(name, model.get_submodule(name), list(map(model.get_submodule, by)))
+            for name, by in matrices.readers(model).items()
+        ]
+        if not found:
             raise StageFailure(
-                f"smoothquant: llm-compressor does not know which matrices of {architecture} "
-                "read which norm. Use quant=gptq or quant=rtn with quant.bits=8."
+                f"smoothquant: no matrix of {type(model).__name__} reads the output of a norm. "
+                "Use quant=gptq or quant=rtn with quant.bits=8."
             )
-        return bool(super().on_initialize(state, **kwargs))
+        return found
+
+    def on_calibration_start(self, state: State, event: Event, **kwargs: Any) -> None:
+        """Begins to listen to norms, and to the inputs of decoder layers."""
+        super().on_calibration_start(state, event, **kwargs)
+        self._identity = Identity(state.model, "smoothquant")
+
+    def on_sequential_epoch_end(
+        self, state: State, event: Event, modules: list[torch.nn.Module], **kwargs: Any
+    ) -> None:
+        """Smooths a decoder layer.
+
+        Raises:
+            StageFailure: it cannot be smoothed, or then computes something else.
+        """
+        assert self._identity is not None
+        with self._identity.kept(modules):
+            super().on_sequential_epoch_end(state, event, modules=modules, **kwargs)
 
     def _setup_scale_hooks(self) -> None:
         for mapping in self.resolved_mappings_:
@@ -83,7 +108,7 @@ class Smoothing(SmoothQuantModifier):  # type: ignore[misc]  # llm-compressor is
             before = norm(probe).float()
             scale = _divide(norm, scale, getattr(torch, self.save_dtype))
             after = norm(probe).float() * scale
-        if not torch.allclose(before, after, rtol=0.02, atol=1e-4):
+        if not (after - before).norm() <= 0.02 * before.norm():
             raise StageFailure(
                 f"smoothquant: the output of {name} is not in proportion to its weight, so it "
                 "cannot be smoothed. Use quant=gptq or quant=rtn with quant.bits=8."
@@ -100,6 +125,8 @@ class Smoothing(SmoothQuantModifier):  # type: ignore[misc]  # llm-compressor is
             StageFailure: some was not.
         """
         super().on_calibration_end(state, event, **kwargs)
+        assert self._identity is not None
+        self._identity.close()
         missing = {m.smooth_name for m in self.resolved_mappings_} - self._smoothed
         if missing or not self._smoothed:
             raise StageFailure(
@@ -125,9 +152,11 @@ def scales(inputs: torch.Tensor, weights: torch.Tensor, strength: float) -> torc
 def _divide(norm: Any, scale: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """Divides a norm's weight (and bias); returns by what, once it is rounded to ``dtype``."""
     weight = norm.weight.float().clone()
-    divided = (weight / scale).to(dtype)
+    # norms that multiply by 1 + w are replaced while a model is calibrated; what is saved is w
+    offset = 1.0 if isinstance(norm, NormCalibrationModule) else 0.0
+    divided = (weight / scale - offset).to(dtype).float() + offset
     update_offload_parameter(norm, "weight", divided.to(norm.weight.dtype))
-    rounded = torch.where(divided == 0, scale, weight / divided.float())
+    rounded = torch.where(divided == 0, scale, weight / divided)
     if getattr(norm, "bias", None) is not None:
         bias = (norm.bias.float() / rounded).to(dtype)
         update_offload_parameter(norm, "bias", bias.to(norm.bias.dtype))

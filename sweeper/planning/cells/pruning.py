@@ -9,6 +9,7 @@ from typing import Any
 from sweeper import methods
 from sweeper.config.section import Section, chosen
 from sweeper.errors import BadInput, NoCell, one_of
+from sweeper.methods import validation
 from sweeper.methods.profiles import profile_options
 
 UNSTRUCTURED = "unstructured"
@@ -81,7 +82,7 @@ def n_of_m(pattern: str, key: str = "prune.pattern") -> tuple[int, int] | None:
             key,
             pattern,
             "valid: unstructured, or N:M with 0 < N < M (N of every M weights are pruned).",
-            f"Did you mean {m}:{n}?" if 0 < m < n else "",
+            f"Did you mean {m}:{n}?" if 0 < m < n else validation.unquoted(pattern),
         )
     return n, m
 

@@ -7,8 +7,10 @@ from typing import Any
 
 from sweeper import methods
 from sweeper.config.section import Frozen
-from sweeper.errors import BadInput, Refused
+from sweeper.errors import BadInput, Refused, Untreatable
+from sweeper.inputs import look
 from sweeper.methods.profiles import ALLOCATED, LOSS, LOW_RANK
+from sweeper.modeling.shapes import Shapes
 from sweeper.planning.cells import shape_inference
 from sweeper.planning.cells.cell import Cell
 from sweeper.planning.cells.pruning import Pruning
@@ -17,6 +19,7 @@ from sweeper.planning.plan import Params, Stage
 from sweeper.planning.stages.context import Shared
 from sweeper.store.hashing import library
 
+PLAIN = "Linear"
 # What a method without calibration takes for a weight: about as long as these many tokens.
 _DATA_FREE_TOKENS = 700
 
@@ -53,6 +56,27 @@ class Compressions:
             stages["prune"] = once(self._prune, pruning, *how, parent)
         return stages
 
+    def scale_bits(self, cell: Cell) -> float | None:
+        """Bits that scales and zero points take per linear weight of the dense model.
+
+        None where nothing is quantized.
+        """
+        if cell.quantization is None:
+            return None
+        removed = cell.pruning if cell.pruning and cell.pruning.removes else None
+        found: float = self._shared.once(
+            self._scale_bits_of_dense, cell.quantization, cell.model, removed
+        )
+        return found
+
+    def _scale_bits_of_dense(
+        self, quant: Quantization, section: Frozen, removed: Pruning | None
+    ) -> float:
+        shapes = self._shared.model(section).shapes
+        left = shape_inference.left(removed, shapes)
+        bits = _scale_bits(quant, section, left) * left.linear_parameters
+        return bits / shapes.linear_parameters if bits else 0.0
+
     def _prune(
         self,
         pruning: Pruning,
@@ -84,7 +108,7 @@ class Compressions:
         label = " + ".join(filter(None, (pruning.label if pruning else before, quant.label)))
         mask = 1 if pruning else 0
         after = shape_inference.left(removed, self._shared.model(section).shapes)
-        size = after.bytes(quant.bits + mask + _scale_bits(meaning))
+        size = after.bytes(quant.bits + mask + _scale_bits(quant, section, after))
         return self._stage("quantize", meaning, label, section, calibration, parent, size)
 
     def _checked_pruning(self, pruning: Pruning, section: Frozen) -> dict[str, Any]:
@@ -108,8 +132,14 @@ class Compressions:
         self, meaning: dict[str, Any], section: Frozen, removed: Pruning | None
     ) -> dict[str, Any]:
         """What a method is to do, unless it cannot."""
-        shapes = shape_inference.left(removed, self._shared.model(section).shapes).linear
-        refusal = methods.method(meaning["method"]).refusal({**meaning, "shapes": shapes})
+        model = self._shared.model(section)
+        shapes = shape_inference.left(removed, model.shapes).linear
+        how = methods.method(meaning["method"])
+        own: dict[str, Any] = {}
+        if model.seen is not None:
+            _check_matrices(section, model.seen, how)
+            own = {"architecture": model.seen.architecture, "norms": model.seen.norms}
+        refusal = how.refusal({**meaning, **own, "shapes": shapes})
         if refusal is not None:
             raise Refused(refusal)
         return meaning
@@ -160,12 +190,30 @@ class Compressions:
         )
 
 
-def _scale_bits(meaning: dict[str, Any]) -> float:
-    """Bits per weight that the scales of a quantizer take: 16 for a group, unless it says."""
-    if how := methods.by_loading(meaning["method"]):
-        return how.scale_bits(meaning)
-    group = meaning.get("group_size", -1)
-    return 16 / group if group > 0 else 0.0
+def _check_matrices(section: Frozen, seen: look.Look, how: methods.Method) -> None:
+    """Refuse a model whose matrices no method, or no quantizer, can treat.
+
+    Raises:
+        Untreatable: with the reason.
+    """
+    own = [kind for kind in seen.kinds if kind != PLAIN]
+    if seen.refusal is not None:
+        reason = f"{seen.architecture} cannot be compressed: {seen.refusal}."
+    elif how.stage == "quantize" and own:
+        reason = (
+            f"{seen.architecture} cannot be quantized: its matrices are {', '.join(own)}, an own "
+            "kind of linear layer, which the quantized formats do not hold."
+        )
+    else:
+        return
+    raise Untreatable(BadInput("model.id", section["id"], reason, "Its dense model can be scored."))
+
+
+def _scale_bits(quant: Quantization, section: Frozen, shapes: Shapes) -> float:
+    """Bits per weight that scales and zero points take where matrices of these shapes are given."""
+    options, how = Frozen(quant.options).dict, methods.quantizer(quant.method)
+    own = {"bits": quant.bits, "save_dtype": section["save_dtype"], "shapes": shapes.linear}
+    return how.scale_bits({**options, **own})
 
 
 _GRID = ("widths", "errors", "group_size", "symmetric")

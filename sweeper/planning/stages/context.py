@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sweeper.config.section import Frozen
-from sweeper.errors import Refused
+from sweeper.errors import BadInput, Refused
 from sweeper.inputs import resolve
 from sweeper.inputs.pins import Pins
 from sweeper.planning.plan import Params, Stage
@@ -30,15 +30,15 @@ class Shared:
         self._made: dict[tuple[Any, ...], Any] = {}
 
     def once(self, make: Any, *arguments: Any) -> Any:
-        """What ``make`` gives for these arguments, or the `Refused` that it raised."""
+        """What ``make`` gives for these arguments, or the refusal that it raised."""
         key = (make.__qualname__, *arguments)
         if key not in self._made:
             try:
                 self._made[key] = make(*arguments)
-            except Refused as refused:
+            except (Refused, BadInput) as refused:
                 self._made[key] = refused
         made = self._made[key]
-        if isinstance(made, Refused):
+        if isinstance(made, Refused | BadInput):
             raise made
         return made
 
@@ -72,7 +72,8 @@ class Shared:
     def reads(self, section: Frozen, parent: Stage | None) -> dict[str, Any]:
         """How a stage refers to the checkpoint it reads: a parent, or the model as it is."""
         if parent is not None:
-            return {"parents": {"model": parent}, "meaning": {}, "sources": {}}
+            meaning = resolve.trust(section)
+            return {"parents": {"model": parent}, "meaning": meaning, "sources": {}}
         model = self.start(section)
         return {"parents": {}, "meaning": model.meaning, "sources": {"model": model.source}}
 

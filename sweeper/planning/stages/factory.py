@@ -8,6 +8,7 @@ from typing import Any
 
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, Refused
+from sweeper.inputs import resolve
 from sweeper.inputs.pins import Pins
 from sweeper.inputs.tasks import catalog
 from sweeper.planning import external_checkpoint
@@ -36,6 +37,10 @@ class Stager:
     def stages(self) -> dict[str, Stage]:
         """Key -> stage, of all cells so far."""
         return self._shared.stages
+
+    def notes(self, cell: Cell) -> list[str]:
+        """What is odd about the model of a cell, and harmless."""
+        return [f"{cell.model['name']}: {note}" for note in self._shared.start(cell.model).notes]
 
     def counted(self, cell: Cell) -> Cell:
         """The cell with depth pruning counted in the layers of its model.
@@ -72,6 +77,7 @@ class Stager:
                 self._evaluations, cell.model, cell.tasks, parent, cell.label, removed, cell.rerun
             ),
             groups=self._once(self._groups, cell.tasks),
+            scale_bits=self._compressions.scale_bits(cell),
         )
 
     def _adopted(self, cell: Cell) -> PlannedCell:
@@ -90,6 +96,7 @@ class Stager:
             stages={"measure": self._measure(cell.model, amounts, None, None, cell.label)},
             tasks=self._evaluations(cell.model, cell.tasks, None, cell.label, None, 0),
             groups=self._once(self._groups, cell.tasks),
+            scale_bits=self._compressions.scale_bits(cell),
         )
 
     def _measure(
@@ -103,10 +110,11 @@ class Stager:
         read = self._shared.reads(section, parent)
         if pruned is not None and pruned is not parent:
             read["parents"]["pruned"] = pruned
-        model = None if read["parents"] else section
+        if not read["parents"] and (before := external_checkpoint.before(section)):
+            read["sources"]["pruned"] = str(before.path)
         return self._shared.stage(
             kind="measure",
-            params=self._once(self._measured, model, amounts),
+            params=self._once(self._measured, section, amounts, bool(read["parents"])),
             parents=read["parents"],
             library=library(_MEASURE),
             sources=read["sources"],
@@ -115,7 +123,10 @@ class Stager:
         )
 
     def _measured(
-        self, model: Frozen | None, amounts: tuple[Pruning | None, Quantization | None]
+        self,
+        model: Frozen,
+        amounts: tuple[Pruning | None, Quantization | None],
+        has_parents: bool,
     ) -> Params:
         pruning, quant = amounts
         options = dict(quant.options) if quant else {}
@@ -124,11 +135,12 @@ class Stager:
             more["widths"] = Frozen(quant.options)["widths"]
         if pruning and pruning.removes and "profile" in dict(pruning.options):
             more["profile"] = dict(pruning.options)["profile"]
-        if model and external_checkpoint.given(model):
-            more["elsewhere"] = True
+        if not has_parents and external_checkpoint.given(model):
+            before = external_checkpoint.before(model)
+            more["elsewhere"] = {"mask": before.sha256 if before else None}
         return Params(
             **more,
-            model=self._shared.start(model).meaning if model else {},
+            model=self._model_meaning(model, has_parents),
             sparsity=pruning.sparsity if pruning else 0.0,
             pattern=pruning.pattern if pruning else "unstructured",
             bits=quant.bits if quant else 16,
@@ -154,15 +166,38 @@ class Stager:
             parameters=float(left.parameters),
             label=label,
         )
-        asked = self._once(self._asked, section, None if read["parents"] else model, rerun)
+        self._check_template(section, model)
+        asked = self._once(self._asked, section, model, bool(read["parents"]), rerun)
         return {
             each.leaf.name: evaluation.stage(each, reads, add=self._shared.stage) for each in asked
         }
 
-    def _asked(self, section: Frozen, model: Frozen | None, rerun: int) -> list[evaluation.Asked]:
+    def _check_template(self, section: Frozen, model: Frozen) -> None:
+        """Refuse to wrap prompts in a chat template that the model does not have.
+
+        Raises:
+            Refused: it has none.
+        """
+        seen = self._shared.start(model).seen
+        if section["apply_chat_template"] and section["names"] and seen and not seen.chat_template:
+            raise Refused(
+                BadInput(
+                    "tasks.apply_chat_template", True,
+                    f"the tokenizer of {model['name']} has no chat template.",
+                    "Set tasks.apply_chat_template=false for this model.",
+                )
+            )  # fmt: skip
+
+    def _model_meaning(self, model: Frozen, has_parents: bool) -> dict[str, Any]:
+        """What the model is, where no other stage says so; its code runs in every stage."""
+        return resolve.trust(model) if has_parents else self._shared.start(model).meaning
+
+    def _asked(
+        self, section: Frozen, model: Frozen, has_parents: bool, rerun: int
+    ) -> list[evaluation.Asked]:
         """What the evaluation of each leaf task means; the same for all checkpoints."""
         evaluation.check(section)
-        meaning = self._shared.start(model).meaning if model else {}
+        meaning = self._model_meaning(model, has_parents)
         pinned = self._shared.pins.tasks
         return [
             evaluation.asked(leaf, section, meaning, pinned.get(leaf.name, {}), rerun)

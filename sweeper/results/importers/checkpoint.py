@@ -32,7 +32,9 @@ def is_checkpoint(path: Path) -> bool:
     return (path / "config.json").is_file() and any(f.suffix in weights for f in path.iterdir())
 
 
-def find(cells: Sequence[PlannedCell], path: Path, pins: Pins) -> PlannedCell:
+def find(
+    cells: Sequence[PlannedCell], path: Path, pins: Pins, pruned: Path | None = None
+) -> PlannedCell:
     """The cell that a checkpoint is, by its format and its zeros.
 
     Raises:
@@ -42,7 +44,7 @@ def find(cells: Sequence[PlannedCell], path: Path, pins: Pins) -> PlannedCell:
     fitting = []
     for one in cells:
         try:
-            check(one, path, pins)
+            check(one, path, pins, pruned)
         except BadInput as refused:
             reasons[one.label] = str(refused)
         else:
@@ -60,47 +62,63 @@ def find(cells: Sequence[PlannedCell], path: Path, pins: Pins) -> PlannedCell:
                    "Say which one: cell=...")  # fmt: skip
 
 
-def check(planned: PlannedCell, path: Path, pins: Pins) -> None:
+def check(planned: PlannedCell, path: Path, pins: Pins, pruned: Path | None = None) -> None:
     """Whether a checkpoint is what the label of a cell says.
+
+    Args:
+        planned: the cell.
+        path: the checkpoint.
+        pins: of the sweep.
+        pruned: the checkpoint that it was quantized from, or a mask: its zeros must be kept.
 
     Raises:
         BadInput: naming the keys in which it is not.
     """
-    section = Frozen.of(planned.cell.model.dict | {"compressed": str(path)})
+    section = Frozen.of(planned.cell.model.dict | _files(path, pruned))
     external_checkpoint.resolved(replace(planned.cell, model=section), pins)
-    wrong = list(_zeros(planned, path))
+    before = external_checkpoint.before(section)
+    wrong = list(_zeros(planned, path, before.path if before else None))
     if wrong:
         raise BadInput("path", str(path), f"it is not {planned.label}: {'; '.join(wrong)}.",
                        "Name the cell that it is.")  # fmt: skip
 
 
-def add(sweep: Sweep, planned: PlannedCell, path: Path) -> Path:
+def _files(path: Path, pruned: Path | None) -> dict[str, str]:
+    return {"compressed": str(path), **({"pruned": str(pruned)} if pruned else {})}
+
+
+def add(sweep: Sweep, planned: PlannedCell, path: Path, pruned: Path | None = None) -> Path:
     """Record that a checkpoint is a cell, one that was checked; returns the record."""
     model, label = planned.cell.model["name"], planned.label
     meaning = {"model": model, "label": label}
     target = sweep.path / ELSEWHERE / f"{key_of(meaning)}.json"
-    files.write_whole(target, meaning | {"path": str(path)})
+    before = {"pruned": str(pruned)} if pruned else {}
+    files.write_whole(target, meaning | {"path": str(path)} | before)
     return target
 
 
-def _zeros(planned: PlannedCell, path: Path) -> Iterator[str]:
+def _zeros(planned: PlannedCell, path: Path, mask: Path | None) -> Iterator[str]:
     from sweeper.stages.measure import checks as label
 
     cell = planned.cell
+    if cell.mask == "ignore":
+        return  # its label says nothing of the zeros that are left
     params = dict(planned.stages["measure"].params) | {"elsewhere": True}
-    rows = _rows(path, params["pattern"])
+    rows = _rows(path, params["pattern"], mask)
     share = sum(r["zeros"] for r in rows) / sum(r["rows"] * r["columns"] for r in rows)
     expected = label.expected_sparsity(rows, params)
     more = cell.quantization is not None or not cell.sparsity
     if share < expected - label.TOLERANCE or (not more and share > expected + label.TOLERANCE):
         yield f"prune.sparsity is {100 * share:.3f}, here {100 * expected:.3f}"
+    if mask and (lost := label.refilled(rows)):
+        yield f"{lost} (quant.mask=ignore is the cell that reports it)"
     if any(r.get("nm_valid_groups", 0) < r.get("nm_groups", 0) for r in rows):
         yield f"prune.pattern is not {params['pattern']} in all matrices"
 
 
 @cache  # all bytes of a checkpoint are read, and several cells may have to be told apart
-def _rows(path: Path, pattern: str) -> list[Json]:
+def _rows(path: Path, pattern: str, mask: Path | None) -> list[Json]:
     """What is counted of every matrix; held against a label by whoever asks."""
     from sweeper.stages.measure import stage
 
-    return stage.read_rows(path, {"pattern": pattern, "sparsity": 0.0})
+    return stage.read_rows(path, {"pattern": pattern, "sparsity": 0.0}, mask)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import BadInput
+from sweeper.inputs import jsonl
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,9 +60,14 @@ class Output:
             "apply_chat_template": bool(self.content.get("chat_template")),
             "backend": config.get("model"),
             **({"dtype": dtype} if dtype else {}),
-            "limit": config.get("limit"),
+            "limit": None if self._all(task) else config.get("limit"),
             "max_gen_toks": (settings.get("generation_kwargs") or {}).get("max_gen_toks"),
         }
+
+    def _all(self, task: str) -> bool:
+        """Whether a limit, if there was one, left nothing out."""
+        count = self.content["n-samples"].get(task, {})
+        return "original" in count and count["original"] == count.get("effective")
 
     def scores(self, task: str) -> Json:
         """The result of one task: every metric with its standard error, and which is primary."""
@@ -96,8 +102,13 @@ class Output:
 
         if task not in self.samples:
             return None
-        lines = self.samples[task].read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines if line.strip()]
+        path = self.samples[task]
+        try:
+            rows = [row for _, row in jsonl.rows(path)]
+        except ValueError as broken:
+            raise BadInput("path", str(path), f"it is no log of samples: {broken}.") from broken
+        if strange := [row for row in rows if not isinstance(row, dict)]:
+            raise BadInput("path", str(path), f"it has {strange[0]!r:.40} among its samples.")
         single = len({row.get("filter") for row in rows}) == 1
         found: dict[Any, Json] = {}
         for row in rows:

@@ -75,6 +75,8 @@ class Foreign:
             values = (_value(field, text) for text in texts if text is not None)
             known = [value for value in values if value is not None]
             found |= {field: known[0]} if known else {}
+        if "limit" not in found and self._param(task, "limit", nothing=True) is not None:
+            found["limit"] = None  # "None" was logged: all documents were asked
         return found
 
     def scores(self, task: str) -> Json:
@@ -106,12 +108,12 @@ class Foreign:
         """Metrics say nothing of single documents."""
         return None
 
-    def _param(self, task: str, name: str) -> str | None:
+    def _param(self, task: str, name: str, *, nothing: bool = False) -> str | None:
         own = re.compile(rf"(.*[/.])?{re.escape(task)}[/.]{re.escape(name)}")
         all_tasks = re.compile(rf"((eval|lm_eval|config|model_args|tasks)[/.])*{re.escape(name)}")
         for pattern in (own, all_tasks):
             for key, value in self.params.items():
-                if pattern.fullmatch(key) and value not in _NOTHING:
+                if pattern.fullmatch(key) and (value in _NOTHING) == nothing:
                     return value
         return None
 

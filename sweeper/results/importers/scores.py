@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 FOLDER = "imported"
-_PLANNED = ("num_fewshot", "apply_chat_template", "backend", "dtype", "limit", "max_gen_toks")
+_PLANNED = ("num_fewshot", "apply_chat_template", "backend", "dtype", "max_gen_toks")
+ALL = "all documents"
 
 
 class Scored(Protocol):
@@ -98,7 +99,9 @@ def add(sweep: Sweep, planned: PlannedCell, output: Scored) -> Json:
         "cell": cell_json(planned) | {"key": planned.key},
         "source": output.source,
         "conditions": conditions,
-        "scores": {task: output.scores(task) for task in fitting},
+        "scores": {
+            task: output.scores(task) | {"asked": _asked(c)} for task, c in conditions.items()
+        },
         "not_stated": [n for n in _PLANNED[:4] if any(n not in c for c in conditions.values())],
         "lacking": [task for task in planned.tasks if task not in fitting],
         "ignored": [task for task in output.tasks if task not in planned.tasks],
@@ -147,12 +150,12 @@ def _refuse(
     for task, found in conditions.items():
         params = planned.tasks[task].params
         wrong = differences(found, {name: params[name] for name in _PLANNED})
-        if found.get("limit") is not None and params["limit"] is None:
-            wrong.append(f"limit: {found['limit']!r}, here None (all documents)")
+        if output.documents(task) is None and (lacking := _shares(found, params["limit"])):
+            wrong.append(lacking)
         where = "this sweep's configuration"
         for other in others:
             if not wrong and task in other["conditions"]:
-                wrong = differences(found, other["conditions"][task])
+                wrong = differences(found, other["conditions"][task] | {"limit": None})
                 where = f"what was imported for {other['cell']['label']}"
         if wrong:
             raise BadInput(
@@ -160,6 +163,23 @@ def _refuse(
                 f"{task} was scored otherwise than {where}: {'; '.join(wrong)}.",
                 "Scores made in two ways are never divided by each other.",
             )  # fmt: skip
+
+
+def _shares(found: Mapping[str, Any], limit: int | None) -> str:
+    """Why scores without hashes of documents may be of others than this sweep's; "" if not."""
+    if "limit" not in found:
+        return "limit: not stated, and there are no hashes to tell which documents were asked"
+    if found["limit"] is None and limit is None:
+        return ""
+    return (f"limit: {found['limit']!r}, here {limit!r}, and there are no hashes to tell which "
+            "documents these are (without them all have to be asked on both sides)")  # fmt: skip
+
+
+def _asked(conditions: Mapping[str, Any]) -> str:
+    if "limit" not in conditions:
+        return ""
+    limit = conditions["limit"]
+    return ALL if limit is None else f"the first {limit} of the data set"
 
 
 def _write(sweep: Sweep, key: str, record: Json, output: Scored) -> None:

@@ -12,7 +12,7 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import urlopen
 
 from sweeper.results.mlflow import moved_home
@@ -45,7 +45,12 @@ class Unreachable(Exception):
 
 def default_uri(home: Path) -> str:
     """The store of a home: SQLite, beside its outputs."""
-    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
+    return _sqlite(home.resolve() / "mlflow.db")
+
+
+def _sqlite(path: Path) -> str:
+    """A URI of a database; in a path `%41` and `?` would mean something else."""
+    return f"sqlite:///{str(path).translate({ord(c): f'%{ord(c):02X}' for c in '%?#'})}"
 
 
 def artifact_root(uri: str, home: Path) -> str | None:
@@ -81,7 +86,7 @@ def _probe(uri: str) -> None:
     parts = urlsplit(uri)
     scheme = parts.scheme.split("+")[0]
     if scheme == "sqlite":
-        _probe_sqlite(uri.split(":///", 1)[-1])
+        _probe_sqlite(unquote(uri.split(":///", 1)[-1]))
     elif scheme in ("http", "https"):
         _probe_http(f"{scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}/health")
     elif scheme in _PORTS and parts.hostname:
@@ -129,8 +134,9 @@ def _initialise(home: Path) -> None:
     aside = target.parent / "store" / "tmp" / f"mlflow-db.{process_id.new_id()}"
     aside.parent.mkdir(parents=True, exist_ok=True)
     try:
-        made = SqlAlchemyStore(f"sqlite:///{aside}", str(artifact_root(default_uri(home), home)))
+        made = SqlAlchemyStore(_sqlite(aside), str(artifact_root(default_uri(home), home)))
         made.engine.dispose()
+        files.follow_umask(aside)  # SQLite keeps others from writing it
         _publish(aside, target)
     finally:
         files.remove(aside)

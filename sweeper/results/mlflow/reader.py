@@ -180,7 +180,7 @@ def _artifact(client: MlflowClient, run: Run, name: str, aside: Path) -> str:
 def _cell(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
     """The cell as the plan recorded it, from the run's parameters."""
     params, tags = run.data.params, run.data.tags
-    seed = params.get("calibration_seed")
+    seed, scales = params.get("calibration_seed"), params.get("scale_bits")
     sparsity = float(params["sparsity"])
     return {
         "key": tags[CELL],
@@ -195,6 +195,7 @@ def _cell(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         "quant_method": params.get("quant_method", ""),
         "calibration_seed": None if seed is None else int(seed),
         "rerun": int(params.get("rerun", 0)),
+        "scale_bits": None if scales is None else float(scales),
         "config": config,
         **({"origin": tags[ORIGIN]} if ORIGIN in tags else {}),
     }

@@ -195,6 +195,7 @@ def _params(cell: Json) -> dict[str, str]:
     params: dict[str, Any] = {"model": cell["model"]}
     params |= {axis: cell.get(axis) for axis in _AXES}
     params["rerun"] = cell.get("rerun") or None
+    params["scale_bits"] = cell.get("scale_bits")
     params["pattern"] = cell["pattern"] if cell["sparsity"] else "none"
     params["tasks"] = _tasks(cell)
     for section in SECTIONS:

@@ -13,10 +13,11 @@ from typing import Any
 
 import torch
 from lm_eval.models.huggingface import HFLM
-from transformers import AutoTokenizer, CompressedTensorsConfig
+from transformers import CompressedTensorsConfig
 
-from sweeper.modeling import devices, low_rank_format, model_cache
-from sweeper.modeling.checkpoint import require_complete
+from sweeper.modeling import devices, directory, low_rank_format, model_cache
+from sweeper.modeling import tokenizer as tokenizers
+from sweeper.modeling.checkpoint import cast, dtype_of, require_complete, trusted
 from sweeper.stages.evaluate import shared_prefix
 from sweeper.stages.evaluate.shared_prefix import Answer, Row
 
@@ -43,38 +44,43 @@ class Loaded:
 
 def fingerprint(checkpoint: Path) -> str:
     """Changes whenever a file of the checkpoint is replaced (names, sizes, modification times)."""
-    files = sorted(p for p in checkpoint.iterdir() if p.is_file())
+    files = directory.files(checkpoint, code=True)
     stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     return hashlib.sha256(repr(stats).encode()).hexdigest()
 
 
-def checkpoint_sha256(checkpoint: Path) -> str:
-    """Hash of the content of all files, wherever they lie; read once while they do not change."""
-    return _content(checkpoint, fingerprint(checkpoint))
+def checkpoint_sha256(checkpoint: Path, *, code: bool = False) -> str:
+    """Hash of the content of the model's files, wherever they lie; read once while they stay.
+
+    ``code``: with those of its own code, which is run.
+    """
+    return _content(checkpoint, fingerprint(checkpoint), code)
 
 
 @cache
-def _content(checkpoint: Path, stamp: str) -> str:
+def _content(checkpoint: Path, stamp: str, code: bool) -> str:
     whole = hashlib.sha256()
-    for path in sorted(p for p in checkpoint.iterdir() if p.is_file()):
+    for path in directory.files(checkpoint, code=code):
         with path.open("rb") as stream:
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         whole.update(f"{path.name}\0{digest}\n".encode())
     return whole.hexdigest()
 
 
-def vocabulary(checkpoint: Path) -> int:
+def vocabulary(checkpoint: Path, *, trust_remote_code: bool) -> int:
     """Entries of the vocabulary, without loading the model."""
-    config = low_rank_format.config_of(checkpoint)
+    config = low_rank_format.config_of(checkpoint, trust_remote_code=trust_remote_code)
     return int(config.get_text_config().vocab_size)
 
 
-def load(checkpoint: Path, *, dtype: str, device: str) -> Loaded:
+def load(checkpoint: Path, *, dtype: str, device: str, trust_remote_code: bool = False) -> Loaded:
     """Model and tokenizer of ``checkpoint``; the last one loaded is held for the next call."""
-    key = (str(checkpoint.resolve()), fingerprint(checkpoint), dtype, device)
+    trust = trust_remote_code
+    key = (str(checkpoint.resolve()), fingerprint(checkpoint), dtype, device, trust)
 
     def both() -> Loaded:
-        model, tokenizer = _model(checkpoint, dtype, device), tokenizer_of(checkpoint)
+        model = _model(checkpoint, dtype, device, trust)
+        tokenizer = tokenizer_of(checkpoint, trust_remote_code=trust)
         return Loaded(
             model=model, tokenizer=tokenizer, tokenizer_sha256=tokenizer_sha256(tokenizer)
         )
@@ -83,9 +89,9 @@ def load(checkpoint: Path, *, dtype: str, device: str) -> Loaded:
     return found
 
 
-def tokenizer_of(checkpoint: Path) -> Any:
+def tokenizer_of(checkpoint: Path, *, trust_remote_code: bool = False) -> Any:
     """The tokenizer that lies beside the weights."""
-    return AutoTokenizer.from_pretrained(checkpoint)
+    return tokenizers.load(checkpoint, trust_remote_code=trust_remote_code)
 
 
 def tokenizer_sha256(tokenizer: Any) -> str:
@@ -98,10 +104,13 @@ def tokenizer_sha256(tokenizer: Any) -> str:
     return hashlib.sha256(meaning.encode()).hexdigest()
 
 
-def _model(checkpoint: Path, dtype: str, device: str) -> Any:
+def _model(checkpoint: Path, dtype: str, device: str, trust: bool = False) -> Any:
     """Compressed weights are decompressed here, once, to what the stock loader computes with."""
-    how: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
-    stored = getattr(low_rank_format.config_of(checkpoint), "quantization_config", None) or {}
+    how: dict[str, Any] = {
+        "dtype": dtype, "local_files_only": True, "trust_remote_code": trust,
+    }  # fmt: skip
+    config = low_rank_format.config_of(checkpoint, trust_remote_code=trust)
+    stored = getattr(config, "quantization_config", None) or {}
     if stored.get("quant_method") == "compressed-tensors":
         how["quantization_config"] = CompressedTensorsConfig(dequantize=True)
     if stored.get("quant_method") == "bitsandbytes":
@@ -113,6 +122,7 @@ def _model(checkpoint: Path, dtype: str, device: str) -> Any:
     model, found = low_rank_format.load(checkpoint, output_loading_info=True, **how)
     if not stored:  # what compressed weights become has other names than what is stored
         require_complete(found, checkpoint)
+        cast(model, dtype_of(dtype))
     return model.eval()
 
 
@@ -217,7 +227,9 @@ def lm(checkpoint: Path, device: str, params: Mapping[str, Any]) -> ScoringLM:
     """The model of a checkpoint, ready to be asked."""
     if device == "cpu":
         torch.set_num_threads(1)  # the number of threads changes the last digits
-    loaded = load(checkpoint, dtype=params["dtype"], device=device)
+    loaded = load(
+        checkpoint, dtype=params["dtype"], device=device, trust_remote_code=trusted(params)
+    )
     return ScoringLM(
         loaded,
         batch_size=params["batch_size"],

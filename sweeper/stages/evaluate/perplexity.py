@@ -130,8 +130,8 @@ class _Evaluation:
         if job.device == "cpu":
             torch.set_num_threads(1)  # the number of threads changes the last digits
         self.job, self.params, self.definition = job, job.params, definition
-        self.checkpoint = job.checkpoint("model")
-        tokenizer = models.tokenizer_of(self.checkpoint)
+        self.checkpoint, self.trust = job.checkpoint("model"), job.trust_remote_code
+        tokenizer = models.tokenizer_of(self.checkpoint, trust_remote_code=self.trust)
         with pinned_data.pinned(self.params.get("data_revisions", {})) as loads:
             whole = text(definition)
         self.data_revisions = loads.seen
@@ -195,7 +195,10 @@ class _Evaluation:
         todo = [document for document in self.order if document not in known]
         if not todo:
             return
-        loaded = models.load(self.checkpoint, dtype=self.params["dtype"], device=self.job.device)
+        loaded = models.load(
+            self.checkpoint, dtype=self.params["dtype"], device=self.job.device,
+            trust_remote_code=self.trust,
+        )  # fmt: skip
         _check_context(loaded.model, self.definition)
         asked = hash_string(repr([self.setting, [self.windows[document] for document in todo]]))
         journal = Journal(self.job.scratch / "windows.jsonl", asked)
@@ -238,7 +241,7 @@ class _Evaluation:
         }
 
     def _collapse(self, found: Sequence[Record]) -> str | None:
-        vocabulary = models.vocabulary(self.checkpoint)
+        vocabulary = models.vocabulary(self.checkpoint, trust_remote_code=self.trust)
         return scoring.collapse(found, "loglikelihood_rolling", vocabulary)
 
 

@@ -157,7 +157,12 @@ def _columns(label: str, item: Any) -> Record:
         return {label: float(item)}
     if isinstance(item, tuple) and len(item) == 2 and all(isinstance(x, int | float) for x in item):
         return {f"{label}.sum": float(item[0]), f"{label}.weight": float(item[1])}
-    return {label: json.dumps(item, default=handle_non_serializable)}
+    return {label: json.dumps(item, default=_plain)}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: the probabilities of all choices come as an array, say."""
+    return value.tolist() if hasattr(value, "tolist") else handle_non_serializable(value)
 
 
 def items(record: Mapping[str, Any], label: str) -> Any:
@@ -204,7 +209,7 @@ def setting(job: Job, packages: Iterable[str]) -> dict[str, Any]:
     """What every answer of an attempt is made with."""
     return {
         "device": job.device,
-        "checkpoint_sha256": checkpoint_sha256(job.checkpoint("model")),
+        "checkpoint_sha256": checkpoint_sha256(job.checkpoint("model"), code=job.trust_remote_code),
         "versions": {name: importlib.metadata.version(name) for name in packages},
     }
 

@@ -151,7 +151,8 @@ class _Evaluation:
 
     def _collapse(self, found: Sequence[Record]) -> str | None:
         kind = self.prepared.task.OUTPUT_TYPE
-        return scoring.collapse(found, kind, models.vocabulary(self.checkpoint))
+        size = models.vocabulary(self.checkpoint, trust_remote_code=self.job.trust_remote_code)
+        return scoring.collapse(found, kind, size)
 
     def _scores(self, found: Sequence[Record]) -> dict[str, Any]:
         """What was scored, and how; a part scores nothing."""

@@ -8,6 +8,8 @@ from typing import Any
 
 from sweeper.errors import StageFailure
 from sweeper.modeling import devices, model_cache
+from sweeper.modeling import tokenizer as tokenizers
+from sweeper.modeling.checkpoint import trusted
 from sweeper.stages.evaluate import hf_backend
 from sweeper.stages.evaluate.shared_prefix import Row
 from sweeper.stages.evaluate.task import SEED
@@ -77,7 +79,7 @@ def lm(checkpoint: Path, device: str, params: Mapping[str, Any]) -> GeneratingLM
     if device == "cpu":
         raise StageFailure("tasks.backend=vllm needs a GPU; use tasks.backend=hf on a CPU")
     names = ("dtype", "max_model_len", "gpu_memory_utilization", "add_bos_token")
-    options = {name: params[name] for name in names}
+    options = {name: params[name] for name in names} | {"trust_remote_code": trusted(params)}
     stamp = hf_backend.fingerprint(checkpoint)
     key = ("vllm", str(checkpoint.resolve()), stamp, *options.values())
     found: GeneratingLM = model_cache.get(key, lambda: _load(checkpoint, options))
@@ -87,13 +89,17 @@ def lm(checkpoint: Path, device: str, params: Mapping[str, Any]) -> GeneratingLM
 def _load(checkpoint: Path, options: Mapping[str, Any]) -> GeneratingLM:
     from lm_eval.models.vllm_causallms import VLLM
 
-    return GeneratingLM(
-        VLLM(
-            pretrained=str(checkpoint),
-            batch_size="auto",
-            seed=SEED,
-            tensor_parallel_size=max(1, devices.gpus()),
-            enable_prefix_caching=True,
-            **options,
-        )
+    model = VLLM(
+        pretrained=str(checkpoint),
+        batch_size="auto",
+        seed=SEED,
+        tensor_parallel_size=max(1, devices.gpus()),
+        enable_prefix_caching=True,
+        **options,
     )
+    if not tokenizers.agrees(model.tokenizer, checkpoint):
+        raise StageFailure(
+            "vLLM splits text in another way than the model's tokenizer.json says, because of "
+            "the class that its tokenizer_config.json names. Use tasks.backend=hf."
+        )
+    return GeneratingLM(model)

@@ -12,21 +12,35 @@ from sweeper.stages.measure.matrix_stats import Row, mean_bits, total, weights_o
 # a share of all weights: thresholds prune one weight too many per block and matrix, and
 # the columns of inputs that were never active are zero on top of the label
 TOLERANCE = 0.002
+UNQUANTIZED = 16
+"""Bits of a weight that is a number, as compression rates count them."""
 
 
-def counted(rows: list[Row], params: Mapping[str, Any]) -> list[Row]:
-    """Rows of a checkpoint that came without its mask.
+WORST = 3
+"""So many of the matrices that lost most of their mask are named."""
+UNKNOWN = "the mask is not known: quantization may have refilled pruned weights"
 
-    A quantized weight may also have been rounded to zero. Which zeros were pruned is not known,
-    so that no more of them count than the label says, in every matrix the same share.
+
+def without_mask(rows: list[Row], params: Mapping[str, Any]) -> list[Row]:
+    """Rows of a checkpoint of which nothing says which weights were pruned.
+
+    Nothing can be said to be contained in the mask, so "pruned" is left out. Zeros count where
+    they are proof: without quantization all of them do, and the groups of N:M have theirs, whoever
+    made them. A quantized weight may also have been rounded to zero, so elsewhere "held" is left
+    out too: that there are enough zeros shows nothing.
     """
-    zeros, expected = total(rows, "held"), expected_sparsity(rows, params)
-    if params["bits"] >= 16 or zeros <= expected * total(rows, "weights"):
+    rows = [{k: v for k, v in r.items() if k != "pruned"} for r in rows]
+    if params["bits"] >= 16 or not params["sparsity"]:
         return rows
-    share = expected * total(rows, "weights") / zeros
-    return [
-        r | {"pruned": round(share * r["held"]), "held": round(share * r["held"])} for r in rows
-    ]
+    nm = validation.nm(params["pattern"])
+    if nm is None:
+        return [{k: v for k, v in r.items() if k != "held"} for r in rows]
+    return [r | {"held": min(r["zeros"], r["nm_valid_groups"] * nm[0])} for r in rows]
+
+
+def known(rows: list[Row]) -> bool:
+    """Whether it is known how many weights are pruned and zero."""
+    return all("held" in r for r in rows)
 
 
 def expected_sparsity(rows: list[Row], params: Mapping[str, Any]) -> float:
@@ -54,11 +68,8 @@ def require(rows: list[Row], params: Mapping[str, Any]) -> None:
     if params["mask"] == "ignore" or not params["sparsity"]:
         return
     keep = "Quantize with quant.mask=keep, or set quant.mask=ignore to report it instead."
-    _require_none(
-        [r["name"] for r in rows if r["held"] < r["pruned"]],
-        "pruned weights are no longer zero",
-        keep,
-    )
+    if lost := refilled(rows):
+        raise StageFailure(f"{lost}. {keep}")
     if "nm_groups" in rows[0]:
         _require_none(
             [r["name"] for r in rows if r["nm_valid_groups"] < r["nm_groups"]],
@@ -66,6 +77,26 @@ def require(rows: list[Row], params: Mapping[str, Any]) -> None:
             keep,
         )
     _require_sparsity(rows, params)
+
+
+def refilled(rows: list[Row]) -> str:
+    """How far pruned weights are no longer zero, and in which matrices most; "" if all are."""
+    by_layer = kept_by_layer(rows)
+    lost = [name for name, share in by_layer.items() if share < 1]
+    if not lost:
+        return ""
+    kept = total(rows, "held") / total(rows, "pruned")
+    named = ", ".join(f"{name} {by_layer[name]:.2%}" for name in lost[:WORST])
+    return (
+        f"pruned weights are no longer zero in {len(lost)} of {len(by_layer)} matrices: "
+        f"{kept:.2%} of them are, fewest in {named}"
+    )
+
+
+def kept_by_layer(rows: list[Row]) -> dict[str, float]:
+    """Matrix -> share of its pruned weights that are still zero, the lowest first."""
+    found = {r["name"]: r["held"] / r["pruned"] for r in rows if r.get("pruned")}
+    return dict(sorted(found.items(), key=lambda one: one[1]))
 
 
 def _require_none(layers: list[str], what: str, cure: str) -> None:
@@ -83,10 +114,19 @@ def _require_bits(rows: list[Row], params: Mapping[str, Any]) -> None:
         _require_mean(rows, params["bits"], params["widths"])
         return
     _require_none(
-        [r["name"] for r in rows if r["bits"] != params["bits"]],
+        [r["name"] for r in rows if nominal_bits(r, params) != params["bits"]],
         f"weights are not stored with {params['bits']} bits",
         "Build this checkpoint again: its quantization was not applied or was another one.",
     )
+
+
+def nominal_bits(row: Row, params: Mapping[str, Any]) -> int:
+    """Bits of a weight as labels count them: an unquantized one has 16, however it is stored.
+
+    Compression rates are rates of 16-bit models; files may hold the same numbers in float32.
+    """
+    floating = row["group_size"] is None and row["bits"] > UNQUANTIZED
+    return UNQUANTIZED if floating and params["bits"] == UNQUANTIZED else int(row["bits"])
 
 
 def _require_mean(rows: list[Row], bits: float, widths: Sequence[int]) -> None:
@@ -110,9 +150,10 @@ def _require_mean(rows: list[Row], bits: float, widths: Sequence[int]) -> None:
 
 
 def _require_sparsity(rows: list[Row], params: Mapping[str, Any]) -> None:
-    found = total(rows, "held") / total(rows, "weights")
-    expected = expected_sparsity(rows, params)
-    if abs(found - expected) > TOLERANCE:
+    expected, proof = expected_sparsity(rows, params), known(rows)
+    found = total(rows, "held" if proof else "zeros") / total(rows, "weights")
+    # zeros that nobody can tell from rounded weights may be more, never fewer
+    if found < expected - TOLERANCE or (proof and found > expected + TOLERANCE):
         raise StageFailure(
             f"{found:.4%} of the linear weights are pruned, the label says {expected:.4%}. "
             "Calibrate with more text if inputs were never active, else report a bug."

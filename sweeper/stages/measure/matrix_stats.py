@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sweeper.errors import StageFailure
 from sweeper.methods import validation
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ def row_of(matrix: Matrix, params: Mapping[str, Any], kept: Mapping[str, Any] | 
 def _held(matrix: Matrix, params: Mapping[str, Any], kept: Mapping[str, Any] | None) -> Row:
     """How many weights were pruned, and how many of those are still exactly zero."""
     if kept is not None:
+        if matrix.name not in kept or kept[matrix.name].shape != matrix.zero.shape:
+            raise StageFailure(
+                f"the mask has no matrix {matrix.name} of {tuple(matrix.zero.shape)}: it is that "
+                "of another model. Name the pruned model that this one was quantized from."
+            )
         pruned = ~kept[matrix.name]
         return {"pruned": int(pruned.sum()), "held": int((pruned & matrix.zero).sum())}
     zeros = int(matrix.zero.sum()) if params["sparsity"] else 0

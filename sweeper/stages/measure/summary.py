@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.methods import validation
+from sweeper.modeling import directory
+from sweeper.stages.measure import checks as label
 from sweeper.stages.measure.matrix_stats import Row, mean_bits, total, weights_of
 
 
@@ -15,15 +17,12 @@ def summary(
     rows: list[Row], others: Mapping[str, int], params: Mapping[str, Any], sizes: dict[str, int]
 ) -> dict[str, Any]:
     """The numbers that go with every score of the cell."""
-    linear, held = total(rows, "weights"), total(rows, "held")
-    other = sum(others.values())
-    sparsity = held / linear
-    kept = total(rows, "weights") - held
-    bits = sum(r["bits"] * (weights_of(r) - r["held"]) for r in rows) / kept if kept else 0.0
-    rate = 1 - bits / 16 * (1 - sparsity)
-    head = _head(others)
+    rows = [r | {"bits": label.nominal_bits(r, params)} for r in rows]
+    linear, other, head = total(rows, "weights"), sum(others.values()), _head(others)
+    # how sparse a checkpoint is whose mask nobody knows stays a gap
+    held = total(rows, "held") if label.known(rows) else None
     result: dict[str, Any] = {
-        "achieved_sparsity": sparsity,
+        "achieved_sparsity": None if held is None else held / linear,
         "zeros": total(rows, "zeros") / linear,
         "containment": _containment(rows),
         "nm_valid": _share(rows, "nm_valid_groups", "nm_groups"),
@@ -32,19 +31,27 @@ def summary(
         "layers": len(rows),
         "linear_weights": linear,
         "total_weights": linear + other,
-        "macs": linear - held + head,
+        "macs": None if held is None else linear - held + head,
         "macs_dense": linear + head,
         "rate": {
             "nominal": 1 - params["bits"] / 16 * (1 - params["sparsity"]),
-            "achieved": rate,
-            "whole_model": rate * linear / (linear + other),
+            **({} if held is None else _achieved(rows, linear, other, held)),
         },
     }
     return {name: value for name, value in result.items() if value is not None}
 
 
+def _achieved(rows: list[Row], linear: int, other: int, held: int) -> dict[str, float]:
+    kept = linear - held
+    bits = sum(r["bits"] * (weights_of(r) - r["held"]) for r in rows) / kept if kept else 0.0
+    rate = 1 - bits / 16 * (1 - held / linear)
+    return {"achieved": rate, "whole_model": rate * linear / (linear + other)}
+
+
 def bits_per_weight(rows: list[Row], params: Mapping[str, Any]) -> dict[str, float]:
     """Where the bits of a linear weight go, averaged over all of them.
+
+    An unquantized weight counts as 16 bits, whatever type the files have; ``stored`` tells that.
 
     ``total`` = q (1 - s) + mask + scales + zero points, the size when only unpruned codes
     are stored beside a mask. ``unmasked`` stores every code. ``entropy`` bounds what any
@@ -57,8 +64,8 @@ def bits_per_weight(rows: list[Row], params: Mapping[str, Any]) -> dict[str, flo
         sum(r["entropy"] * r["rows"] * r["columns"] for r in rows) / linear,
     )
     bits, sparsity = mean_bits(rows), total(rows, "held") / linear
-    # a mask that was not kept cannot stand in for codes
-    masked = bool(params["sparsity"]) and params["mask"] != "ignore"
+    # a mask that was not kept, or is not known, cannot stand in for codes
+    masked = bool(params["sparsity"]) and params["mask"] != "ignore" and label.known(rows)
     codes = bits * (1 - sparsity) if masked else bits
     mask = mask_bits(rows, params) if masked else 0.0
     found = {
@@ -91,13 +98,17 @@ def binary_entropy(share: float) -> float:
     return -share * math.log2(share) - (1 - share) * math.log2(1 - share)
 
 
-def _containment(rows: list[Row]) -> dict[str, float] | None:
-    """Share of the pruned weights that are still zero: of all, and in the worst layer."""
-    pruned = total(rows, "pruned")
-    if not pruned:
+def _containment(rows: list[Row]) -> dict[str, Any] | None:
+    """Share of the pruned weights that are still zero: of all, and in the worst layers by name."""
+    by_layer = label.kept_by_layer(rows)
+    if not by_layer:
         return None
-    by_layer = [r["held"] / r["pruned"] for r in rows if r["pruned"]]
-    return {"min": min(by_layer), "mean": total(rows, "held") / pruned}
+    worst = {name: share for name, share in list(by_layer.items())[: label.WORST] if share < 1}
+    return {
+        "min": min(by_layer.values()),
+        "mean": total(rows, "held") / total(rows, "pruned"),
+        **({"worst": worst} if worst else {}),
+    }
 
 
 def _share(rows: list[Row], part: str, whole: str) -> float | None:
@@ -115,9 +126,8 @@ def _head(others: Mapping[str, int]) -> int:
 
 
 def of_files(folder: Path) -> dict[str, int]:
-    """Bytes of the checkpoint's tensors, and of all its files."""
-    files = [p for p in folder.rglob("*") if p.is_file()]
+    """Bytes of the checkpoint's tensors, and of all files of the model."""
     return {
-        "checkpoint": sum(p.stat().st_size for p in files if p.suffix == ".safetensors"),
-        "directory": sum(p.stat().st_size for p in files),
+        "checkpoint": sum(path.stat().st_size for path in directory.weights(folder)),
+        "directory": sum(path.stat().st_size for path in directory.files(folder)),
     }

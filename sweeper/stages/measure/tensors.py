@@ -6,8 +6,9 @@ Nothing is loaded as a model: what is read here is what a server would be given.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ import torch
 from compressed_tensors.utils.match import match_name
 from safetensors import safe_open
 
+from sweeper.errors import StageFailure
+from sweeper.modeling import directory, matrices
 from sweeper.stages.measure import bitsandbytes
 from sweeper.stages.measure.matrix import Matrix
 
-NOT_COMPRESSED = ("embed", "lm_head", "norm", "wte", "wpe")
 _PARTS = ("weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_g_idx")
+_WEIGHT = ("weight", "weight_packed")
 _SIDE = (*_PARTS, *bitsandbytes.PARTS)
 
 
@@ -29,15 +32,18 @@ class Files:
     Attributes:
         symmetric: whether codes have no zero point.
         activation_bits: bits of the inputs of quantized matrices; 16 if they stay as they are.
+        paths: module path of every matrix -> its path in the files.
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Open all files below ``folder``."""
+    def __init__(self, folder: Path, *, trust_remote_code: bool = False) -> None:
+        """Open the weights of the model in ``folder``; its code may run where it is trusted."""
         self._stack = ExitStack()
         self._home: dict[str, Any] = {}
-        for path in sorted(folder.glob("*.safetensors")):
+        for path in directory.weights(folder):
             file = self._stack.enter_context(safe_open(path, "pt"))
             self._home |= dict.fromkeys(file.keys(), file)
+        self._linear = _listed(folder, self._home, trust_remote_code=trust_remote_code)
+        self.paths = {name: path for path, name in self._linear.items()}
         config = json.loads((folder / "config.json").read_text())
         groups = (config.get("quantization_config") or {}).get("config_groups") or {}
         self._groups: list[dict[str, Any]] = list(groups.values())
@@ -66,10 +72,13 @@ class Files:
         """The linear layers, packed or not, in the order of their names; one in memory at once."""
         for tensor in sorted(self._home):
             name, _, part = tensor.rpartition(".")
+            if name not in self._linear:
+                continue
             if part == "weight_packed":
-                yield self._packed(name)
-            elif part == "weight" and self._is_linear(tensor):
-                yield bitsandbytes.matrix(name, self._get) or self._plain(name)
+                yield replace(self._packed(name), name=self._linear[name])
+            elif part == "weight":
+                found = bitsandbytes.matrix(name, self._get) or self._plain(name)
+                yield replace(found, name=self._linear[name])
 
     def other_sizes(self) -> dict[str, int]:
         """Number of elements of every tensor that belongs to no linear layer."""
@@ -80,8 +89,8 @@ class Files:
         }
 
     def _is_linear(self, tensor: str) -> bool:
-        named = tensor.endswith(".weight") and not any(word in tensor for word in NOT_COMPRESSED)
-        return named and len(self._shape(tensor)) == 2
+        name, _, part = tensor.rpartition(".")
+        return part == "weight" and name in self._linear
 
     def _shape(self, tensor: str) -> list[int]:
         shape: list[int] = self._home[tensor].get_slice(tensor).get_shape()
@@ -110,7 +119,7 @@ class Files:
         scale = self._get(f"{name}.weight_scale")
         assert scale is not None
         assert self.symmetric
-        bits, top = self.bits_of(name) or 8, int(codes.max())
+        bits, top = self.bits_of(self._linear[name]) or 8, int(codes.max())
         fits = -(2 ** (bits - 1)) <= int(codes.min()) and top < 2 ** (bits - 1)
         return Matrix(
             name=name,
@@ -147,7 +156,7 @@ class Files:
         assert packed is not None
         assert scale is not None
         assert shape is not None
-        bits = self.bits_of(name)
+        bits = self.bits_of(self._linear[name])
         assert bits is not None
         size = torch.Size(shape.tolist())
         codes = unpack_from_int32(packed, bits, size)
@@ -167,3 +176,28 @@ class Files:
             zero_point_bytes=0 if point is None else point.nbytes,
             stored_bytes=sum(t.nbytes for t in parts.values() if t is not None),
         )
+
+
+def _listed(folder: Path, tensors: Collection[str], *, trust_remote_code: bool) -> dict[str, str]:
+    """Path in the files -> module path of every matrix that counts: see `matrices.listed`.
+
+    Of a model that no method can treat, dense as it is, all matrices inside of its decoder
+    layers count.
+
+    Raises:
+        StageFailure: its configuration is none of a language model.
+    """
+    try:
+        model = matrices.on_meta(folder, trust_remote_code=trust_remote_code)
+    except Exception as error:
+        raise StageFailure(
+            "the checkpoint has no linear matrices that can be told: transformers cannot build "
+            f"its model ({error})"
+        ) from error
+    found = matrices.listed(model)
+    inside = set(found.treated) | set(found.untreatable)
+    stored = {name.rpartition(".")[0] for name in tensors if name.rpartition(".")[2] in _WEIGHT}
+    named = matrices.module_names(model, {f"{name}.weight" for name in stored})
+    pairs = {t.removesuffix(".weight"): p.removesuffix(".weight") for t, p in named.items()}
+    # several matrices of the files can be one of the model, which then no mask names
+    return {t: p if p in found.treated else t for t, p in pairs.items() if p in inside}

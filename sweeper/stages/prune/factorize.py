@@ -16,13 +16,15 @@ def factorized(job: Job) -> dict[str, Any]:
         StageFailure: an input's Gram matrix is not positive definite, weights are not
             finite, or the architecture is unknown.
     """
-    source = job.checkpoint("model")
     with compressed(job) as (model, samples):
         checkpoint.require_finite(model, "Raise prune.dampening or calibrate with more text.")
     parameter_count.record(_before(model), job.out)
     low_rank_format.adopt(model)
-    checkpoint.save_dense(model, source, job.out / "checkpoint", dtype=job.params["save_dtype"])
+    left = checkpoint.save_dense(
+        model, job.checkpoint("model"), job.out / "checkpoint", dtype=job.params["save_dtype"]
+    )
     return {
+        **({"left_out": left} if left else {}),
         "layers": len(model.config.low_rank),
         "ranks": model.config.low_rank,
         "calibration_tokens": tokens(samples),

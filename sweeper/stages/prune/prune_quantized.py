@@ -19,17 +19,21 @@ from sweeper.stages.measure.tensors import Files
 Tensors = dict[str, torch.Tensor]
 
 
-def save(source: Path, out: Path, kept: Mapping[str, torch.Tensor]) -> None:
+def save(
+    source: Path, out: Path, kept: Mapping[str, torch.Tensor], *, trust_remote_code: bool = False
+) -> None:
     """Writes the checkpoint ``source`` to ``out`` without the weights that are not kept.
 
     Args:
         source: pack-quantized or int-quantized, as `checkpoint.save_packed` writes it.
         out: a directory that does not exist yet.
         kept: name of every matrix -> boolean [rows, columns].
+        trust_remote_code: whether the model's own code may run.
     """
     shutil.copytree(source, out)
-    with Files(source) as files:
-        bits = {name: files.bits_of(name) for name in kept}
+    with Files(source, trust_remote_code=trust_remote_code) as files:
+        bits = {files.paths[name]: files.bits_of(name) for name in kept}
+        kept = {files.paths[name]: mask for name, mask in kept.items()}
     for path in sorted(out.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             metadata = file.metadata()

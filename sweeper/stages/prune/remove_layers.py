@@ -21,22 +21,24 @@ def shortened(job: Job, how: ByRemoval) -> dict[str, Any]:
         StageFailure: the architecture cannot be shortened.
     """
     params, source = job.params, job.checkpoint("model")
+    trust = job.trust_remote_code
     model = checkpoint.sole(
-        source,
-        dtype=params["compute_dtype"],
-        device=job.device,
-        trust_remote_code=job.trust_remote_code,
+        source, dtype=params["compute_dtype"], device=job.device, trust_remote_code=trust
     )
-    samples = calibration.of(job, checkpoint.tokenizer(source))
+    samples = calibration.of(job, checkpoint.tokenizer(source, trust_remote_code=trust))
     parameter_count.record(parameter_count.counted(model), job.out)
     with layer_chain.opened(model, samples.to(model.device)) as layers:
         removed = how.removed(params, layers, job.progress)
     count = len(layers.layers)
     take_out(model, removed)
     out = job.out / "checkpoint"
-    checkpoint.save_dense(model, source, out, dtype=params["save_dtype"])
-    require_same(model, out, samples[:1])
+    trust = job.trust_remote_code
+    left = checkpoint.save_dense(
+        model, job.checkpoint("model"), out, dtype=params["save_dtype"], trust_remote_code=trust
+    )
+    require_same(model, out, samples[:1], trust_remote_code=trust)
     return {
+        **({"left_out": left} if left else {}),
         "layers": count,
         "removed": removed,
         "sparsity": len(removed) / count,
@@ -64,7 +66,9 @@ def _filter(config: Any, layers: int, kept: list[int]) -> None:
     config.num_hidden_layers = len(kept)
 
 
-def require_same(model: Any, saved: Path, ids: torch.Tensor) -> None:
+def require_same(
+    model: Any, saved: Path, ids: torch.Tensor, *, trust_remote_code: bool = False
+) -> None:
     """Check that plain transformers loads what was saved as the model that is in memory.
 
     Raises:
@@ -73,7 +77,11 @@ def require_same(model: Any, saved: Path, ids: torch.Tensor) -> None:
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()  # a stale index is told by the check below
     try:
-        again = checkpoint.load(saved, dtype=str(model.dtype).removeprefix("torch."))
+        again = checkpoint.load(
+            saved,
+            dtype=str(model.dtype).removeprefix("torch."),
+            trust_remote_code=trust_remote_code,
+        )
     finally:
         transformers_logging.set_verbosity(verbosity)
     again.to(model.device)

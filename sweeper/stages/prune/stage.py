@@ -46,14 +46,18 @@ def _masked(job: Job) -> dict[str, Any]:
     with compressed(job) as (model, samples):
         checkpoint.require_finite(model, "Raise prune.dampening or calibrate with more text.")
     source, out = job.checkpoint("model"), job.out / "checkpoint"
+    left: list[str] = []
     if checkpoint.quantized_by(source):
         kept = {name: module.kept.cpu() for name, module in checkpoint.linears(model).items()}
-        prune_quantized.save(source, out, kept)
+        prune_quantized.save(source, out, kept, trust_remote_code=job.trust_remote_code)
     else:
-        checkpoint.save_dense(model, source, out, dtype=job.params["save_dtype"])
+        left = checkpoint.save_dense(
+            model, source, out, dtype=job.params["save_dtype"],
+            trust_remote_code=job.trust_remote_code,
+        )  # fmt: skip
         kept = {name: module.weight != 0 for name, module in checkpoint.linears(model).items()}
     masks.save(kept, job.out / "mask")
-    return _summary(job, kept, tokens(samples))
+    return _summary(job, kept, tokens(samples)) | ({"left_out": left} if left else {})
 
 
 def _summary(job: Job, kept: dict[str, Any], calibration_tokens: int) -> dict[str, Any]:

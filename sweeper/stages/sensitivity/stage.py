@@ -64,7 +64,10 @@ def run(job: Job) -> dict[str, Any]:
         trust_remote_code=job.trust_remote_code,
     )
     model = offload.place(model, job.device)
-    samples = calibration.of(job, checkpoint.tokenizer(job.checkpoint("model")))
+    tokenizer = checkpoint.tokenizer(
+        job.checkpoint("model"), trust_remote_code=job.trust_remote_code
+    )
+    samples = calibration.of(job, tokenizer)
     names = {module: name for name, module in checkpoint.linears(model).items()}
     measure, rows = _measure(params, names), dict[str, Any]()
     with dampening.noted() as raised, layer_chain.opened(model, samples.to(job.device)) as layers:

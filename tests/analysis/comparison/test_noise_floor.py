@@ -83,7 +83,7 @@ def test_it_is_compared_with_nothing_else(make, tmp_path: Path) -> None:
     assert AGAIN not in set(panel.cells["cell"])
     assert panel.cells["cell"].iat[panel.baseline] == DENSE
     files = write_report(results, tmp_path, title="t", provenance={})
-    assert "Noise floor: the dense model scored again" in files["report.html"].read_text()
+    assert "Noise floor: the same cell scored again" in files["report.html"].read_text()
     assert "tables/noise_floor.csv" in files
     assert "rerun" not in files["tables/cells.md"].read_text()
 

@@ -56,6 +56,16 @@ def test_what_is_not_there_needs_no_mask() -> None:
     assert table.loc[("low-rank", 0.2, 16), "share_served"] == pytest.approx(1 - 0.2 * 1000 / 1200)
 
 
+def test_scales_are_counted_per_weight_of_the_dense_model() -> None:
+    made = results()
+    known = Results(cells=made.cells.assign(scale_bits=0.3), scores=made.scores)
+    (panel,) = panels(known)
+    table = sizes(panel).set_index(["pattern", "sparsity", "bits"])
+    found = table.loc[("low-rank", 0.2, 8), ["bits_served", "bits_bitmask"]]
+    assert list(found) == pytest.approx([8 * 0.8 + 0.3] * 2)
+    assert table.loc[("low-rank", 0.2, 16), "bits_served"] == 16 * 0.8
+
+
 def test_removed_parameters_have_curves() -> None:
     (panel,) = panels(results())
     named = {name: rates for name, axis, _, rates in series(panel) if axis == "sparsity"}

@@ -132,6 +132,24 @@ def test_measured_bits_come_before_formulas(make) -> None:
     assert row["bits_bitmask"] == 4.25
 
 
+BITS = ["bits_served", "bits_bitmask", "bits_best_mask"]
+
+
+@pytest.mark.parametrize(("method", "guessed"), [("nf4", 4.5), ("llm_int8", 4 + 32 / 4096)])
+def test_bits_of_scales_come_before_the_rule_for_published_cells(make, method, guessed) -> None:
+    def served(**more: object) -> list[float]:
+        quantized = {"quant_method": method, "group_size": np.nan, **more}
+        results = make(cells=lambda c: c.assign(**{
+            name: c[name].where(c["label"] != "4bit", value) if name in c else value
+            for name, value in quantized.items()
+        }))  # fmt: skip
+        return list(named(panels(results)[0], "4bit")[BITS])
+
+    assert served() == [guessed] * 3
+    assert served(scale_bits=0.127) == [4.127] * 3
+    assert served(scale_bits=0.127, stored_bits=4.2) == [4.2, 4.127, 4.127]
+
+
 def test_zeros_that_were_refilled_save_nothing(make) -> None:
     panel = panels(make())[0]
     kept, ignored = (named(panel, n) for n in ("25% + 4bit", "25% + 4bit (mask ignored)"))

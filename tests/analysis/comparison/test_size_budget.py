@@ -37,10 +37,10 @@ def test_of_many_rivals_the_nearest_are_named_and_the_data_have_all(make) -> Non
         again = table[table["cell"].str.endswith("/4bit")]
         return pd.concat([table, *(again.assign(cell=again["cell"] + f" {i}") for i in range(9))])
 
-    def seeds(table):
-        return many(table).assign(calibration_seed=range(len(table) + 9))
+    def sizes(table):
+        return many(table).assign(group_size=range(len(table) + 9))
 
-    rows = choice_table(panels(make(cells=seeds, scores=many))).rows
+    rows = choice_table(panels(make(cells=sizes, scores=many))).rows
     row = rows[rows["budget"] == 124e6].iloc[0]
     assert row["instead"].endswith(f"and {len(row['every_tied'].split(', ')) - MOST_NAMED} more")
     assert row["instead"].count(",") == MOST_NAMED - 1

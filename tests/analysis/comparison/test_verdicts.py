@@ -23,6 +23,7 @@ from analysis.data.panel import Panel, panels
 from analysis.data.results import Results
 from analysis.output.text import percent, plus_minus
 from analysis.report.sentences import conclusion, sentences
+from analysis.report.tables import cells_table
 
 
 def named(panel: Panel, rows) -> list[str]:
@@ -73,6 +74,46 @@ def test_a_cell_short_of_its_rate_cannot_win(make) -> None:
     )
     joint = next(v for v in srcr_verdicts(panel) if v.by == "srcr_j")
     assert "25% + 4bit (mask ignored)" not in named(panel, joint.best)
+
+
+def test_a_mask_that_was_ignored_never_competes_however_little_it_lost(make) -> None:
+    """80.77 % is no 81.25 %: a label that is not proved takes no part at equal rate."""
+    name = "25% + 4bit (mask ignored)"
+
+    def nearly(cells):
+        ignored = cells["label"] == name
+        return cells.assign(
+            achieved_sparsity=cells["achieved_sparsity"].where(~ignored, 0.231),
+            achieved_tcr=cells["sparsity"].where(~ignored, 0.8077).where(ignored),
+            containment=cells["containment"].where(~ignored, 0.7),
+            containment_mean=cells["containment"].where(ignored * 0 == 1).where(~ignored, 0.92396),
+        )
+
+    def best(scores):
+        mine = scores["cell"].str.endswith(name) & (scores["metric"] == "acc")
+        return scores.assign(value=scores["value"].where(~mine, 0.95))
+
+    (panel,) = panels(make(cells=nearly, scores=best))
+    verdict = at(panel, Fraction(13, 16))
+    assert name not in named(panel, verdict.ranked)
+    assert f"choose {name}" not in conclusion(panel, verdict)
+    assert any("92.39 % of its pruned weights are still zero (achieved TCr 80.77 %)" in line
+               for line in sentences(panel, verdict))  # fmt: skip
+    assert all(name not in named(panel, v.ranked) for v in srcr_verdicts(panel))
+    (whole,) = panels(make(cells=lambda c: nearly(c).assign(
+        containment=1.0, containment_mean=1.0, achieved_sparsity=c["sparsity"],
+        achieved_tcr=np.nan), scores=best))  # fmt: skip
+    assert name in named(whole, at(whole, Fraction(13, 16)).ranked)
+
+
+def test_what_is_measured_and_not_proved_takes_no_part(make) -> None:
+    (panel,) = panels(make(cells=lambda c: c.assign(
+        unproved=np.where(c["label"] == "25% + 4bit", "the mask is not known", ""))))  # fmt: skip
+    verdict = at(panel, Fraction(13, 16))
+    assert "25% + 4bit" not in named(panel, verdict.ranked)
+    assert "25% + 4bit is left out: the mask is not known." in sentences(panel, verdict)
+    flags = cells_table([panel]).rows.set_index("label")["flags"]
+    assert flags["25% + 4bit"] == "label not proved: the mask is not known"
 
 
 def test_a_missing_standard_error_decides_nothing(make) -> None:

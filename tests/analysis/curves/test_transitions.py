@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
-from analysis.curves.transition_table import mpt_transitions, transition_table, verdict
+from analysis.curves.transition_table import (
+    mpt_transitions,
+    outwards,
+    said,
+    transition_table,
+    verdict,
+)
 from analysis.output.render import to_markdown
 from analysis.published.misprints import misprints, size_ratio
 from analysis.published.mpt import curves, published_table
@@ -205,3 +212,38 @@ def test_figures_are_drawn() -> None:
     drawn = [curves_figure("7"), surface_figure("9")]
     assert [f.name for f in drawn] == ["mpt_curves_7_LLaMA-2-7B", "mpt_surface_9_LLaMA-2-7B"]
     assert all(f.svg.startswith(b"<?xml") and b"mathdefault" not in f.svg for f in drawn)
+
+
+@settings(max_examples=40)
+@given(st.floats(0.25, 0.59), st.floats(0.3, 8), st.floats(5, 60), st.floats(0.02, 0.3))
+def test_exact_points_come_back_with_k2_free(s0, more, k2, b) -> None:
+    """Eight exact points have a second s0, from which the curve would first be flatter, or fall."""
+    k1 = b / s0 + more  # a break-away: steeper beyond than before
+    found = fit(curve("c", S, np.exp(truth(S, s0=s0, k1=k1, k2=k2, b=b))), POWER_K2)
+    assert abs(found.point - s0) <= 0.005
+    assert found.coefficients[2] >= 0
+    assert found.low <= s0 <= found.high
+
+
+def test_a_published_form_with_its_break_at_58_percent() -> None:
+    found = fit(curve("c", S, np.exp(truth(S, a=5.5, b=0.13, s0=0.58, k1=2.2, k2=30.0))), POWER_K2)
+    assert found.point == pytest.approx(0.58, abs=0.005)
+
+
+def test_intervals_are_rounded_outwards() -> None:
+    assert outwards(52.6, 66.4, 0) == (52, 67)
+    assert outwards(53.0, 66.0, 0) == (53, 66)
+    assert outwards(3.44, 3.96, 1) == (3.4, 4.0)
+    assert said(0.577, 0.5251, 0.6649, (False, False)) == "57.7 (52 to 67)"
+    # The profile is sampled: an end is a sample that the test already refuses, or an open one.
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        data = curve("c", S, np.exp(truth(S) + rng.normal(0, 0.05, len(S))))
+        one = fit(data)
+        limit = one.rss * (1 + stats.f.ppf(0.95, 1, one.n - 4) / (one.n - 4))
+        grid, rss = profile(data)
+        inside = grid[rss <= limit]
+        if not one.open_low:
+            assert one.low < inside.min()
+        if not one.open_high:
+            assert one.high > inside.max()

@@ -31,9 +31,9 @@ def test_the_tcr_table_is_table_i(published) -> None:
 
 def test_csv_is_not_rounded(published) -> None:
     table = by_name(published)["cells"]
-    again = pd.read_csv(io.StringIO(render.to_csv(table)), float_precision="round_trip")
+    again = pd.read_csv(io.StringIO(table.csv()), float_precision="round_trip")
     assert np.array_equal(again["sr2"], table.rows["sr2"])
-    assert "0.818024" in render.to_csv(table)
+    assert "0.818024" in table.csv()
 
 
 def test_every_table_flags_a_task_at_chance(make) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sweeper.config.overrides import override
 from tests import tiny
 from tests.launchers.fake_slurm import FakeSlurm
 
@@ -118,6 +120,68 @@ def test_a_sweep_is_followed_from_other_shells(slurm: FakeSlurm, shell: Shell) -
     assert "==> prune, job" in logs
     assert "prune at work" in logs
     assert "quantize at work" in logs
+
+
+def test_any_machine_works_on_a_sweep(shell: Shell) -> None:
+    """Two processes of a plain shell, each with the same line; a third finds nothing to do."""
+    own = [*shell._model, "+hydra.launcher.stages=tests.stubs.cells", *GRID]
+    both = [subprocess.Popen(shell.words("work", *own), stdout=subprocess.PIPE) for _ in range(2)]
+    assert sorted(process.wait(100) for process in both) in ([0, 0], [0, 1])
+    assert {cell["status"] for cell in shell.states(0).values()} == {"done"}
+    last = json.loads(shell("work", "output=json").stdout)
+    assert last["made"] == []
+    assert len(last["cells"]) == 4
+    assert "works" not in shell("cancel", status=2).stderr
+    assert "leave hydra/launcher out" in shell(
+        "work", "hydra/launcher=slurm", status=2).stderr.lower()  # fmt: skip
+
+
+def test_a_run_that_waits_ends_with_the_sweeps_status(slurm: FakeSlurm, shell: Shell) -> None:
+    words = shell.words("run", *shell._model, *OPTIONS, "quant.bits=4", "wait=true")
+    waiting = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert waiting.stderr is not None
+    assert any(b"follows them" in line for line in waiting.stderr)
+    slurm.work()
+    assert waiting.wait(60) == 0
+    assert {cell["status"] for cell in shell.states(0).values()} == {"done"}
+
+
+def test_watching_ends_when_nothing_more_happens(slurm: FakeSlurm, shell: Shell) -> None:
+    shell.run("quant.bits=4")
+    watching = subprocess.Popen(shell.words("status", "watch=true"), stdout=subprocess.PIPE)
+    waits = subprocess.Popen(
+        shell.words("run", *shell._model, *OPTIONS, "quant.bits=4", "wait=true"),
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert watching.stdout is not None
+    assert any(b"queued" in line for line in watching.stdout)
+    shell("cancel")
+    assert watching.wait(60) == 1
+    assert waits.wait(60) == 1
+    advice = shell.run("quant.bits=8", verb="retry", status=2).stderr
+    assert "It was run with: hydra/launcher=slurm" in advice
+
+
+def test_the_round_finds_a_home_of_any_name(
+    slurm: FakeSlurm, tmp_path: Path, model: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shell = Shell(tmp_path / "Größe 50% #1, 'x'", model)
+    home = override("home", str(shell.home))
+    shell.words = lambda verb, *more: [  # type: ignore[method-assign]
+        sys.executable,
+        "-m",
+        "sweeper",
+        verb,
+        "name=s",
+        home,
+        *more,
+    ]
+    monkeypatch.undo()
+    monkeypatch.setenv("PATH", f"{slurm.root / 'bin'}:{os.environ['PATH']}")
+    shell.run("quant.bits=16")
+    slurm.work()
+    (done,) = (json.loads(p.read_text()) for p in shell.home.glob("sweeps/s/jobs/*.round.json"))
+    assert done["verbs"]["sync"] == 0
 
 
 def test_cancel_and_go_on(slurm: FakeSlurm, shell: Shell) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from launchers import leases
 from launchers.slurm import records
 from launchers.slurm.cluster.commands import SlurmError, outside_env
+from launchers.slurm.submission.submit import Submission
 from sweeper.errors import BadInput, IsorateError
 from sweeper.results.launcher_record import launcher as recorded_launcher
 from sweeper.store import files
@@ -308,7 +310,7 @@ def test_a_job_out_of_time_for_good_takes_its_later_stages_along(
     slurm.end(job, "FAILED", code="1:0")
     ending = {"error": "UncompletedJobError", "message": "timed-out too many times", "again": True}
     attempt = {"job": job, "restart": 0, "started": records.now(), "ending": ending}
-    files.write_whole(records.attempt_file(rig.sweep.path, first["key"], job, 0), attempt)
+    files.write_whole(records.attempt_file(rig.sweep.path, first["key"], f"{job}.0"), attempt)
     assert {rig.state(s).cause for s in (first, second)} == {"time limit"}
     slurm.work()
     assert rig.done([first, second])
@@ -380,10 +382,13 @@ def test_a_job_that_accounting_has_lost(slurm: FakeSlurm, rig: SlurmRig, monkeyp
     stage = rig.make("p")
     rig.run([stage])
     slurm.change(rig.state(stage).job, unaccounted=True)
-    assert rig.state(stage).state == "queued", "accounting lags by some seconds"
     now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + 1000)
-    assert rig.state(stage).cause == "lost"
+    with monkeypatch.context() as later:
+        later.setattr(time, "time", lambda: now + 1000)
+        assert rig.state(stage).state == "queued", "the queue has it, whatever accounting says"
+        slurm.set(jobs={})  # the controller was started without its state
+        assert rig.state(stage).cause == "lost"
+    assert rig.state(stage).state == "queued", "accounting lags by some seconds"
 
 
 def test_a_controller_that_comes_back_is_waited_for(
@@ -490,7 +495,8 @@ def test_not_enough_room_for_the_checkpoints(slurm: FakeSlurm, rig: SlurmRig) ->
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [({"pack": "all"}, "valid: cell, stage"), ({"device": "tpu"}, "hydra.launcher.device=tpu"),
+    [({"pack": "all"}, "valid: cell, stage, pull"),
+     ({"device": "tpu"}, "hydra.launcher.device=tpu"),
      ({"retry": {"round": 1}}, "valid: rounds"), ({"array_parallelism": 0}, "1 or more"),
      ({"partiton": "x"}, "no such key")],
 )  # fmt: skip
@@ -506,7 +512,8 @@ def test_cancel_reaches_everything_and_run_goes_on(slurm: FakeSlurm, rig: SlurmR
     again = recorded_launcher(rig.sweep.path)
     assert again is not None
     told: list[tuple[list[str], int]] = []
-    cancelled = again.cancel(rig.sweep.path, lambda ids: told.append((ids, slurm.calls("scancel"))))
+    done = again.cancel(rig.sweep.path, lambda ids: told.append((ids, slurm.calls("scancel"))))
+    cancelled = list(done.jobs)
     assert told == [(cancelled, 0)], "said before anything happens"
     assert len(cancelled) == len(slurm.jobs) - 1, "the round too"
     assert slurm.ready() == []
@@ -563,22 +570,40 @@ def test_the_eta_is_the_work_left_over_the_jobs_that_run(slurm: FakeSlurm, rig: 
     for stage in stages[:2]:
         job = rig.state(stage).job
         slurm.change(job, state="RUNNING")
-        path = records.attempt_file(rig.sweep.path, stage["key"], job, 0)
+        path = records.attempt_file(rig.sweep.path, stage["key"], f"{job}.0")
         files.write_whole(path, {"job": job, "restart": 0, "started": records.now(), "log": ""})
     assert rig.table().eta_s == pytest.approx(200.0)
 
 
 def test_one_submission_at_a_time(slurm: FakeSlurm, rig: SlurmRig, monkeypatch: Any) -> None:
     monkeypatch.setattr("launchers.slurm.launcher._CLAIM_WAIT_S", 0.0)
-    path = rig.sweep.path / "jobs" / "claim"
-    path.parent.mkdir(parents=True)
-    held = {"host": "elsewhere", "pid": 1, "since": "now", "time": time.time()}
-    path.write_text(json.dumps(held))
-    with pytest.raises(IsorateError, match="process 1 on elsewhere has been submitting"):
+    folder = rig.sweep.path / "jobs" / "submitting"
+    folder.mkdir(parents=True)
+    (folder / "1").write_text(json.dumps({"id": "x", "host": "elsewhere", "pid": 1, "user": "al"}))
+    with pytest.raises(IsorateError, match="process 1 of al on elsewhere has been submitting"):
         rig.run([rig.make("p")])
-    path.write_text(json.dumps({**held, "time": time.time() - 3600}))
+    os.utime(folder / "1", (1, 1))
     rig.run([rig.make("p")])
-    assert not path.exists(), "a stale claim is taken over and let go"
+    assert leases.holder(folder) is None, "a stale claim is taken over and let go"
+
+
+def test_who_lost_the_claim_submits_no_more(
+    slurm: FakeSlurm, rig: SlurmRig, monkeypatch: Any
+) -> None:
+    """The login node slept for long: another process has taken its place meanwhile."""
+    slurm.set(max_array=2)
+    real = Submission._submitit
+
+    def slept(self: Submission, *args: Any) -> list[str]:
+        jobs = real(self, *args)
+        (rig.sweep.path / "jobs" / "submitting" / "2").write_text('{"host": "n2", "pid": 1}')
+        return jobs
+
+    monkeypatch.setattr(Submission, "_submitit", slept)
+    with pytest.raises(IsorateError, match="another process has taken over"):
+        rig.run([rig.make(f"p{n}") for n in range(6)])
+    assert slurm.calls("sbatch") == 1
+    assert (rig.sweep.path / "jobs" / "submitting" / "2").exists()
 
 
 def test_a_job_does_not_inherit_the_job_that_submits_it(monkeypatch: Any) -> None:

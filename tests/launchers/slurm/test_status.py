@@ -10,7 +10,7 @@ import pytest
 from launchers.slurm.cluster import accounting
 from launchers.slurm.cluster.accounting import Row
 from launchers.slurm.cluster.nodes import minutes, parse
-from launchers.slurm.repair import judge
+from launchers.slurm.repair import judge, tried_again
 from launchers.slurm.resources.resources import gres_gpus
 from launchers.slurm.status import JobState, classify, tail
 
@@ -101,13 +101,17 @@ def test_a_round_tries_again_what_may_fare_better_and_gives_memory_to_what_lacke
         "by hand": ended("cancelled", False), "child": ended("blocked", True, "blocked"),
         "cell": ended("cell", False, "failed"), "fine": JobState(state="done"),
     }  # fmt: skip
-    verdict = judge(states, {"oom": 1.5}, memory_factor=1.5, left=2)
+    budget: dict[str, Any] = {"memory_factor": 1.5, "rounds": 2}
+    verdict = judge(states, {"oom": 1.5}, tries={"bug": 2}, **budget)
     assert verdict.again == {"oom", "kill", "time", "child"}
     assert verdict.memory == {"oom": 2.25, "kill": 1.5}
     assert set(verdict.given_up) == {"bug", "by hand"}
-    spent = judge(states, {}, memory_factor=1.5, left=0)
-    assert not spent.again
+    spent = judge(states, {}, tries={"oom": 2, "time": 1}, **budget)
+    assert spent.again == {"kill", "time", "child"}, "each stage has tries of its own"
     assert "out of memory: why" in spent.given_up["oom"]
+    assert not judge(states, {}, memory_factor=1.5, tries={}, rounds=0).again
+    tried = tried_again({"time": 1}, verdict, states, {"oom", "time", "child"})
+    assert tried == {"oom": 1, "time": 2}, "what waits for others uses up nothing"
 
 
 @pytest.mark.parametrize(
@@ -120,9 +124,11 @@ def test_time_limits(text: str, expected: float) -> None:
 
 
 def test_nodes_of_a_site() -> None:
-    (group,) = parse("big*|up|4:00:00|64+|512000|gpu:a100:4(S:0-1),gpu:h100:8(S:0,2),x:1|a,ib|2")
+    (group,) = parse(
+        "big*|up|4:00:00|64+|512000|gpu:a100:4(S:0-1),gpu:h100:8(S:0,2),x:1|a,ib|2|drained*"
+    )
     assert group.gpus == {"a100": 4, "h100": 8}
-    assert (group.partition, group.default, group.cpus) == ("big", True, 64)
+    assert (group.partition, group.default, group.cpus, group.usable) == ("big", True, 64, False)
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,14 @@ def model(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     config = {"model_type": "llama", "hidden_size": 64, "vocab_size": 32}
     (path / "config.json").write_text(json.dumps(config))
+    words = {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"}
+    parts = ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
+    every = {"type": "Split", "pattern": {"Regex": "[\\s\\S]"}, "behavior": "Isolated"}
+    tokenizer = {"version": "1.0", "added_tokens": [], "model": words, **dict.fromkeys(parts)}
+    tokenizer["pre_tokenizer"] = {**every, "invert": False}  # a token for every character
+    (path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    named = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": "{{ messages }}"}
+    (path / "tokenizer_config.json").write_text(json.dumps(named))
     shapes = {
         f"model.layers.{n}.{name}.weight": shape
         for n in range(2)

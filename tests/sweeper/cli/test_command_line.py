@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hypothesis import assume, example, given, strategies
 
 from sweeper.cli.commands import VERBS
 from sweeper.cli.main import arguments
@@ -31,8 +34,14 @@ def text(tmp_path_factory):
     return tiny.text(tmp_path_factory.mktemp("text") / "text.txt")
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """Of this user: what planning looked up once."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def isorate(tmp_path, model, text):
+def isorate(tmp_path, model, text, cache):
     """Runs the console command in a fresh process against a home below tmp_path."""
 
     def run(*words, home=tmp_path / "home", tail=True, env=None, **kwargs):
@@ -48,7 +57,7 @@ def isorate(tmp_path, model, text):
         verb = [word for word in words[:1] if word in VERBS]
         rest = words[len(verb) :]
         command = [sys.executable, "-m", "sweeper", *verb, *(own if tail else []), *rest]
-        environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")} | (env or {})
+        environment = os.environ | {"XDG_CACHE_HOME": str(cache)} | (env or {})
         return subprocess.run(command, capture_output=True, text=True, env=environment, **kwargs)
 
     return run
@@ -68,7 +77,24 @@ def test_the_verb_is_sugar_for_an_action():
     assert arguments(["a=1"]) == ["a=1"]
     assert arguments(["--help"]) == ["--help"]
     assert arguments(["+x=1"]) == ["+x=1"]
-    assert arguments([]) == []
+    assert arguments([]) == ["--help"]
+
+
+@given(name=strategies.text(strategies.characters(codec="utf-8", exclude_characters="\n\r\0$")))
+@example(name="it's.zip")
+@example(name="a\\'b\\")
+@example(name="home, [1] (2)")
+def test_a_plain_word_is_the_value_whatever_is_in_it(name):
+    assume(name and not name.startswith("-") and not re.match(r"[+~]*[A-Za-z_][\w./@:]*=", name))
+    word = arguments(["verify", "a.zip", name, "output=json"])[1]
+    assert OverridesParser.create().parse_override(word).value() == ["a.zip", name]
+
+
+def test_a_bundle_is_named_by_a_plain_word():
+    assert arguments(["bundle", "demo", "home=x"]) == ["action=bundle", "name='demo'", "home=x"]
+    assert arguments(["verify", "a.zip", "b.zip"]) == ["action=verify", "bundles=['a.zip','b.zip']"]
+    with pytest.raises(BadInput, match="`bundle` takes one"):
+        arguments(["bundle", "one", "two"])
 
 
 def test_an_unknown_verb_is_refused_with_the_valid_ones():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace as Some
 from typing import Any
 
@@ -30,9 +31,15 @@ def writes(monkeypatch: pytest.MonkeyPatch, problems: list[str]) -> list[bool]:
     return quiet
 
 
+def looked(monkeypatch: pytest.MonkeyPatch, answer: Callable[[], bool]) -> None:
+    """Whether the cells are at their end, whenever somebody asks."""
+    watch = Some(look=answer)
+    monkeypatch.setattr(reporting, "Watch", lambda request: watch)
+
+
 def test_once_without_asking_how_far_the_cells_are(monkeypatch: pytest.MonkeyPatch) -> None:
     quiet, answers = writes(monkeypatch, [""]), list[Any]()
-    monkeypatch.setattr(reporting, "finished", lambda request: pytest.fail("nobody watches"))
+    looked(monkeypatch, lambda: pytest.fail("nobody watches"))
     assert sync.perform(request(answers, watch=False)) == 0
     assert quiet == [False]
     assert answers == ["u: 1 created, 0 updated, 0 unchanged, 0 removed"]
@@ -41,7 +48,7 @@ def test_once_without_asking_how_far_the_cells_are(monkeypatch: pytest.MonkeyPat
 def test_until_the_end_which_is_written_too(monkeypatch: pytest.MonkeyPatch) -> None:
     quiet, answers = writes(monkeypatch, ["", "it is down", ""]), list[Any]()
     states = iter([False, False, True])
-    monkeypatch.setattr(reporting, "finished", lambda request: next(states))
+    looked(monkeypatch, lambda: next(states))
     assert sync.perform(request(answers, watch=True)) == 0
     assert quiet == [False, False, True]
     assert len(answers) == 1

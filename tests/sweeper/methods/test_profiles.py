@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import load_file
 
 from sweeper.errors import StageFailure
-from sweeper.methods import method, profiles
+from sweeper.methods import method
 from sweeper.methods.allocation import owl
 from sweeper.methods.profiles import refuse_profile
 from sweeper.modeling import checkpoint, masks
-from sweeper.stages import Job, calibration, measure, quantize
+from sweeper.stages import Job, calibration, measure, oneshot, quantize
 from sweeper.stages.prune import stage
 from tests import tiny
 
@@ -127,7 +127,7 @@ def test_every_pruner_honours_whatever_mapping_it_is_given(
     def table(_params: Any, _model: Any, matrices: Any, _batches: Any) -> dict[str, float]:
         return {name: [0.0, 0.25, 0.75][index % 3] for index, name in enumerate(matrices)}
 
-    monkeypatch.setattr(profiles, "sparsities", table)
+    monkeypatch.setattr(oneshot, "sparsities", table)
     kind = quantize if "bits" in change else stage
     kind.run(job(folder, tmp_path, **change))
     found = shares(tmp_path)

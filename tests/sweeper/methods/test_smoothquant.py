@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from sweeper.errors import StageFailure
 from sweeper.methods.quantization import smoothquant_modifier
 from sweeper.methods.quantization.smoothquant import METHOD
-from sweeper.modeling import checkpoint
+from sweeper.modeling import checkpoint, matrices
 from sweeper.stages import Job, calibration, evaluate, measure, quantize
 from sweeper.stages.evaluate import hf_backend as models
 from tests import rounding, tiny
@@ -211,10 +211,10 @@ def test_measure_proves_the_bits_of_the_inputs(folder: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.setattr(smoothquant_modifier, "MAPPINGS_REGISTRY", {}),
-         "of LlamaForCausalLM read"),
+        (lambda m: m.setattr(matrices, "readers", lambda _: {}), "no matrix of LlamaForCausalLM"),
         (lambda m: m.setattr(
-            smoothquant_modifier.Smoothing, "_listener", lambda *_: lambda *_: None),
+            smoothquant_modifier.Smoothing, "_listener", lambda *_: lambda *_: None
+        ),
          r"smoothed nothing after model\.layers\.0\.input_layernorm"),
         (lambda m: m.setattr(smoothquant_modifier, "_divide", lambda _norm, scale, _dtype: scale),
          "not in proportion to its weight"),
@@ -236,8 +236,8 @@ def test_a_model_that_cannot_be_smoothed_fails(
         ({"activation_bits": 16}, "quant.activation_bits=16: smoothquant quantizes inputs too, "
          "valid: 6, 8. For 16-bit inputs use quant=gptq, awq or rtn."),
         ({"smoothing": 1.5}, "quant.smoothing=1.5: valid: 0 (all difficulty stays"),
-        ({"shapes": {"transformer.h.0.attn.c_attn": (64, 192)}},
-         "quant.method=smoothquant: no matrix of this model is called q_proj"),
+        ({"architecture": "GPT2LMHeadModel", "norms": {}},
+         "quant.method=smoothquant: no matrix of GPT2LMHeadModel reads the output of a norm"),
     ],
 )  # fmt: skip
 def test_refusals(change: dict[str, Any], message: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from sweeper import methods
 from sweeper.cli.commands.plan import _again
 from sweeper.errors import BadInput, DamagedOutput
+from sweeper.inputs import look
 from sweeper.methods import validation
 from sweeper.modeling.shapes import from_checkpoint
 from sweeper.planning import builder
@@ -573,8 +575,37 @@ def test_the_disk_that_scales_take_is_planned_for(plan):
         stage = only(plan(*overrides), "quantize")
         return 8 * (stage.bulk_bytes - 2 * shapes.other) / shapes.linear_parameters
 
-    shapes = from_checkpoint(Path(only(plan("quant.bits=4"), "quantize").sources["model"]))
+    model = Path(only(plan("quant.bits=4"), "quantize").sources["model"])
+    shapes = from_checkpoint(model, look.at(model).matrices)
     assert per_weight("quant.bits=4") == pytest.approx(4 + 16 / 32)
     assert per_weight("quant=nf4") == pytest.approx(4.5)
-    assert per_weight("quant=nf4", "quant.double_quant=true") == pytest.approx(4.127, abs=1e-3)
-    assert per_weight("quant=llm_int8") == pytest.approx(8)
+    # no matrix has more than 256 blocks, so each has one scale of its scales
+    second = 32 * len(shapes.linear) / shapes.linear_parameters
+    twice = per_weight("quant=nf4", "quant.double_quant=true")
+    assert twice == pytest.approx(4 + 8 / 64 + second)
+    assert per_weight("quant=llm_int8") == pytest.approx(8 + 32 / mean_columns(shapes))
+    rows = per_weight("quant=smoothquant", "quant.bits=8")
+    assert rows == pytest.approx(8 + 16 / mean_columns(shapes))
+    points = per_weight("quant.bits=4", "quant.symmetric=false")
+    assert points == pytest.approx(4 + (16 + 4) / 32)
+
+
+def mean_columns(shapes):
+    """Weights for each row of a matrix."""
+    return shapes.linear_parameters / sum(rows for rows, _ in shapes.linear.values())
+
+
+@needs_bitsandbytes
+def test_cells_of_one_label_keep_the_bits_of_their_own_scales(plan):
+    once, twice = plan("quant=nf4", "quant.double_quant=false,true").cells
+    assert (once.label, twice.label) == ("NF4 [double_quant=False]", "NF4 [double_quant=True]")
+    assert once.scale_bits == 0.5
+    assert 8 / 64 < twice.scale_bits < 0.13
+
+
+def test_cells_of_one_label_keep_their_groups_of_tasks(plan):
+    made = plan("quant.bits=4", "quant.group_size=32,64").cells
+    grouped = [replace(cell, label="4bit", groups={"pair": ["one", "two"]}) for cell in made]
+    apart = builder._distinct(grouped)
+    assert [cell.label for cell in apart] == ["4bit [group_size=32]", "4bit [group_size=64]"]
+    assert all(cell.groups == {"pair": ["one", "two"]} for cell in apart)

@@ -24,7 +24,9 @@ MakePlan = Callable[..., Plan]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.make(tmp_path_factory.mktemp("own") / "model")
+    path = tiny.make(tmp_path_factory.mktemp("own") / "model")
+    (path / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    return path
 
 
 @pytest.fixture

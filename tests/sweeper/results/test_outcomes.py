@@ -101,6 +101,23 @@ def test_a_damaged_output_is_absent_and_said(plan, store):
     assert outcome.reason == "not done yet: evaluate capitals (result.json has changed)"
 
 
+def test_bits_of_scales_are_measured_or_else_planned(plan, store):
+    def bits(label):
+        (row,) = (
+            row
+            for row in tables.cell_rows(cell_outcomes.collect(plan, store))
+            if row["label"] == label
+        )
+        return row["scale_bits"]
+
+    assert (bits("4bit"), bits("dense")) == (0.3125, None)
+    measured = {"scales": 0.25, "zero_points": 0.0625 / 2}
+    store.results[key_of(plan, "4bit", "measure")] = {"bits_per_weight": measured}
+    assert bits("4bit") == 0.28125
+    del next(c for c in plan["cells"] if c["label"] == "3bit")["scale_bits"]
+    assert bits("3bit") is None, "an older plan does not say"
+
+
 def test_rows_are_what_the_analysis_takes(plan, store):
     data.fill(store, plan, cells=6)
     outcomes = cell_outcomes.collect(plan, store)

@@ -154,7 +154,7 @@ def test_one_table_of_the_paper(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("words", "told"), [
-    (["source=paper"], "valid: store, mlflow, published"),
+    (["source=paper"], "valid: store, mlflow, bundle, published"),
     (["source=published", "only=table8"], "valid: claims, table1"),
     (["source=published", "against=published"], "the source is the published numbers already"),
     (["source=store", "sweeps=[one]"], "no such sweep"),

@@ -150,7 +150,7 @@ def vllm(monkeypatch: pytest.MonkeyPatch) -> type[FakeVLLM]:
     module = types.ModuleType("lm_eval.models.vllm_causallms")
     module.VLLM = FakeVLLM  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(vllm_backend.hardware, "gpus", lambda: 2)
+    monkeypatch.setattr(vllm_backend.devices, "gpus", lambda: 2)
     versions = records.importlib.metadata.version
     monkeypatch.setattr(
         records.importlib.metadata, "version", lambda n: "9.9" if n == "vllm" else versions(n)

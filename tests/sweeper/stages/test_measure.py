@@ -95,7 +95,9 @@ def test_an_ignored_mask_does_not_pass_as_kept(workshop: Any) -> None:
     pruned = workshop.prune()
     # at 2 bit more weights are zero than the label says, and yet the mask is gone
     out = workshop.quantize(pruned, mask="ignore", bits=2)
-    with pytest.raises(StageFailure, match=r"no longer zero in model\.layers.*quant\.mask=keep"):
+    with pytest.raises(
+        StageFailure, match=r"no longer zero in \d+ of .* model\.layers.*quant\.mask=keep"
+    ):
         workshop.measure(out, pruned, sparsity=0.25, bits=2, mask="keep")
 
 

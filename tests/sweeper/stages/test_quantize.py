@@ -199,9 +199,10 @@ def test_weights_that_blow_up_fail(workshop: Any, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_layer_that_was_left_out_fails(workshop: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweeper.methods.quantization import gptq
+    from sweeper.modeling import matrices
 
-    monkeypatch.setattr(gptq, "IGNORED", ["re:.*lm_head", "re:.*layers.1.*k_proj"])
+    ignored = ["re:.*lm_head", "re:.*layers.1.*k_proj"]
+    monkeypatch.setattr(matrices, "untreated", lambda model: ignored)
     with pytest.raises(StageFailure, match=r"not quantized: model\.layers\.1\.self_attn\.k_proj"):
         workshop.quantize(fresh=True)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from analysis.data.panel import panels
 from sweeper.errors import BadInput
 from sweeper.planning import builder
 from sweeper.planning.sweep import Sweep
@@ -137,7 +138,6 @@ def test_a_task_that_lacks_leaves_the_cell_undone(plan, tmp_path) -> None:
     ({"chat_template": "{{ x }}"}, "apply_chat_template: True, here False"),
     ({"config__model": "vllm"}, "backend: 'vllm', here 'hf'"),
     ({"config__model_dtype": "torch.float16"}, "dtype: 'float16', here 'bfloat16'"),
-    ({"config__limit": 100}, "limit: 100, here None"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused_by_its_field(plan, tmp_path, changes, field) -> None:
     output = lm_eval.read(written(tmp_path / "out", **changes))
@@ -244,3 +244,32 @@ def test_the_verb_records_the_plan_so_that_reports_name_what_lacks(tmp_path) -> 
     cells = (tmp_path / "home/sweeps/paid/report/data/cells.csv").read_text()
     assert "dense" in cells
     assert "not done yet: quantize, measure" in cells
+
+
+CUT = {"original": 40, "effective": 4}
+CUTS = {"config__limit": 4, "n-samples__demo_agreement": CUT, "n-samples__demo_capitals": CUT}
+
+
+def test_without_hashes_all_documents_have_to_be_asked(plan, tmp_path) -> None:
+    sweep, dense = Sweep(tmp_path, "paid"), cell(plan, "dense")
+    some = lm_eval.read(written(tmp_path / "some", samples=False, **CUTS))
+    with pytest.raises(BadInput, match=r"limit: 4, here None, and there are no hashes"):
+        imported.add(sweep, dense, some)
+    # a limit that leaves nothing out is none
+    every = lm_eval.read(written(tmp_path / "all", samples=False, config__limit=100))
+    imported.add(sweep, dense, every)
+    scores = rows.results(imported.outcomes(sweep)).scores
+    assert set(scores["asked"]) == {"all documents"}
+
+
+def test_with_hashes_the_documents_decide(plan, tmp_path) -> None:
+    """The first four of the data set and all of it have four in common, and that is said."""
+    sweep = Sweep(tmp_path, "paid")
+    imported.add(sweep, cell(plan, "dense"), lm_eval.read(written(tmp_path / "one")))
+    some = lm_eval.read(written(tmp_path / "two", **CUTS))
+    imported.add(sweep, cell(plan, "4bit"), some)
+    (panel,) = panels(rows.results(imported.outcomes(sweep)))
+    assert (panel.gap == "").all()
+    assert set(rows.results(imported.outcomes(sweep)).scores["asked"]) == {
+        "all documents", "the first 4 of the data set",
+    }  # fmt: skip

@@ -1,0 +1,165 @@
+"""A worker that pulls: it takes the next ready stage of a sweep, again and again, on any machine.
+
+Nobody hands out work. The store tells what is done; a lease on a stage (see `launchers.leases`)
+tells that somebody is at it, and expires with its holder. Leases only spare work: a stage
+that is done twice is committed once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+from launchers import leases
+from launchers.leases import Holder, Lease
+from launchers.schedule import Schedule, Task, closure, missing
+from sweeper.store.store import Spec, Store
+from sweeper.worker.runner import name
+
+Json = dict[str, Any]
+
+_LOOK_S = 0.5
+"""Seconds between looks while others are at work; longer the longer nothing happens."""
+_SLOWEST_LOOK_S = 5.0
+_IDLE_S = 60.0
+"""A worker leaves after that time in which nobody was at work and there was nothing to take."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(kw_only=True)
+class Worker:
+    """Carries out stages until nothing is left for it, or its time is over.
+
+    Attributes:
+        specs: the stages wanted, by key, with estimates.
+        mine: keys of those that this worker may carry out.
+        store: where outputs are and go.
+        workers: how many there are, for the order of work.
+        attempt: carries out a stage (second argument: for its bulk); None if it is done now,
+            else how it ended.
+        hopeless: why a stage is not to be tried any more; "" if it is.
+        job: SLURM's id of this process's job.
+        over: whether the holder of a lease is surely gone.
+        until: `time.monotonic` after which nothing new is begun.
+        now: this moment, as people read it in a lease.
+        done, ended: what it did, and what will not come about -> why.
+    """
+
+    specs: Mapping[str, Spec]
+    mine: Set[str]
+    store: Store
+    workers: int
+    attempt: Callable[[Spec, bool], Json | None]
+    hopeless: Callable[[str], str]
+    job: str = ""
+    over: Callable[[Holder], bool] | None = None
+    until: float = float("inf")
+    now: Callable[[], str] = str
+    done: list[str] = field(default_factory=list)
+    ended: dict[str, str] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Take stages as long as there are some; see `done` and `ended` afterwards."""
+        schedule = self._schedule()
+        held, quiet = "", time.monotonic()
+        while time.monotonic() < self.until:
+            self._catch_up(schedule)
+            if not schedule.open & self.mine:
+                return
+            taken, at_work = self._take(schedule, held)
+            if taken is not None:
+                held = self._carry_out(taken, schedule)
+                quiet = time.monotonic()
+                continue
+            idle = time.monotonic() - quiet
+            if self._nothing_will_come(schedule, at_work, idle):
+                return
+            time.sleep(min(_SLOWEST_LOOK_S, _LOOK_S + 0.02 * idle))
+
+    def _schedule(self) -> Schedule:
+        specs = closure(self.specs.values())
+        needed = missing(
+            self.specs.values(), lambda spec, bulk: self.store.present(spec, bulk=bulk)
+        )
+        return Schedule(specs, needed)
+
+    def _catch_up(self, schedule: Schedule) -> None:
+        """Learn what others have done and what has failed: a listing for each kind of stage."""
+        known: dict[str, Any] = {}
+        moved = True
+        while moved:
+            moved = False
+            for task in schedule.ready:
+                kind = task.spec["kind"]
+                if kind not in known:
+                    self.store.look_again(task.spec)
+                    known[kind] = self.store.listing(kind)
+                listing = known[kind]
+                if task.key in listing.failed:
+                    self._give_up(task, schedule, "the cell is at fault")
+                    moved = True
+                elif task.key in listing.done and self._is_there(task):
+                    schedule.start(task.key)
+                    schedule.finish(task.key)
+                    moved = True
+
+    def _is_there(self, task: Task) -> bool:
+        return self.store.present(task.spec, bulk=task.bulk)
+
+    def _take(self, schedule: Schedule, held: str) -> tuple[tuple[Task, Lease] | None, set[str]]:
+        """A ready stage and its lease, if there is one to be had; and the stages others are at."""
+        at_work: set[str] = set()
+        for task in schedule.ranked(held, self.workers):
+            if task.key in self.mine and (why := self.hopeless(task.key)):
+                self._give_up(task, schedule, why)
+                continue
+            folder = leases.of_stage(self.store.home, task.key)
+            if task.key not in self.mine:
+                if leases.holder(folder, self.over) is not None:
+                    at_work.add(task.key)
+                continue
+            got = leases.take(folder, job=self.job, since=self.now(), over=self.over)
+            if isinstance(got, Lease):
+                return (task, got), at_work
+            at_work.add(task.key)
+        return None, at_work
+
+    def _carry_out(self, taken: tuple[Task, Lease], schedule: Schedule) -> str:
+        """Do a stage; returns the checkpoint that this process holds now ("" if none)."""
+        task, lease = taken
+        try:
+            if self._is_there(task):  # it was done between the look and the lease
+                ending = None
+            else:
+                ending = self.attempt(task.spec, task.bulk)
+                if ending is None:
+                    self.done.append(task.key)
+        finally:
+            lease.release()
+        if ending is None:
+            schedule.start(task.key)
+            schedule.finish(task.key)
+            return task.makes
+        log.warning("%s %s: %s", *name(task.spec), ending["message"])
+        if ending["event"] == "failed" or not ending["again"]:
+            self._give_up(task, schedule, str(ending["message"]))
+        return ""
+
+    def _nothing_will_come(self, schedule: Schedule, at_work: set[str], idle_s: float) -> bool:
+        """Whether what others are at sets nothing free for this worker.
+
+        Somebody's death in the last stages is left to who comes next: waiting for it would
+        hold a GPU for nothing.
+        """
+        if not at_work:
+            return idle_s > _IDLE_S
+        return not any(schedule.below(key) & self.mine for key in at_work)
+
+    def _give_up(self, task: Task, schedule: Schedule, why: str) -> None:
+        self.ended[task.key] = why
+        for blocked in schedule.give_up(task.key):
+            self.ended.setdefault(blocked["key"], "a stage that it needs did not come about")

@@ -1,0 +1,64 @@
+"""``isorate work``: take the next ready stage of a sweep, again and again, on any machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sweeper.cli import reporting
+from sweeper.cli.commands.run import specs_of
+from sweeper.cli.request import Request
+from sweeper.inputs import availability
+from sweeper.planning import retention
+from sweeper.results.importers import scores
+
+
+def perform(request: Request) -> int:
+    """Carry out stages until none is left for this process; 0 if all cells are done, else 1.
+
+    Any number of processes on any hosts of a shared file system may do so at once. The first
+    one records the plan of its arguments; a sweep that has plans is taken as it is.
+    """
+    request.store.check()
+    sweep, estimates = request.sweep, _estimates(request)
+    made = request.launcher.work(sweep, estimates)
+    outcomes = reporting.current(request, sweep.load(), None)
+    whole = all(outcome.status == "done" for outcome in outcomes)
+    freed = _drop(request) if whole else 0
+    request.answer(
+        {
+            "name": sweep.name,
+            "made": list(made),
+            "freed_bytes": freed,
+            "cells": [reporting.cell_state(outcome) for outcome in outcomes],
+        },
+        f"{reporting.states(outcomes)}\n\n{len(made)} stages were carried out here. When all are "
+        f"done: isorate report name={sweep.name}",
+    )
+    return 0 if whole else 1
+
+
+def _estimates(request: Request) -> dict[str, float]:
+    """Key of each stage of the sweep -> expected seconds, as far as this command can tell."""
+    sweep = request.sweep
+    if not sweep.planned:
+        specs = specs_of(request)
+        availability.before_submission(list(specs.values()), pinned=bool(request.pins))
+        sweep.record(request.plan, request.arguments, request.config.checkpoints)
+        return {key: float(spec.get("estimate_s") or 1.0) for key, spec in specs.items()}
+    record = sweep.load()
+    brought = {outcome.key for outcome in scores.outcomes(sweep)}
+    cells = (cell for cell in record["cells"] if cell["key"] not in brought)
+    return {key: 1.0 for cell in cells for key in _keys(cell["stages"])}
+
+
+def _keys(stages: dict[str, Any]) -> Iterator[str]:
+    for value in stages.values():
+        yield from _keys(value) if isinstance(value, dict) else (str(value),)
+
+
+def _drop(request: Request) -> int:
+    """Drop the checkpoints that the sweep's policy keeps no longer; bytes that were freed."""
+    policy = str(request.sweep.load().get("checkpoints", "keep"))
+    unread = retention.unread(request.store, retention.planned(request.home), policy)
+    return sum(request.store.drop_bulk(spec) for spec in unread)

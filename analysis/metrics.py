@@ -32,6 +32,14 @@ class Estimate:
     stderr: Array
 
 
+def unbounded() -> np.errstate:
+    """For what is computed of collapsed models, whose perplexities have no finite square.
+
+    The result is inf or nan there, which every table shows as a gap; nothing is to be printed.
+    """
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
 def exact(number: float) -> Fraction:
     """The short fraction that a float means: 1/3 for 0.333..., 1/4 for 0.25.
 
@@ -118,9 +126,10 @@ def retention(
     top, top_se = np.where(up, compressed, dense), np.where(up, compressed_stderr, dense_stderr)
     low, low_se = np.where(up, dense, compressed), np.where(up, dense_stderr, compressed_stderr)
     low = np.where(_array(low) > 0, low, np.nan)
-    ratio = top / low
-    variance = top_se**2 + ratio**2 * low_se**2 - 2 * ratio * _array(covariance)
-    stderr = np.sqrt(np.maximum(variance, 0)) / low
+    with unbounded():
+        ratio = top / low
+        variance = top_se**2 + ratio**2 * low_se**2 - 2 * ratio * _array(covariance)
+        stderr = np.sqrt(np.maximum(variance, 0)) / low
     itself = np.asarray(same, dtype=bool) & np.isfinite(ratio)
     return Estimate(value=np.where(itself, 1.0, ratio), stderr=np.where(itself, 0.0, stderr))
 

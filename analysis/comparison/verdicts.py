@@ -23,7 +23,7 @@ from scipy import special
 
 from analysis.comparison.summary import srcr_weight
 from analysis.data.panel import Panel
-from analysis.metrics import DENSE_BITS, Array, Definition, Rows, tcr
+from analysis.metrics import DENSE_BITS, Array, Definition, Rows, tcr, unbounded
 from analysis.statistics.intervals import (
     Interval,
     difference_stderr,
@@ -118,6 +118,7 @@ def holm(p: Array) -> Array:
     return adjusted
 
 
+@unbounded()
 def z_matrix(panel: Panel, rows: Rows, by: Definition, weight: Array) -> Array:
     """(k, k) differences between cells in standard errors; row minus column.
 

@@ -113,4 +113,9 @@ def remarks(grid: Grid, baseline: int | None) -> NDArray[np.object_]:
         for row in np.flatnonzero((device != device[baseline]) & (device != "")):
             said = f"scored on {device[row]}, the baseline on {device[baseline]}"
             remark[row] = [f"{said}; {one}" if one else said for one in remark[row]]
+    made = cells["compressed_on"].to_numpy(object)
+    if baseline is not None and device[baseline]:
+        for row in np.flatnonzero((made != device[baseline]) & (made != "")):
+            said = f"compressed on {made[row]}, the baseline scored on {device[baseline]}"
+            remark[row] = [f"{one}; {said}" if one else said for one in remark[row]]
     return remark

@@ -28,7 +28,7 @@ from analysis.data.documents import Documents
 from analysis.data.paired import Sample, sample
 from analysis.data.results import Results
 from analysis.data.score_limits import limits
-from analysis.metrics import Array, Estimate, Rows, retention, sr1, sr2
+from analysis.metrics import Array, Estimate, Rows, retention, sr1, sr2, unbounded
 from analysis.output.text import listed
 
 CHANCE_STDERRS = 2.0
@@ -99,6 +99,7 @@ class Panel:
         return tuple(sample(self.documents, cells, task, metric, usable[:, i], first=self.baseline)
                      for i, (task, metric) in pairs)  # fmt: skip
 
+    @unbounded()
     def covariance(self, task: int, rows: Rows) -> Array:
         """(k, k) covariance of the scores of k cells on one task; diagonal without documents."""
         picked = np.asarray(rows, dtype=int)

@@ -23,7 +23,7 @@ from analysis.output.text import listed
 CELL_TEXT = (
     "cell", "label", "model", "prune_method", "pattern", "quant_method", "mask", "status",
     "reason", "device", "editing", "origin", "prune_profile", "quant_profile", "method",
-    "unproved",
+    "unproved", "compressed_on",
 )  # fmt: skip
 CELL_NUMBERS = (
     "sparsity", "bits", "calibration_seed", "achieved_sparsity", "achieved_tcr", "containment",
@@ -74,12 +74,13 @@ class Results:
             unproved (why what was measured does not prove the label, "" where it does),
             scale_bits (scales and zero points; where it was not measured, as planned),
             group_size (quantized weights per scale), bytes, linear_weights, total_weights,
-            macs, collapsed, seconds, gpu_hours, device; origin (where a cell comes from that was
-            not made here); prune_profile, quant_profile (how sparsity and bits are spread over
-            matrices, "" where all are alike); of JSQ editing ("searched", or the one strength) and
-            range_weight; calibration_samples; method (what identifies a cell but for its model and
-            calibration seed; where it is not given, its columns do); rerun (1, 2, ... of the
-            dense model scored once more, which is no cell to compare; else 0).
+            macs, collapsed, seconds, gpu_hours, device (that scored it), compressed_on (device
+            that made it); origin (where a cell comes from that was not made here); prune_profile,
+            quant_profile (how sparsity and bits are spread over matrices, "" where all are
+            alike); of JSQ editing ("searched", or the one strength) and range_weight;
+            calibration_samples; method (what identifies a cell but for its model and calibration
+            seed; where it is not given, its columns do); rerun (1, 2, ... of the dense model
+            scored once more, which is no cell to compare; else 0).
         scores: one row per cell, task and metric: value and stderr (same unit), n
             (documents), higher_is_better, chance, primary, version, collapsed, unextracted
             (generated answers in which nothing was found to score), stopped (given up as

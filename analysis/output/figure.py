@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from analysis.metrics import Definition
@@ -109,6 +110,11 @@ def settle(drawing: Any) -> None:
     if (engine := drawing.get_layout_engine()) is not None:
         engine.execute(drawing)
         drawing.set_layout_engine("none")
+
+
+def bars(stderr: Any) -> Any:
+    """Lengths of error bars: none where an error is unknown, or too large for any axis."""
+    return np.nan_to_num(stderr, posinf=0.0)
 
 
 def finished(drawing: Any, name: str, model: str, caption: str,

@@ -13,6 +13,7 @@ from analysis.comparison.two_cells import asked, compared_table, parting_table
 from analysis.data.panel import Panel, panels
 from analysis.data.results import Results
 from analysis.data.task_groups import pooled
+from analysis.metrics import unbounded
 from analysis.output.figure import Figure
 from analysis.output.files import INDEX, contents, index, written
 from analysis.output.page import MARKS, flat, inline, template
@@ -34,6 +35,7 @@ DETAILS = ("scores", "sizes_sr2", "tolerances", "transitions", "per_task", "answ
            "disagreements", "parting", "methods_sr1", "methods_sr2")  # fmt: skip
 
 
+@unbounded()
 def write_report(
     results: Results,
     out: Path,

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.comparison.summary import summarise
 from analysis.data.panel import Panel
-from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, dodge, finished
+from analysis.output.figure import COLOURS, MARKERS, Figure, bars, canvas, dodge, finished
 from analysis.reproduction.laborde_tables import Config, config, find
 
 RETENTIONS: dict[int, tuple[str, tuple[str, ...]]] = {
@@ -117,7 +117,7 @@ def _draw_retention(axis: Any, side: Side, panel: Panel, configs: Sequence[Confi
         shown = np.array([np.nan if r is None else value[r] for r in rows])
         error = np.array([np.nan if r is None else stderr[r] for r in rows])
         colour = COLOURS[look] if look < 0 else COLOURS[look % (len(COLOURS) - 1)]
-        axis.errorbar(at, shown, yerr=np.nan_to_num(error), linestyle="none", color=colour,
+        axis.errorbar(at, shown, yerr=bars(error), linestyle="none", color=colour,
                       marker=MARKERS[look % len(MARKERS)], elinewidth=1, zorder=3,
                       markerfacecolor=colour if side.filled else "white",
                       label=f"{name} ({side.name})")  # fmt: skip
@@ -170,7 +170,7 @@ def _line(
     value, stderr = _columns(panel, configs, y)
     if np.isfinite(value).any():
         axis.errorbar(np.arange(len(configs)) + dodge(i, 2, 0.08), value,
-                      yerr=np.nan_to_num(stderr), color=COLOURS[i % len(COLOURS)],
+                      yerr=bars(stderr), color=COLOURS[i % len(COLOURS)],
                       marker=MARKERS[i % len(MARKERS)], linestyle="-" if side.filled else "--",
                       markerfacecolor=None if side.filled else "white", elinewidth=1,
                       label=name)  # fmt: skip
@@ -192,7 +192,7 @@ def _joint(models: Sequence[_Model]) -> Figure | None:
                 ):
                     value, stderr = _columns(panel, configs, y)
                     at = np.arange(3) + dodge(i, 2, 0.2) + (0 if side.filled else 0.06)
-                    axis.errorbar(at, value, yerr=np.nan_to_num(stderr), linestyle="none",
+                    axis.errorbar(at, value, yerr=bars(stderr), linestyle="none",
                                   color=COLOURS[1 - i], marker=MARKERS[3 - i], elinewidth=1,
                                   markerfacecolor=COLOURS[1 - i] if side.filled else "white",
                                   label=f"{name} ({side.name})")  # fmt: skip

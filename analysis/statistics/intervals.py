@@ -16,7 +16,7 @@ from scipy import stats
 
 from analysis.data.panel import Panel
 from analysis.data.score_limits import LEVEL as LEVEL
-from analysis.metrics import Array, Rows
+from analysis.metrics import Array, Rows, unbounded
 from analysis.statistics.mover import ratios
 
 
@@ -39,6 +39,7 @@ def _t(df: float) -> float:
     return float(stats.t.ppf((1 + LEVEL) / 2, df))
 
 
+@unbounded()
 def sr_covariance(panel: Panel, rows: Rows, by: str) -> Array:
     """(k, k) covariance of Sr of k cells, first order, the shared baseline counted once.
 
@@ -85,12 +86,14 @@ def _propagated(scores: Array, slope: Array, pull: Array) -> Array:
 
 def difference_stderr(covariance: Array, weight: Array) -> Array:
     """(k, k) standard errors of w_a Sr_a - w_b Sr_b."""
-    scaled = covariance * np.outer(weight, weight)
-    own = np.diag(scaled)
-    spread = own[:, None] + own[None, :] - 2 * scaled
+    with unbounded():
+        scaled = covariance * np.outer(weight, weight)
+        own = np.diag(scaled)
+        spread = own[:, None] + own[None, :] - 2 * scaled
     return np.sqrt(np.maximum(spread, 0))
 
 
+@unbounded()
 def sr_intervals(
     panel: Panel, by: str, pairs: Sequence[tuple[int, int | None]], weight: Array | None = None
 ) -> list[Interval]:

@@ -20,7 +20,7 @@ def duration(seconds: float) -> str:
 def size(count: float) -> str:
     """'270 MB', '15.0 GB': decimal units, as disks are sold."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
-        if abs(count) < 1000:
+        if abs(count) < 999.5:  # what rounds to 1000 has the next unit
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} PB"

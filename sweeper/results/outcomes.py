@@ -200,7 +200,7 @@ def devices(outcome: CellOutcome) -> str:
     """Device types that its scores were computed on: "cpu", "NVIDIA A100-SXM4-80GB", or several.
 
     Of a GPU that is its model, for scores differ between models: as its driver calls it, else
-    as the cluster does ("cuda a100").
+    as the cluster does ("cuda a100"); of a CPU its model and instructions, where they are known.
     """
     manifests = [s.manifest or {} for s in outcome.stages if s.kind == "evaluate"]
     return "+".join(sorted({_device(m) for m in manifests} - {""}))
@@ -209,7 +209,17 @@ def devices(outcome: CellOutcome) -> str:
 def _device(manifest: Json) -> str:
     named = str(manifest.get("device_name") or "")
     typed = f"{manifest.get('device', '')} {(manifest.get('slurm') or {}).get('gpu_type', '')}"
-    return named or typed.strip() if manifest.get("device") != "cpu" else "cpu"
+    if manifest.get("device") != "cpu":
+        return named or typed.strip()
+    known = [str(manifest[name]) for name in ("cpu", "instructions") if manifest.get(name)]
+    return f"cpu ({', '.join(known)})" if known else "cpu"
+
+
+def compressed_on(outcome: CellOutcome) -> str:
+    """Device types that its checkpoint was made on; "" where nothing was."""
+    kinds = ("sensitivity", "prune", "quantize")
+    manifests = [s.manifest or {} for s in outcome.stages if s.kind in kinds]
+    return "+".join(sorted({_device(m) for m in manifests} - {""}))
 
 
 def epoch(moment: float | str) -> int:

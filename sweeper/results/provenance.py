@@ -7,7 +7,7 @@ from typing import Any
 
 from sweeper.planning.sweep import Sweep
 from sweeper.results import cluster_usage, launcher_record
-from sweeper.results.outcomes import CellOutcome
+from sweeper.results.outcomes import CellOutcome, compressed_on, devices
 
 
 def of(sweep: Sweep, outcomes: Sequence[CellOutcome]) -> dict[str, Any]:
@@ -22,6 +22,7 @@ def of(sweep: Sweep, outcomes: Sequence[CellOutcome]) -> dict[str, Any]:
         "models": _joined({str(c["model"]["id"]) for c in configs}),
         "calibration": _joined(calibrations),
         "scored in": _joined({_scoring(c["tasks"]) for c in configs}),
+        "machines": _joined({d for o in outcomes for d in (devices(o), compressed_on(o)) if d}),
         **_versions(outcomes),
     }
     if used := cluster_usage.totals(launcher_record.executions(sweep.path)):

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweeper.results import cluster_usage
-from sweeper.results.outcomes import CellOutcome, Json, devices
+from sweeper.results.outcomes import CellOutcome, Json, compressed_on, devices
 from sweeper.store.hashing import key_of
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _cell_row(outcome: CellOutcome) -> Row:
     row["scale_bits"] = _scale_bits(cell, measured)
     row["collapsed"] = any(bool(r.get("collapsed")) for r in outcome.scores.values())
     row["seconds"] = sum(float((s.manifest or {}).get("seconds", 0)) for s in outcome.stages)
-    row["device"] = devices(outcome)
+    row |= {"device": devices(outcome), "compressed_on": compressed_on(outcome)}
     hours = cluster_usage.metrics({stage.name: stage.manifest for stage in outcome.stages})
     row["gpu_hours"] = hours.get(("gpu_hours", "cell"))
     return row

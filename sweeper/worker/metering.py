@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sweeper.worker import machine
+
 PACKAGES = (
     "isorate", "torch", "transformers", "llmcompressor", "compressed-tensors", "lm-eval",
     "datasets", "tokenizers", "safetensors", "numpy",
@@ -43,6 +45,7 @@ class Meter:
             **_gpu_facts(self._device),
             "host": socket.gethostname(),
             "machine": platform.machine(),
+            **machine.facts(),
             "versions": dict(versions()),
             **({"commit": commit()} if commit() else {}),
         }

@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.curves.measured_curves import perplexity_curves, tolerances, weights
 from analysis.data.panel import Panel
-from analysis.output.figure import Figure, canvas, finished, look
+from analysis.output.figure import Figure, bars, canvas, finished, look
 from analysis.output.text import NAMES
 from analysis.report.figures.mpt_figures import draw_curve, log_scale
 from analysis.statistics.perplexity_transition import Curve, fit
@@ -62,7 +62,7 @@ def _draw_retention(
     colour: str, marker: str,
 ) -> None:  # fmt: skip
     sr = panel.sr2()
-    axes.errorbar(100 * np.array(rates), sr.value[rows], yerr=np.nan_to_num(sr.stderr[rows]),
+    axes.errorbar(100 * np.array(rates), sr.value[rows], yerr=bars(sr.stderr[rows]),
                   color=colour, marker=marker, linestyle="none", label=name, elinewidth=1,
                   zorder=3)  # fmt: skip
     at = np.linspace(0, max(rates), 120)

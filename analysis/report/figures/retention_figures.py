@@ -13,7 +13,17 @@ from analysis.comparison.summary import summarise
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Definition
-from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, dodge, finished, points, settle
+from analysis.output.figure import (
+    COLOURS,
+    MARKERS,
+    Figure,
+    bars,
+    canvas,
+    dodge,
+    finished,
+    points,
+    settle,
+)
 from analysis.output.label_placement import place
 from analysis.output.text import NAMES, short
 from analysis.report.figures import published_points
@@ -122,6 +132,7 @@ def _per_cell(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
 
 
 def _spread(axes: Any, value: Any, stderr: Any, at: Any, task: str, i: int) -> None:
-    axes.errorbar(value, at, xerr=np.nan_to_num(stderr), linestyle="none", label=short(task),
+    axes.errorbar(value, at, xerr=bars(stderr), linestyle="none",
+                  label=short(task),
                   marker=MARKERS[i % len(MARKERS)], color=COLOURS[i % (len(COLOURS) - 1)],
                   elinewidth=1, markersize=4.5, zorder=3)  # fmt: skip

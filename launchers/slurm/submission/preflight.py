@@ -122,7 +122,7 @@ def _tests(asked: Resources) -> list[_Test]:
         _Test(cores, getattr(asked, cores),
               lambda g: g.cpus >= asked.cores, lambda g: f"{g.cpus} cores"),
         _Test(memory, getattr(asked, memory),
-              lambda g: g.memory_mb >= 1024 * gib, lambda g: f"{g.memory_mb / 1024:.3g} GB"),
+              lambda g: g.memory_mb >= 1024 * gib, lambda g: f"{g.memory_mb / 1024:.4g} GB"),
     ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sweeper.cli.request import Request
 from sweeper.errors import BadInput, IsorateError
+from sweeper.planning.sweep import Sweep
 from sweeper.results import sources
 from sweeper.results.sources import Reading
 
@@ -22,7 +23,7 @@ def perform(request: Request) -> int:
     from analysis.errors import BadResults
     from analysis.reproduction import reproduce
 
-    read = request.read()
+    read = _read(request)
     readings = [read, *_against(request, read)]
     out, only = read.folder(FOLDER), request.config.only
     try:
@@ -38,6 +39,17 @@ def perform(request: Request) -> int:
                 "files": {name: str(path) for name, path in files.items()}}  # fmt: skip
     request.answer(document, _text(items, only, files))
     return 0
+
+
+def _read(request: Request) -> Reading:
+    """What source and name say; the other papers' own numbers are in no sweep."""
+    from analysis.reproduction.other_papers import PAPERS
+
+    config = request.config
+    named = config.name or config.sweeps or config.source != "store"
+    if config.only in PAPERS and not named:
+        return sources.published(Sweep(request.home, "published"))
+    return request.read()
 
 
 def _against(request: Request, read: Reading) -> list[Reading]:

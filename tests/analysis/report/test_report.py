@@ -8,6 +8,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -189,3 +190,17 @@ def test_labels_in_a_figure_do_not_touch() -> None:
     boxes = [text.get_window_extent() for text in axes.texts]
     assert len(boxes) == 12
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_a_collapsed_model_prints_no_warning(make, tmp_path, recwarn) -> None:
+    """Perplexities whose errors have no finite square, in numbers and in drawings."""
+    huge = [21.0, 22.0, 24.0, 27.0, 1e120, 1e160, 1e170, 1e180, 1e200, np.nan]
+
+    def collapsed(scores):
+        rows = scores["task"] == "topics"
+        values = scores["value"].copy()
+        values[rows] = huge
+        return scores.assign(value=values, stderr=scores["stderr"].where(~rows, values / 2))
+
+    write_report(make(scores=collapsed), tmp_path, title="t", provenance={})
+    assert [one for one in recwarn if issubclass(one.category, RuntimeWarning)] == []

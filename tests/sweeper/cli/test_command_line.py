@@ -16,6 +16,7 @@ from hypothesis import assume, example, given, strategies
 from sweeper.cli.commands import VERBS
 from sweeper.cli.main import arguments
 from sweeper.errors import BadInput
+from sweeper.results import formatting
 from tests import tiny
 
 HEAVY = (
@@ -231,3 +232,17 @@ def test_what_is_retried_was_run_before(isorate, tmp_path):
     (folder / "plan-1.json").write_text(json.dumps(record))
     refused(isorate("retry", "name=other", "quant.bits=3"), "not the cells", "quant.bits=4")
     assert "quant.bits=4" in isorate("list").stdout
+
+
+@pytest.mark.parametrize("paper", ["jsq", "mpt"])
+def test_the_other_papers_need_no_sweep(isorate, tmp_path, paper):
+    """As docs/methods.md writes it, in a home that has none."""
+    done = isorate("reproduce", f"only={paper}", f"home={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    assert "|" in done.stdout
+
+
+def test_sizes_never_have_an_exponent():
+    for count in (999.4e6, 999.6e6, 1e9, 999.999, 12.3e12):
+        assert "e+" not in formatting.size(count)
+    assert formatting.size(999.6e6) == "1 GB"

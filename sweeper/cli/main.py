@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweeper.cli import completion
+from sweeper.cli import completion, recorded
 from sweeper.cli.commands import NAMED, VERBS, Exit, overview
 from sweeper.cli.config_errors import explain
 from sweeper.errors import BadInput, IsorateError, nearest, one_of
@@ -45,6 +45,7 @@ def main() -> None:
         sys.argv[1:] = arguments(sys.argv[1:])
         completion.prepare()
         OmegaConf.register_resolver("isorate.verbs", overview, replace=True)
+        sys.argv[1:] = recorded.arguments(sys.argv[1:])
         _compose_and_run()
     except IsorateError as error:
         _refuse(str(error))

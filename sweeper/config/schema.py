@@ -247,7 +247,7 @@ class Config:
     output: str = key("text", "text, or json: one JSON document on stdout and nothing else there")
     home: str = key("outputs", "directory of store, sweeps and MLflow; $ISORATE_HOME")
     checkpoints: str = key("drop", "keep, pruned or drop: what stays once its last reader is done")
-    yes: bool = key(False, "`gc` deletes what it otherwise only shows")
+    yes: bool = key(False, "`gc`, `forget`: delete what is otherwise only shown")
     watch: bool = key(
         False, "`status`, `sync`: again and again until nothing more happens by itself"
     )
@@ -260,6 +260,7 @@ class Config:
         "`import`: what was given to lm_eval as --output_path, or a checkpoint; with "
         "source=mlflow: a run's id, experiment/run, or an experiment of Isorate's",
     )
+    plan: str | None = key(None, "`forget`: the plan to take back, as `forget` shows it")
     pruned: str | None = key(
         None, "`import`: the pruned checkpoint that the one in path was quantized from, or its mask"
     )

@@ -18,6 +18,7 @@ from typing import Any
 
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
+from sweeper.planning import looks
 from sweeper.planning.cells import shape_inference
 from sweeper.planning.cells.cell import Cell
 from sweeper.planning.chosen_launcher import remembered
@@ -27,7 +28,8 @@ from sweeper.store import files
 from sweeper.store.hashing import key_of
 
 Json = dict[str, Any]
-ELSEWHERE, REPORT = "elsewhere", "report"
+ELSEWHERE, REPORT, FORGOTTEN = "elsewhere", "report", "forgotten.json"
+PLANS = "plan-*.json"
 _DEFAULT = ["hydra/launcher=local"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
@@ -65,7 +67,25 @@ class Sweep:
     @property
     def planned(self) -> bool:
         """Whether a plan was recorded under this name."""
-        return any(self.path.glob("plan-*.json"))
+        return any(self.path.glob(PLANS))
+
+    @property
+    def plans(self) -> list[Path]:
+        """The recorded plans, the one that was asked for last at the end."""
+        made = {path: str(files.read_json(path)["created"]) for path in self.path.glob(PLANS)}
+        return sorted(made, key=lambda path: (made[path], path.name))
+
+    @property
+    def forgotten(self) -> list[str]:
+        """Keys of the cells of plans that were forgotten."""
+        path = self.path / FORGOTTEN
+        return list(files.read_json(path)["cells"]) if path.is_file() else []
+
+    def forget(self, plan: Path) -> None:
+        """Remove a recorded plan; outputs stay in the store, its cells leave MLflow at a sync."""
+        keys = {cell["key"] for cell in files.read_json(plan)["cells"]}
+        files.write_whole(self.path / FORGOTTEN, {"cells": sorted(keys.union(self.forgotten))})
+        plan.unlink()
 
     @property
     def elsewhere(self) -> dict[tuple[str, str], dict[str, str]]:
@@ -81,7 +101,7 @@ class Sweep:
         }
 
     def record(self, plan: Plan, overrides: Sequence[str], checkpoints: str) -> None:
-        """Write the plan down, once; recording the same plan again changes nothing.
+        """Write the plan down as the newest; recording the newest again changes nothing.
 
         Args:
             plan: the plan.
@@ -90,10 +110,11 @@ class Sweep:
         """
         meaning = plan_json(plan)
         target = self.path / f"plan-{key_of(meaning)}.json"
-        if not target.exists():
+        known = list(self.path.glob(PLANS))
+        if known != [target] and target not in self.plans[-1:]:
             head = {
                 "name": self.name,
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "created": datetime.now(UTC).isoformat(timespec="microseconds"),
                 "overrides": [redact(text) for text in overrides],
                 "checkpoints": checkpoints,
             }
@@ -105,7 +126,7 @@ class Sweep:
         Raises:
             BadInput: nothing was ever recorded under this name.
         """
-        records = [read_plan(path) for path in sorted(self.path.glob("plan-*.json"))]
+        records = [read_plan(path) for path in sorted(self.path.glob(PLANS))]
         if not records:
             known = ", ".join(sweeps(self.home)) or "none yet"
             raise BadInput(
@@ -113,6 +134,8 @@ class Sweep:
                 "`isorate list` shows them; `isorate run` makes one.",
             )  # fmt: skip
         record = dict(merge(records))
+        gone = {*record["superseded"], *self.forgotten} - {c["key"] for c in record["cells"]}
+        record["superseded"] = sorted(gone)
         brought = self.elsewhere
         record["launcher"] = [] if (words := remembered(self.path)) == _DEFAULT else words
         record["cells"] = [cell for cell in record["cells"] if _current(cell, brought)]
@@ -234,8 +257,9 @@ def _said(cell: Cell) -> Json:
 def merge(records: Sequence[Json]) -> Json:
     """The plans of one sweep as one record: later plans add cells and stages.
 
-    A cell that several plans name is taken as the newest plan wrote it. One that a release made
-    in an older format is left out where it was planned anew (see `sweeper.planning.formats`).
+    A checkpoint that several plans name is one cell, scored with the newest settings (see
+    `sweeper.planning.looks`). One that a release made in an older format is left out where it was
+    planned anew (see `sweeper.planning.formats`). ``superseded`` has the keys of both.
 
     Raises:
         ValueError: no record, or records of different sweeps.
@@ -244,8 +268,9 @@ def merge(records: Sequence[Json]) -> Json:
         names = sorted({str(record["name"]) for record in records})
         raise ValueError(f"one sweep's plans expected, got those of: {', '.join(names) or 'none'}")
     ordered = sorted(records, key=lambda record: str(record["created"]))
-    cells = {cell["key"]: cell for record in ordered for cell in record["cells"]}
+    cells = {cell["key"]: cell for cell in looks.newest(ordered)}
     stages = {key: spec for record in ordered for key, spec in record["stages"].items()}
     former = {key for cell in cells.values() for key in cell.get("former", ())}
     current = [cell for key, cell in cells.items() if key not in former]
-    return {**ordered[-1], "cells": current, "stages": stages}
+    gone = (looks.superseded(current) | former) - {cell["key"] for cell in current}
+    return {**ordered[-1], "cells": current, "stages": stages, "superseded": sorted(gone)}

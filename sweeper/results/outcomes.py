@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sweeper.errors import DamagedOutput
+from sweeper.planning.looks import UNSCORED
 
 Spec = Mapping[str, Any]
 Json = Mapping[str, Any]
@@ -148,9 +149,14 @@ def _outcome(
         return CellOutcome(cell=cell, status="failed", reason="; ".join(failed), stages=stages)
     lacking = [s for s in stages if s.key in own and s.result is None]
     named = [f"{s.name} ({s.damage})" if s.damage else s.name for s in lacking]
-    reason = f"not done yet: {', '.join(named)}" if lacking else ""
-    status = "missing" if lacking else "done"
+    reason = f"not done yet: {', '.join(named)}" if lacking else _unscored(cell)
+    status = "missing" if reason else "done"
     return CellOutcome(cell=cell, status=status, reason=reason, stages=stages)
+
+
+def _unscored(cell: Json) -> str:
+    tasks = ", ".join(cell.get(UNSCORED, ()))
+    return f"scored with earlier settings only: {tasks}; run it with the newest" if tasks else ""
 
 
 def _own_keys(stages: Json) -> Iterator[str]:

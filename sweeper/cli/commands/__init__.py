@@ -36,10 +36,22 @@ VERBS: Mapping[str, str] = {
     "gc": "show what dead attempts left and checkpoints nobody needs; yes=true deletes",
     "work": "take ready stages of a sweep, one after the other, on any machine that has its home",
     "cancel": "stop what is queued or running of a sweep on a cluster; run goes on",
+    "forget": "the plans of a sweep; plan=... yes=true takes one back, outputs stay",
     "list": "the sweeps of this home",
 }
 
-NAMED = ("status", "report", "bundle", "sync", "logs", "work", "retry", "cancel", "export")
+NAMED = (
+    "status",
+    "report",
+    "bundle",
+    "sync",
+    "logs",
+    "work",
+    "retry",
+    "cancel",
+    "export",
+    "forget",
+)
 """Verbs about a recorded sweep, which may be given by its bare name: `isorate status demo`."""
 
 _MODULES = {verb: verb for verb in VERBS} | {"import": "import_results"}

@@ -1,6 +1,7 @@
 """What a plan will cost: seconds per stage, wall time, and the disk at its peak.
 
-Seconds are measured where the store has the very stage, scaled by parameters and tokens from
+Seconds (on a CPU no more than the CPU seconds: other work there is no part of the cost) are
+measured where the store has the very stage, scaled by parameters and tokens from
 stages of the same kind and of about its size (of this plan, else of any in the home) where it
 has those, and otherwise assumed from the model's size; each estimate says which. The disk is
 found by playing the plan through with the given number of workers.
@@ -14,6 +15,7 @@ from functools import cache
 from statistics import median
 from typing import Protocol
 
+from sweeper.errors import DamagedOutput
 from sweeper.planning.estimate.simulation import play
 from sweeper.planning.plan import Plan
 
@@ -53,6 +55,10 @@ class Measured(Protocol):
 
     def manifest(self, spec: Mapping[str, object]) -> Mapping[str, object] | None:
         """The manifest of a committed stage, else None."""
+        ...
+
+    def result(self, spec: Mapping[str, object]) -> object | None:
+        """The result of a committed stage, else None; `DamagedOutput` if it has changed."""
         ...
 
     def scan(self, kind: str) -> frozenset[str]:
@@ -115,7 +121,9 @@ def cost(plan: Plan, store: Measured, *, device: str, workers: int, keep: str) -
         keep: the checkpoint policy: keep, pruned or drop.
     """
     done = {key for kind in _ASSUMED_RATE[device] for key in store.scan(kind)}
-    undone = frozenset(key for key in plan.stages if key not in done)
+    undone = frozenset(
+        key for key, s in plan.stages.items() if key not in done or _damaged(s.kind, key, store)
+    )
     again = frozenset(_again(plan, store, undone))
     pending = undone | again if again else undone
     estimates = _estimates(plan, store, undone, device)
@@ -133,6 +141,22 @@ def cost(plan: Plan, store: Measured, *, device: str, workers: int, keep: str) -
         wall_seconds=wall,
         peak_bytes=round(peak),
     )
+
+
+def _damaged(kind: str, key: str, store: Measured) -> bool:
+    """Whether an output is no longer what was written: `run` builds it again."""
+    try:
+        store.result({"kind": kind, "key": key})
+    except DamagedOutput:
+        return True
+    return False
+
+
+def _seconds(manifest: Mapping[str, object]) -> float:
+    """What a stage takes where nothing else is at work: on a CPU no more than its CPU seconds."""
+    wall = float(str(manifest.get("seconds") or 0.0))
+    busy = float(str(manifest.get("cpu_seconds") or 0.0))
+    return min(wall, busy) if busy > 0 and manifest.get("device") == "cpu" else wall
 
 
 def _again(plan: Plan, store: Measured, undone: Set[str]) -> set[str]:
@@ -158,7 +182,7 @@ def _estimates(plan: Plan, store: Measured, undone: Set[str], device: str) -> di
     for key, stage in plan.stages.items():
         if key not in undone:
             manifest = store.manifest({"kind": stage.kind, "key": key}) or {}
-            measured[key] = float(str(manifest.get("seconds", 0.0)))
+            measured[key] = _seconds(manifest)
             if measured[key] > 0 and manifest.get("device") == device:
                 took.setdefault(stage.kind, []).append((stage.work, measured[key]))
     for kind in {stage.kind for stage in plan.stages.values()} - took.keys():
@@ -179,6 +203,13 @@ def _estimates(plan: Plan, store: Measured, undone: Set[str], device: str) -> di
     }
 
 
+def _manifest(kind: str, key: str, store: Measured) -> Mapping[str, object] | None:
+    try:
+        return store.manifest({"kind": kind, "key": key})
+    except DamagedOutput:  # it tells nothing, and is no reason to plan nothing
+        return None
+
+
 def _rate(took: Sequence[_Took], work: float) -> float | None:
     """Work units per second for a stage of this much work, by those of about its size."""
     rates = [
@@ -191,7 +222,7 @@ def _rate(took: Sequence[_Took], work: float) -> float | None:
 
 def _elsewhere(store: Measured, kind: str, device: str) -> list[_Took]:
     """Stages that other sweeps of this home have carried out."""
-    manifests = (store.manifest({"kind": kind, "key": k}) for k in sorted(store.scan(kind))[:_READ])
+    manifests = (_manifest(kind, key, store) for key in sorted(store.scan(kind))[:_READ])
     done = [m for m in manifests if m and m.get("device") == device]
-    pairs = [(float(str(m.get("work") or 0)), float(str(m.get("seconds") or 0))) for m in done]
+    pairs = [(float(str(m.get("work") or 0)), _seconds(m)) for m in done]
     return [(work, seconds) for work, seconds in pairs if work > 0 and seconds > 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sweeper.results.mlflow.experiment import CREATED, PARENT, Tracker
@@ -42,11 +42,18 @@ class Projection:
         self.removed = 0
         self.refused: dict[str, str] = {}
 
-    def carry_out(self, tracker: Tracker, sweep: Wanted, cells: Sequence[Wanted]) -> None:
+    def carry_out(
+        self,
+        tracker: Tracker,
+        sweep: Wanted,
+        cells: Sequence[Wanted],
+        gone: Collection[str] = (),
+    ) -> None:
         """Pass over the experiment until there is nothing left to make or to remove.
 
         Two collectors may make the same run; the later of them to look again sees both,
-        and each keeps the oldest, so that any number of them agree.
+        and each keeps the oldest, so that any number of them agree. Runs of the cells whose keys
+        are ``gone`` are removed: others stand in for them.
 
         Raises:
             OutOfTime: at the deadline.
@@ -55,6 +62,9 @@ class Projection:
             before = (len(self.created), self.removed)
             self.refused = {}
             found = self._reconciled(tracker)
+            for key in gone:
+                if (CELL, key) in found:
+                    self._remove(tracker, found.pop((CELL, key)))
             parent = self._try(tracker, found, sweep, {})
             if parent is None:  # another collector took ours for the duplicate: look again
                 continue

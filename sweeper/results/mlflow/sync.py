@@ -123,7 +123,8 @@ def sync(
         tracker.tag_experiment(ui_view.TAG, ui_view.columns(outcomes))
         view = ui_view.link(where, tracker.experiment)
         jobs = launcher_record.executions(home / "sweeps" / str(record["name"]))
-        work.carry_out(tracker, *_wanted(record, outcomes, report, jobs, running))
+        wanted = _wanted(record, outcomes, report, jobs, running)
+        work.carry_out(tracker, *wanted, gone=record.get("superseded", ()))
         problem = "; ".join(f"{name}: {why}" for name, why in work.refused.items())
     except _trouble() as error:
         problem = _one_line(error)

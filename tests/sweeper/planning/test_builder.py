@@ -12,7 +12,7 @@ import pytest
 
 from sweeper import methods
 from sweeper.cli.commands.plan import _again
-from sweeper.errors import BadInput
+from sweeper.errors import BadInput, DamagedOutput
 from sweeper.inputs import look
 from sweeper.methods import validation
 from sweeper.modeling.shapes import from_checkpoint
@@ -297,6 +297,23 @@ def test_another_grid_under_the_same_name_adds_cells(plan, tmp_path):
     assert {cell["label"] for cell in sweep.load()["cells"]} == {"dense", "4bit", "3bit"}
 
 
+def test_what_was_asked_for_last_is_the_newest_and_can_be_forgotten(plan, tmp_path):
+    sweep = Sweep(tmp_path, "s")
+    few, more = plan("quant.bits=16,4", "tasks.limit=20"), plan("quant.bits=16,4", "tasks.limit=40")
+    for made, limit in ((few, 20), (more, 40), (few, 20)):
+        sweep.record(made, [f"tasks.limit={limit}"], "drop")
+        loaded = sweep.load()
+        assert [cell["label"] for cell in loaded["cells"]] == ["dense", "4bit"]
+        assert {cell["key"] for cell in loaded["cells"]} == {cell.key for cell in made.cells}
+        assert loaded["overrides"] == [f"tasks.limit={limit}"]
+    sweep.forget(sweep.plans[-1])
+    loaded = sweep.load()
+    assert {cell["key"] for cell in loaded["cells"]} == {cell.key for cell in more.cells}
+    assert loaded["superseded"] == sorted(cell.key for cell in few.cells)
+    sweep.record(few, ["tasks.limit=20"], "drop")
+    assert sweep.load()["superseded"] == sorted(cell.key for cell in more.cells)
+
+
 class Nothing:
     """A store in which nothing was ever done."""
 
@@ -304,6 +321,9 @@ class Nothing:
         return frozenset()
 
     def manifest(self, spec):
+        return None
+
+    def result(self, spec):
         return None
 
     def has_bulk(self, spec):
@@ -343,6 +363,34 @@ def test_costs_are_measured_where_they_can_be(plan):
     assert spent.estimates[prunes[1].key].source == "scaled"
     assert spent.estimates[prunes[1].key].seconds == pytest.approx(123.0)
     assert {spent.estimates[k].source for k in spent.pending} == {"scaled", "assumed"}
+
+
+def test_a_damaged_output_is_work_to_do(plan):
+    made = plan("prune.sparsity=25,50", "quant.bits=4")
+    prunes = [stage for stage in made.stages.values() if stage.kind == "prune"]
+
+    class Damaged(Everything):
+        def result(self, spec):
+            if spec["key"] == prunes[0].key:
+                raise DamagedOutput("result.json has changed")
+
+    spent = cost(made, Damaged(made.stages.values(), 50.0), device="cpu", workers=1, keep="drop")
+    assert spent.pending == {prunes[0].key}
+    assert spent.estimates[prunes[0].key] == Estimate(50.0, "scaled")
+
+
+def test_other_work_on_the_machine_is_no_part_of_an_estimate(plan):
+    """A stage that had to wait for its processor would be thought several times its size."""
+
+    class Busy(Everything):
+        def manifest(self, spec):
+            return {"seconds": 350.0, "cpu_seconds": 50.0, "device": device}
+
+    made = plan("prune.sparsity=25,50", "quant.bits=4")
+    prunes = [stage for stage in made.stages.values() if stage.kind == "prune"]
+    for device, seconds in (("cpu", 50.0), ("cuda", 350.0)):
+        spent = cost(made, Busy(prunes[:1], 0), device=device, workers=1, keep="drop")
+        assert [spent.estimates[p.key].seconds for p in prunes] == pytest.approx([seconds] * 2)
 
 
 def test_a_dropped_checkpoint_that_has_to_be_read_is_made_again(plan):

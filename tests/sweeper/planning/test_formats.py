@@ -92,6 +92,9 @@ class Home:
     def manifest(self, spec):
         return None
 
+    def result(self, spec):
+        return None
+
     def has_bulk(self, spec):
         return True
 

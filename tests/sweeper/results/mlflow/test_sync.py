@@ -241,6 +241,15 @@ def test_results_that_left_the_store_stay_in_mlflow(home, plan, store):
     assert runs_of(home)["3bit"].to_dictionary() == before
 
 
+def test_runs_of_cells_that_others_stand_in_for_go(home, plan, store):
+    sync.sync(plan, store, home=home)
+    kept = plan["cells"][:2]
+    grown = plan | {"cells": kept, "superseded": [plan["cells"][2]["key"], "never synced"]}
+    assert sync.sync(grown, store, home=home).removed == 1
+    assert set(runs_of(home)) == {"demo", *(cell["label"] for cell in kept)}
+    assert sync.sync(grown, store, home=home).removed == 0
+
+
 def test_duplicates_go_and_the_oldest_stays(home, plan, store):
     sync.sync(plan, store, home=home)
     client = client_of(home)

@@ -1,0 +1,104 @@
+"""A sweep that was evaluated again with other settings: which scores are the sweep's now.
+
+Each evaluation of a checkpoint is one look at it. The settings of the newest plan that names a
+task are the sweep's for that task; what was scored with others stays, as earlier looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Json = dict[str, Any]
+Identity = tuple[Any, ...]
+EVALUATE, EARLIER, UNSCORED = "evaluate", "earlier", "unscored"
+
+
+def newest(records: Sequence[Mapping[str, Any]]) -> list[Json]:
+    """The cells of one sweep's plans, each checkpoint once.
+
+    A checkpoint that several plans name is the cell of the newest of them. It has all tasks that
+    any of them scores, each with the sweep's settings; ``earlier`` lists the looks that were left
+    behind (cell key -> task -> evaluation), ``unscored`` the tasks that only those have.
+
+    Args:
+        records: plans, oldest first.
+    """
+    settings = _settings(records)
+    found: dict[Identity, list[Json]] = {}
+    looks: dict[Identity, list[Json]] = {}
+    for record in records:
+        own: dict[Identity, list[Json]] = {}
+        for cell in record["cells"]:
+            own.setdefault(_checkpoint(cell), []).append(cell)
+        for identity, cells in own.items():
+            looks.setdefault(identity, []).extend(cells)
+            found[identity] = cells
+    stages = {key: spec for record in records for key, spec in record["stages"].items()}
+    return [
+        _whole(cell, looks[identity] if len(cells) == 1 else [cell], stages, settings)
+        for identity, cells in found.items()
+        for cell in cells
+    ]
+
+
+def superseded(cells: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Keys of the cells that these stand in for."""
+    return {key for cell in cells for key in cell.get(EARLIER, ())} - {c["key"] for c in cells}
+
+
+def _checkpoint(cell: Mapping[str, Any]) -> Identity:
+    stages = cell["stages"]
+    made = sorted((role, key) for role, key in stages.items() if role != EVALUATE)
+    # Reruns are evaluations of one checkpoint that are meant to stand side by side.
+    return (cell["model"], cell["label"], cell.get("rerun", 0), tuple(made))
+
+
+def _evaluations(cell: Mapping[str, Any]) -> Iterator[tuple[Identity, str, str]]:
+    """(which settings of a sweep concern it, task, key)."""
+    for task, key in cell["stages"].get(EVALUATE, {}).items():
+        yield (cell["model"], cell.get("rerun", 0), task), task, key
+
+
+def _settings(records: Sequence[Mapping[str, Any]]) -> dict[Identity, list[Json]]:
+    """The settings of each task, of the newest plan that names it (one plan may compare some)."""
+    found: dict[Identity, list[Json]] = {}
+    for record in records:
+        own: dict[Identity, list[Json]] = {}
+        for cell in record["cells"]:
+            for concern, _, key in _evaluations(cell):
+                if (said := _said(record["stages"][key])) not in own.setdefault(concern, []):
+                    own[concern].append(said)
+        found |= own
+    return found
+
+
+def _said(spec: Mapping[str, Any]) -> Json:
+    return {name: value for name, value in spec["params"].items() if name != "model"}
+
+
+def _whole(
+    cell: Json,
+    looks: Sequence[Json],
+    stages: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[Identity, list[Json]],
+) -> Json:
+    """The cell with every task's look that counts, the others beside it."""
+    counting: dict[str, str] = {}
+    earlier: dict[str, dict[str, str]] = {}
+    for look in looks:
+        for concern, task, key in _evaluations(look):
+            if _said(stages[key]) in settings[concern]:
+                counting[task] = key
+    for look in looks:
+        left = {task: key for _, task, key in _evaluations(look) if counting.get(task) != key}
+        if left or look["key"] != cell["key"]:
+            earlier[look["key"]] = left
+    own: Json = dict(cell)
+    if EVALUATE in cell["stages"] or counting:
+        own["stages"] = {**cell["stages"], EVALUATE: counting}
+    if earlier:
+        own[EARLIER] = earlier
+    if unscored := sorted({t for left in earlier.values() for t in left} - counting.keys()):
+        own[UNSCORED] = unscored
+    return own

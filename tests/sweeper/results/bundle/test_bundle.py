@@ -337,7 +337,7 @@ def test_two_machines_are_repeated_evaluations(twice, tmp_path, capsys):
     assert report.perform(asked) == 0
     cells = asked.read().results.cells
     assert list(cells["rerun"]).count(1.0) == len(GRID)
-    tables = tmp_path / "sweeps/both/report/tables"
+    tables = tmp_path / "sweeps/both/report-bundle/tables"
     machines = pd.read_csv(tables / "machines.csv")
     assert len(machines) == len(GRID)
     assert set(machines["device"]) == {"node1"}

@@ -75,7 +75,7 @@ test-faults: install ## kill, fill and damage everything at every point (2 proce
 test-faults-long: install ## the same with many more kills at random moments (about half an hour)
 	ISORATE_FAULTS=all ISORATE_FAULT_ROUNDS=40 ISORATE_FAULT_KILLS=60 $(FAULTS)
 
-test-slurm: install ## the SLURM launcher on a real cluster of this machine (root, Debian; about 7 minutes)
+test-slurm: install ## the SLURM launcher on a real cluster of this machine (root, Debian; about 9 minutes)
 	ISORATE_TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
 
 test-hub: install ## benchmarks from a loopback hub, then offline: ISORATE_TEST_HUB=DIR (data and server)

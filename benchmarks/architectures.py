@@ -136,7 +136,9 @@ def tried(model: Path, words: tuple[str, ...], home: Path) -> Outcome:
     try:
         wrong = differing(model, store.path(specs[last.key]) / "checkpoint")
     except Exception as error:
-        return Outcome("fails", f"it cannot be loaded again: {type(error).__name__}: {error}")
+        where = str(store.path(specs[last.key]) / "checkpoint")
+        why = f"{type(error).__name__}: {error}".replace(where, "the checkpoint")
+        return Outcome("fails", f"it cannot be loaded again: {why}")
     return Outcome("differs", wrong) if wrong else Outcome("exact")
 
 
@@ -267,7 +269,7 @@ is not in the table is untried.
 - **exact**: planned, made, reloaded; `measure` proved its label on the files; everything beside
   the treated matrices (and the norms that SmoothQuant and AWQ scale) is the dense model's.
 - **refused**: `isorate plan` says so, with the reason (below), before anything starts.
-- **fails**: the cell fails by name, with the reason, and never counts.
+- **fails**: the cell ends with the reason below, when it is made or loaded again; it never counts.
 
 {table}
 

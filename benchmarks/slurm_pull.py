@@ -38,13 +38,14 @@ from tests.launchers.slurm_rig import SlurmRig  # noqa: E402
 def grid(rig: SlurmRig, seconds: float) -> list[Any]:
     """Dense and eight pruned models, each as it is and quantized four times; all measured."""
     stages: dict[str, Any] = {}
+    made = {"sleep": seconds, "estimate_s": seconds}
+    look = {"sleep": seconds / 10, "estimate_s": seconds / 10}
     for p in range(9):
-        made = {"sleep": seconds, "estimate_s": seconds}
         above = [rig.make(f"p{p}", **made)] if p else []
         for q in range(5):
             parents = {"model": above[0]} if above else {}
             own = [*above, *([rig.make(f"p{p}q{q}", parents=parents, **made)] if q else [])]
-            score = rig.score(f"p{p}q{q}t", own[-1], **made) if own else rig.make("dense", **made)
+            score = rig.score(f"p{p}q{q}m", own[-1], **look) if own else rig.make("dense", **look)
             stages |= {stage["key"]: stage for stage in (*own, score)}
     return list(stages.values())
 

@@ -93,7 +93,8 @@ class Lease:
         self._stop.set()
         self._thread.join()
         if self.held():
-            files.write_whole(self._path, asdict(replace(self._holder, released=True)))
+            with suppress(OSError):  # a full disk: it is free when this process is gone
+                files.write_whole(self._path, asdict(replace(self._holder, released=True)))
 
     def _beat(self) -> None:
         while not self._stop.wait(BEAT_S):
@@ -135,13 +136,13 @@ def holder(folder: Path, over: Callable[[Holder], bool] | None = None) -> Holder
 def _make(folder: Path, number: int, mine: Holder) -> bool:
     """Make a number ours, unless another process has, and clear those below away."""
     aside, path = folder / f".{mine.id}", folder / str(number)
-    files.write_json(aside, asdict(mine))
     try:
+        files.write_json(aside, asdict(mine))
         os.link(aside, path)
     except FileExistsError:
         return False
     finally:
-        aside.unlink()
+        aside.unlink(missing_ok=True)
     if _highest(folder) != number:  # what was seen of the directory was old
         path.unlink(missing_ok=True)
         return False

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from sweeper.store.store import Spec
 
+_LAST = 4.0
+"""The end of a sweep: that many times its longest chain is left for each worker."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
@@ -167,7 +170,10 @@ class Schedule:
         near = sorted(longest, key=lambda task: (task.loads != held, -task.depth))
         if not longest or not self._can_wait(longest[0], near[0], workers):
             return longest
-        return near
+        # Towards the end short stages are kept back: they fill what the last long ones leave.
+        left = self._unstarted_s / workers
+        short = near[0].estimate_s < longest[0].estimate_s / 2
+        return longest if short and left < _LAST * longest[0].chain_s else near
 
     def start(self, key: str) -> None:
         """A ready task begins, here or in another process."""

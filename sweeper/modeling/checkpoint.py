@@ -59,8 +59,7 @@ def load(
         path, trust_remote_code=trust_remote_code, output_loading_info=True, **how
     )
     require_complete(found, path)
-    if quantization is None:
-        cast(model, dtype_of(dtype))
+    cast(model, dtype_of(dtype))
     return (model if quantization is not None else model.to(device)).eval()
 
 

@@ -188,3 +188,17 @@ def test_a_large_plan_is_scheduled_in_reasonable_time() -> None:
         assert task is not None
         schedule.finish(task.key)
     assert time.process_time() - start < 5
+
+
+def test_short_stages_are_kept_for_the_end() -> None:
+    """They fill what the last long ones leave; before, a checkpoint that is held is finished."""
+    models = [spec(name=f"m{n}", estimate_s=10.0) for n in range(40)]
+    short = spec("score", name="t", parents={"model": models[0]}, estimate_s=1.0)
+    for left, first in ((40, short["key"]), (3, models[1]["key"])):
+        some = [*models[:left], short]
+        specs = closure(some)
+        schedule = Schedule(specs, dict.fromkeys(specs, False))
+        schedule.start(models[0]["key"])
+        schedule.finish(models[0]["key"])
+        ranked = [task.key for task in schedule.ranked(models[0]["key"], 2)]
+        assert (ranked[0] == short["key"]) == (first == short["key"])

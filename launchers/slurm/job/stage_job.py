@@ -10,14 +10,14 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from launchers import leases
-from launchers.leases import Lease
+from launchers.leases import Holder, Lease
 from launchers.slurm.job.attempt import Journal, Place
 from sweeper.errors import IsorateError
 from sweeper.planning.sweep import Sweep
@@ -111,7 +111,9 @@ class StageJob:
             return None
         # Its heartbeat tells others that this is alive. Who has it does not matter here: the
         # job of a dead node may start again while its orphan still works, and both are harmless.
-        lease = leases.take(leases.of_stage(store.home, spec["key"]), job=place.job)
+        lease: Lease | Holder | None = None
+        with suppress(OSError):  # a full disk is the stage's own to tell, with what to do
+            lease = leases.take(leases.of_stage(store.home, spec["key"]), job=place.job)
         try:
             return attempt(
                 spec, store, Journal(spec, sweep, place, self.submission),

@@ -184,7 +184,9 @@ class Dispatch:
         own = self.settings
         units = pack(todo.specs, todo.needed, todo.live.keys(), request, by=own.pack)
         if own.pack == "cell":
-            units = merge(units, slots=own.array_parallelism, startup_s=own.startup_s)
+            shared = [unit for unit in units if not unit.apart]
+            merged = merge(shared, slots=own.array_parallelism, startup_s=own.startup_s)
+            units = [*merged, *(unit for unit in units if unit.apart)]
         return units
 
     def preflight(self, stages: Sequence[Spec], store: Store, say: Say) -> list[NodeGroup]:

@@ -25,6 +25,8 @@ class Unit:
         parents: keys of stages outside it that must be done first; none that another
             one of them rests on.
         seconds: expected.
+        apart: whether it shares no job with others: an evaluation that is repeated to see how
+            far equal ones are apart must be free to run on another node.
     """
 
     keys: tuple[str, ...]
@@ -32,6 +34,7 @@ class Unit:
     resources: Resources
     parents: frozenset[str]
     seconds: float
+    apart: bool = False
 
 
 def pack(
@@ -74,13 +77,18 @@ def _by_checkpoint(specs: Mapping[str, Spec], ordered: list[str]) -> Iterable[li
     for key in reversed(ordered):
         below = {served[child] for child in children[key]}
         if not below:
-            served[key] = f"checkpoint {_read(specs[key])}"
+            served[key] = f"checkpoint {_read(specs[key])} {_rerun(specs[key])}"
         else:
             served[key] = below.pop() if len(below) == 1 else f"stage {key}"
     groups: dict[str, list[str]] = defaultdict(list)
     for key in ordered:
         groups[served[key]].append(key)
     return groups.values()
+
+
+def _rerun(spec: Spec) -> int:
+    """1, 2, ... of an evaluation that is done once more; else 0."""
+    return int(spec["params"].get("rerun") or 0)
 
 
 def _read(spec: Spec) -> str:
@@ -122,6 +130,7 @@ def _unit(
         resources=joined([request(specs[key]) for key in group]),
         parents=ancestry.nearest(outside),
         seconds=sum(estimate(specs[key]) for key in group),
+        apart=any(_rerun(specs[key]) for key in group),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from sweeper.cli import reporting
@@ -49,7 +49,20 @@ def _estimates(request: Request) -> dict[str, float]:
     record = sweep.load()
     brought = {outcome.key for outcome in scores.outcomes(sweep)}
     cells = (cell for cell in record["cells"] if cell["key"] not in brought)
-    return {key: 1.0 for cell in cells for key in _keys(cell["stages"])}
+    named = {key for cell in cells for key in _keys(cell["stages"])}
+    return dict.fromkeys(_with_ancestors(record["stages"][key] for key in named), 1.0)
+
+
+def _with_ancestors(specs: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Keys of stages and of all that they rest on."""
+    found: set[str] = set()
+    queue = list(specs)
+    while queue:
+        spec = queue.pop()
+        if spec["key"] not in found:
+            found.add(str(spec["key"]))
+            queue += spec["parents"].values()
+    return found
 
 
 def _keys(stages: dict[str, Any]) -> Iterator[str]:

@@ -122,7 +122,7 @@ def _model(checkpoint: Path, dtype: str, device: str, trust: bool = False) -> An
     model, found = low_rank_format.load(checkpoint, output_loading_info=True, **how)
     if not stored:  # what compressed weights become has other names than what is stored
         require_complete(found, checkpoint)
-        cast(model, dtype_of(dtype))
+    cast(model, dtype_of(dtype))
     return model.eval()
 
 

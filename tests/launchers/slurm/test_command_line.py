@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sweeper.cli.commands import work
 from sweeper.config.overrides import override
 from tests import tiny
 from tests.launchers.fake_slurm import FakeSlurm
@@ -219,3 +220,11 @@ def test_a_failed_cell_waits_for_retry(
     assert "1 failures forgotten" in shell.run("quant.bits=4", verb="retry").stderr
     slurm.work()
     assert shell.states(0)["4bit"]["status"] == "done"
+
+
+def test_a_worker_may_make_all_that_cells_rest_on() -> None:
+    """A conversion, say, which no cell names itself."""
+    convert: dict[str, Any] = {"key": "c", "parents": {}}
+    prune = {"key": "p", "parents": {"model": convert}}
+    score = {"key": "t", "parents": {"model": prune, "source": convert}}
+    assert work._with_ancestors([score]) == {"c", "p", "t"}

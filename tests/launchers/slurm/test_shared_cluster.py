@@ -370,3 +370,21 @@ def test_a_sweep_remembers_its_launcher(tmp_path: Path) -> None:
     said = chosen_launcher.remember(tmp_path, ["hydra/launcher=local"])
     assert "was run with hydra/launcher=site before, now with hydra/launcher=local" in said
     assert "--config-dir '/my site' hydra/launcher=site hydra.launcher.qos=high" in said
+
+
+# --- equal evaluations ----------------------------------------------------------------------
+
+
+def test_repeated_evaluations_share_no_job_with_the_dense_one(
+    slurm: FakeSlurm, rig: SlurmRig
+) -> None:
+    """In one job they would share a node, and the noise floor would say nothing of nodes."""
+    model = rig.make("dense")
+    again = [rig.score("dense", model, rerun=n) for n in (1, 2)]
+    stages = [model, rig.score("dense", model), *again, rig.make("other")]
+    rig.run(stages, startup_s=20.0, array_parallelism=1)
+    jobs = {stage["key"]: rig.state(stage).job for stage in stages}
+    assert len({jobs[stage["key"]] for stage in again}) == 2
+    assert len(set(jobs.values())) == 3, "the rest shares one"
+    slurm.work()
+    assert rig.done(stages)

@@ -1,4 +1,4 @@
-"""`isorate sync` writes once; with watch=true until every cell is done or failed."""
+"""`isorate sync` writes once; with watch=true until nothing more happens by itself."""
 
 from __future__ import annotations
 
@@ -57,3 +57,36 @@ def test_until_the_end_which_is_written_too(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_pause_of_nothing_is_refused() -> None:
     with pytest.raises(BadInput, match=r"tracking\.every_s=0\.0: valid with watch=true"):
         sync.perform(request([], watch=True, every_s=0))
+
+
+class _Home:
+    """A store whose stages at work are told by the test."""
+
+    def __init__(self, at_work: dict[str, Any]) -> None:
+        self.at_work = at_work
+
+    def running(self) -> dict[str, Any]:
+        return self.at_work
+
+
+def cells(*states: str) -> list[Any]:
+    return [Some(status=state) for state in states]
+
+
+def test_watching_is_over_when_nothing_is_left_that_could_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    home = _Home({})
+    watch = reporting.Watch(Some(store=home))  # type: ignore[arg-type]
+    to_come, gone = Some(known=True, to_come=True), Some(known=True, to_come=False)
+    assert watch.over(cells("done", "failed"), None)
+    assert not watch.over(cells("done", "queued"), to_come)  # type: ignore[arg-type]
+    assert watch.over(cells("ended", "blocked"), gone)  # type: ignore[arg-type]
+    assert not watch.over(cells("missing"), None), "a pause between two stages of this machine"
+    monkeypatch.setattr(reporting, "_IDLE_S", 0.0)
+    assert watch.over(cells("missing"), None)
+    home.at_work["a stage"] = Some()
+    monkeypatch.setattr(reporting, "_IDLE_S", 60.0)
+    assert not watch.over(cells("missing"), None)
+    away = Some(known=False, to_come=False)
+    assert not watch.over(cells("ended"), away), "SLURM does not answer"  # type: ignore[arg-type]

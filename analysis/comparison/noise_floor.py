@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.data.devices import differ
 from analysis.data.documents import IDENTITY, Documents
 from analysis.data.results import Results, first_of, is_dense
 from analysis.output.table import Column, Table, several
@@ -64,7 +65,7 @@ def _compared(
     metric = row["first", "metric"]
     same = metric == row["again", "metric"]
     changed = _changed(documents, (first["cell"], again["cell"]), task, metric) if same else {}
-    elsewhere = again["device"] != first["device"]
+    elsewhere = differ(again["device"], first["device"])
     return {
         "task": task, "metric": metric,
         "first": row["first", "value"], "first_stderr": row["first", "stderr"],

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.data.devices import differ
 from analysis.data.results import is_dense
 from analysis.metrics import Array, wilson_stderr
 
@@ -108,14 +109,15 @@ def _stopped(grid: Grid) -> NDArray[np.object_]:
 def remarks(grid: Grid, baseline: int | None) -> NDArray[np.object_]:
     """(C, T) what to know of a comparison that stands; "" if nothing."""
     cells, remark = grid.cells, grid.spread("common", "")
-    device = cells["device"].to_numpy(object)
-    if baseline is not None and device[baseline]:
-        for row in np.flatnonzero((device != device[baseline]) & (device != "")):
-            said = f"scored on {device[row]}, the baseline on {device[baseline]}"
+    if baseline is None:
+        return remark
+    device, made = list(cells["device"]), list(cells["compressed_on"])
+    own = device[baseline]
+    for row in range(len(cells)):
+        if differ(device[row], own):
+            said = f"scored on {device[row]}, the baseline on {own}"
             remark[row] = [f"{said}; {one}" if one else said for one in remark[row]]
-    made = cells["compressed_on"].to_numpy(object)
-    if baseline is not None and device[baseline]:
-        for row in np.flatnonzero((made != device[baseline]) & (made != "")):
-            said = f"compressed on {made[row]}, the baseline scored on {device[baseline]}"
+        if differ(made[row], own):
+            said = f"compressed on {made[row]}, the baseline scored on {own}"
             remark[row] = [f"{one}; {said}" if one else said for one in remark[row]]
     return remark

@@ -106,7 +106,7 @@ class Rig:
 
     def landscape(self, layers: layer_chain.Chain) -> CompressedLoss:
         return CompressedLoss(
-            layers, _pruner(self.params), strengths=STRENGTHS, clamp="range",
+            layers, _pruner(self.params, self.model), strengths=STRENGTHS, clamp="range",
             bits=self.params["search_bits"],
         )  # fmt: skip
 

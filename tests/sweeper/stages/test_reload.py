@@ -29,11 +29,11 @@ def test_a_pruner(workshop: Any, monkeypatch: pytest.MonkeyPatch, name: str) -> 
     memory: list[torch.Tensor] = []
     save = checkpoint.save_dense
 
-    def saved(model: Any, source: Path, out: Path, *, dtype: str) -> None:
+    def saved(model: Any, source: Path, out: Path, *, dtype: str, **more: Any) -> Any:
         for weight in model.parameters():  # rounded as it is saved, unlike the buffers
             weight.data = weight.data.to(checkpoint.dtype_of(dtype))
         memory.append(logits(model))
-        save(model, source, out, dtype=dtype)
+        return save(model, source, out, dtype=dtype, **more)
 
     monkeypatch.setattr(checkpoint, "save_dense", saved)
     out = workshop.prune(fresh=True, **PRUNERS.get(name, {}) | {"method": name}) / "checkpoint"

@@ -38,7 +38,7 @@ class Holder:
         host, pid, started: its process; ``started`` tells it from a later one of that number.
         user: whose.
         job: SLURM's id of its job; "" outside of jobs.
-        since: as `slurm_records.now` writes it.
+        since: in UTC, ISO 8601.
         released: whether it has let go.
     """
 

@@ -49,7 +49,7 @@ class Pair:
         z: the difference in standard errors; nan where a standard error is missing.
         p: two-sided p value, corrected for the group's family.
         interval: of the difference at 95 %, for this pair alone, by MOVER.
-        equivalent: p value that the two differ by less than `equivalence.MARGIN`,
+        equivalent: p value that the two differ by less than `intervals.MARGIN`,
             corrected over the pairs shown here; nan for an SrCr, which has no such margin.
         paired: whether the test is document by document.
     """

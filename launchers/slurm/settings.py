@@ -1,4 +1,4 @@
-"""The options of the SLURM launcher, checked; what jobs ask for is in `slurm_requests`."""
+"""The options of the SLURM launcher, checked; what jobs ask for is in `resources`."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class Settings:
         offline: the nodes have no network: inputs are checked here, and nothing is downloaded.
         patience_s: seconds to wait for a controller that is away.
         kinds: kind of stage, or "round" (the repair-and-collect job) -> what differs for it.
-        sizes: what differs for larger models; see `slurm_requests.Requests`.
+        sizes: what differs for larger models; see `requests.Requests`.
         collect: what the last job does once all is done: sync (MLflow), report.
         stages: package with the modules of the stages.
         name: what jobs are called first; None: the sweep.
         clusters: which cluster, where a site has several behind one front end.
-        resources: fields of `slurm_resources.Resources`, for all jobs.
+        resources: fields of `resources.Resources`, for all jobs.
     """
 
     array_parallelism: int = 256

@@ -223,7 +223,7 @@ def plan(
     block is multiplied with the axes of the overrides.
 
     Raises:
-        BadInput: see `staging.build`; also an override of a key that a block sets.
+        BadInput: see `build`; also an override of a key that a block sets.
     """
     grid = Grid(loader, config)
     return build(_blocks(config, grid, arguments), pins, elsewhere)

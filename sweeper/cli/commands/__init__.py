@@ -70,7 +70,7 @@ class Exit(SystemExit):
 
 def perform(request: Request) -> NoReturn:
     """Carry out the verb of a request and end the process with its exit status."""
-    # Hydra was made to raise (see cli.py); what runs from here on is ours.
+    # Hydra was made to raise (see sweeper.cli.main); what runs from here on is ours.
     os.environ.pop("HYDRA_FULL_ERROR", None)
     _log_to_stderr()
     try:

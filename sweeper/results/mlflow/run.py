@@ -105,7 +105,7 @@ def sweep_run(
         record: the recorded plan (or several merged).
         outcomes: its cells.
         report: path below ``report/`` -> file.
-        jobs: the executions of its jobs on a cluster, see `accounting.executions`.
+        jobs: the executions of its jobs on a cluster, see `launcher_record.executions`.
     """
     count = Counter(outcome.status for outcome in outcomes)
     spans = [_times(s) for o in outcomes for s in o.stages if s.manifest]

@@ -20,7 +20,7 @@ from sweeper.redaction import redact
 from sweeper.results import launcher_record
 from sweeper.results import outcomes as cell_outcomes
 from sweeper.results.mlflow import connection, experiment, run, ui_view
-from sweeper.results.mlflow import names as tracking_names
+from sweeper.results.mlflow import names as run_names
 from sweeper.results.mlflow.connection import Unreachable
 from sweeper.results.mlflow.experiment import Tracker
 from sweeper.results.mlflow.reconcile import OutOfTime, Projection
@@ -99,7 +99,7 @@ def sync(
     """Make MLflow show what the store holds of a sweep; writes only what differs.
 
     Args:
-        record: the recorded plan; for a sweep of several plans, `collect.merge` of them.
+        record: the recorded plan; for a sweep of several plans, `sweep.merge` of them.
         store: where the results are.
         home: the sweep's home; holds the default MLflow store and its artifacts.
         uri: see `tracking_uri`.
@@ -160,7 +160,7 @@ def _wanted(
     files = [path for path in sorted(report.rglob("*")) if path.is_file()] if report else []
     named = {path.relative_to(report).as_posix(): path for path in files if report}
     sweep = run.sweep_run(record, outcomes, named, jobs)
-    names, kept = tracking_names.names(outcomes), retained(outcomes)
+    names, kept = run_names.names(outcomes), retained(outcomes)
     begun = [o for o in outcomes if o.begun or o.at_work(running)]
     return sweep, [run.wanted(o, names[o.key], kept[o.key], running) for o in begun]
 

@@ -14,7 +14,7 @@ _PACKAGES: Mapping[str, tuple[str, ...]] = {"hf": (), "vllm": ("vllm",)}
 
 
 def load(checkpoint: Path, device: str, params: Mapping[str, Any]) -> Any:
-    """A model of `lm_eval_run.LM`, ready to be asked.
+    """A model of `sweeper.stages.evaluate.requests.LM`, ready to be asked.
 
     Raises:
         StageFailure: there is no such backend.

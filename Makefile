@@ -85,6 +85,7 @@ test-hub: install ## benchmarks from a loopback hub, then offline: ISORATE_TEST_
 lint: install ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	! git grep -n 'fmt: \(skip\|off\)' -- '*.py'
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -43,32 +43,56 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "llm_int8": ("prune=none", "quant=llm_int8"),
 }
 BASE = {
-    "vocab_size": 384, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
-    "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1,
-}  # fmt: skip
+    "vocab_size": 384,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": 1,
+}
 _GEMMA = {"head_dim": 16, "sliding_window": 16, "query_pre_attn_scalar": 16}
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2}
 ARCHITECTURES: Mapping[str, dict[str, Any]] = {
-    "llama": {}, "mistral": {"sliding_window": 16}, "qwen2": {}, "qwen3": {"head_dim": 32},
-    "gemma": {"head_dim": 16}, "gemma2": _GEMMA,
+    "llama": {},
+    "mistral": {"sliding_window": 16},
+    "qwen2": {},
+    "qwen3": {"head_dim": 32},
+    "gemma": {"head_dim": 16},
+    "gemma2": _GEMMA,
     "gemma3_text": _GEMMA | {"layer_types": ["sliding_attention", "full_attention"]},
-    "phi": {}, "phi3": {"sliding_window": None}, "granite": {}, "smollm3": {}, "olmo2": {},
-    "cohere": {}, "stablelm": {}, "starcoder2": {},
+    "phi": {},
+    "phi3": {"sliding_window": None},
+    "granite": {},
+    "smollm3": {},
+    "olmo2": {},
+    "cohere": {},
+    "stablelm": {},
+    "starcoder2": {},
     "opt": {"ffn_dim": 128, "word_embed_proj_dim": 64},
     "opt with projections": {"ffn_dim": 128, "word_embed_proj_dim": 32},
-    "gpt_neox": {}, "gptj": {"n_embd": 64, "n_layer": 2, "n_head": 4, "rotary_dim": 8},
-    "gpt_neo": {"num_layers": 2, "num_heads": 4, "attention_types": [[["global", "local"], 1]],
-                "window_size": 16},
-    "bloom": {"n_layer": 2, "n_head": 4}, "mpt": {"d_model": 64, "n_layers": 2, "n_heads": 4,
-                                                  "max_seq_len": 512},
-    "falcon": {}, "mamba": {"state_size": 8},
+    "gpt_neox": {},
+    "gptj": {"n_embd": 64, "n_layer": 2, "n_head": 4, "rotary_dim": 8},
+    "gpt_neo": {
+        "num_layers": 2,
+        "num_heads": 4,
+        "attention_types": [[["global", "local"], 1]],
+        "window_size": 16,
+    },
+    "bloom": {"n_layer": 2, "n_head": 4},
+    "mpt": {"d_model": 64, "n_layers": 2, "n_heads": 4, "max_seq_len": 512},
+    "falcon": {},
+    "mamba": {"state_size": 8},
     "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512},
     "gemma3 with images": {},
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "qwen2_moe": _EXPERTS | {"moe_intermediate_size": 64, "shared_expert_intermediate_size": 64},
-    "qwen3_moe": _EXPERTS | {"moe_intermediate_size": 64, "head_dim": 16}, "olmoe": _EXPERTS,
-}  # fmt: skip
+    "qwen3_moe": _EXPERTS | {"moe_intermediate_size": 64, "head_dim": 16},
+    "olmoe": _EXPERTS,
+}
 
 
 @dataclass(frozen=True)
@@ -84,12 +108,22 @@ def config_of(name: str) -> Any:
 
     if name == "gemma3 with images":
         text = {**BASE, **ARCHITECTURES["gemma3_text"]}
-        vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-                  "num_attention_heads": 2, "image_size": 28, "patch_size": 14}  # fmt: skip
+        vision = {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "image_size": 28,
+            "patch_size": 14,
+        }
         return Gemma3Config(
-            text_config=text, vision_config=vision, mm_tokens_per_image=4,
-            image_token_index=5, boi_token_index=6, eoi_token_index=7,
-        )  # fmt: skip
+            text_config=text,
+            vision_config=vision,
+            mm_tokens_per_image=4,
+            image_token_index=5,
+            boi_token_index=6,
+            eoi_token_index=7,
+        )
     return AutoConfig.for_model(name.split()[0], **{**BASE, **ARCHITECTURES[name]})
 
 
@@ -255,9 +289,11 @@ def page(
     listed = [f"- {', '.join(whose)}: {why}" for why, whose in reasons.items()]
     matrices = [f"| {name} | {treated[name]} |" for name in found]
     return PAGE.format(
-        libraries=libraries, table="\n".join([head, *rows]), reasons="\n".join(listed),
+        libraries=libraries,
+        table="\n".join([head, *rows]),
+        reasons="\n".join(listed),
         matrices="\n".join(["| architecture | treated |", "|---|---|", *matrices]),
-    )  # fmt: skip
+    )
 
 
 PAGE = """# Which models were tried

@@ -47,9 +47,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         started = time.perf_counter()
         command = [
-            sys.executable, "-m", "sweeper", "run", "experiment=demo", f"home={home}",
+            sys.executable,
+            "-m",
+            "sweeper",
+            "run",
+            "experiment=demo",
+            f"home={home}",
             f"hydra.launcher.workers={WORKERS}",
-        ]  # fmt: skip
+        ]
         process = psutil.Popen(command)
         peak = 0
         while process.poll() is None:

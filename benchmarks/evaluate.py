@@ -72,11 +72,22 @@ with torch.inference_mode():
 print(time.process_time() - began, sum(len(row) + 1 for row in rows))
 """
 PARAMS: dict[str, Any] = {
-    "model": {}, "backend": "hf", "dtype": "bfloat16", "batch_size": 16, "limit": None,
-    "num_fewshot": None, "apply_chat_template": False, "order_seed": 1234, "block": 64,
-    "max_gen_toks": None, "part": None, "add_bos_token": None, "keep_text": True,
-    "stop_collapsed": False, "shared_context": True,
-}  # fmt: skip
+    "model": {},
+    "backend": "hf",
+    "dtype": "bfloat16",
+    "batch_size": 16,
+    "limit": None,
+    "num_fewshot": None,
+    "apply_chat_template": False,
+    "order_seed": 1234,
+    "block": 64,
+    "max_gen_toks": None,
+    "part": None,
+    "add_bos_token": None,
+    "keep_text": True,
+    "stop_collapsed": False,
+    "shared_context": True,
+}
 
 
 def cpu_s(command: list[str], **how: Any) -> tuple[float, float, str]:
@@ -93,17 +104,30 @@ def spec(checkpoint: Path, name: str, **params: Any) -> dict[str, Any]:
     meaning = {**PARAMS, **params, "task": name, "task_sha256": leaf.sha256}
     key = f"{checkpoint.name}-{name}-{params['limit']}-{meaning['shared_context']:d}"
     return {
-        "kind": "evaluate", "key": key, "params": meaning, "parents": {}, "library": {},
-        "format": 1, "sources": {"model": str(checkpoint), "tasks": str(FOLDER)}, "label": key,
-    }  # fmt: skip
+        "kind": "evaluate",
+        "key": key,
+        "params": meaning,
+        "parents": {},
+        "library": {},
+        "format": 1,
+        "sources": {"model": str(checkpoint), "tasks": str(FOLDER)},
+        "label": key,
+    }
 
 
 def ours(home: Path, specs: list[dict[str, Any]]) -> tuple[float, float]:
     """CPU and wall seconds of one worker process that serves the stages."""
     command = [
-        sys.executable, "-m", "sweeper.worker.process", "--home", str(home),
-        "--logs", str(home / "logs"), "--threads", "1",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "sweeper.worker.process",
+        "--home",
+        str(home),
+        "--logs",
+        str(home / "logs"),
+        "--threads",
+        "1",
+    ]
     asked = "".join(json.dumps({"spec": one}) + "\n" for one in specs)
     process = [sys.executable, "-c", SERVE, *command]
     spent, wall, events = cpu_s(process, input=asked)
@@ -134,11 +158,28 @@ worker.wait()
 def theirs(checkpoint: Path, out: Path, documents: dict[str, list[int]]) -> tuple[float, float]:
     """CPU and wall seconds of lm_eval's own command on the same documents."""
     command = [
-        sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args",
-        f"pretrained={checkpoint},dtype=bfloat16,softmax_dtype=float32", "--tasks",
-        *documents, "--include_path", str(FOLDER), "--batch_size", "16", "--device", "cpu",
-        "--samples", json.dumps(documents), "--output_path", str(out), "--log_samples",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "lm_eval",
+        "run",
+        "--model",
+        "hf",
+        "--model_args",
+        f"pretrained={checkpoint},dtype=bfloat16,softmax_dtype=float32",
+        "--tasks",
+        *documents,
+        "--include_path",
+        str(FOLDER),
+        "--batch_size",
+        "16",
+        "--device",
+        "cpu",
+        "--samples",
+        json.dumps(documents),
+        "--output_path",
+        str(out),
+        "--log_samples",
+    ]
     spent, wall, _ = cpu_s(command, stderr=subprocess.DEVNULL)
     return spent, wall
 
@@ -165,9 +206,18 @@ def compare(store: Store, specs: list[dict[str, Any]], out: Path) -> str:
 def converted(home: Path) -> Path:
     """SmolLM2-135M as the demo has it."""
     command = [
-        sys.executable, "-m", "sweeper", "run", "model=smollm2-135m", f"home={home}", "tasks=none",
-        "prune.sparsity=0", "quant.bits=16", "checkpoints=keep", "tracking.enabled=false",
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "sweeper",
+        "run",
+        "model=smollm2-135m",
+        f"home={home}",
+        "tasks=none",
+        "prune.sparsity=0",
+        "quant.bits=16",
+        "checkpoints=keep",
+        "tracking.enabled=false",
+    ]
     subprocess.run(command, check=True, stdout=sys.stderr)
     return next((home / "store" / "convert").glob("*/checkpoint"))
 
@@ -222,8 +272,11 @@ def asked(store: Store, specs: list[dict[str, Any]]) -> dict[str, list[int]]:
 def side_by_side(
     what: str, mine: tuple[float, float], peer: tuple[float, float], times: int
 ) -> None:
-    print(f"{what}: ours {mine[0]:.1f} ({mine[1]:.1f}), lm_eval {times} x {peer[0]:.1f} "
-          f"({peer[1]:.1f}): {mine[0] / (times * peer[0]):.2f} of it", flush=True)  # fmt: skip
+    print(
+        f"{what}: ours {mine[0]:.1f} ({mine[1]:.1f}), lm_eval {times} x {peer[0]:.1f} "
+        f"({peer[1]:.1f}): {mine[0] / (times * peer[0]):.2f} of it",
+        flush=True,
+    )
 
 
 def real(home: Path, checkpoint: Path) -> None:
@@ -246,10 +299,19 @@ def real(home: Path, checkpoint: Path) -> None:
 def bare(home: Path, checkpoint: Path) -> None:
     """Over 1,000 documents by the stage, without imports and loading, beside forward passes."""
     params = json.dumps(PARAMS)
-    found = cpu_s([
-        sys.executable, "-c", BARE, str(checkpoint), str(FOLDER), params, json.dumps(NAMES),
-        str(ALL), str(BARE_SHARE),
-    ])  # fmt: skip
+    found = cpu_s(
+        [
+            sys.executable,
+            "-c",
+            BARE,
+            str(checkpoint),
+            str(FOLDER),
+            params,
+            json.dumps(NAMES),
+            str(ALL),
+            str(BARE_SHARE),
+        ]
+    )
     seconds, tokens = map(float, found[2].split())
     # A first, short stage pays for imports and the model.
     warm = spec(checkpoint, NAMES[0], limit=1)
@@ -261,9 +323,12 @@ def bare(home: Path, checkpoint: Path) -> None:
     documents = sum(int(result["n_docs"]) for result in results)
     plain = sum(int(result["tokens"]) for result in results)
     forward = seconds * plain / tokens
-    print(f"{documents} documents: stages {spent:.1f} CPU s; bare forward passes of the rows of "
-          f"every {BARE_SHARE}th {seconds:.1f}, so of all {forward:.1f}: {forward / spent:.2f} of "
-          f"their rate (lm-eval {index.version()})", flush=True)  # fmt: skip
+    print(
+        f"{documents} documents: stages {spent:.1f} CPU s; bare forward passes of the rows of "
+        f"every {BARE_SHARE}th {seconds:.1f}, so of all {forward:.1f}: {forward / spent:.2f} of "
+        f"their rate (lm-eval {index.version()})",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -56,9 +56,12 @@ def coverage(right: np.ndarray, levels: tuple[float, ...]) -> tuple[float, float
     for top, truth in (((1, -1, 0), (one - two) / dense), ((1, 0, 0), one / dense)):
         last = [1, 2, 0]  # the dense model is the denominator
         ends = ratios(
-            score[:, None, last], low[:, None, last], high[:, None, last],
-            spread[:, last][:, :, last][:, None], np.tile(np.array(top, float), (len(score), 1)),
-        )  # fmt: skip
+            score[:, None, last],
+            low[:, None, last],
+            high[:, None, last],
+            spread[:, last][:, :, last][:, None],
+            np.tile(np.array(top, float), (len(score), 1)),
+        )
         known = score[:, 0] > 0  # nothing is retained of a dense model that got nothing right
         inside = (ends[0] <= truth + 1e-12) & (truth - 1e-12 <= ends[1])
         hits.append(float(inside[known].mean()))
@@ -84,8 +87,11 @@ def main() -> None:
                         found.append((*coverage(right, levels), (*levels, alike)))
         least = min(found), min(found, key=lambda f: f[1])
         mean = np.mean([f[:2] for f in found])
-        print(f"| {n} | {least[0][0]:.3f} | {least[0][2]} | {least[1][1]:.3f} | {least[1][2]} | "
-              f"{len(found)} | {mean:.3f} |", flush=True)  # fmt: skip
+        print(
+            f"| {n} | {least[0][0]:.3f} | {least[0][2]} | {least[1][1]:.3f} | {least[1][2]} | "
+            f"{len(found)} | {mean:.3f} |",
+            flush=True,
+        )
     print(f"{runs} runs each, {time.process_time() - start:.0f} CPU s")
 
 

@@ -20,10 +20,16 @@ import pandas as pd
 from scipy import stats
 
 PERPLEXITY = "task:demo_pydoc"
-ACCURACIES = ["task:demo_agreement", "task:demo_categories", "task:demo_endings",
-              "task:demo_opposites"]  # fmt: skip
-_LABEL = re.compile(r"(?P<amount>[\d.]+%|\d:\d) \+ (?P<joint>joint )?(?P<bits>\d)bit"
-                    r"(?P<ignored> \(mask ignored\))? \[seed=(?P<seed>\d)\]")  # fmt: skip
+ACCURACIES = [
+    "task:demo_agreement",
+    "task:demo_categories",
+    "task:demo_endings",
+    "task:demo_opposites",
+]
+_LABEL = re.compile(
+    r"(?P<amount>[\d.]+%|\d:\d) \+ (?P<joint>joint )?(?P<bits>\d)bit"
+    r"(?P<ignored> \(mask ignored\))? \[seed=(?P<seed>\d)\]"
+)
 
 
 def main() -> None:
@@ -43,8 +49,10 @@ def lines(scores: pd.DataFrame) -> Iterator[str]:
     rows["accuracy"] = rows[ACCURACIES].mean(axis=1)
     for mix, of_mix in rows.groupby("mix"):
         joint = of_mix[of_mix["joint"].notna()].set_index("seed")
-        for name, chosen in (("kept", of_mix["ignored"].isna()),
-                             ("ignored", of_mix["ignored"].notna())):  # fmt: skip
+        for name, chosen in (
+            ("kept", of_mix["ignored"].isna()),
+            ("ignored", of_mix["ignored"].notna()),
+        ):
             other = of_mix[of_mix["joint"].isna() & chosen].set_index("seed")
             if len(other):
                 yield f"{mix}, joint / mask {name}: {_compared(joint, other)}"

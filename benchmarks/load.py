@@ -66,15 +66,21 @@ def main(sizes: list[int]) -> None:
     growth = last["stages"] / first["stages"]
     for what in ("plan", "status", "scan"):
         ratios = [last[f"{what} {unit}"] / first[f"{what} {unit}"] for unit in ("s", "MB")]
-        print(f"{what}: {growth:.2f} times the stages take {ratios[0]:.2f} times the CPU seconds "
-              f"and {ratios[1]:.2f} times the memory")  # fmt: skip
+        print(
+            f"{what}: {growth:.2f} times the stages take {ratios[0]:.2f} times the CPU seconds "
+            f"and {ratios[1]:.2f} times the memory"
+        )
 
 
 def one(home: Path, seeds: int) -> dict[str, float]:
     """Plan, mark as done, ask, scan."""
     name = f"load{seeds}"  # a sweep of its own: two plans of one name are read together
-    words = ["experiment=grid", f"name={name}", f"home={home}",
-             f"calibration.seed=range(0,{seeds})"]  # fmt: skip
+    words = [
+        "experiment=grid",
+        f"name={name}",
+        f"home={home}",
+        f"calibration.seed=range(0,{seeds})",
+    ]
     found: dict[str, float] = {}
     _, found["plan s"], found["plan MB"], _ = peak("-m", "sweeper", "plan", *words)
     subprocess.run([sys.executable, "-c", RECORD, "plan", *words], check=True)
@@ -96,10 +102,12 @@ def peak(*arguments: str) -> tuple[float, float, float, str]:
 
     It runs below a small process, since a peak is one of all children so far.
     """
-    meter = ("import json, resource, subprocess, sys; "
-             "d = subprocess.run(sys.argv[1:], capture_output=True, text=True, check=True); "
-             "u = resource.getrusage(resource.RUSAGE_CHILDREN); "
-             "print(u.ru_maxrss / 1024); sys.stdout.write(d.stdout)")  # fmt: skip
+    meter = (
+        "import json, resource, subprocess, sys; "
+        "d = subprocess.run(sys.argv[1:], capture_output=True, text=True, check=True); "
+        "u = resource.getrusage(resource.RUSAGE_CHILDREN); "
+        "print(u.ru_maxrss / 1024); sys.stdout.write(d.stdout)"
+    )
     wall, cpu, _, text = measured([sys.executable, "-c", meter, sys.executable, *arguments])
     megabytes, _, rest = text.partition("\n")
     return wall, cpu, float(megabytes), rest
@@ -112,8 +120,14 @@ def finish(home: Path, spec: Mapping[str, Any]) -> None:
         return
     out.mkdir(parents=True)
     files.write_json(out / manifests.RESULT, {**RESULTS.get(spec["kind"], {})} | spec["params"])
-    manifest = {"kind": spec["kind"], "key": spec["key"], "device": "cpu", "seconds": 1.0,
-                "attempt": "load", "files": manifests.listing(out)}  # fmt: skip
+    manifest = {
+        "kind": spec["kind"],
+        "key": spec["key"],
+        "device": "cpu",
+        "seconds": 1.0,
+        "attempt": "load",
+        "files": manifests.listing(out),
+    }
     files.write_json(out / manifests.NAME, manifests.seal(manifest))
 
 

@@ -71,8 +71,11 @@ def main() -> None:
                     error = rate(runs, spread(methods), seeds, documents)
                     power = rate(runs // 10, spread(methods), seeds, documents, shift=0.06)
                     worst = max(worst, error)
-                    print(f"| {name} | {documents} | {methods} | {seeds} | {error:.4f} | "
-                          f"{power:.2f} |", flush=True)  # fmt: skip
+                    print(
+                        f"| {name} | {documents} | {methods} | {seeds} | {error:.4f} | "
+                        f"{power:.2f} |",
+                        flush=True,
+                    )
     print(f"worst {worst:.4f} of {runs} runs each, {time.process_time() - start:.0f} CPU s")
 
 

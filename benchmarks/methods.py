@@ -21,9 +21,13 @@ from pathlib import Path
 from typing import Any
 
 JOINT_AT_MOST, MEMORY_AT_MOST = 0.6, 2.0
-MIXES = {"25 % + 4 bit": (0.25, None, 4), "2:8 + 4 bit": (0.25, (2, 8), 4),
-         "33.333 % + 3 bit": (1 / 3, None, 3), "50 % + 4 bit": (0.5, None, 4),
-         "50 % + 8 bit": (0.5, None, 8)}  # fmt: skip
+MIXES = {
+    "25 % + 4 bit": (0.25, None, 4),
+    "2:8 + 4 bit": (0.25, (2, 8), 4),
+    "33.333 % + 3 bit": (1 / 3, None, 3),
+    "50 % + 4 bit": (0.5, None, 4),
+    "50 % + 8 bit": (0.5, None, 8),
+}
 SEEDS = 3
 
 
@@ -71,8 +75,14 @@ def mixes(
 
     def pruned() -> torch.Tensor:
         factor, _ = inverse_factor(hessian.clone(), 0.01)
-        return sparsify(weight.clone(), factor, sparsity=sparsity, nm=nm, block_size=block,
-                        matrices=[len(weight)])  # fmt: skip
+        return sparsify(
+            weight.clone(),
+            factor,
+            sparsity=sparsity,
+            nm=nm,
+            block_size=block,
+            matrices=[len(weight)],
+        )
 
     def near(w: torch.Tensor) -> torch.Tensor:
         scale, zero = grid(w, args)
@@ -119,12 +129,13 @@ def row(outcome: Any) -> dict[str, Any]:
     scores = [score["metrics"][score["primary"]]["value"] for score in outcome.scores.values()]
     measured = outcome.measured or {}
     return {
-        "label": outcome.cell["label"], "tcr": outcome.cell["tcr"],
+        "label": outcome.cell["label"],
+        "tcr": outcome.cell["tcr"],
         "perplexity": scores[0] if scores else float("nan"),
         "cpu_seconds": {name: m["cpu_seconds"] for name, m in made.items() if m},
         "peak": max((m["peak_rss_bytes"] for m in made.values() if m), default=0),
         "bytes": measured.get("bytes", {}).get("checkpoint", 0),
-    }  # fmt: skip
+    }
 
 
 def model_table(home: Path, name: str) -> None:
@@ -134,8 +145,10 @@ def model_table(home: Path, name: str) -> None:
     print("|---:|---|---:|---:|---:|---:|")
     for r in found:
         seconds = " + ".join(f"{s:.0f}" for s in r["cpu_seconds"].values()) or "-"
-        print(f"| {r['tcr']:.2%} | {r['label']} | {r['perplexity']:.2f} | {seconds} | "
-              f"{r['peak'] / 1e9:.2f} | {r['bytes'] / 1e6:.0f} |")  # fmt: skip
+        print(
+            f"| {r['tcr']:.2%} | {r['label']} | {r['perplexity']:.2f} | {seconds} | "
+            f"{r['peak'] / 1e9:.2f} | {r['bytes'] / 1e6:.0f} |"
+        )
     sys.exit(0 if within(found) else 1)
 
 
@@ -150,8 +163,10 @@ def within(found: list[dict[str, Any]]) -> bool:
     apart = sum(named["25% + 4bit"]["cpu_seconds"].values())
     most = max(found, key=lambda r: r["peak"])
     ratio = most["peak"] / named["50%"]["peak"]
-    print(f"\njoint {joint:.1f} CPU s, apart {apart:.1f}: {joint / apart:.2f} "
-          f"(at most {JOINT_AT_MOST})")  # fmt: skip
+    print(
+        f"\njoint {joint:.1f} CPU s, apart {apart:.1f}: {joint / apart:.2f} "
+        f"(at most {JOINT_AT_MOST})"
+    )
     print(f"most memory: {most['label']}, {ratio:.2f} of SparseGPT's (at most {MEMORY_AT_MOST})")
     return joint <= JOINT_AT_MOST * apart and ratio <= MEMORY_AT_MOST
 

@@ -45,8 +45,10 @@ def main(cells: int = 200, sample: int = 10) -> None:
     values = sum(len(r.metrics) + len(r.params) + len(r.tags) for r in runs) / len(runs)
     batched, apart = first / cells, single / len(runs)
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
-    print(f"{cells} cells of {values:.0f} values and 2 files: {first:.2f} CPU s, "
-          f"{1000 * batched:.1f} ms a cell, {1 / batched:.0f} cells/s")  # fmt: skip
+    print(
+        f"{cells} cells of {values:.0f} values and 2 files: {first:.2f} CPU s, "
+        f"{1000 * batched:.1f} ms a cell, {1 / batched:.0f} cells/s"
+    )
     print(
         f"again, nothing to do:            {again:.2f} CPU s, {1000 * again / cells:.1f} ms a cell"
     )

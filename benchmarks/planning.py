@@ -59,10 +59,13 @@ def main() -> None:
         script = Path(home) / "basic.py"
         script.write_text(BASIC)
         basic = [
-            sys.executable, str(script), "hydra/sweeper=basic", "hydra/launcher=basic",
+            sys.executable,
+            str(script),
+            "hydra/sweeper=basic",
+            "hydra/launcher=basic",
             f"hydra.sweep.dir={home}/multirun",
             f"calibration.seed=range(0,{options.basic})",
-        ]  # fmt: skip
+        ]
         basic_wall, basic_cpu, basic_peak, _ = measured(basic, cwd=home)
     print(f"{platform.machine()}, Python {platform.python_version()}")
     print(f"isorate plan:  {cells} cells in {wall:.2f} s wall, {cpu:.2f} s CPU, {peak:.0f} MB peak")

@@ -21,8 +21,13 @@ TARGET_S, TARGET_MB, TARGET_PAGE_MB = 10.0, 1000.0, 3.0
 PATTERNS = {"": 0.0, "2:8": 2 / 8, "1:4": 1 / 4, "1:3": 1 / 3, "2:4": 2 / 4} | {
     f"unstructured {p}": p / 100 for p in (10, 20, 25, 30, 40, 50, 60, 66, 70, 75)
 }
-METHODS = {16: ("",), 8: ("gptq", "llm_int8", "rtn"), 4: ("gptq", "nf4", "rtn"),
-           3: ("gptq", "rtn"), 2: ("gptq", "rtn")}  # fmt: skip
+METHODS = {
+    16: ("",),
+    8: ("gptq", "llm_int8", "rtn"),
+    4: ("gptq", "nf4", "rtn"),
+    3: ("gptq", "rtn"),
+    2: ("gptq", "rtn"),
+}
 PRUNERS = ("sparsegpt", "wanda", "magnitude")
 
 
@@ -35,15 +40,30 @@ def cells(count: int) -> list[dict[str, Any]]:
                 continue
             key = f"c{len(made):05d}"
             label = f"{pruner} {pattern} + {quantizer} {bits}bit" if p or bits < 16 else "dense"
-            made.append({
-                "cell": key, "label": label, "model": "made-up-8b", "prune_method": pruner,
-                "sparsity": p, "pattern": pattern.split()[0] if p else "",
-                "quant_method": quantizer, "bits": bits, "calibration_seed": seed,
-                "mask": "keep" if p and bits < 16 else "none", "status": "done", "reason": "",
-                "achieved_sparsity": p, "containment": 1.0, "linear_weights": 7e9,
-                "total_weights": 8e9, "bytes": 2e9 + 7e9 * bits / 8, "group_size": 128,
-                "device": "cuda", "seconds": 100.0,
-            })  # fmt: skip
+            made.append(
+                {
+                    "cell": key,
+                    "label": label,
+                    "model": "made-up-8b",
+                    "prune_method": pruner,
+                    "sparsity": p,
+                    "pattern": pattern.split()[0] if p else "",
+                    "quant_method": quantizer,
+                    "bits": bits,
+                    "calibration_seed": seed,
+                    "mask": "keep" if p and bits < 16 else "none",
+                    "status": "done",
+                    "reason": "",
+                    "achieved_sparsity": p,
+                    "containment": 1.0,
+                    "linear_weights": 7e9,
+                    "total_weights": 8e9,
+                    "bytes": 2e9 + 7e9 * bits / 8,
+                    "group_size": 128,
+                    "device": "cuda",
+                    "seconds": 100.0,
+                }
+            )
             if len(made) == count:
                 return made
     raise SystemExit(f"at most {len(made)} cells")
@@ -58,11 +78,20 @@ def scores(made: list[dict[str, Any]], tasks: int) -> list[dict[str, Any]]:
         kept = (1 - cell["sparsity"] ** 3) * (1 - 0.9 / cell["bits"] ** 1.2)
         for task in range(tasks):
             value = float(np.clip((0.35 + 0.05 * task) * kept + rng.normal(0, 0.01), 0, 1))
-            rows.append({
-                "cell": cell["cell"], "task": f"task_{task}", "metric": "acc", "value": value,
-                "stderr": (value * (1 - value) / 1000) ** 0.5, "n": 1000, "version": "1",
-                "higher_is_better": True, "chance": 0.25, "primary": True,
-            })  # fmt: skip
+            rows.append(
+                {
+                    "cell": cell["cell"],
+                    "task": f"task_{task}",
+                    "metric": "acc",
+                    "value": value,
+                    "stderr": (value * (1 - value) / 1000) ** 0.5,
+                    "n": 1000,
+                    "version": "1",
+                    "higher_is_better": True,
+                    "chance": 0.25,
+                    "primary": True,
+                }
+            )
     return rows
 
 
@@ -89,9 +118,11 @@ def main() -> None:
         page = files["report.html"].stat().st_size / 1e6
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds, memory = used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
-    print(f"{options.cells} cells x {options.tasks} tasks: {seconds:.1f} CPU s "
-          f"(target {TARGET_S:g}), {memory:.0f} MB (target {TARGET_MB:g}), page {page:.2f} MB "
-          f"(target {TARGET_PAGE_MB:g})")  # fmt: skip
+    print(
+        f"{options.cells} cells x {options.tasks} tasks: {seconds:.1f} CPU s "
+        f"(target {TARGET_S:g}), {memory:.0f} MB (target {TARGET_MB:g}), page {page:.2f} MB "
+        f"(target {TARGET_PAGE_MB:g})"
+    )
     if options.profile:
         pstats.Stats(profile).sort_stats("cumulative").print_stats(60)
 

@@ -51,24 +51,40 @@ def small_model(folder: Path) -> list[str]:
     tiny.text(text)
     text.write_text(text.read_text() * 8)
     return [
-        "experiment=grid", "model=custom", f"model.id={folder / 'model'}", "model.name=small",
-        "tasks=none", f"calibration.path={text}", "calibration.samples=48",
+        "experiment=grid",
+        "model=custom",
+        f"model.id={folder / 'model'}",
+        "model.name=small",
+        "tasks=none",
+        f"calibration.path={text}",
+        "calibration.samples=48",
         "calibration.length=256",
-    ]  # fmt: skip
+    ]
 
 
 def demo_model(folder: Path) -> list[str]:
     """Overrides of the demo on the converted checkpoint, so that neither side converts it."""
     home = folder / "convert"
-    isorate("run", "model=smollm2-135m", "tasks=none", f"home={home}", "checkpoints=keep",
-            "tracking.enabled=false", "name=convert")  # fmt: skip
+    isorate(
+        "run",
+        "model=smollm2-135m",
+        "tasks=none",
+        f"home={home}",
+        "checkpoints=keep",
+        "tracking.enabled=false",
+        "name=convert",
+    )
     (checkpoint,) = (home / "store" / "convert").glob("*/checkpoint")
     shutil.move(checkpoint, folder / "model")
     shutil.rmtree(home)
     return [
-        "experiment=demo", "model=custom", f"model.id={folder / 'model'}", "model.name=smollm2",
-        "model.group_size=64", "model.compute_dtype=bfloat16",
-    ]  # fmt: skip
+        "experiment=demo",
+        "model=custom",
+        f"model.id={folder / 'model'}",
+        "model.name=smollm2",
+        "model.group_size=64",
+        "model.compute_dtype=bfloat16",
+    ]
 
 
 def isorate(*words: str) -> None:
@@ -80,9 +96,13 @@ def ours(overrides: list[str], home: Path) -> float:
     """Wall seconds of one `isorate run`."""
     started = time.perf_counter()
     isorate(
-        "run", *overrides, f"home={home}", "name=bench", f"hydra.launcher.workers={WORKERS}",
+        "run",
+        *overrides,
+        f"home={home}",
+        "name=bench",
+        f"hydra.launcher.workers={WORKERS}",
         "tracking.enabled=false",
-    )  # fmt: skip
+    )
     return time.perf_counter() - started
 
 

@@ -24,11 +24,14 @@ from benchmarks import slurm_lab  # noqa: E402
 DEMO = [sys.executable, "-m", "sweeper", "run", "experiment=demo"]
 # nodes without GPUs, and memory for one model of 135 million parameters
 REQUEST = [
-    "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", "hydra.launcher.cpus_per_task=1",
-    "hydra.launcher.mem_gb=3", "hydra.launcher.timeout_min=60",
+    "hydra/launcher=slurm",
+    "hydra.launcher.gpus_per_node=0",
+    "hydra.launcher.cpus_per_task=1",
+    "hydra.launcher.mem_gb=3",
+    "hydra.launcher.timeout_min=60",
     "hydra.launcher.array_parallelism=2",
     "hydra.launcher.kinds={round:{gpus_per_node:0,cpus_per_task:1,mem_gb:2,timeout_min:60}}",
-]  # fmt: skip
+]
 
 
 def on_cluster(home: Path) -> None:
@@ -42,8 +45,10 @@ def on_cluster(home: Path) -> None:
     print(f"all is done after {time.monotonic() - began:.1f} s")
     print("  then", ", ".join(f"{verb} ended with {code}" for verb, code in done["verbs"].items()))
     for job in done["accounting"]:
-        print(f"  job {job['job']} on {job['node']}: {job['state']}, {len(job['stages'])} stages, "
-              f"{job['elapsed_s']:.0f} s, {job['max_rss_bytes'] / 1e9:.2f} GB")  # fmt: skip
+        print(
+            f"  job {job['job']} on {job['node']}: {job['state']}, {len(job['stages'])} stages, "
+            f"{job['elapsed_s']:.0f} s, {job['max_rss_bytes'] / 1e9:.2f} GB"
+        )
 
 
 def _ended(jobs: Path) -> dict[str, dict[str, int]]:

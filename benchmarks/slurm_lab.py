@@ -33,9 +33,10 @@ def cluster(*paths: Path, **knobs: str) -> Iterator[Path]:
         state = Path(name) / "lab"
         os.environ |= {f"SLURM_LAB_{knob.upper()}": value for knob, value in knobs.items()}
         os.environ |= {
-            "SLURM_CONF": str(state / "slurm.conf"), "OMP_NUM_THREADS": "1",
+            "SLURM_CONF": str(state / "slurm.conf"),
+            "OMP_NUM_THREADS": "1",
             "PYTHONPATH": os.pathsep.join(map(str, (ROOT, *paths))),
-        }  # fmt: skip
+        }
         _script("up", state)
         try:
             yield Path(name)

@@ -42,8 +42,11 @@ def measure(root: Path, seconds: float, pack: str) -> None:
         time.sleep(0.1)
     wall = time.monotonic() - began
     critical = max(sum((rig.store.manifest(s) or {})["seconds"] for s in end) for end in ends)
-    print(f"pack={pack}: {len(stages)} stages, {critical:.1f} s on the critical path, "
-          f"{wall:.1f} s wall: {critical / wall:.3f}", flush=True)  # fmt: skip
+    print(
+        f"pack={pack}: {len(stages)} stages, {critical:.1f} s on the critical path, "
+        f"{wall:.1f} s wall: {critical / wall:.3f}",
+        flush=True,
+    )
     while not rig.table().rounds:
         time.sleep(0.5)
 
@@ -65,16 +68,18 @@ def grid(root: Path, seconds: float) -> None:
             alone += seconds * len(own) + seconds / 10
     distinct = {stage["key"]: stage for stage in stages}
     began = time.monotonic()
-    rig.run(list(distinct.values()), collect=[], timeout_min=30, startup_s=2.0,
-            array_parallelism=2)  # fmt: skip
+    rig.run(list(distinct.values()), collect=[], timeout_min=30, startup_s=2.0, array_parallelism=2)
     print("   ", rig.ear.said[-1])
     while not rig.done(stages):
         time.sleep(0.1)
     wall = time.monotonic() - began
     ceiling = alone / sum(stage["estimate_s"] for stage in distinct.values())
     gain = alone / 2 / wall
-    print(f"45 cells: {alone / 2:.1f} s alone on two slots, {wall:.1f} s wall: {gain:.3f} "
-          f"of at most {ceiling:.3f}: {gain / ceiling:.3f}", flush=True)  # fmt: skip
+    print(
+        f"45 cells: {alone / 2:.1f} s alone on two slots, {wall:.1f} s wall: {gain:.3f} "
+        f"of at most {ceiling:.3f}: {gain / ceiling:.3f}",
+        flush=True,
+    )
     while not rig.table().rounds:
         time.sleep(0.5)
 

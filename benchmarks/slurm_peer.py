@@ -42,22 +42,43 @@ def grid(folder: Path, model: str) -> list[str]:
     tiny.make(folder / "model")
     tiny.text(folder / "text.txt")
     return [
-        "model=custom", f"model.id={folder}/model", "model.group_size=64",
-        "prune.sparsity=0,50", "quant.bits=16,4", "calibration.name=t",
-        f"calibration.path={folder}/text.txt", "calibration.samples=4", "calibration.length=64",
-        "tasks.names=[demo_agreement]", "tasks.limit=16", "tracking.enabled=false",
-    ]  # fmt: skip
+        "model=custom",
+        f"model.id={folder}/model",
+        "model.group_size=64",
+        "prune.sparsity=0,50",
+        "quant.bits=16,4",
+        "calibration.name=t",
+        f"calibration.path={folder}/text.txt",
+        "calibration.samples=4",
+        "calibration.length=64",
+        "tasks.names=[demo_agreement]",
+        "tasks.limit=16",
+        "tracking.enabled=false",
+    ]
 
 
 def ours(home: Path, overrides: list[str], stages: int) -> tuple[float, float]:
     """Wall seconds until every stage is done, and until the last job has reported."""
     began = time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "sweeper", "run", "name=bench", f"home={home}", *overrides,
-         "hydra/launcher=slurm", "hydra.launcher.array_parallelism=2",
-         "hydra.launcher.collect=[report]", "hydra.launcher.kinds={round:{mem_gb:2}}", *LAUNCHER],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "sweeper",
+            "run",
+            "name=bench",
+            f"home={home}",
+            *overrides,
+            "hydra/launcher=slurm",
+            "hydra.launcher.array_parallelism=2",
+            "hydra.launcher.collect=[report]",
+            "hydra.launcher.kinds={round:{mem_gb:2}}",
+            *LAUNCHER,
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+    )
     print(f"  ours: the prompt is back after {time.monotonic() - began:.1f} s", flush=True)
     jobs, finished = home / "sweeps" / "bench" / "jobs", 0.0
     while True:
@@ -73,12 +94,23 @@ def theirs(home: Path, plan: Path, cells: int) -> tuple[float, int]:
     """(wall seconds until the sweep returns, its exit status)."""
     began = time.monotonic()
     done = subprocess.run(
-        [sys.executable, str(ROOT / "benchmarks" / "apps" / "obvious.py"), "-m",
-         f"cell={','.join(map(str, range(cells)))}", f"plan={plan}", f"home={home}",
-         "hydra/launcher=submitit_slurm", "hydra.launcher.array_parallelism=2",
-         f"hydra.sweep.dir={home}/multirun", *LAUNCHER],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(ROOT / "benchmarks" / "apps" / "obvious.py"),
+            "-m",
+            f"cell={','.join(map(str, range(cells)))}",
+            f"plan={plan}",
+            f"home={home}",
+            "hydra/launcher=submitit_slurm",
+            "hydra.launcher.array_parallelism=2",
+            f"hydra.sweep.dir={home}/multirun",
+            *LAUNCHER,
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
     if done.returncode:
         print(f"  theirs: {done.stderr.strip().splitlines()[-1]}")
     return time.monotonic() - began, done.returncode
@@ -138,8 +170,10 @@ def compare(folder: Path, model: str, kill: bool) -> None:
     print(f"{len(cells)} cells, two jobs at a time{', one job killed' if kill else ''}")
     print(f"  ours:   {finished:6.1f} s, {len(here)} scores; {seconds:.1f} s with the report")
     values = "nothing" if status else "its values"
-    print(f"  theirs: {wall:6.1f} s, {len(there)} scores on disk, exit status {status}, "
-          f"the sweep returned {values}; {same} scores equal ours")  # fmt: skip
+    print(
+        f"  theirs: {wall:6.1f} s, {len(there)} scores on disk, exit status {status}, "
+        f"the sweep returned {values}; {same} scores equal ours"
+    )
 
 
 def main() -> None:

@@ -67,8 +67,11 @@ def measure(root: Path, seconds: float, slots: int, runs: int) -> None:
         finish(rig, stages)
         wall = time.monotonic() - began
         found.append(wall / floor)
-        print(f"{slots} slots: floor {floor:.1f} s, wall {wall:.1f} s ({submitted:.1f} s of it "
-              f"until submitted): {wall / floor:.3f}", flush=True)  # fmt: skip
+        print(
+            f"{slots} slots: floor {floor:.1f} s, wall {wall:.1f} s ({submitted:.1f} s of it "
+            f"until submitted): {wall / floor:.3f}",
+            flush=True,
+        )
         while not rig.table().rounds:
             time.sleep(0.5)
     print(f"{slots} slots: median {statistics.median(found):.3f}", flush=True)
@@ -78,15 +81,23 @@ def kill(root: Path, seconds: float, kills: int, seed: int) -> None:
     """Kill workers at random moments; only what they were at may run again."""
     rng, rig = random.Random(seed), SlurmRig(root / "kills")
     stages = grid(rig, seconds)
-    options = {"collect": [], "pack": "pull", "array_parallelism": 4, "timeout_min": 60,
-               "retry": {"rounds": kills}}  # fmt: skip
+    options = {
+        "collect": [],
+        "pack": "pull",
+        "array_parallelism": 4,
+        "timeout_min": 60,
+        "retry": {"rounds": kills},
+    }
     rig.run(stages, **options)
     killed: Counter[str] = Counter()
     until = time.monotonic() + 3600
     while not rig.done(stages) and time.monotonic() < until:
         time.sleep(rng.uniform(0.2, 1.2))
-        at = {s["label"]: leases.holder(leases.of_stage(rig.store.home, s["key"])) for s in stages
-              if not rig.store.is_done(s)}  # fmt: skip
+        at = {
+            s["label"]: leases.holder(leases.of_stage(rig.store.home, s["key"]))
+            for s in stages
+            if not rig.store.is_done(s)
+        }
         alive = [(label, holder) for label, holder in at.items() if holder is not None]
         if alive and killed.total() < kills:
             label, holder = rng.choice(alive)
@@ -95,8 +106,11 @@ def kill(root: Path, seconds: float, kills: int, seed: int) -> None:
     runs = Counter(rig.runs())
     again = sum(runs.values()) - len(stages)
     wrong = [label for label in runs if runs[label] > 1 + killed[label]]
-    print(f"{killed.total()} kills: {len(stages)} stages done: {rig.done(stages)}, {again} runs "
-          f"again, of stages that were not killed: {len(wrong)}", flush=True)  # fmt: skip
+    print(
+        f"{killed.total()} kills: {len(stages)} stages done: {rig.done(stages)}, {again} runs "
+        f"again, of stages that were not killed: {len(wrong)}",
+        flush=True,
+    )
 
 
 def simulate(seeds: int, slots: int, load: float) -> None:
@@ -114,9 +128,11 @@ def simulate(seeds: int, slots: int, load: float) -> None:
         each.append((today / least, pulled / least))
     mean, error = statistics.mean(ratios), statistics.stdev(ratios) / math.sqrt(seeds)
     today, pulled = (statistics.mean(column) for column in zip(*each, strict=True))
-    print(f"{seeds} seeds, {slots} slots, load {load}: {today:.2f} of the floor by dependencies, "
-          f"{pulled:.2f} by pulling; ratio {mean:.3f} +- {error:.3f}, upper 95 % limit "
-          f"{mean + stats.t.ppf(0.95, seeds - 1) * error:.3f}")  # fmt: skip
+    print(
+        f"{seeds} seeds, {slots} slots, load {load}: {today:.2f} of the floor by dependencies, "
+        f"{pulled:.2f} by pulling; ratio {mean:.3f} +- {error:.3f}, upper 95 % limit "
+        f"{mean + stats.t.ppf(0.95, seeds - 1) * error:.3f}"
+    )
 
 
 def main() -> None:

@@ -221,9 +221,16 @@ def floor(stages: Sequence[Spec], slots: int) -> float:
 
 
 def makespan(
-    how: Callable[..., Callable[[], bool]], stages: Sequence[Spec], asked: Resources, *,
-    seed: int, slots: int, load: float, startup_s: float, mean_s: float = 1800.0,
-) -> float:  # fmt: skip
+    how: Callable[..., Callable[[], bool]],
+    stages: Sequence[Spec],
+    asked: Resources,
+    *,
+    seed: int,
+    slots: int,
+    load: float,
+    startup_s: float,
+    mean_s: float = 1800.0,
+) -> float:
     """Seconds from submission to the end of a sweep on a cluster that has been busy for days."""
     cluster = Cluster(slots)
     others(cluster, random.Random(seed), load, mean_s)

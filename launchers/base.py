@@ -149,9 +149,11 @@ class PlansOnly(Launcher):
             BadInput: this launcher works elsewhere.
         """
         raise BadInput(
-            "hydra/launcher", self.name, "isorate work carries stages out in its own process.",
+            "hydra/launcher",
+            self.name,
+            "isorate work carries stages out in its own process.",
             "Leave hydra/launcher out, whatever scheduler has started it.",
-        )  # fmt: skip
+        )
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -163,9 +165,11 @@ class PlansOnly(Launcher):
     ) -> Sequence[JobReturn]:
         """Refuse to run separate Hydra jobs: the stages that they share would run many times."""
         raise BadInput(
-            "hydra/launcher", self.name, "it carries out Isorate's plans only.",
+            "hydra/launcher",
+            self.name,
+            "it carries out Isorate's plans only.",
             "Use hydra/sweeper=isorate (the default), or hydra/launcher=basic for other sweepers.",
-        )  # fmt: skip
+        )
 
 
 def ignore(_spec: Spec) -> None:

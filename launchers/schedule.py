@@ -113,9 +113,13 @@ class Schedule:
         after = max((self.tasks[c].chain_s for c in self._children[spec["key"]]), default=0.0)
         loads = _loaded(spec)
         return Task(
-            spec=spec, bulk=bulk, chain_s=estimate(spec) + after, depth=_depth(spec),
-            loads=loads, makes=spec["key"] if self._children[spec["key"]] else loads,
-        )  # fmt: skip
+            spec=spec,
+            bulk=bulk,
+            chain_s=estimate(spec) + after,
+            depth=_depth(spec),
+            loads=loads,
+            makes=spec["key"] if self._children[spec["key"]] else loads,
+        )
 
     @property
     def open(self) -> frozenset[str]:

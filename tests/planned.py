@@ -18,8 +18,13 @@ def plan_of(model: Path, *words: str) -> Plan:
     if not text.exists():
         tiny.text(text)
     own = [
-        "model=custom", f"model.id={model}", "model.group_size=32", "tasks=none",
-        f"calibration.path={text}", "calibration.samples=4", "calibration.length=32",
-    ]  # fmt: skip
+        "model=custom",
+        f"model.id={model}",
+        "model.group_size=32",
+        "tasks=none",
+        f"calibration.path={text}",
+        "calibration.samples=4",
+        "calibration.length=32",
+    ]
     with composed([]) as (config, loader):
         return planning.plan(config, loader, [*own, *words])

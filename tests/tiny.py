@@ -88,17 +88,28 @@ def make(
 
 
 SIZES = {
-    "vocab_size": 384, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
-    "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 1,
-}  # fmt: skip
+    "vocab_size": 384,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "bos_token_id": 0,
+    "eos_token_id": 0,
+    "pad_token_id": 1,
+}
 # What the configurations of other architectures call the same, and what they need besides.
 _OWN: dict[str, dict[str, Any]] = {
     "bloom": {"n_layer": 2, "n_head": 4},
     "falcon": {},
     "gemma2": {"head_dim": 16, "sliding_window": 16, "query_pre_attn_scalar": 16},
-    "gemma3_text": {"head_dim": 16, "sliding_window": 16, "query_pre_attn_scalar": 16,
-                    "layer_types": ["sliding_attention", "full_attention"]},
+    "gemma3_text": {
+        "head_dim": 16,
+        "sliding_window": 16,
+        "query_pre_attn_scalar": 16,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
     "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512},
     "gpt_neox": {},
     "llama": {},
@@ -107,9 +118,13 @@ _OWN: dict[str, dict[str, Any]] = {
     "opt": {"ffn_dim": 128, "word_embed_proj_dim": 64},
     "phi3": {"sliding_window": None},
     "qwen2": {},
-    "qwen3_moe": {"moe_intermediate_size": 64, "num_experts": 4, "num_experts_per_tok": 2,
-                  "head_dim": 16},
-}  # fmt: skip
+    "qwen3_moe": {
+        "moe_intermediate_size": 64,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "head_dim": 16,
+    },
+}
 
 
 def architecture(
@@ -140,7 +155,11 @@ def overrides(folder: Path, *, layers: int = 2) -> list[str]:
     make(folder / "model", layers=layers)
     text(folder / "text.txt", count=600)
     return [
-        "model=custom", f"model.id={folder / 'model'}", "model.name=tiny",
-        f"calibration.path={folder / 'text.txt'}", "model.group_size=32",
-        "calibration.samples=4", "calibration.length=32",
-    ]  # fmt: skip
+        "model=custom",
+        f"model.id={folder / 'model'}",
+        "model.name=tiny",
+        f"calibration.path={folder / 'text.txt'}",
+        "model.group_size=32",
+        "calibration.samples=4",
+        "calibration.length=32",
+    ]

@@ -24,16 +24,22 @@ def chance_table(panels: Sequence[Panel]) -> Table:
     """One row per cell and task at chance: raw retention beside the one without guessing."""
     rows = [row for panel in panels for row in _rows(panel)]
     columns = (
-        Column(key="model", title="Model"), Column(key="label", title="Cell"),
+        Column(key="model", title="Model"),
+        Column(key="label", title="Cell"),
         Column(key="task", title="Task"),
         Column(key="score", title="Score", form="estimate"),
         Column(key="chance", title="Guessing", form="number"),
         Column(key="raw", title="Retention", form="estimate"),
         Column(key="above", title="Without guessing", form="number"),
         Column(key="interval", title="95 % interval"),
-    )  # fmt: skip
-    return Table(name="at_chance", caption="Retention on tasks at chance", columns=columns,
-                 rows=pd.DataFrame(rows), notes=NOTES)  # fmt: skip
+    )
+    return Table(
+        name="at_chance",
+        caption="Retention on tasks at chance",
+        columns=columns,
+        rows=pd.DataFrame(rows),
+        notes=NOTES,
+    )
 
 
 def _rows(panel: Panel) -> Iterator[dict[str, object]]:
@@ -48,15 +54,18 @@ def _rows(panel: Panel) -> Iterator[dict[str, object]]:
             score, dense = panel.value[row, task], panel.value[base, task]
             same = row == base
             spread = panel.covariance(task, (int(row), base))
-            found = fieller(
-                score - level, dense - level, spread[0, 0], spread[1, 1], spread[0, 1]
-            )  # fmt: skip
+            found = fieller(score - level, dense - level, spread[0, 0], spread[1, 1], spread[0, 1])
             bounded = np.isfinite([found.low, found.high]).all()
             interval = f"{found.low:.3g} to {found.high:.3g}" if bounded else "unbounded"
             yield {
-                "model": panel.model, "label": names[row], "task": panel.tasks[task],
-                "score": score, "score_stderr": panel.stderr[row, task], "chance": level,
-                "raw": raw.value[row, task], "raw_stderr": raw.stderr[row, task],
+                "model": panel.model,
+                "label": names[row],
+                "task": panel.tasks[task],
+                "score": score,
+                "score_stderr": panel.stderr[row, task],
+                "chance": level,
+                "raw": raw.value[row, task],
+                "raw_stderr": raw.stderr[row, task],
                 "above": (score - level) / (dense - level) if dense != level else np.nan,
                 "interval": "exactly 1" if same else interval,
-            }  # fmt: skip
+            }

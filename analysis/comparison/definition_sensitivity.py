@@ -55,20 +55,28 @@ def ranking_table(panels: Sequence[Panel]) -> Table:
     """The best cell of every TCr under each definition, and how alike the rankings are."""
     rows = [row for panel in panels for row in _rankings(panel)]
     columns = (
-        Column(key="model", title="Model"), Column(key="tcr", title="TCr", form="percent"),
+        Column(key="model", title="Model"),
+        Column(key="tcr", title="TCr", form="percent"),
         Column(key="cells", title="Cells", form="number", digits=0),
-        Column(key="sr2", title="Best by Sr2"), Column(key="sr1", title="by Sr1"),
+        Column(key="sr2", title="Best by Sr2"),
+        Column(key="sr1", title="by Sr1"),
         Column(key="above", title="by retention above chance"),
         Column(key="tau_sr1", title="Kendall's tau, Sr2 and Sr1", form="number", digits=2),
         Column(key="tau_above", title="Sr2 and above chance", form="number", digits=2),
         Column(key="verdict", title="Depends on the definition?"),
-    )  # fmt: skip
-    notes = ("“Among the best” means that the winner by another definition is one of those that "
-             "cannot be told from the winner by Sr2. Retention above chance is the mean of "
-             "(P − g)/(P_dense − g) over tasks whose dense score is clear of guessing, g.",
-             )  # fmt: skip
-    return Table(name="definitions", caption="Does the choice depend on the definition?",
-                 columns=columns, rows=pd.DataFrame(rows), notes=notes)  # fmt: skip
+    )
+    notes = (
+        "“Among the best” means that the winner by another definition is one of those that "
+        "cannot be told from the winner by Sr2. Retention above chance is the mean of "
+        "(P − g)/(P_dense − g) over tasks whose dense score is clear of guessing, g.",
+    )
+    return Table(
+        name="definitions",
+        caption="Does the choice depend on the definition?",
+        columns=columns,
+        rows=pd.DataFrame(rows),
+        notes=notes,
+    )
 
 
 def _rankings(panel: Panel) -> list[dict[str, object]]:
@@ -79,16 +87,22 @@ def _rankings(panel: Panel) -> list[dict[str, object]]:
         group = np.array(verdict.ranked, dtype=int)
         if len(group) < 2:
             continue
-        best = {name: int(group[np.argmax(v[group])]) if np.isfinite(v[group]).all() else None
-                for name, v in by.items()}  # fmt: skip
+        best = {
+            name: int(group[np.argmax(v[group])]) if np.isfinite(v[group]).all() else None
+            for name, v in by.items()
+        }
         others = {row for row in best.values() if row is not None}
-        rows.append({
-            "model": panel.model, "tcr": float(verdict.tcr or 0), "cells": len(group),
-            **{name: "" if row is None else names[row] for name, row in best.items()},
-            "tau_sr1": _tau(by["sr2"][group], by["sr1"][group]),
-            "tau_above": _tau(by["sr2"][group], by["above"][group]),
-            "verdict": _depends(others, (*verdict.best, *verdict.own)),
-        })  # fmt: skip
+        rows.append(
+            {
+                "model": panel.model,
+                "tcr": float(verdict.tcr or 0),
+                "cells": len(group),
+                **{name: "" if row is None else names[row] for name, row in best.items()},
+                "tau_sr1": _tau(by["sr2"][group], by["sr1"][group]),
+                "tau_above": _tau(by["sr2"][group], by["above"][group]),
+                "verdict": _depends(others, (*verdict.best, *verdict.own)),
+            }
+        )
     return rows
 
 
@@ -123,8 +137,15 @@ def exponent_table(panels: Sequence[Panel]) -> Table:
         Column(key="a", title="a of p^a", form="number", digits=2),
         *(Column(key=f"b{b:g}", title=f"b = {b:g}") for b in EXPONENTS),
     )
-    notes = ("Published: a = 0.5, b = 1 (eq. 13 to 15). The exponents set what a point of "
-             "compression is worth; where the best cell changes with them, the optimum is theirs "
-             "and not the data's.",)  # fmt: skip
-    return Table(name="exponents", caption="The best joint cell under other exponents of SrCr_j",
-                 columns=columns, rows=pd.DataFrame(rows), notes=notes)  # fmt: skip
+    notes = (
+        "Published: a = 0.5, b = 1 (eq. 13 to 15). The exponents set what a point of "
+        "compression is worth; where the best cell changes with them, the optimum is theirs "
+        "and not the data's.",
+    )
+    return Table(
+        name="exponents",
+        caption="The best joint cell under other exponents of SrCr_j",
+        columns=columns,
+        rows=pd.DataFrame(rows),
+        notes=notes,
+    )

@@ -25,16 +25,24 @@ def disagreement_table(panels: Sequence[Panel]) -> Table:
     """One row per document of a counted task where the two said different things."""
     rows = [row for panel in panels for row in _of_panel(panel)]
     columns = (
-        Column(key="model", title="Model"), Column(key="tcr", title="TCr", form="percent"),
-        Column(key="first", title="Best cell"), Column(key="second", title="Rival"),
-        Column(key="task", title="Task"), Column(key="doc_id", title="Document"),
+        Column(key="model", title="Model"),
+        Column(key="tcr", title="TCr", form="percent"),
+        Column(key="first", title="Best cell"),
+        Column(key="second", title="Rival"),
+        Column(key="task", title="Task"),
+        Column(key="doc_id", title="Document"),
         Column(key="first_said", title="The best said"),
         Column(key="second_said", title="The rival said"),
         Column(key="first_score", title="Its score", form="number"),
         Column(key="second_score", title="The rival's", form="number"),
-    )  # fmt: skip
-    return Table(name="disagreements", caption="Where the best cell and its rival disagree",
-                 columns=columns, rows=pd.DataFrame(rows), notes=NOTES)  # fmt: skip
+    )
+    return Table(
+        name="disagreements",
+        caption="Where the best cell and its rival disagree",
+        columns=columns,
+        rows=pd.DataFrame(rows),
+        notes=NOTES,
+    )
 
 
 def _of_panel(panel: Panel) -> Iterator[dict[str, object]]:
@@ -43,8 +51,12 @@ def _of_panel(panel: Panel) -> Iterator[dict[str, object]]:
         if verdict.tcr is None or len(verdict.ranked) < 2:
             continue
         first, second = verdict.ranked[:2]
-        head = {"model": panel.model, "tcr": float(verdict.tcr), "first": names[first],
-                "second": names[second]}  # fmt: skip
+        head = {
+            "model": panel.model,
+            "tcr": float(verdict.tcr),
+            "first": names[first],
+            "second": names[second],
+        }
         yield from ({**head, **row} for row in parted(panel, first, second, most=MOST))
 
 

@@ -24,7 +24,8 @@ NOTES = (
 def machines_table(results: Results) -> Table:
     """One row per cell and time that it was made again: Sr here, there, and the difference."""
     columns = (
-        Column(key="model", title="Model"), Column(key="label", title="Cell"),
+        Column(key="model", title="Model"),
+        Column(key="label", title="Cell"),
         Column(key="again", title="Made again as"),
         Column(key="sr2", title="Sr2", form="estimate"),
         Column(key="sr2_again", title="Sr2 again", form="estimate"),
@@ -34,10 +35,16 @@ def machines_table(results: Results) -> Table:
         Column(key="sr1_again", title="Sr1 again", form="estimate"),
         *several("number", 4, sr1_difference="Difference"),
         *several("number", 1, sr1_errors="In errors"),
-        Column(key="device", title="On"), Column(key="device_again", title="Again on"),
-    )  # fmt: skip
-    return Table(name="machines", caption="The same grid on another machine", columns=columns,
-                 rows=pd.DataFrame(list(_rows(results))), notes=NOTES)  # fmt: skip
+        Column(key="device", title="On"),
+        Column(key="device_again", title="Again on"),
+    )
+    return Table(
+        name="machines",
+        caption="The same grid on another machine",
+        columns=columns,
+        rows=pd.DataFrame(list(_rows(results))),
+        notes=NOTES,
+    )
 
 
 def _rows(results: Results) -> Iterator[dict[str, object]]:
@@ -57,13 +64,14 @@ def _of_panel(
     for row, key in enumerate(there.cells["cell"]):
         first = rows[key]
         yield {
-            "model": here.model, "label": here.cells["label"].iat[first],
+            "model": here.model,
+            "label": here.cells["label"].iat[first],
             "again": names[made_again(key, number)],
             **_difference("sr2", here, first, there, row),
             **_difference("sr1", here, first, there, row),
             "device": here.cells["device"].iat[first],
             "device_again": there.cells["device"].iat[row],
-        }  # fmt: skip
+        }
 
 
 def _difference(name: str, here: Panel, first: int, there: Panel, row: int) -> dict[str, float]:
@@ -71,8 +79,10 @@ def _difference(name: str, here: Panel, first: int, there: Panel, row: int) -> d
     apart = float(two.value[row] - one.value[first])
     error = float(one.stderr[first])
     return {
-        name: float(one.value[first]), f"{name}_stderr": error,
-        f"{name}_again": float(two.value[row]), f"{name}_again_stderr": float(two.stderr[row]),
+        name: float(one.value[first]),
+        f"{name}_stderr": error,
+        f"{name}_again": float(two.value[row]),
+        f"{name}_again_stderr": float(two.stderr[row]),
         f"{name}_difference": apart,
         f"{name}_errors": abs(apart) / error if error > 0 else np.nan,
-    }  # fmt: skip
+    }

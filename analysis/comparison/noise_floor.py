@@ -27,16 +27,24 @@ NOTES = (
 def noise_table(results: Results) -> Table:
     """One row per rerun of a cell and task: both scores, and how many documents changed."""
     columns = (
-        Column(key="model", title="Model"), Column(key="label", title="Scored again"),
-        Column(key="task", title="Task"), Column(key="metric", title="Metric"),
+        Column(key="model", title="Model"),
+        Column(key="label", title="Scored again"),
+        Column(key="task", title="Task"),
+        Column(key="metric", title="Metric"),
         Column(key="first", title="First", form="estimate"),
         *several("number", 5, again="Again", difference="Difference"),
-        *several("number", 0, n="Documents of both", answers="Other answers",
-                 scores="Other scores"),
+        *several(
+            "number", 0, n="Documents of both", answers="Other answers", scores="Other scores"
+        ),
         Column(key="remark", title="Remark"),
-    )  # fmt: skip
-    return Table(name="noise_floor", caption="Noise floor: the same cell scored again",
-                 columns=columns, rows=pd.DataFrame(_rows(results)), notes=NOTES)  # fmt: skip
+    )
+    return Table(
+        name="noise_floor",
+        caption="Noise floor: the same cell scored again",
+        columns=columns,
+        rows=pd.DataFrame(_rows(results)),
+        notes=NOTES,
+    )
 
 
 def _rows(results: Results) -> Iterator[dict[str, object]]:
@@ -67,13 +75,15 @@ def _compared(
     changed = _changed(documents, (first["cell"], again["cell"]), task, metric) if same else {}
     elsewhere = differ(again["device"], first["device"])
     return {
-        "task": task, "metric": metric,
-        "first": row["first", "value"], "first_stderr": row["first", "stderr"],
+        "task": task,
+        "metric": metric,
+        "first": row["first", "value"],
+        "first_stderr": row["first", "stderr"],
         "again": row["again", "value"] if same else np.nan,
         "difference": row["again", "value"] - row["first", "value"] if same else np.nan,
         **changed,
         "remark": f"on {again['device']}, first on {first['device']}" if elsewhere else "",
-    }  # fmt: skip
+    }
 
 
 def _changed(

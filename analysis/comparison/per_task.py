@@ -25,20 +25,29 @@ NOTES = (
 
 def per_task_table(panels: Sequence[Panel]) -> Table:
     """The best cell of each TCr against each other one, on every task by itself."""
-    rows = [row for panel in panels for verdict in verdicts(panel)
-            for row in _of_group(panel, verdict)]  # fmt: skip
+    rows = [
+        row for panel in panels for verdict in verdicts(panel) for row in _of_group(panel, verdict)
+    ]
     columns = (
-        Column(key="model", title="Model"), Column(key="tcr", title="TCr", form="percent"),
-        Column(key="first", title="Best cell"), Column(key="second", title="against"),
-        Column(key="task", title="Task"), Column(key="n", title="Documents", form="number",
-                                                 digits=0),
+        Column(key="model", title="Model"),
+        Column(key="tcr", title="TCr", form="percent"),
+        Column(key="first", title="Best cell"),
+        Column(key="second", title="against"),
+        Column(key="task", title="Task"),
+        Column(key="n", title="Documents", form="number", digits=0),
         Column(key="difference", title="Difference", form="estimate"),
         Column(key="only_first", title="Only the best right", form="number", digits=0),
         Column(key="only_second", title="Only the other right", form="number", digits=0),
-        Column(key="p", title="p (Holm)", form="p"), Column(key="verdict", title="Verdict"),
-    )  # fmt: skip
-    return Table(name="per_task", caption="Task by task, document by document", columns=columns,
-                 rows=pd.DataFrame(rows), notes=NOTES)  # fmt: skip
+        Column(key="p", title="p (Holm)", form="p"),
+        Column(key="verdict", title="Verdict"),
+    )
+    return Table(
+        name="per_task",
+        caption="Task by task, document by document",
+        columns=columns,
+        rows=pd.DataFrame(rows),
+        notes=NOTES,
+    )
 
 
 def _of_group(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
@@ -46,8 +55,12 @@ def _of_group(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
     names, adjusted = labels(panel), holm(np.array([row["raw"] for row in rows], dtype=float))
     for row, p in zip(rows, adjusted, strict=True):
         ahead = "best cell better" if row.pop("ahead") else "other better"
-        row |= {"tcr": float(verdict.tcr or 0), "p": p, "first": names[verdict.ranked[0]],
-                "verdict": ahead if p <= ALPHA else "undecided"}  # fmt: skip
+        row |= {
+            "tcr": float(verdict.tcr or 0),
+            "p": p,
+            "first": names[verdict.ranked[0]],
+            "verdict": ahead if p <= ALPHA else "undecided",
+        }
     return rows
 
 
@@ -64,11 +77,17 @@ def pair_rows(panel: Panel, first: int, second: int) -> Iterator[dict[str, objec
         difference = float(value[0] - value[1])
         counts = shared.discordant(first, second) if shared.binary else (None, None)
         yield {
-            "model": panel.model, "second": labels(panel)[second], "task": panel.tasks[task],
-            "n": shared.numerator.shape[1], "difference": difference,
-            "difference_stderr": stderr, "only_first": counts[0], "only_second": counts[1],
-            "raw": _p(shared, pair, difference, stderr), "ahead": better * difference > 0,
-        }  # fmt: skip
+            "model": panel.model,
+            "second": labels(panel)[second],
+            "task": panel.tasks[task],
+            "n": shared.numerator.shape[1],
+            "difference": difference,
+            "difference_stderr": stderr,
+            "only_first": counts[0],
+            "only_second": counts[1],
+            "raw": _p(shared, pair, difference, stderr),
+            "ahead": better * difference > 0,
+        }
 
 
 def _p(shared: Sample, pair: Rows, difference: float, stderr: float) -> float:

@@ -142,29 +142,35 @@ def methods(panel: Panel, rows: Sequence[int]) -> list[Method]:
     for row in rows:
         own = found.setdefault(what[row], {})
         seed = float(seeds[row])
-        same = next((known for known in own if known == seed or (known != known and seed != seed)),
-                    None)  # fmt: skip
+        same = next(
+            (known for known in own if known == seed or (known != known and seed != seed)), None
+        )
         if same is None:
             own[seed] = row
         else:
             repeated.setdefault(what[row], []).append(row)
-    return [Method(label=names[key], rows=cells, repeated=tuple(repeated.get(key, ())))
-            for key, cells in found.items()]  # fmt: skip
+    return [
+        Method(label=names[key], rows=cells, repeated=tuple(repeated.get(key, ())))
+        for key, cells in found.items()
+    ]
 
 
 @lru_cache(maxsize=8)  # tables and sentences ask; a panel never changes
 def method_names(panel: Panel) -> dict[str, str]:
     """Method -> its label without the seed; namesakes bear what tells them apart."""
     first = panel.cells.drop_duplicates("method")
-    plain = {row["method"]: _SEED.sub("", str(row["label"])).replace(" []", "")
-             for row in first.to_dict("records")}  # fmt: skip
+    plain = {
+        row["method"]: _SEED.sub("", str(row["label"])).replace(" []", "")
+        for row in first.to_dict("records")
+    }
     names = {}
     for method, name in plain.items():
         alike = first[first["method"].map(plain) == name]
         apart = [c for c in METHOD if len(alike) > 1 and alike[c].nunique(dropna=False) > 1]
         own = alike[alike["method"] == method].iloc[0]
-        told = ", ".join(f"{c}={own[c]:g}" if isinstance(own[c], float) else f"{c}={own[c]}"
-                         for c in apart)  # fmt: skip
+        told = ", ".join(
+            f"{c}={own[c]:g}" if isinstance(own[c], float) else f"{c}={own[c]}" for c in apart
+        )
         names[method] = f"{name} [{told or method[:8]}]" if len(alike) > 1 else name
     return names
 
@@ -194,9 +200,13 @@ def mean(
     over = signs @ sr_covariance(panel, rows, by) @ signs.T
     own = float(each.var(ddof=1))
     variance = SeedVariance(value=own, df=k - 1) if company is None else company.or_more(own)
-    return Mean(value=float(each.mean()), df=variance.df, seeds=k,
-                stderr=standard_error(variance, k, _shared(panel, rows, over)),
-                calibration=float(np.sqrt(own)))  # fmt: skip
+    return Mean(
+        value=float(each.mean()),
+        df=variance.df,
+        seeds=k,
+        stderr=standard_error(variance, k, _shared(panel, rows, over)),
+        calibration=float(np.sqrt(own)),
+    )
 
 
 def _shared(panel: Panel, rows: Sequence[int], over: Array) -> float:
@@ -219,9 +229,16 @@ def contrasts(panel: Panel, by: Definition = "sr2") -> dict[Fraction, list[Contr
     for verdict in verdicts(panel, by):
         pairs = _pairs(panel, methods(panel, sorted(verdict.ranked)), by)
         p = holm(np.array([p_value(m.value, m.stderr, m.df) for _, _, m in pairs]))
-        made = [Contrast(first=a, second=b, mean=m, p=float(p[i]),
-                         detectable=detectable(m.stderr, m.df, len(pairs)))
-                for i, (a, b, m) in enumerate(pairs)]  # fmt: skip
+        made = [
+            Contrast(
+                first=a,
+                second=b,
+                mean=m,
+                p=float(p[i]),
+                detectable=detectable(m.stderr, m.df, len(pairs)),
+            )
+            for i, (a, b, m) in enumerate(pairs)
+        ]
         if made and verdict.tcr is not None:
             found[verdict.tcr] = sorted(made, key=lambda one: -one.mean.value)
     return found
@@ -261,8 +278,11 @@ def _pairs(
             both = one.calibrated and two.calibrated
             company = _company(panel, every, seeds, by) if both else None
             found = mean(panel, by, plus, minus, company)
-            pairs.append((one, two, found) if found.value >= 0
-                         else (two, one, replace(found, value=-found.value)))  # fmt: skip
+            pairs.append(
+                (one, two, found)
+                if found.value >= 0
+                else (two, one, replace(found, value=-found.value))
+            )
     return pairs
 
 
@@ -291,13 +311,18 @@ def conclusion(rate: Fraction, standing: Standing) -> str:
         return sentence(rate, contrasts_of[0])
     seeds = min(c.mean.seeds for c in contrasts_of)
     at = f"At {percent(rate)} TCr, over {seeds} calibration seeds"
-    unseen = (f" ({listed(list(standing.unseen))} lack{'s'[: len(standing.unseen) == 1]} seeds)"
-              if standing.unseen else "")  # fmt: skip
+    unseen = (
+        f" ({listed(list(standing.unseen))} lack{'s'[: len(standing.unseen) == 1]} seeds)"
+        if standing.unseen
+        else ""
+    )
     if not standing.tied:
         nearest = standing.ahead[0]
-        return (f"{at}, choose {standing.first.label}: the method, not only these checkpoints, is "
-                f"better than each of the {len(standing.ahead)} others with seeds, by "
-                f"{nearest.mean.value:.3f} or more{unseen}.")  # fmt: skip
+        return (
+            f"{at}, choose {standing.first.label}: the method, not only these checkpoints, is "
+            f"better than each of the {len(standing.ahead)} others with seeds, by "
+            f"{nearest.mean.value:.3f} or more{unseen}."
+        )
     others = [_other(c, standing.first) for c in standing.tied]
     least = min(c.detectable for c in standing.tied)
     open_ = f"{at}, {standing.first.label} cannot be told from {listed(others)}: undecided for"
@@ -313,10 +338,12 @@ def sentence(rate: Fraction, contrast: Contrast) -> str:
     """A verdict about two methods, with what it rests on."""
     found, ends = contrast.mean, contrast.mean.interval
     at = f"At {percent(rate)} TCr, over {found.seeds} calibration seeds"
-    said = (f"{at}, {contrast.first.label} keeps {plus_minus(found.value, found.stderr)} more than "
-            f"{contrast.second.label} (95 % {ends.low:.3f} to {ends.high:.3f}, documents and "
-            f"calibration together; {found.calibration:.3f} from seed to seed; so many seeds "
-            f"detect {contrast.detectable:.3f})")  # fmt: skip
+    said = (
+        f"{at}, {contrast.first.label} keeps {plus_minus(found.value, found.stderr)} more than "
+        f"{contrast.second.label} (95 % {ends.low:.3f} to {ends.high:.3f}, documents and "
+        f"calibration together; {found.calibration:.3f} from seed to seed; so many seeds "
+        f"detect {contrast.detectable:.3f})"
+    )
     if contrast.decided:
         return f"{said}: the method is better, not only these checkpoints."
     if tost(found.value, found.stderr, df=found.df) <= ALPHA:
@@ -327,39 +354,65 @@ def sentence(rate: Fraction, contrast: Contrast) -> str:
 def repeated(panel: Panel) -> list[str]:
     """Cells of the same method and seed as another one, which counts in their place."""
     rows = [r for r in range(len(panel.cells)) if panel.cells["status"].iat[r] == "done"]
-    return [f"{m.label} (seed {panel.cells['calibration_seed'].iat[row]:g}, key "
-            f"{panel.cells['cell'].iat[row]})" if m.calibrated
-            else f"{m.label} (key {panel.cells['cell'].iat[row]})"
-            for m in methods(panel, rows) for row in m.repeated]  # fmt: skip
+    return [
+        f"{m.label} (seed {panel.cells['calibration_seed'].iat[row]:g}, key "
+        f"{panel.cells['cell'].iat[row]})"
+        if m.calibrated
+        else f"{m.label} (key {panel.cells['cell'].iat[row]})"
+        for m in methods(panel, rows)
+        for row in m.repeated
+    ]
 
 
 def methods_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
     """Every pair of methods with enough seeds, at equal TCr."""
     rows = [
-        {"model": panel.model, "tcr": float(rate), "first": c.first.label,
-         "second": c.second.label, "seeds": c.mean.seeds, "difference": c.mean.value,
-         "difference_stderr": c.mean.stderr, "calibration": c.mean.calibration,
-         "detectable": c.detectable, "low": c.mean.interval.low, "high": c.mean.interval.high,
-         "df": c.mean.df, "p": c.p, "verdict": "better" if c.decided else "undecided"}
-        for panel in panels for rate, found in contrasts(panel, by).items() for c in found
-    ]  # fmt: skip
+        {
+            "model": panel.model,
+            "tcr": float(rate),
+            "first": c.first.label,
+            "second": c.second.label,
+            "seeds": c.mean.seeds,
+            "difference": c.mean.value,
+            "difference_stderr": c.mean.stderr,
+            "calibration": c.mean.calibration,
+            "detectable": c.detectable,
+            "low": c.mean.interval.low,
+            "high": c.mean.interval.high,
+            "df": c.mean.df,
+            "p": c.p,
+            "verdict": "better" if c.decided else "undecided",
+        }
+        for panel in panels
+        for rate, found in contrasts(panel, by).items()
+        for c in found
+    ]
     columns = (
-        Column(key="model", title="Model"), Column(key="tcr", title="TCr", form="percent"),
-        Column(key="first", title="Method"), Column(key="second", title="against"),
+        Column(key="model", title="Model"),
+        Column(key="tcr", title="TCr", form="percent"),
+        Column(key="first", title="Method"),
+        Column(key="second", title="against"),
         Column(key="seeds", title="Seeds", form="number", digits=0),
         Column(key="difference", title=f"Difference in {NAMES[by]}", form="estimate"),
         Column(key="low", title="95 % from", form="number"),
         Column(key="high", title="to", form="number"),
         Column(key="calibration", title="Seed to seed", form="number"),
         Column(key="detectable", title="Detectable", form="number"),
-        Column(key="p", title="p (Holm)", form="p"), Column(key="verdict", title="Verdict"),
-    )  # fmt: skip
-    notes = ("Standard errors are over documents and calibration samples together: variance over "
-             "seeds / seeds + covariance over documents of different seeds. The seeds' variance is "
-             "the larger of the pair's own and that of all methods of the rate, t with the "
-             "degrees of freedom of that. Family: all pairs of methods of one model at one TCr. "
-             "Detectable: the difference that so many seeds tell with 80 % power.",
-             )  # fmt: skip
-    return Table(name=f"methods_{by}", caption=f"Methods at equal TCr, by {NAMES[by]}",
-                 columns=columns, rows=pd.DataFrame(rows), notes=notes,
-                 definition=by)  # fmt: skip
+        Column(key="p", title="p (Holm)", form="p"),
+        Column(key="verdict", title="Verdict"),
+    )
+    notes = (
+        "Standard errors are over documents and calibration samples together: variance over "
+        "seeds / seeds + covariance over documents of different seeds. The seeds' variance is "
+        "the larger of the pair's own and that of all methods of the rate, t with the "
+        "degrees of freedom of that. Family: all pairs of methods of one model at one TCr. "
+        "Detectable: the difference that so many seeds tell with 80 % power.",
+    )
+    return Table(
+        name=f"methods_{by}",
+        caption=f"Methods at equal TCr, by {NAMES[by]}",
+        columns=columns,
+        rows=pd.DataFrame(rows),
+        notes=notes,
+        definition=by,
+    )

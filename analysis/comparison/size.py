@@ -112,9 +112,10 @@ def _bits(cell: dict[Any, Any]) -> dict[str, float]:
         "bits_bitmask": with_mask(bitmask_bits(sparsity)),
         "bits_best_mask": with_mask(best_mask_bits(sparsity, pattern)),
         "bits_hardware": effective_bits(bits, sparsity, hardware_bits(pattern), group),
-        "bits_entropy": float(bound) if bound == bound
+        "bits_entropy": float(bound)
+        if bound == bound
         else code_entropy(bits, round(sparsity, 4), float(size)) + group,
-    }  # fmt: skip
+    }
 
 
 def _bits_left(cell: dict[Any, Any], codes: float, kept: float) -> dict[str, float]:
@@ -172,20 +173,33 @@ def sizes_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
     """Every cell under every accounting, with the fronts that it is on."""
     frame = pd.concat([_with_fronts(panel, by) for panel in panels], ignore_index=True)
     columns = (
-        Column(key="model", title="Model"), Column(key="name", title="Cell"),
+        Column(key="model", title="Model"),
+        Column(key="name", title="Cell"),
         Column(key="tcr", title="TCr", form="percent"),
         Column(key="whole_tcr", title="Whole-model TCr", form="percent", digits=2),
-        *(Column(key=f"bits_{key}", title=title, form="number", digits=3) for key, title in (
-            ("served", "Bits as served"), ("bitmask", "Bits, bitmask"),
-            ("best_mask", "Bits, best mask"), ("hardware", "Bits, 2:4 hardware"),
-            ("entropy", "Bits, entropy bound"))),
+        *(
+            Column(key=f"bits_{key}", title=title, form="number", digits=3)
+            for key, title in (
+                ("served", "Bits as served"),
+                ("bitmask", "Bits, bitmask"),
+                ("best_mask", "Bits, best mask"),
+                ("hardware", "Bits, 2:4 hardware"),
+                ("entropy", "Bits, entropy bound"),
+            )
+        ),
         Column(key="bytes_served", title="MB as served", form="megabytes", digits=0),
         Column(key="bytes_bitmask", title="MB, bitmask", form="megabytes", digits=0),
         Column(key=by, title=NAMES[by], form="estimate"),
         Column(key="fronts", title="On the front by"),
-    )  # fmt: skip
-    return Table(name=f"sizes_{by}", caption=f"Sizes and {NAMES[by]}", columns=columns, rows=frame,
-                 notes=(_NOTE,), definition=by)  # fmt: skip
+    )
+    return Table(
+        name=f"sizes_{by}",
+        caption=f"Sizes and {NAMES[by]}",
+        columns=columns,
+        rows=frame,
+        notes=(_NOTE,),
+        definition=by,
+    )
 
 
 _NOTE = (
@@ -230,21 +244,28 @@ def equal_size_table(
     """Groups at equal rate under each accounting, each with the set that may be best."""
     rows = [row for panel in panels for row in _grouped(panel, rates, by)]
     columns = (
-        Column(key="model", title="Model"), Column(key="rate", title="Equal by"),
+        Column(key="model", title="Model"),
+        Column(key="rate", title="Equal by"),
         Column(key="size", title="Size, % of dense", form="percent", digits=2),
         Column(key="label", title="Cell"),
         Column(key="sr", title=NAMES[by], form="estimate"),
         Column(key="z", title="Standard errors below the best", form="number", digits=1),
         Column(key="verdict", title="Verdict"),
-    )  # fmt: skip
+    )
     frame = pd.DataFrame(rows, columns=_EQUAL)
     notes = (
         f"Sizes within {TOLERANCE:.0%} count as equal, rates only if they are. Each group is a "
         "family of its own (Holm, 5 %). For one model the whole-model rate is TCr times a "
         "constant, so its groups are those of TCr. " + _NOTE,
     )
-    return Table(name=f"equal_size_{by}", caption=f"Cells at equal compression, by {NAMES[by]}",
-                 columns=columns, rows=frame, notes=notes, definition=by)  # fmt: skip
+    return Table(
+        name=f"equal_size_{by}",
+        caption=f"Cells at equal compression, by {NAMES[by]}",
+        columns=columns,
+        rows=frame,
+        notes=notes,
+        definition=by,
+    )
 
 
 _EQUAL = ["model", "rate", "group", "size", "cell", "label", "sr", "sr_stderr", "z", "verdict"]
@@ -259,12 +280,17 @@ def _grouped(panel: Panel, rates: Sequence[Rate], by: Definition) -> Iterator[di
             z = {pair.second: pair.z for pair in verdict.pairs}
             for row in verdict.ranked:
                 yield {
-                    "model": panel.model, "rate": rate.title, "group": number,
-                    "size": share[row], "cell": panel.cells["cell"].iat[row], "label": names[row],
-                    "sr": table[by].iat[row], "sr_stderr": table[f"{by}_stderr"].iat[row],
+                    "model": panel.model,
+                    "rate": rate.title,
+                    "group": number,
+                    "size": share[row],
+                    "cell": panel.cells["cell"].iat[row],
+                    "label": names[row],
+                    "sr": table[by].iat[row],
+                    "sr_stderr": table[f"{by}_stderr"].iat[row],
                     "z": z.get(row, np.nan),
                     "verdict": _standing(verdict, row),
-                }  # fmt: skip
+                }
 
 
 def _standing(verdict: Verdict, row: int) -> str:

@@ -38,12 +38,19 @@ def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
         Column(key="sure", title="How sure"),
         Column(key="instead", title="Cannot be told from it"),
     )
-    notes = ("A budget admits every cell whose files are no larger, whatever its nominal rate; a "
-             "row stands until the next. Holm's correction over all pairs of what fits (of more "
-             f"than {MOST_COMPARED} cells, of the best); for these checkpoints.",)  # fmt: skip
-    return Table(name=f"choice_{by}", caption=f"What to take for a budget, by {NAMES[by]}",
-                 columns=columns, rows=pd.DataFrame(rows), notes=notes,
-                 definition=by)  # fmt: skip
+    notes = (
+        "A budget admits every cell whose files are no larger, whatever its nominal rate; a "
+        "row stands until the next. Holm's correction over all pairs of what fits (of more "
+        f"than {MOST_COMPARED} cells, of the best); for these checkpoints.",
+    )
+    return Table(
+        name=f"choice_{by}",
+        caption=f"What to take for a budget, by {NAMES[by]}",
+        columns=columns,
+        rows=pd.DataFrame(rows),
+        notes=notes,
+        definition=by,
+    )
 
 
 def _choices(panel: Panel, by: Definition) -> list[dict[str, object]]:
@@ -58,13 +65,22 @@ def _choices(panel: Panel, by: Definition) -> list[dict[str, object]]:
         best = verdict.ranked[0]
         tied = [names[row] for row in verdict.best if row not in (best, *verdict.own)]
         (ends,) = sr_intervals(panel, by, [(best, None)])
-        rows.append({
-            "model": panel.model, "cell": panel.cells["cell"].iat[best], "budget": budget,
-            "label": names[best], "bytes": size[best], "sr": estimate.value[best],
-            "sr_stderr": estimate.stderr[best], "low": ends.low, "high": ends.high,
-            "sure": _sure(len(every), len(tied)), "instead": listed(tied, MOST_NAMED, ", "),
-            "every_tied": ", ".join(tied),
-        })  # fmt: skip
+        rows.append(
+            {
+                "model": panel.model,
+                "cell": panel.cells["cell"].iat[best],
+                "budget": budget,
+                "label": names[best],
+                "bytes": size[best],
+                "sr": estimate.value[best],
+                "sr_stderr": estimate.stderr[best],
+                "low": ends.low,
+                "high": ends.high,
+                "sure": _sure(len(every), len(tied)),
+                "instead": listed(tied, MOST_NAMED, ", "),
+                "every_tied": ", ".join(tied),
+            }
+        )
     return rows
 
 

@@ -60,8 +60,10 @@ def group_bits(group_size: float, bits: float, zero_point: str = "none") -> floa
     """
     widths = {"none": 0.0, "packed": bits, "float": 16.0}
     if zero_point not in widths or not group_size > 0:
-        raise ValueError(f"zero_point={zero_point!r} (valid: {', '.join(widths)}), "
-                         f"group_size={group_size} (valid: above 0)")  # fmt: skip
+        raise ValueError(
+            f"zero_point={zero_point!r} (valid: {', '.join(widths)}), "
+            f"group_size={group_size} (valid: above 0)"
+        )
     return (16 + widths[zero_point]) / group_size
 
 
@@ -117,8 +119,9 @@ def _codes(bits: int, cut: float, group_size: float) -> Array:
     codes = np.arange(-(2 ** (bits - 1)), 2 ** (bits - 1))
     edges = (codes[:-1] + 0.5)[:, None] * (largest / half)
     # The others of the group are normal within +-largest; the largest is at one of the ends.
-    inside = np.vstack([0 * largest, (ndtr(edges) - ndtr(-largest)) / (2 * ndtr(largest) - 1),
-                        0 * largest + 1])  # fmt: skip
+    inside = np.vstack(
+        [0 * largest, (ndtr(edges) - ndtr(-largest)) / (2 * ndtr(largest) - 1), 0 * largest + 1]
+    )
     share = (group_size - 1) / group_size * np.diff(inside, axis=0).mean(axis=1)
     share[[0, -1]] += 0.5 / group_size
     return _pruned(share, codes, edges, largest, cut, (group_size - 1) / group_size)

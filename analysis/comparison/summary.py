@@ -39,29 +39,33 @@ def retention_table(panels: Sequence[Panel]) -> pd.DataFrame:
 
     Where an evaluation was given up (`stopped`), the score is the one so far.
     """
-    return pd.concat([_retentions(panel) for panel in panels], ignore_index=True) if panels else (
-        pd.DataFrame()
-    )  # fmt: skip
+    return (
+        pd.concat([_retentions(panel) for panel in panels], ignore_index=True)
+        if panels
+        else (pd.DataFrame())
+    )
 
 
 def _retentions(panel: Panel) -> pd.DataFrame:
     each, count = panel.retentions(), len(panel.tasks)
     flat = {name: panel.cells[name].repeat(count).to_numpy() for name in ("model", "cell", "label")}
     over = len(panel.cells)
-    return pd.DataFrame({
-        **flat,
-        "task": np.tile(np.array(panel.tasks, dtype=object), over),
-        "metric": np.tile(np.array(panel.metrics, dtype=object), over),
-        "value": panel.shown.ravel(),
-        "stderr": panel.stderr.ravel(),
-        "n": panel.n.ravel(),
-        "retention": each.value.ravel(),
-        "retention_stderr": each.stderr.ravel(),
-        "gap": panel.gap.ravel(),
-        "remark": panel.remark.ravel(),
-        "stopped": panel.stopped.ravel(),
-        "at_chance": np.tile(np.array(panel.chance, dtype=object), over),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            **flat,
+            "task": np.tile(np.array(panel.tasks, dtype=object), over),
+            "metric": np.tile(np.array(panel.metrics, dtype=object), over),
+            "value": panel.shown.ravel(),
+            "stderr": panel.stderr.ravel(),
+            "n": panel.n.ravel(),
+            "retention": each.value.ravel(),
+            "retention_stderr": each.stderr.ravel(),
+            "gap": panel.gap.ravel(),
+            "remark": panel.remark.ravel(),
+            "stopped": panel.stopped.ravel(),
+            "at_chance": np.tile(np.array(panel.chance, dtype=object), over),
+        }
+    )
 
 
 def summarise(panels: Sequence[Panel]) -> pd.DataFrame:
@@ -72,9 +76,9 @@ def summarise(panels: Sequence[Panel]) -> pd.DataFrame:
     `why` says why there is no Sr. Sizes are as measured; `size` is bytes over the
     baseline's bytes, `whole_tcr` counts the weights that stay at 16 bit.
     """
-    return pd.concat([_summary(p) for p in panels], ignore_index=True) if panels else (
-        pd.DataFrame()
-    )  # fmt: skip
+    return (
+        pd.concat([_summary(p) for p in panels], ignore_index=True) if panels else (pd.DataFrame())
+    )
 
 
 @lru_cache(maxsize=8)  # tables and figures all ask; a panel never changes

@@ -60,35 +60,61 @@ def compared_table(pairs: Sequence[Asked]) -> Table:
     if not rows:
         raise NotComparable("these two cells have no scores of the same documents")
     columns = (
-        Column(key="model", title="Model"), Column(key="first", title="Cell"),
-        Column(key="second", title="Other"), Column(key="task", title="Task"),
+        Column(key="model", title="Model"),
+        Column(key="first", title="Cell"),
+        Column(key="second", title="Other"),
+        Column(key="task", title="Task"),
         Column(key="first_value", title="Score", form="number"),
         Column(key="second_value", title="Other's", form="number"),
         Column(key="difference", title="Difference", form="estimate"),
-        Column(key="p", title="p (Holm)", form="p"), Column(key="verdict", title="Better"),
-        *several("number", 0, n="Documents", differ="Other answer",
-                 only_first="Only it right", only_second="Only other right"),
-    )  # fmt: skip
-    return Table(name="compared", caption="The two cells that were asked for, task by task",
-                 columns=columns, rows=pd.DataFrame(rows), notes=NOTES)  # fmt: skip
+        Column(key="p", title="p (Holm)", form="p"),
+        Column(key="verdict", title="Better"),
+        *several(
+            "number",
+            0,
+            n="Documents",
+            differ="Other answer",
+            only_first="Only it right",
+            only_second="Only other right",
+        ),
+    )
+    return Table(
+        name="compared",
+        caption="The two cells that were asked for, task by task",
+        columns=columns,
+        rows=pd.DataFrame(rows),
+        notes=NOTES,
+    )
 
 
 def parting_table(pairs: Sequence[Asked]) -> Table:
     """One row per document on which the two said different things; all of them."""
     rows = [
-        {"model": panel.model, "first": labels(panel)[first], "second": labels(panel)[second],
-         **row}
-        for panel, first, second in pairs for row in parted(panel, first, second, most=None)
-    ]  # fmt: skip
+        {
+            "model": panel.model,
+            "first": labels(panel)[first],
+            "second": labels(panel)[second],
+            **row,
+        }
+        for panel, first, second in pairs
+        for row in parted(panel, first, second, most=None)
+    ]
     columns = (
-        Column(key="model", title="Model"), Column(key="first", title="Cell"),
-        Column(key="second", title="Other"), Column(key="task", title="Task"),
-        Column(key="doc_id", title="Document"), Column(key="first_said", title="The cell said"),
+        Column(key="model", title="Model"),
+        Column(key="first", title="Cell"),
+        Column(key="second", title="Other"),
+        Column(key="task", title="Task"),
+        Column(key="doc_id", title="Document"),
+        Column(key="first_said", title="The cell said"),
         Column(key="second_said", title="The other said"),
         *several("number", 3, first_score="Its score", second_score="The other's"),
-    )  # fmt: skip
-    return Table(name="parting", caption="Where the two cells that were asked for disagree",
-                 columns=columns, rows=pd.DataFrame(rows))  # fmt: skip
+    )
+    return Table(
+        name="parting",
+        caption="Where the two cells that were asked for disagree",
+        columns=columns,
+        rows=pd.DataFrame(rows),
+    )
 
 
 def _of_pair(panel: Panel, first: int, second: int) -> Iterator[dict[str, object]]:
@@ -101,18 +127,22 @@ def _of_pair(panel: Panel, first: int, second: int) -> Iterator[dict[str, object
         at = panel.tasks.index(task)
         ahead = names[first] if row.pop("ahead") else names[second]
         row |= {
-            "first": names[first], "p": p, "verdict": ahead if p <= ALPHA else "undecided",
-            "first_value": panel.value[first, at], "second_value": panel.value[second, at],
+            "first": names[first],
+            "p": p,
+            "verdict": ahead if p <= ALPHA else "undecided",
+            "first_value": panel.value[first, at],
+            "second_value": panel.value[second, at],
             "differ": int((differ == task).sum()) if task in said else None,
-        }  # fmt: skip
+        }
         yield row
 
 
 def _answers(panel: Panel, pair: Sequence[int], task: str) -> bool:
     """Whether it is known what both said."""
     tables = [panel.documents.table(str(panel.cells["cell"].iat[row]), task) for row in pair]
-    return all(t is not None and "prediction" in t and t["prediction"].notna().any()
-               for t in tables)  # fmt: skip
+    return all(
+        t is not None and "prediction" in t and t["prediction"].notna().any() for t in tables
+    )
 
 
 def _rows(panel: Panel, name: str) -> list[int]:

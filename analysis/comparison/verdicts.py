@@ -190,8 +190,17 @@ def compare(
     rivals = np.flatnonzero(~alike[0]) if ranked else np.array([], dtype=int)
     pairs = _pairs(panel, ranked, by, values, z[:1], adjusted[:1], factors, rivals)
     best = tuple(row for row, lost in zip(ranked, beaten.tolist(), strict=True) if not lost)
-    return Verdict(model=panel.model, tcr=rate, by=by, ranked=tuple(ranked), best=best,
-                   own=own, pairs=pairs, left_out=tuple(left_out), family=family)  # fmt: skip
+    return Verdict(
+        model=panel.model,
+        tcr=rate,
+        by=by,
+        ranked=tuple(ranked),
+        best=best,
+        own=own,
+        pairs=pairs,
+        left_out=tuple(left_out),
+        family=family,
+    )
 
 
 def _pairs(
@@ -218,13 +227,17 @@ def _pairs(
         equal[rivals] = holm(tost(difference[rivals], stderr[rivals]))
     return tuple(
         Pair(
-            first=ranked[0], second=ranked[i], difference=float(difference[i]), z=float(z[0, i]),
-            p=float(p[0, i]), equivalent=float(equal[i]),
+            first=ranked[0],
+            second=ranked[i],
+            difference=float(difference[i]),
+            z=float(z[0, i]),
+            p=float(p[0, i]),
+            equivalent=float(equal[i]),
             paired=panel.paired(ranked[0], ranked[i]),
             interval=interval,
         )
         for i, interval in zip(rivals.tolist(), ends, strict=True)
-    )  # fmt: skip
+    )
 
 
 def _unfit(panel: Panel, row: int, value: float, short: Mapping[int, str]) -> str:
@@ -244,9 +257,11 @@ def not_proved(panel: Panel) -> dict[int, str]:
     cells = panel.cells
     achieved = cells["achieved_tcr"].to_numpy(float)
     meant = 1 - cells["bits"].to_numpy(float) / DENSE_BITS * (1 - cells["sparsity"].to_numpy(float))
-    kept = cells["containment_mean"].where(
-        cells["containment_mean"].notna(), cells["containment"]
-    ).to_numpy(float)  # fmt: skip
+    kept = (
+        cells["containment_mean"]
+        .where(cells["containment_mean"].notna(), cells["containment"])
+        .to_numpy(float)
+    )
     said = cells["unproved"].to_numpy(object)
     found = {int(row): str(said[row]) for row in np.flatnonzero(said != "")}
     for row in np.flatnonzero(achieved < meant - SHORT_OF_RATE):
@@ -292,8 +307,9 @@ def verdicts(panel: Panel, by: Definition | None = None) -> list[Verdict]:
 @lru_cache(maxsize=8)  # tables, figures and sentences all ask; a panel never changes
 def _verdicts(panel: Panel, by: Definition) -> tuple[Verdict, ...]:
     groups = equal_tcr_groups(panel.cells)
-    return tuple(compare(panel, rows, by, rate=rate)
-                 for rate, rows in groups.items() if len(rows) > 1)  # fmt: skip
+    return tuple(
+        compare(panel, rows, by, rate=rate) for rate, rows in groups.items() if len(rows) > 1
+    )
 
 
 def srcr_verdicts(panel: Panel) -> list[Verdict]:

@@ -101,8 +101,9 @@ def perplexity_curves(panels: Sequence[Panel]) -> list[tuple[str, str, Curve]]:
 
 def perplexity_table(panels: Sequence[Panel]) -> Table:
     """Transitions of a sweep's own perplexity curves, as MPT's are fitted."""
-    return transition_table(perplexity_curves(panels), name="transitions",
-                            caption="Phase transitions of perplexity")  # fmt: skip
+    return transition_table(
+        perplexity_curves(panels), name="transitions", caption="Phase transitions of perplexity"
+    )
 
 
 @lru_cache(maxsize=16)
@@ -143,26 +144,46 @@ def weights(stderr: Array) -> Array | None:
 def tolerance_table(panels: Sequence[Panel]) -> Table:
     """How far each line of cells can be compressed before 5 % of retention are gone."""
     rows = [
-        {"model": panel.model, "curve": name, "axis": axis, "by": NAMES[by], "n": one.n,
-         "point": one.point, "low": one.low, "high": one.high, "said": _said(one, axis),
-         "steepness": one.steepness, "floor": one.floor}
-        for panel in panels for by in ("sr2", "sr1")
+        {
+            "model": panel.model,
+            "curve": name,
+            "axis": axis,
+            "by": NAMES[by],
+            "n": one.n,
+            "point": one.point,
+            "low": one.low,
+            "high": one.high,
+            "said": _said(one, axis),
+            "steepness": one.steepness,
+            "floor": one.floor,
+        }
+        for panel in panels
+        for by in ("sr2", "sr1")
         for name, axis, _, _, one in tolerances(panel, by)
-    ]  # fmt: skip
+    ]
     columns = (
-        Column(key="model", title="Model"), Column(key="curve", title="Cells"),
-        Column(key="axis", title="Over"), Column(key="by", title="Retention"),
+        Column(key="model", title="Model"),
+        Column(key="curve", title="Cells"),
+        Column(key="axis", title="Over"),
+        Column(key="by", title="Retention"),
         Column(key="n", title="Points", form="number", digits=0),
         Column(key="said", title=f"{100 * KEPT:g} % kept up to"),
         Column(key="steepness", title="Steepness k", form="number", digits=1),
         Column(key="floor", title="Floor c", form="number", digits=3),
-    )  # fmt: skip
-    notes = ("R(s) = c + (1 − c) · ((q − c)/(1 − c))^((s/s_q)^k): 1 at s = 0 and never below c, "
-             "what guessing keeps; s is the sparsity, or 1 − bits/16 for a curve over bits, shown "
-             "as bits. Interval: F-profile at 95 %; < or > marks an end that the data do not "
-             "close.",)  # fmt: skip
-    return Table(name="tolerances", caption="How far compression can go", columns=columns,
-                 rows=pd.DataFrame(rows), notes=notes)  # fmt: skip
+    )
+    notes = (
+        "R(s) = c + (1 − c) · ((q − c)/(1 − c))^((s/s_q)^k): 1 at s = 0 and never below c, "
+        "what guessing keeps; s is the sparsity, or 1 − bits/16 for a curve over bits, shown "
+        "as bits. Interval: F-profile at 95 %; < or > marks an end that the data do not "
+        "close.",
+    )
+    return Table(
+        name="tolerances",
+        caption="How far compression can go",
+        columns=columns,
+        rows=pd.DataFrame(rows),
+        notes=notes,
+    )
 
 
 def _said(one: Tolerance, axis: str) -> str:
@@ -172,5 +193,4 @@ def _said(one: Tolerance, axis: str) -> str:
         return f"{said(one.point, one.low, one.high, open_ends)} %"
     few, point, many = (DENSE_BITS * (1 - min(s, 1.0)) for s in (one.high, one.point, one.low))
     few, many = outwards(few, many, 1)
-    return (f"{point:.1f} ({'<' * one.open_high}{few:.1f} to {'>' * one.open_low}{many:.1f}) "
-            "bits")  # fmt: skip
+    return f"{point:.1f} ({'<' * one.open_high}{few:.1f} to {'>' * one.open_low}{many:.1f}) bits"

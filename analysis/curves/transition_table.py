@@ -52,26 +52,38 @@ def transition_table(found: Iterable[tuple[str, str, Curve]], *, name: str, capt
         Column(key="source", title="Table"),
         Column(key="curve", title="Curve"),
         Column(key="n", title="Points", form="number", digits=0),
-        *(Column(key=f"{_KEYS[form]}_said", title=title) for form, title in (
-            (POWER, "s0, k2 = 0, %"), (POWER_K2, "s0, k2 free, %"),
-            (HINGE, "s0, two exponentials, %"))),
+        *(
+            Column(key=f"{_KEYS[form]}_said", title=title)
+            for form, title in (
+                (POWER, "s0, k2 = 0, %"),
+                (POWER_K2, "s0, k2 free, %"),
+                (HINGE, "s0, two exponentials, %"),
+            )
+        ),
         Column(key="knee", title="Knee", form="percent", digits=1),
         Column(key="spread", title="s0 differs by", form="percent", digits=1),
-        *(Column(key=f"{key}_aicc", title=f"ΔAICc {title}", form="number", digits=1)
-          for key, title in (("power", "k2 = 0"), ("k2", "k2 free"),
-                             ("hinge", "two exponentials"), ("quadratic", "quadratic"),
-                             ("cubic", "cubic"))),
+        *(
+            Column(key=f"{key}_aicc", title=f"ΔAICc {title}", form="number", digits=1)
+            for key, title in (
+                ("power", "k2 = 0"),
+                ("k2", "k2 free"),
+                ("hinge", "two exponentials"),
+                ("quadratic", "quadratic"),
+                ("cubic", "cubic"),
+            )
+        ),
         Column(key="verdict", title="A break?"),
         Column(key="stated", title="As stated"),
-    ]  # fmt: skip
+    ]
     kept = [c for c in columns if rows.empty or (rows[c.key].astype(str) != "").any()]
     return Table(name=name, caption=caption, columns=tuple(kept), rows=rows, notes=NOTES)
 
 
 def mpt_transitions() -> Table:
     """All curves of MPT's tables 1, 2, 3, 7, 8, 9 and 10."""
-    return transition_table(curves(), name="mpt_transitions",
-                            caption="Phase transitions of MPT's curves, fitted again")  # fmt: skip
+    return transition_table(
+        curves(), name="mpt_transitions", caption="Phase transitions of MPT's curves, fitted again"
+    )
 
 
 def verdict(found: Sequence[Fit]) -> str:
@@ -94,20 +106,24 @@ def verdict(found: Sequence[Fit]) -> str:
 def _row(source: str, kind: str, data: Curve) -> dict[str, object]:
     found = fits(data)
     best, by_form = preferred(found), {one.form: one for one in found}
-    row: dict[str, object] = {"source": source, "kind": kind, "curve": data.name,
-                              "n": len(data.s)}  # fmt: skip
+    row: dict[str, object] = {"source": source, "kind": kind, "curve": data.name, "n": len(data.s)}
     for form, key in _KEYS.items():
         one = by_form.get(form)
         row[f"{key}_aicc"] = one.aicc - best.aicc if one and best else np.nan
         if form in BROKEN:
-            row |= {f"{key}_point": one.point if one else np.nan,
-                    f"{key}_low": one.low if one else np.nan,
-                    f"{key}_high": one.high if one else np.nan,
-                    f"{key}_said": _shown(one)}  # fmt: skip
+            row |= {
+                f"{key}_point": one.point if one else np.nan,
+                f"{key}_low": one.low if one else np.nan,
+                f"{key}_high": one.high if one else np.nan,
+                f"{key}_said": _shown(one),
+            }
     points = [by_form[form].point for form in BROKEN if form in by_form]
     row["spread"] = max(points) - min(points) if points else np.nan
-    return row | {"knee": knee(data), "verdict": verdict(found),
-                  "stated": _stated(kind, data.name, by_form.get(POWER))}  # fmt: skip
+    return row | {
+        "knee": knee(data),
+        "verdict": verdict(found),
+        "stated": _stated(kind, data.name, by_form.get(POWER)),
+    }
 
 
 def said(point: float, low: float, high: float, open_ends: tuple[bool, bool]) -> str:

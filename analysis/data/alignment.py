@@ -12,8 +12,11 @@ from analysis.metrics import Array, wilson_stderr
 
 NO_BASELINE = "no dense baseline"
 _MUST_AGREE = {
-    "metric": "metric", "version": "task version", "backend": "backend", "dtype": "precision",
-}  # fmt: skip
+    "metric": "metric",
+    "version": "task version",
+    "backend": "backend",
+    "dtype": "precision",
+}
 _NOT_ALWAYS_KNOWN = ("backend", "dtype")  # of published or imported scores
 
 

@@ -34,8 +34,11 @@ def together(named: Mapping[str, Results]) -> Results:
     cells = cells.assign(_order=order).sort_values("_order", kind="stable")
     cells = cells.drop_duplicates("cell").drop(columns="_order")
     scores = pd.concat([one.scores for one in named.values()], ignore_index=True)
-    sources = {key: path for one in reversed(list(named.values()))
-               for key, path in one.documents.sources.items()}  # fmt: skip
+    sources = {
+        key: path
+        for one in reversed(list(named.values()))
+        for key, path in one.documents.sources.items()
+    }
     return Results(cells=cells, scores=scores.drop_duplicates(_KEY), documents=Documents(sources))
 
 
@@ -68,17 +71,22 @@ def repeated(named: Mapping[str, Results]) -> Results:
         }
         mine = one.cells[one.cells["cell"].isin(list(keys))]
         later = (mine["cell"].map(keys) != mine["cell"]).to_numpy()
-        cells.append(mine.assign(
-            cell=mine["cell"].map(keys),
-            label=[f"{label} ({name})" if again else label
-                   for label, again in zip(mine["label"], later, strict=True)],
-            rerun=mine["rerun"].where(~later, number),
-        ))  # fmt: skip
+        cells.append(
+            mine.assign(
+                cell=mine["cell"].map(keys),
+                label=[
+                    f"{label} ({name})" if again else label
+                    for label, again in zip(mine["label"], later, strict=True)
+                ],
+                rerun=mine["rerun"].where(~later, number),
+            )
+        )
         scored = one.scores[one.scores["cell"].isin(list(keys))]
         scores.append(scored.assign(cell=scored["cell"].map(keys)))
         documents = one.documents.sources.items()
-        sources |= {(keys[cell], task): source
-                    for (cell, task), source in documents if cell in keys}  # fmt: skip
+        sources |= {
+            (keys[cell], task): source for (cell, task), source in documents if cell in keys
+        }
     return Results(
         cells=pd.concat(cells, ignore_index=True),
         scores=pd.concat(scores, ignore_index=True),
@@ -107,10 +115,14 @@ def _only(results: Results, which: pd.Series[bool]) -> Results:
     return Results(
         cells=cells.assign(rerun=[own.get(cell, 0.0) for cell in cells["cell"]]),
         scores=scores,
-        documents=Documents({(keys[cell], task): source
-                             for (cell, task), source in results.documents.sources.items()
-                             if cell in keys}),
-    )  # fmt: skip
+        documents=Documents(
+            {
+                (keys[cell], task): source
+                for (cell, task), source in results.documents.sources.items()
+                if cell in keys
+            }
+        ),
+    )
 
 
 def _refuse_baselines(named: Mapping[str, Results]) -> None:

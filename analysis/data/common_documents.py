@@ -90,12 +90,18 @@ def _of_task(
     documents: Documents, task: str, rows: pd.DataFrame, dense: str
 ) -> Iterator[tuple[Key, Change]]:
     by_cell = {str(row["cell"]): row for row in rows.to_dict("records")}
-    tables = {cell: table for cell in by_cell
-              if (table := documents.table(cell, task)) is not None and len(table)}  # fmt: skip
+    tables = {
+        cell: table
+        for cell in by_cell
+        if (table := documents.table(cell, task)) is not None and len(table)
+    }
     known = {cell: _identity(table) for cell, table in tables.items()}
     base = known.get(dense)
-    apart = {cell: why for cell, row in by_cell.items() if cell != dense
-             and (why := _apart(row, by_cell[dense], known.get(cell), base))}  # fmt: skip
+    apart = {
+        cell: why
+        for cell, row in by_cell.items()
+        if cell != dense and (why := _apart(row, by_cell[dense], known.get(cell), base))
+    }
     yield from (((cell, task), Change(unlike=why)) for cell, why in apart.items())
     if base is None:
         return
@@ -112,8 +118,13 @@ def _of_task(
         if cell in sharing and sharing[cell] != common:
             yield (cell, task), _on(common, tables[cell], row)
         elif cell not in sharing and cell not in apart and common != base:
-            yield (cell, task), Change(unlike="which documents it was asked is not known, and the "
-                                       f"baseline counts {len(common)} of {len(base)}")  # fmt: skip
+            yield (
+                (cell, task),
+                Change(
+                    unlike="which documents it was asked is not known, and the "
+                    f"baseline counts {len(common)} of {len(base)}"
+                ),
+            )
 
 
 def _identity(table: pd.DataFrame) -> Identity:
@@ -134,8 +145,10 @@ def _apart(
 
 
 def _few(own: Identity, base: Identity) -> str:
-    return (f"other documents than the baseline's: {len(own & base)} of its {len(base)} are among "
-            f"these {len(own)}")  # fmt: skip
+    return (
+        f"other documents than the baseline's: {len(own & base)} of its {len(base)} are among "
+        f"these {len(own)}"
+    )
 
 
 def _on(common: Identity, table: pd.DataFrame, row: Mapping[Any, Any]) -> Change:
@@ -144,8 +157,14 @@ def _on(common: Identity, table: pd.DataFrame, row: Mapping[Any, Any]) -> Change
     left = table[inside].reset_index(drop=True)
     found = rescored(table, left, str(row["metric"]), float(row["value"]))
     if found is None:
-        return Change(unlike="answered other documents than the baseline, and its score does not "
-                      "follow from them")  # fmt: skip
-    return Change(value=found[0], stderr=found[1], n=float(len(left)), documents=left,
-                  common=f"on the {len(left)} documents that all cells answered, of its "
-                  f"{len(table)}")  # fmt: skip
+        return Change(
+            unlike="answered other documents than the baseline, and its score does not "
+            "follow from them"
+        )
+    return Change(
+        value=found[0],
+        stderr=found[1],
+        n=float(len(left)),
+        documents=left,
+        common=f"on the {len(left)} documents that all cells answered, of its {len(table)}",
+    )

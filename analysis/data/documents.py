@@ -73,8 +73,10 @@ class Documents:
     def _one(cell: str, task: str, source: One) -> pd.DataFrame:
         table = source if isinstance(source, pd.DataFrame) else _read(source)
         if absent := [name for name in IDENTITY if name not in table]:
-            raise BadResults(f"the documents of {cell}, {task} lack {', '.join(absent)}; "
-                               f"each needs {', '.join(IDENTITY)}")  # fmt: skip
+            raise BadResults(
+                f"the documents of {cell}, {task} lack {', '.join(absent)}; "
+                f"each needs {', '.join(IDENTITY)}"
+            )
         if table["doc_id"].duplicated().any():
             raise BadResults(f"documents of {cell}, {task} appear twice")
         return table.sort_values("doc_id", ignore_index=True)
@@ -89,10 +91,14 @@ class Documents:
     def load(cls, path: Path) -> Documents:
         """Read what `save` wrote; columns that a task does not have are dropped from it."""
         groups = _read(path).groupby(["cell", "task"], sort=False)
-        return cls({
-            (str(cell), str(task)): part.drop(columns=["cell", "task"]).dropna(axis=1, how="all")
-            for (cell, task), part in groups
-        })  # fmt: skip
+        return cls(
+            {
+                (str(cell), str(task)): part.drop(columns=["cell", "task"]).dropna(
+                    axis=1, how="all"
+                )
+                for (cell, task), part in groups
+            }
+        )
 
     def scored(self, cell: str, task: str, metric: str) -> Scored | None:
         """The documents by one metric; None where this metric has no number per document."""

@@ -18,15 +18,19 @@ def labels(panel: Panel) -> tuple[str, ...]:
         kinds: dict[str, set[str]] = {}
         for name, said in zip(names, suffix, strict=True):
             kinds.setdefault(name, set()).add(said)
-        names = [f"{n} {s}".strip() if len(kinds[n]) > 1 else n
-                 for n, s in zip(names, suffix, strict=True)]  # fmt: skip
+        names = [
+            f"{n} {s}".strip() if len(kinds[n]) > 1 else n
+            for n, s in zip(names, suffix, strict=True)
+        ]
     return tuple(names)
 
 
 def _methods(panel: Panel) -> list[str]:
     columns = panel.cells["prune_method"], panel.cells["quant_method"]
-    return [f"({', '.join(m for m in pair if m)})" if any(pair) else ""
-            for pair in zip(*columns, strict=True)]  # fmt: skip
+    return [
+        f"({', '.join(m for m in pair if m)})" if any(pair) else ""
+        for pair in zip(*columns, strict=True)
+    ]
 
 
 def _seeds(panel: Panel) -> list[str]:

@@ -159,9 +159,12 @@ def rescored(
     if every is None or some is None or (link := _link(every, value)) is None:
         return None
     one = Sample(
-        shared=np.array([True]), numerator=some.numerator[None], weight=some.weight[None],
-        strata=np.unique(some.subtask, return_inverse=True)[1], link=link,
-    )  # fmt: skip
+        shared=np.array([True]),
+        numerator=some.numerator[None],
+        weight=some.weight[None],
+        strata=np.unique(some.subtask, return_inverse=True)[1],
+        link=link,
+    )
     rate = np.array(some.numerator.sum() / some.weight.sum())
     with np.errstate(over="ignore"):
         found = float(_LINKS[link][0](rate))

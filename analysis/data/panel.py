@@ -96,8 +96,10 @@ class Panel:
             return (None,) * len(self.tasks)
         cells, usable = list(self.cells["cell"]), self.comparable()
         pairs = enumerate(zip(self.tasks, self.metrics, strict=True))
-        return tuple(sample(self.documents, cells, task, metric, usable[:, i], first=self.baseline)
-                     for i, (task, metric) in pairs)  # fmt: skip
+        return tuple(
+            sample(self.documents, cells, task, metric, usable[:, i], first=self.baseline)
+            for i, (task, metric) in pairs
+        )
 
     @unbounded()
     def covariance(self, task: int, rows: Rows) -> Array:
@@ -112,8 +114,9 @@ class Panel:
         pair = [first, second]
         return any(self.counted) and all(
             s is not None and bool(s.shared[pair].all())
-            for s, counted in zip(self.samples, self.counted, strict=True) if counted
-        )  # fmt: skip
+            for s, counted in zip(self.samples, self.counted, strict=True)
+            if counted
+        )
 
     @cached_property
     def _spread(self) -> tuple[Array, Array]:
@@ -174,9 +177,14 @@ class Panel:
         variance, shared = self._spread
         own = np.sqrt(variance)
         return retention(
-            self.comparable(), own, self.dense.value, self._dense_row(own),
-            higher_is_better=self.higher, same=self.same, covariance=shared,
-        )  # fmt: skip
+            self.comparable(),
+            own,
+            self.dense.value,
+            self._dense_row(own),
+            higher_is_better=self.higher,
+            same=self.same,
+            covariance=shared,
+        )
 
     @_kept
     def sr1(self) -> Estimate:
@@ -192,10 +200,13 @@ class Panel:
         variance, shared = self._spread
         own = np.sqrt(variance)
         return sr2(
-            self.comparable()[:, kept], own[:, kept], self.dense.value[kept],
-            self._dense_row(own)[kept], same=self.same[:, 0],
+            self.comparable()[:, kept],
+            own[:, kept],
+            self.dense.value[kept],
+            self._dense_row(own)[kept],
+            same=self.same[:, 0],
             covariance=shared[:, kept].sum(axis=1),
-        )  # fmt: skip
+        )
 
     def _dense_row(self, table: Array) -> Array:
         return self.dense.stderr if self.baseline is None else table[self.baseline]
@@ -205,8 +216,11 @@ class Panel:
         if self.baseline is None:
             return NO_BASELINE
         kept = self.counted
-        reasons = [f"{t}: {g}" for t, g in zip(np.array(self.tasks)[kept], self.gap[row, kept],
-                                               strict=True) if g]  # fmt: skip
+        reasons = [
+            f"{t}: {g}"
+            for t, g in zip(np.array(self.tasks)[kept], self.gap[row, kept], strict=True)
+            if g
+        ]
         return listed(reasons, 2)
 
 

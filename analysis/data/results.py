@@ -21,29 +21,90 @@ from analysis.metrics import achieved_tcr
 from analysis.output.text import listed
 
 CELL_TEXT = (
-    "cell", "label", "model", "prune_method", "pattern", "quant_method", "mask", "status",
-    "reason", "device", "editing", "origin", "prune_profile", "quant_profile", "method",
-    "unproved", "compressed_on",
-)  # fmt: skip
+    "cell",
+    "label",
+    "model",
+    "prune_method",
+    "pattern",
+    "quant_method",
+    "mask",
+    "status",
+    "reason",
+    "device",
+    "editing",
+    "origin",
+    "prune_profile",
+    "quant_profile",
+    "method",
+    "unproved",
+    "compressed_on",
+)
 CELL_NUMBERS = (
-    "sparsity", "bits", "calibration_seed", "achieved_sparsity", "achieved_tcr", "containment",
-    "containment_mean", "bits_per_weight", "stored_bits", "entropy_bits", "scale_bits",
-    "group_size", "bytes", "linear_weights", "total_weights", "macs", "seconds", "range_weight",
-    "calibration_samples", "rerun", "gpu_hours",
-)  # fmt: skip
+    "sparsity",
+    "bits",
+    "calibration_seed",
+    "achieved_sparsity",
+    "achieved_tcr",
+    "containment",
+    "containment_mean",
+    "bits_per_weight",
+    "stored_bits",
+    "entropy_bits",
+    "scale_bits",
+    "group_size",
+    "bytes",
+    "linear_weights",
+    "total_weights",
+    "macs",
+    "seconds",
+    "range_weight",
+    "calibration_samples",
+    "rerun",
+    "gpu_hours",
+)
 CELL_FLAGS = ("nm_valid", "collapsed")
 METHOD = (
-    "prune_method", "sparsity", "pattern", "prune_profile", "quant_method", "bits", "mask",
-    "quant_profile", "group_size", "calibration_samples", "editing", "range_weight", "origin",
-)  # fmt: skip
+    "prune_method",
+    "sparsity",
+    "pattern",
+    "prune_profile",
+    "quant_method",
+    "bits",
+    "mask",
+    "quant_profile",
+    "group_size",
+    "calibration_samples",
+    "editing",
+    "range_weight",
+    "origin",
+)
 """What a cell is beside its model and calibration seed; its label says less, or more."""
 CELL_REQUIRED = (
-    "cell", "label", "model", "prune_method", "sparsity", "pattern", "quant_method", "bits",
-    "mask", "calibration_seed", "status", "reason",
-)  # fmt: skip
+    "cell",
+    "label",
+    "model",
+    "prune_method",
+    "sparsity",
+    "pattern",
+    "quant_method",
+    "bits",
+    "mask",
+    "calibration_seed",
+    "status",
+    "reason",
+)
 SCORE_TEXT = (
-    "cell", "task", "metric", "version", "backend", "dtype", "group", "asked", "unlike", "common",
-)  # fmt: skip
+    "cell",
+    "task",
+    "metric",
+    "version",
+    "backend",
+    "dtype",
+    "group",
+    "asked",
+    "unlike",
+    "common",
+)
 SCORE_NUMBERS = ("value", "stderr", "n", "chance", "unextracted")
 SCORE_FLAGS = ("higher_is_better", "primary", "collapsed", "stopped")
 SCORE_REQUIRED = ("cell", "task", "metric", "value", "stderr", "higher_is_better", "primary")
@@ -172,15 +233,18 @@ def is_dense(cells: pd.DataFrame) -> pd.Series[bool]:
 def _described(cells: pd.DataFrame) -> pd.Series[str]:
     """Per cell its columns of `METHOD` as one text; what is absent is left out."""
     rows = cells[list(METHOD)].to_dict("records")
-    told = [", ".join(f"{name}={value}" for name, value in row.items() if not _absent(value))
-            for row in rows]  # fmt: skip
+    told = [
+        ", ".join(f"{name}={value}" for name, value in row.items() if not _absent(value))
+        for row in rows
+    ]
     return pd.Series(told, index=cells.index, dtype=object)
 
 
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        raise BadResults(f"{path} does not exist; a directory of results holds cells.csv and "
-                         "scores.csv")  # fmt: skip
+        raise BadResults(
+            f"{path} does not exist; a directory of results holds cells.csv and scores.csv"
+        )
     # As text: pandas' own float parser may be off by the last digit, and 1/3 must stay 1/3.
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
@@ -250,29 +314,50 @@ def _check_cells(cells: pd.DataFrame) -> None:
     _refuse(cells[cells["cell"] == ""], ["label", "model"], "cells without a key")
     _refuse(cells[cells["cell"].duplicated(keep=False)], named, "duplicate cells")
     _refuse(cells[cells["model"] == ""], named, "cells without a model")
-    _refuse(cells[~cells["status"].isin(STATUSES)], ["cell", "status"],
-            f"unknown status (valid: {', '.join(STATUSES)})")  # fmt: skip
-    _refuse(cells[~cells["mask"].isin(MASKS)], ["cell", "mask"],
-            f"unknown mask (valid: {', '.join(MASKS)})")  # fmt: skip
+    _refuse(
+        cells[~cells["status"].isin(STATUSES)],
+        ["cell", "status"],
+        f"unknown status (valid: {', '.join(STATUSES)})",
+    )
+    _refuse(
+        cells[~cells["mask"].isin(MASKS)],
+        ["cell", "mask"],
+        f"unknown mask (valid: {', '.join(MASKS)})",
+    )
     fraction = cells["sparsity"].between(0, 1, inclusive="left")
-    _refuse(cells[~fraction], ["cell", "sparsity"],
-            "sparsity is a fraction from 0 to below 1 (0.25 for 25 %)")  # fmt: skip
-    _refuse(cells[~((cells["bits"] > 0) & (cells["bits"] <= 16))], ["cell", "bits"],
-            "bits lie above 0 and up to 16 (16 means unquantized)")  # fmt: skip
+    _refuse(
+        cells[~fraction],
+        ["cell", "sparsity"],
+        "sparsity is a fraction from 0 to below 1 (0.25 for 25 %)",
+    )
+    _refuse(
+        cells[~((cells["bits"] > 0) & (cells["bits"] <= 16))],
+        ["cell", "bits"],
+        "bits lie above 0 and up to 16 (16 means unquantized)",
+    )
     unquantized = (cells["quant_method"] == "") == (cells["bits"] == 16)
-    _refuse(cells[~unquantized], ["cell", "quant_method", "bits"],
-            "16 bit means no quantization method, fewer bits need one")  # fmt: skip
+    _refuse(
+        cells[~unquantized],
+        ["cell", "quant_method", "bits"],
+        "16 bit means no quantization method, fewer bits need one",
+    )
     for column in ("achieved_sparsity", "containment", "containment_mean"):
         known = cells[cells[column].notna()]
         _refuse(known[~known[column].between(0, 1)], ["cell", column], f"{column} lies in 0..1")
     _check_patterns(cells)
     again = cells["rerun"] > 0
     elsewhere = cells["cell"].map(first_of) != cells["cell"]
-    _refuse(cells[again & ~elsewhere & ~((cells["sparsity"] == 0) & (cells["bits"] == 16))], named,
-            "in one sweep, only the dense model is scored again")  # fmt: skip
+    _refuse(
+        cells[again & ~elsewhere & ~((cells["sparsity"] == 0) & (cells["bits"] == 16))],
+        named,
+        "in one sweep, only the dense model is scored again",
+    )
     dense = cells[is_dense(cells)]
-    _refuse(dense[dense["model"].duplicated(keep=False)], ["model", "cell"],
-            "a model has one dense baseline (sparsity 0, 16 bit); more than one here")  # fmt: skip
+    _refuse(
+        dense[dense["model"].duplicated(keep=False)],
+        ["model", "cell"],
+        "a model has one dense baseline (sparsity 0, 16 bit); more than one here",
+    )
 
 
 def _check_patterns(cells: pd.DataFrame) -> None:
@@ -295,15 +380,21 @@ def _check_patterns(cells: pd.DataFrame) -> None:
 def _check_scores(scores: pd.DataFrame, cells: pd.DataFrame) -> None:
     key = ["cell", "task", "metric"]
     _refuse(scores[~scores["cell"].isin(cells["cell"])], key, "scores of cells that do not exist")
-    _refuse(scores[(scores["task"] == "") | (scores["metric"] == "")], key,
-            "scores need a task and a metric")  # fmt: skip
+    _refuse(
+        scores[(scores["task"] == "") | (scores["metric"] == "")],
+        key,
+        "scores need a task and a metric",
+    )
     _refuse(scores[scores.duplicated(key, keep=False)], key, "duplicate scores")
     _refuse(scores[scores["stderr"] < 0], [*key, "stderr"], "negative standard errors")
     for flag in ("primary", "higher_is_better"):
         _refuse(scores[scores[flag].isna()], key, f"scores that do not say whether {flag}")
     primary = scores[scores["primary"].astype(bool)]
-    _refuse(primary[primary.duplicated(["cell", "task"], keep=False)], key,
-            "a task of a cell has one primary metric; more than one here")  # fmt: skip
+    _refuse(
+        primary[primary.duplicated(["cell", "task"], keep=False)],
+        key,
+        "a task of a cell has one primary metric; more than one here",
+    )
     for column in ("higher_is_better", "chance"):
         kinds = scores.dropna(subset=[column]).groupby(["task", "metric"])[column].nunique()
         if len(mixed := kinds[kinds > 1]):
@@ -315,6 +406,15 @@ def _ordered_cells(cells: pd.DataFrame) -> pd.DataFrame:
     rate = 1 - cells["bits"] / 16 * (1 - cells["sparsity"])
     # Rounded only to sort: equal rates that differ in the last bit must not decide the order.
     ordered = cells.assign(_rate=rate.round(9), _bits=-cells["bits"])
-    by = ["model", "_rate", "_bits", "pattern", "prune_method", "quant_method", "mask",
-          "calibration_seed", "cell"]  # fmt: skip
+    by = [
+        "model",
+        "_rate",
+        "_bits",
+        "pattern",
+        "prune_method",
+        "quant_method",
+        "mask",
+        "calibration_seed",
+        "cell",
+    ]
     return ordered.sort_values(by, ignore_index=True).drop(columns=["_rate", "_bits"])

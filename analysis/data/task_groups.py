@@ -81,16 +81,21 @@ def _whole(name: str, cell: Hashable, part: pd.DataFrame) -> Row:
     first = part.iloc[0]
     return {
         **{key: first[key] for key in ("metric", "higher_is_better", "primary")},
-        "cell": cell, "task": name, "group": "", "value": value,
-        "stderr": _stderr(part["stderr"].to_numpy(float), n), "n": float(n.sum()),
+        "cell": cell,
+        "task": name,
+        "group": "",
+        "value": value,
+        "stderr": _stderr(part["stderr"].to_numpy(float), n),
+        "n": float(n.sum()),
         "chance": float(np.average(part["chance"].to_numpy(float), weights=weight)),
         "unextracted": float(part["unextracted"].to_numpy(float).sum()),
         "version": ", ".join(sorted(set(part["version"]))),
         "collapsed": bool(part["collapsed"].all()),
         "stopped": bool(part["stopped"].any()),
         **{name: ", ".join(sorted(set(part[name]))) for name in ("backend", "dtype", "asked")},
-        "unlike": "", "common": "",
-    }  # fmt: skip
+        "unlike": "",
+        "common": "",
+    }
 
 
 def _stderr(stderr: np.ndarray[Any, Any], n: np.ndarray[Any, Any]) -> float:
@@ -106,7 +111,9 @@ def _documents(results: Results, home: Mapping[str, str]) -> Documents:
     for (cell, task), source in results.documents.sources.items():
         found = parts.setdefault((cell, home.get(task, task)), {})
         found.update(source if isinstance(source, Mapping) else {task: source})
-    return Documents({
-        (cell, name): found[name] if list(found) == [name] else found
-        for (cell, name), found in parts.items()
-    })  # fmt: skip
+    return Documents(
+        {
+            (cell, name): found[name] if list(found) == [name] else found
+            for (cell, name), found in parts.items()
+        }
+    )

@@ -24,15 +24,27 @@ BAND = 1.96
 MOST_SPOTS = 400
 Spot = tuple[float, float, str]
 _STYLE = {
-    "svg.hashsalt": "isorate", "text.parse_math": False,
+    "svg.hashsalt": "isorate",
+    "text.parse_math": False,
     # No drawing has ticks at its top: titles stay where they are, and text is not fitted to pixels.
-    "axes.titley": 1.0, "text.hinting": "none",
-    "svg.fonttype": "path", "pdf.fonttype": 42, "font.size": 9, "axes.titlesize": 10,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-    "grid.color": "#e6e6e6", "grid.linewidth": 0.7, "axes.axisbelow": True,
-    "legend.frameon": False, "legend.fontsize": 8, "errorbar.capsize": 0, "lines.markersize": 5,
+    "axes.titley": 1.0,
+    "text.hinting": "none",
+    "svg.fonttype": "path",
+    "pdf.fonttype": 42,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "errorbar.capsize": 0,
+    "lines.markersize": 5,
     "lines.linewidth": 1.4,
-}  # fmt: skip
+}
 
 
 def look(i: int) -> tuple[str, str]:
@@ -117,8 +129,9 @@ def bars(stderr: Any) -> Any:
     return np.nan_to_num(stderr, posinf=0.0)
 
 
-def finished(drawing: Any, name: str, model: str, caption: str,
-              definition: Definition | None = None) -> Figure:  # fmt: skip
+def finished(
+    drawing: Any, name: str, model: str, caption: str, definition: Definition | None = None
+) -> Figure:
     """Save a drawing in all formats, without dates or program names."""
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
     from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -130,9 +143,17 @@ def finished(drawing: Any, name: str, model: str, caption: str,
     FigureCanvasSVG(drawing).print_svg(svg, metadata={"Date": None, "Creator": None})
     nobody = {"CreationDate": None, "Creator": None, "Producer": None}
     FigureCanvasPdf(drawing).print_pdf(pdf, metadata=nobody)
-    return Figure(name=f"{name}_{slug(model)}", model=model, caption=caption, svg=svg.getvalue(),
-                  pdf=pdf.getvalue(), width=drawing.get_figwidth(), definition=definition,
-                  spots=_spots(drawing), published=_published(drawing))  # fmt: skip
+    return Figure(
+        name=f"{name}_{slug(model)}",
+        model=model,
+        caption=caption,
+        svg=svg.getvalue(),
+        pdf=pdf.getvalue(),
+        width=drawing.get_figwidth(),
+        definition=definition,
+        spots=_spots(drawing),
+        published=_published(drawing),
+    )
 
 
 def _spots(drawing: Any) -> tuple[Spot, ...]:
@@ -159,8 +180,18 @@ def _published(drawing: Any) -> dict[str, tuple[Spot, ...]]:
     return {paper: tuple(spots) for paper, spots in found.items()}
 
 
-def points(axes: Any, rows: pd.DataFrame, x: str, y: str, colour: str, marker: str, label: str,
-            *, scale: float = 1.0, line: bool = False) -> None:  # fmt: skip
+def points(
+    axes: Any,
+    rows: pd.DataFrame,
+    x: str,
+    y: str,
+    colour: str,
+    marker: str,
+    label: str,
+    *,
+    scale: float = 1.0,
+    line: bool = False,
+) -> None:
     """Points with one standard error; those without one get no bar.
 
     A line gets the pointwise 95 % band of its points, where they have standard errors.
@@ -170,16 +201,26 @@ def points(axes: Any, rows: pd.DataFrame, x: str, y: str, colour: str, marker: s
     if "name" in rows:
         axes.figure.spots += [
             (axes, scale * at, value, f"{name}: {plus_minus(value, error)}")
-            for at, value, error, name in zip(rows[x], rows[y], rows[f"{y}_stderr"], rows["name"],
-                                              strict=True)
-        ]  # fmt: skip
+            for at, value, error, name in zip(
+                rows[x], rows[y], rows[f"{y}_stderr"], rows["name"], strict=True
+            )
+        ]
     if line and len(rows) > 1:
         half = BAND * rows[f"{y}_stderr"]
-        axes.fill_between(scale * rows[x], rows[y] - half, rows[y] + half, color=colour,
-                          alpha=0.13, linewidth=0)  # fmt: skip
-    axes.errorbar(scale * rows[x], rows[y], yerr=rows[f"{y}_stderr"].fillna(0), color=colour,
-                  marker=marker, linestyle="-" if line else "none", label=label,
-                  elinewidth=1, zorder=3)  # fmt: skip
+        axes.fill_between(
+            scale * rows[x], rows[y] - half, rows[y] + half, color=colour, alpha=0.13, linewidth=0
+        )
+    axes.errorbar(
+        scale * rows[x],
+        rows[y],
+        yerr=rows[f"{y}_stderr"].fillna(0),
+        color=colour,
+        marker=marker,
+        linestyle="-" if line else "none",
+        label=label,
+        elinewidth=1,
+        zorder=3,
+    )
 
 
 def dodge(i: int, count: int, width: float) -> float:

@@ -43,8 +43,12 @@ def _reduced(path: str) -> Any:
     """The font of a file with `_LETTERS` and no rules, under its own name, as its licence asks."""
     from fontTools import subset
 
-    options = subset.Options(drop_tables=[*subset.Options().drop_tables, *_RULES],
-                             glyph_names=True, notdef_outline=True, name_IDs=["*"])  # fmt: skip
+    options = subset.Options(
+        drop_tables=[*subset.Options().drop_tables, *_RULES],
+        glyph_names=True,
+        notdef_outline=True,
+        name_IDs=["*"],
+    )
     font = subset.load_font(path, options)
     reducer = subset.Subsetter(options)
     reducer.populate(unicodes=_LETTERS)

@@ -7,10 +7,20 @@ from typing import Any
 
 # Where to try, in points from the marker: near places first, leader lines for far ones.
 _NEAR = ((7, 0), (-7, 0), (6, 8), (6, -8), (-6, 8), (-6, -8), (0, 10), (0, -10))
-_FAR = tuple((dx, dy) for radius in (20, 32, 46, 62) for dx, dy in (
-    (radius, 0), (-radius, 0), (radius, radius), (-radius, radius), (radius, -radius),
-    (-radius, -radius), (0, radius), (0, -radius),
-))  # fmt: skip
+_FAR = tuple(
+    (dx, dy)
+    for radius in (20, 32, 46, 62)
+    for dx, dy in (
+        (radius, 0),
+        (-radius, 0),
+        (radius, radius),
+        (-radius, radius),
+        (radius, -radius),
+        (-radius, -radius),
+        (0, radius),
+        (0, -radius),
+    )
+)
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right and top in pixels; matplotlib's own boxes take ten times as long."""
@@ -46,9 +56,14 @@ def _write(
     axes: Any, at: tuple[float, float], text: str, offset: tuple[int, int], size: float
 ) -> None:
     axes.annotate(
-        text, at, xytext=offset, textcoords="offset points", fontsize=size, va="center",
+        text,
+        at,
+        xytext=offset,
+        textcoords="offset points",
+        fontsize=size,
+        va="center",
         ha="left" if offset[0] > 0 else "right" if offset[0] < 0 else "center",
-    )  # fmt: skip
+    )
     if offset not in _NEAR:
         # A plain line in data coordinates: matplotlib's own arrows cost more than all the rest.
         scale = axes.figure.dpi / 72
@@ -74,8 +89,7 @@ def _extent(axes: Any, text: str, size: float, renderer: Any) -> tuple[float, fl
 
 
 def _inside(box: Box, frame: Box) -> bool:
-    return (frame[0] <= box[0] and frame[1] <= box[1]
-            and box[2] <= frame[2] and box[3] <= frame[3])  # fmt: skip
+    return frame[0] <= box[0] and frame[1] <= box[1] and box[2] <= frame[2] and box[3] <= frame[3]
 
 
 def _overlap(one: Box, two: Box) -> bool:

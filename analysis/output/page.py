@@ -23,9 +23,12 @@ MARKS = {"laborde2025": "h0", "jsq2024": "h0", "mpt": "m-2.5 0h5m-2.5-2.5v5"}
 def template(name: str) -> Template:
     """One of the templates beside this module; texts are escaped, and a missing name fails."""
     environment = Environment(
-        loader=PackageLoader("analysis.output"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
+        loader=PackageLoader("analysis.output"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
     return environment.get_template(name)
 
 

@@ -12,12 +12,29 @@ from analysis.output.table import STOPPED, Column, Table
 from analysis.output.text import plus_minus
 
 GAP = "–"
-_LATEX = str.maketrans({
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "±": r"$\pm$", "–": "--", "†": r"\dag{}", "‡": r"\ddag{}", "°": r"$^{\circ}$", "×": r"$\times$",
-    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-})  # fmt: skip
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "&": r"\&",
+        "%": r"\%",
+        "$": r"\$",
+        "#": r"\#",
+        "_": r"\_",
+        "{": r"\{",
+        "}": r"\}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "–": "--",
+        "†": r"\dag{}",
+        "‡": r"\ddag{}",
+        "°": r"$^{\circ}$",
+        "×": r"$\times$",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+    }
+)
 _MARKDOWN = str.maketrans({"\n": " "} | {sign: f"\\{sign}" for sign in r"\`*_{}[]<>#|~"})
 
 Row = dict[str, object]
@@ -51,9 +68,11 @@ def _numeric(column: Column, row: Row, value: float) -> str:
     if column.form == "estimate":
         stderr = number(row, f"{column.key}_stderr")
         # Perplexities of a collapsed model have more digits than anyone can read.
-        return plus_minus(value, stderr, column.digits) if abs(value) < 1000 else (
-            f"{value:.3g} ± {stderr:.2g}"
-        )  # fmt: skip
+        return (
+            plus_minus(value, stderr, column.digits)
+            if abs(value) < 1000
+            else (f"{value:.3g} ± {stderr:.2g}")
+        )
     if column.form == "percent":
         return _trimmed(100 * value, column.digits) + " %"
     if column.form == "p":
@@ -92,12 +111,21 @@ def to_latex(table: Table) -> str:
     body = [" & ".join(map(latex, row)) for row in printed(table)]
     notes = [rf"\par\footnotesize {latex(note)}" for note in table.notes]
     lines = [
-        r"\begin{table}", r"\centering", rf"\caption{{{latex(table.caption)}}}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{latex(table.caption)}}}",
         rf"\label{{tab:{re.sub('[^a-z0-9]+', '-', table.name)}}}",
-        rf"\begin{{tabular}}{{{form}}}", r"\toprule", rf"{head} \\", r"\midrule",
-        *(rf"{line} \\" for line in body), r"\bottomrule", r"\end{tabular}", *notes,
-        r"\end{table}", "",
-    ]  # fmt: skip
+        rf"\begin{{tabular}}{{{form}}}",
+        r"\toprule",
+        rf"{head} \\",
+        r"\midrule",
+        *(rf"{line} \\" for line in body),
+        r"\bottomrule",
+        r"\end{tabular}",
+        *notes,
+        r"\end{table}",
+        "",
+    ]
     return "\n".join(lines)
 
 

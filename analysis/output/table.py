@@ -45,8 +45,9 @@ class Column:
 
 def several(form: Form, digits: int, **titles: str) -> tuple[Column, ...]:
     """Columns that are printed alike: key -> title."""
-    return tuple(Column(key=key, title=title, form=form, digits=digits)
-                 for key, title in titles.items())  # fmt: skip
+    return tuple(
+        Column(key=key, title=title, form=form, digits=digits) for key, title in titles.items()
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -162,12 +162,22 @@ def _printed(table: str) -> Iterator[dict[str, Any]]:
     starts = (printed["metric"] == "macs").cumsum()
     for _, part in printed.groupby(starts, sort=True):
         first = part.iloc[0]
-        numbers = {str(t or m): float(v) for t, m, v in
-                   zip(part["task"], part["metric"], part["value"], strict=True)}  # fmt: skip
-        kind = {(False, False): "dense", (True, False): "pruning",
-                (False, True): "quantization", (True, True): "joint"}  # fmt: skip
-        yield {"model": first["model"], "method": first["row_label"], **numbers,
-               "kind": kind[bool(first["method_prune"]), bool(first["method_quant"])]}  # fmt: skip
+        numbers = {
+            str(t or m): float(v)
+            for t, m, v in zip(part["task"], part["metric"], part["value"], strict=True)
+        }
+        kind = {
+            (False, False): "dense",
+            (True, False): "pruning",
+            (False, True): "quantization",
+            (True, True): "joint",
+        }
+        yield {
+            "model": first["model"],
+            "method": first["row_label"],
+            **numbers,
+            "kind": kind[bool(first["method_prune"]), bool(first["method_quant"])],
+        }
 
 
 def _nearest(table: str, row: Mapping[str, Any], dense: Mapping[str, Any]) -> Row:
@@ -179,9 +189,10 @@ def _nearest(table: str, row: Mapping[str, Any], dense: Mapping[str, Any]) -> Ro
     whole = row["kind"] in ("dense", "quantization")
     kept = {b: 1.0 if whole else cost / (b / 16) ** 2 for b in choices}
     tried = [_row(table, row, dense, 1 - kept[b], b) for b in choices if 0 < kept[b] <= 1]
-    return min(tried or [_row(table, row, dense, 0.0, 16)],
-               key=lambda r: abs(r.computed_size - r.size) + abs(r.computed_macs - r.macs) / 10,
-               )  # fmt: skip
+    return min(
+        tried or [_row(table, row, dense, 0.0, 16)],
+        key=lambda r: abs(r.computed_size - r.size) + abs(r.computed_macs - r.macs) / 10,
+    )
 
 
 def _row(
@@ -189,14 +200,20 @@ def _row(
 ) -> Row:
     shape, accuracies, best = SHAPES[row["model"]], _accuracies(row), _accuracies(dense)
     return Row(
-        table=table, model=row["model"], method=row["method"], kind=row["kind"],
-        macs=row["macs"], size=row["size"], sparsity=sparsity, bits=float(bits),
+        table=table,
+        model=row["model"],
+        method=row["method"],
+        kind=row["kind"],
+        macs=row["macs"],
+        size=row["size"],
+        sparsity=sparsity,
+        bits=float(bits),
         computed_macs=macs(shape, sparsity=sparsity, bits=bits) / TERA,
         computed_size=size(shape, sparsity=sparsity, bits=bits) / GIB,
         retention=sum(accuracies) / sum(best),
         mean_retention=sum(a / b for a, b in zip(accuracies, best, strict=True)) / TASKS,
         ppl_ratio=dense["WikiText2"] / row["WikiText2"],
-    )  # fmt: skip
+    )
 
 
 def _accuracies(row: Mapping[str, Any]) -> list[float]:
@@ -216,10 +233,17 @@ def averages() -> pd.DataFrame:
             mean = sum(_accuracies(row)) / TASKS
             # Seven values to 0.005 (MMLU to 0.05), the mean itself to 0.005.
             slack = 0.005 + (6 * 0.005 + 0.05) / TASKS
-            found.append({"table": table, "model": row["model"], "method": row["method"],
-                          "printed": row["Avg"], "computed": mean,
-                          "difference": row["Avg"] - mean,
-                          "agrees": abs(row["Avg"] - mean) <= slack + 1e-9})  # fmt: skip
+            found.append(
+                {
+                    "table": table,
+                    "model": row["model"],
+                    "method": row["method"],
+                    "printed": row["Avg"],
+                    "computed": mean,
+                    "difference": row["Avg"] - mean,
+                    "agrees": abs(row["Avg"] - mean) <= slack + 1e-9,
+                }
+            )
     return pd.DataFrame(found)
 
 
@@ -233,24 +257,46 @@ def points() -> pd.DataFrame:
     """
     every = [row for table in TABLES for row in rows(table) if row.kind != "dense"]
     whole = {row.model: row.size for table in TABLES for row in rows(table) if row.kind == "dense"}
-    return pd.DataFrame([
-        {"source": f"jsq2024 table {r.table}", "model": r.model, "label": r.method,
-         "kind": r.kind, "tcr": 1 - r.size / whole[r.model], "sr2": r.retention,
-         "sr1": r.mean_retention, "ppl_ratio": r.ppl_ratio}
-        for r in every
-    ])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {
+                "source": f"jsq2024 table {r.table}",
+                "model": r.model,
+                "label": r.method,
+                "kind": r.kind,
+                "tcr": 1 - r.size / whole[r.model],
+                "sr2": r.retention,
+                "sr1": r.mean_retention,
+                "ppl_ratio": r.ppl_ratio,
+            }
+            for r in every
+        ]
+    )
 
 
 def accounting_table() -> Table:
     """Every row of tables 1 and 9: printed and computed MACs and sizes."""
-    frame = pd.DataFrame([
-        {"table": r.table, "model": r.model, "method": r.method, "macs": r.macs,
-         "computed_macs": r.computed_macs, "size": r.size, "computed_size": r.computed_size,
-         "sparsity": r.sparsity, "bits": r.bits, "reproduced": r.reproduced}
-        for table in TABLES for r in rows(table)
-    ])  # fmt: skip
+    frame = pd.DataFrame(
+        [
+            {
+                "table": r.table,
+                "model": r.model,
+                "method": r.method,
+                "macs": r.macs,
+                "computed_macs": r.computed_macs,
+                "size": r.size,
+                "computed_size": r.computed_size,
+                "sparsity": r.sparsity,
+                "bits": r.bits,
+                "reproduced": r.reproduced,
+            }
+            for table in TABLES
+            for r in rows(table)
+        ]
+    )
     columns = (
-        Column(key="table", title="Table"), Column(key="model", title="Model"),
+        Column(key="table", title="Table"),
+        Column(key="model", title="Model"),
         Column(key="method", title="Method"),
         Column(key="macs", title="MACs, T", form="number", digits=2),
         Column(key="computed_macs", title="computed", form="number", digits=2),
@@ -259,30 +305,44 @@ def accounting_table() -> Table:
         Column(key="sparsity", title="Implied sparsity", form="percent", digits=1),
         Column(key="bits", title="Implied bits", form="number", digits=0),
         Column(key="reproduced", title="Reproduced"),
-    )  # fmt: skip
+    )
     return Table(
-        name="jsq_accounting", caption="MACs and sizes of JSQ's tables 1 and 9, computed again",
-        columns=columns, rows=frame,
-        notes=("MACs at 2,048 tokens: linear layers × (1 − s)(b/16)², head and attention as they "
-               "are; size: all weights × (1 − s) b/16, without mask and scales. JSQ prints neither "
-               "s nor b: whole bits and a sparsity are sought that give both printed numbers; "
-               "where none do, those of the same method on LLaMA-7B are taken.",),
-    )  # fmt: skip
+        name="jsq_accounting",
+        caption="MACs and sizes of JSQ's tables 1 and 9, computed again",
+        columns=columns,
+        rows=frame,
+        notes=(
+            "MACs at 2,048 tokens: linear layers × (1 − s)(b/16)², head and attention as they "
+            "are; size: all weights × (1 − s) b/16, without mask and scales. JSQ prints neither "
+            "s nor b: whole bits and a sparsity are sought that give both printed numbers; "
+            "where none do, those of the same method on LLaMA-7B are taken.",
+        ),
+    )
 
 
 def averages_table() -> Table:
     """The rows whose printed mean is not that of their accuracies."""
     frame = averages()
     columns = (
-        Column(key="table", title="Table"), Column(key="model", title="Model"),
+        Column(key="table", title="Table"),
+        Column(key="model", title="Model"),
         Column(key="method", title="Method"),
-        *several("number", 2, printed="Printed mean", computed="Mean of the seven",
-                 difference="Difference"),
-    )  # fmt: skip
+        *several(
+            "number",
+            2,
+            printed="Printed mean",
+            computed="Mean of the seven",
+            difference="Difference",
+        ),
+    )
     agree = int(frame["agrees"].sum())
     return Table(
-        name="jsq_averages", caption="Printed means of JSQ's tables 1 and 9 that do not add up",
-        columns=columns, rows=frame[~frame["agrees"]].reset_index(drop=True),
-        notes=(f"{agree} of {len(frame)} printed means agree with their seven accuracies to "
-               "rounding; these do not.",),
-    )  # fmt: skip
+        name="jsq_averages",
+        caption="Printed means of JSQ's tables 1 and 9 that do not add up",
+        columns=columns,
+        rows=frame[~frame["agrees"]].reset_index(drop=True),
+        notes=(
+            f"{agree} of {len(frame)} printed means agree with their seven accuracies to "
+            "rounding; these do not.",
+        ),
+    )

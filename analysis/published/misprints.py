@@ -44,25 +44,47 @@ class Misprint:
 
 def misprints(table: str | None = None) -> list[Misprint]:
     """Every cell of one table (or of all) that breaks a rule, certain ones first."""
-    found = [m for one in ([table] if table else [str(n) for n in range(1, 11)])
-             for rule in (_sizes, _steps, _across, _twice, _falls) for m in rule(one)]  # fmt: skip
+    found = [
+        m
+        for one in ([table] if table else [str(n) for n in range(1, 11)])
+        for rule in (_sizes, _steps, _across, _twice, _falls)
+        for m in rule(one)
+    ]
     return sorted(found, key=lambda m: not m.certain)
 
 
 def misprint_table() -> Table:
     """All of them as one table."""
-    rows = [{"table": m.table, "cell": m.cell, "printed": m.printed, "expected": m.expected,
-             "why": m.why, "kind": "misprint" if m.certain else "suspect"}
-            for m in misprints()]  # fmt: skip
-    titles = {"table": "Table", "cell": "Cell", "printed": "Printed", "expected": "Expected",
-              "why": "Why", "kind": "Kind"}  # fmt: skip
+    rows = [
+        {
+            "table": m.table,
+            "cell": m.cell,
+            "printed": m.printed,
+            "expected": m.expected,
+            "why": m.why,
+            "kind": "misprint" if m.certain else "suspect",
+        }
+        for m in misprints()
+    ]
+    titles = {
+        "table": "Table",
+        "cell": "Cell",
+        "printed": "Printed",
+        "expected": "Expected",
+        "why": "Why",
+        "kind": "Kind",
+    }
     return Table(
-        name="mpt_misprints", caption="Cells of MPT's tables that contradict their table",
-        columns=tuple(Column(key=k, title=t) for k, t in titles.items()), rows=pd.DataFrame(rows),
-        notes=("A misprint is arithmetic: sizes are (1 - sparsity) times the size of the "
-               "quantized model. A suspect may be right, but the table gives reason to doubt it. "
-               "The facts stay as printed everywhere.",),
-    )  # fmt: skip
+        name="mpt_misprints",
+        caption="Cells of MPT's tables that contradict their table",
+        columns=tuple(Column(key=k, title=t) for k, t in titles.items()),
+        rows=pd.DataFrame(rows),
+        notes=(
+            "A misprint is arithmetic: sizes are (1 - sparsity) times the size of the "
+            "quantized model. A suspect may be right, but the table gives reason to doubt it. "
+            "The facts stay as printed everywhere.",
+        ),
+    )
 
 
 def size_ratio(table: str) -> dict[float, float]:
@@ -81,9 +103,14 @@ def _sizes(table: str) -> Iterator[Misprint]:
     for fact in printed.to_dict("records"):
         size = 100 * (1 - sparsity(fact["sparsity_pct"])) * ratio[fact["bits"]]
         if abs(fact["budget_pct"] - size) > max(SIZE_SLACK * size, 0.06):
-            yield Misprint(table=table, cell=_cell(fact), printed=f"{fact['budget_pct']:g} %",
-                           expected=f"{size:.2f} %", certain=True,
-                           why="its size does not follow from its sparsity")  # fmt: skip
+            yield Misprint(
+                table=table,
+                cell=_cell(fact),
+                printed=f"{fact['budget_pct']:g} %",
+                expected=f"{size:.2f} %",
+                certain=True,
+                why="its size does not follow from its sparsity",
+            )
 
 
 def _steps(table: str) -> Iterator[Misprint]:
@@ -95,10 +122,13 @@ def _steps(table: str) -> Iterator[Misprint]:
         for less, more in pairwise(ordered):
             if more["value"] < less["value"]:
                 yield Misprint(
-                    table=table, cell=f"{model}, {more['bits']:g} bit, size", certain=True,
-                    printed=f"{more['value']:g} GB", expected=f"above {less['value']:g} GB",
+                    table=table,
+                    cell=f"{model}, {more['bits']:g} bit, size",
+                    certain=True,
+                    printed=f"{more['value']:g} GB",
+                    expected=f"above {less['value']:g} GB",
                     why=f"it is smaller than at {less['bits']:g} bit",
-                )  # fmt: skip
+                )
 
 
 def _across(table: str) -> Iterator[Misprint]:
@@ -112,23 +142,30 @@ def _across(table: str) -> Iterator[Misprint]:
     for bits, size in sizes.items():
         if abs(size / dense / ratio[bits] - 1) > SIZE_SLACK:
             yield Misprint(
-                table=table, cell=f"the whole column of {bits:g} bit", certain=False,
-                printed=f"{100 * ratio[bits]:.2f} % at 0 %", expected=f"{100 * size / dense:.2f} %",
+                table=table,
+                cell=f"the whole column of {bits:g} bit",
+                certain=False,
+                printed=f"{100 * ratio[bits]:.2f} % at 0 %",
+                expected=f"{100 * size / dense:.2f} %",
                 why=f"table 6 has {size:g} GB, of {dense:.2f} GB by its other rows",
-            )  # fmt: skip
+            )
 
 
 def _twice(table: str) -> Iterator[Misprint]:
     """Numbers of many digits that stand in two cells."""
     printed = facts("mpt", table)
-    exact = printed[(printed["metric"] == "ppl")
-                    & (printed["value"].map(_digits) >= SHARED_DIGITS)]  # fmt: skip
+    exact = printed[(printed["metric"] == "ppl") & (printed["value"].map(_digits) >= SHARED_DIGITS)]
     for value, rows in exact.groupby("value", sort=False):
         if len(rows) > 1:
             cells = [_cell(fact) for fact in rows.to_dict("records")]
-            yield Misprint(table=table, cell=" and ".join(cells), printed=f"{value:g}",
-                           expected="", certain=False,
-                           why="two measurements hardly agree in every digit")  # fmt: skip
+            yield Misprint(
+                table=table,
+                cell=" and ".join(cells),
+                printed=f"{value:g}",
+                expected="",
+                certain=False,
+                why="two measurements hardly agree in every digit",
+            )
 
 
 def _falls(table: str) -> Iterator[Misprint]:
@@ -144,10 +181,13 @@ def _falls(table: str) -> Iterator[Misprint]:
                 after["value"] < (1 - RISE_SLACK) * before["value"]
             ):
                 yield Misprint(
-                    table=table, cell=_cell(after), printed=f"{after['value']:g}", certain=False,
+                    table=table,
+                    cell=_cell(after),
+                    printed=f"{after['value']:g}",
+                    certain=False,
                     expected=f"above {before['value']:g}",
                     why=f"it is lower than at {before['sparsity_pct']:g} % sparsity",
-                )  # fmt: skip
+                )
 
 
 def _digits(value: float) -> int:

@@ -76,9 +76,13 @@ def published_table(table: str) -> Table:
     if frame["model"].nunique() == 1:
         heads = heads[1:]
     doubtful = [str(m) for m in misprints(table)]
-    return Table(name=f"mpt_table_{table}", caption=f"MPT table {table}: {CAPTIONS[table]}",
-                 columns=(*heads, *(Column(key=c, title=c) for c in columns)), rows=frame,
-                 notes=tuple(doubtful))  # fmt: skip
+    return Table(
+        name=f"mpt_table_{table}",
+        caption=f"MPT table {table}: {CAPTIONS[table]}",
+        columns=(*heads, *(Column(key=c, title=c) for c in columns)),
+        rows=frame,
+        notes=tuple(doubtful),
+    )
 
 
 def _row(table: str, fact: Fact) -> tuple[str, str]:

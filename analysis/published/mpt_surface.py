@@ -88,8 +88,16 @@ def front(data: Surface, *, mask: float = 0.0, steps: int = 60) -> pd.DataFrame:
         ranked = sorted(_at(data, budget, mask))
         if len(ranked) > 1:
             (best, bits, s), (other, other_bits, _) = ranked[:2]
-            rows.append({"budget": budget, "bits": bits, "sparsity": s, "ppl": np.exp(best),
-                         "second_bits": other_bits, "second_ppl": np.exp(other)})  # fmt: skip
+            rows.append(
+                {
+                    "budget": budget,
+                    "bits": bits,
+                    "sparsity": s,
+                    "ppl": np.exp(best),
+                    "second_bits": other_bits,
+                    "second_ppl": np.exp(other),
+                }
+            )
     return pd.DataFrame(rows)
 
 
@@ -137,10 +145,18 @@ def budget_rows(data: Surface, *, masks: Mapping[str, float]) -> list[dict[str, 
             if len(ranked) < 2:
                 continue
             (best, bits, s), (other, other_bits, _) = ranked[:2]
-            rows.append({"mask": kind, "budget": budget, "bits": f"{bits:g}", "sparsity": s,
-                         "ppl": float(np.exp(best)), "second": f"{other_bits:g}",
-                         "second_ppl": float(np.exp(other)),
-                         "transition": _safe(data, bits, s)})  # fmt: skip
+            rows.append(
+                {
+                    "mask": kind,
+                    "budget": budget,
+                    "bits": f"{bits:g}",
+                    "sparsity": s,
+                    "ppl": float(np.exp(best)),
+                    "second": f"{other_bits:g}",
+                    "second_ppl": float(np.exp(other)),
+                    "transition": _safe(data, bits, s),
+                }
+            )
     return rows
 
 
@@ -154,17 +170,20 @@ def budget_table(
     """Rows of `budget_rows` as a table; ``heads`` are columns before theirs."""
     columns = (
         *(Column(key=key, title=title) for key, title in (heads or {}).items()),
-        Column(key="mask", title="Mask"), Column(key="budget", title="Budget", form="percent"),
-        Column(key="bits", title="Bits"), Column(key="sparsity", title="Sparsity", form="percent",
-                                                 digits=1),
+        Column(key="mask", title="Mask"),
+        Column(key="budget", title="Budget", form="percent"),
+        Column(key="bits", title="Bits"),
+        Column(key="sparsity", title="Sparsity", form="percent", digits=1),
         Column(key="ppl", title="Perplexity", form="number", digits=2),
         Column(key="second", title="Next best bits"),
         Column(key="second_ppl", title="Its perplexity", form="number", digits=2),
         Column(key="transition", title="Transition of these bits"),
-    )  # fmt: skip
-    notes = ("Perplexity between measured sparsities by monotone cubic interpolation of its "
-             "logarithm; nothing is extrapolated. Budgets are sizes of the compressed weights "
-             "over 16 bit, by each column's median size.",)  # fmt: skip
+    )
+    notes = (
+        "Perplexity between measured sparsities by monotone cubic interpolation of its "
+        "logarithm; nothing is extrapolated. Budgets are sizes of the compressed weights "
+        "over 16 bit, by each column's median size.",
+    )
     return Table(name=name, caption=caption, columns=columns, rows=pd.DataFrame(rows), notes=notes)
 
 

@@ -96,20 +96,37 @@ def _cell(row: Mapping[Hashable, Any]) -> dict[str, object]:
     name, model = label(p, pattern, method, bits), str(row["model"])
     linear, total = WEIGHTS[model]
     return {
-        "cell": f"laborde2025/{model}/{name}", "label": name, "model": model,
-        "prune_method": METHODS[str(row["method_prune"])], "sparsity": p, "pattern": pattern,
-        "quant_method": method, "bits": bits, "mask": "ignore" if p and bits < 16 else "none",
-        "calibration_seed": None, "status": "done", "reason": "",
-        "linear_weights": linear, "total_weights": total,
+        "cell": f"laborde2025/{model}/{name}",
+        "label": name,
+        "model": model,
+        "prune_method": METHODS[str(row["method_prune"])],
+        "sparsity": p,
+        "pattern": pattern,
+        "quant_method": method,
+        "bits": bits,
+        "mask": "ignore" if p and bits < 16 else "none",
+        "calibration_seed": None,
+        "status": "done",
+        "reason": "",
+        "linear_weights": linear,
+        "total_weights": total,
         "group_size": 128 if method == "gptq" else None,
-    }  # fmt: skip
+    }
 
 
 def _score(cell: str, row: Mapping[Hashable, Any]) -> dict[str, object]:
     task, n = str(row["task"]), DOCUMENTS[str(row["task"])]
     value, std = row["value"] / 100, row["std"] / 100
     return {
-        "cell": cell, "task": task, "metric": "score", "value": value,
-        "stderr": std or (value * (1 - value) / n) ** 0.5, "n": n, "higher_is_better": True,
-        "chance": None, "primary": True, "version": PUBLISHED, "collapsed": False,
-    }  # fmt: skip
+        "cell": cell,
+        "task": task,
+        "metric": "score",
+        "value": value,
+        "stderr": std or (value * (1 - value) / n) ** 0.5,
+        "n": n,
+        "higher_is_better": True,
+        "chance": None,
+        "primary": True,
+        "version": PUBLISHED,
+        "collapsed": False,
+    }

@@ -73,9 +73,20 @@ def _best(panel: Panel, verdict: Verdict) -> set[str]:
 
 def _significance(groups: Sequence[Panel]) -> list[Table]:
     """Tables that need sizes, documents, seeds or whole curves; empty where there are none."""
-    return [choice_table(groups, "sr2"), choice_table(groups, "sr1"),
-            per_task_table(groups), answers_table(groups),
-            methods_table(groups, "sr2"), methods_table(groups, "sr1"),
-            ranking_table(groups), exponent_table(groups), next_table(groups),
-            tolerance_table(groups), perplexity_table(groups), budget_tables(groups),
-            beside_table(groups), chance_table(groups), disagreement_table(groups)]  # fmt: skip
+    return [
+        choice_table(groups, "sr2"),
+        choice_table(groups, "sr1"),
+        per_task_table(groups),
+        answers_table(groups),
+        methods_table(groups, "sr2"),
+        methods_table(groups, "sr1"),
+        ranking_table(groups),
+        exponent_table(groups),
+        next_table(groups),
+        tolerance_table(groups),
+        perplexity_table(groups),
+        budget_tables(groups),
+        beside_table(groups),
+        chance_table(groups),
+        disagreement_table(groups),
+    ]

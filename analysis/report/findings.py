@@ -24,8 +24,10 @@ from analysis.output.text import listed
 from analysis.report.sentences import conclusion, sentences
 from analysis.report.tables import chance_notes
 
-PERPLEXITIES_ONLY = ("Perplexities alone were scored: Sr2 and SrCr, which are made of tasks where "
-                     "higher is better, do not exist, and these verdicts are by Sr1.")  # fmt: skip
+PERPLEXITIES_ONLY = (
+    "Perplexities alone were scored: Sr2 and SrCr, which are made of tasks where "
+    "higher is better, do not exist, and these verdicts are by Sr1."
+)
 MOST_EVIDENCE = 6
 
 
@@ -52,18 +54,28 @@ def findings(panel: Panel) -> ModelFindings:
     """Verdicts about cells and about methods, by either definition of Sr, and the warnings."""
     kinds = defined(panel)
     both = len(kinds) > 1  # the only one is shown whatever is chosen on the page
-    found = [_finding(panel, verdict, by if both else None) for by in kinds
-             for verdict in verdicts(panel, by)]  # fmt: skip
+    found = [
+        _finding(panel, verdict, by if both else None)
+        for by in kinds
+        for verdict in verdicts(panel, by)
+    ]
     found += [_finding(panel, verdict, None) for verdict in srcr_verdicts(panel) if both]
-    found += [_about_methods(rate, each, standings(panel, by)[rate], by if both else None)
-              for by in kinds for rate, each in contrasts(panel, by).items()]  # fmt: skip
+    found += [
+        _about_methods(rate, each, standings(panel, by)[rate], by if both else None)
+        for by in kinds
+        for rate, each in contrasts(panel, by).items()
+    ]
     warnings = _warnings(panel) if both else (PERPLEXITIES_ONLY, *_warnings(panel))
     return ModelFindings(model=panel.model, findings=tuple(found), warnings=warnings)
 
 
 def _finding(panel: Panel, verdict: Verdict, definition: Definition | None) -> Finding:
-    return Finding(decided=verdict.decided, sentence=conclusion(panel, verdict),
-                   evidence=_evidence(panel, verdict), definition=definition)  # fmt: skip
+    return Finding(
+        decided=verdict.decided,
+        sentence=conclusion(panel, verdict),
+        evidence=_evidence(panel, verdict),
+        definition=definition,
+    )
 
 
 def _about_methods(
@@ -72,9 +84,12 @@ def _about_methods(
     first = [*standing.ahead, *standing.tied]
     told = [sentence(rate, one) for one in (*first, *(c for c in found if c not in first))]
     said = about_methods(rate, standing)
-    return Finding(decided=standing.decided, sentence=said,
-                   evidence=tuple(t for t in told if t != said)[:MOST_EVIDENCE],
-                   definition=by)  # fmt: skip
+    return Finding(
+        decided=standing.decided,
+        sentence=said,
+        evidence=tuple(t for t in told if t != said)[:MOST_EVIDENCE],
+        definition=by,
+    )
 
 
 def _evidence(panel: Panel, verdict: Verdict) -> tuple[str, ...]:
@@ -90,8 +105,10 @@ def _warnings(panel: Panel) -> tuple[str, ...]:
     if len(panel.cells) < 2:
         said.append("There is one cell only, so there is nothing to compare.")
     if panel.baseline is None:
-        said.append(f"There is {NO_BASELINE}: add the cell with sparsity 0 and 16 bit, "
-                    "without it nothing can be said to be retained.")  # fmt: skip
+        said.append(
+            f"There is {NO_BASELINE}: add the cell with sparsity 0 and 16 bit, "
+            "without it nothing can be said to be retained."
+        )
     names, status = labels(panel), list(panel.cells["status"])
     for word in ("failed", "missing"):
         rows = [i for i, state in enumerate(status) if state == word]
@@ -102,8 +119,10 @@ def _warnings(panel: Panel) -> tuple[str, ...]:
     if fallen:
         said.append(f"Collapsed (a valid result, but no working model): {listed(fallen)}.")
     if again := repeated(panel):
-        said.append("The same method and seed twice; the first counts in verdicts about methods, "
-                    f"not: {listed(again)}.")  # fmt: skip
+        said.append(
+            "The same method and seed twice; the first counts in verdicts about methods, "
+            f"not: {listed(again)}."
+        )
     said += _without_sr(panel, names, status)
     return (*said, *(n for n in chance_notes([panel]) if panel.baseline is not None))
 

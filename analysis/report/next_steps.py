@@ -31,17 +31,24 @@ def next_table(panels: Sequence[Panel]) -> Table:
     """
     rows = [row for panel in panels for row in _steps(panel)]
     columns = (
-        Column(key="model", title="Model"), Column(key="run", title="Run"),
+        Column(key="model", title="Model"),
+        Column(key="run", title="Run"),
         Column(key="decides", title="It would decide"),
         Column(key="hours", title="Hours, about", form="number", digits=2),
-    )  # fmt: skip
-    notes = (f"Documents: for {100 * POWER:g} % power at the family's 5 %, if the difference is "
-             "as large as it was seen, which the winner's seldom is: take it as the least. Hours "
-             "are those that the same cells took, compression included, so at most; – where none "
-             "were recorded.",
-             )  # fmt: skip
-    return Table(name="next", caption="What to run next", columns=columns,
-                 rows=pd.DataFrame(rows), notes=notes)  # fmt: skip
+    )
+    notes = (
+        f"Documents: for {100 * POWER:g} % power at the family's 5 %, if the difference is "
+        "as large as it was seen, which the winner's seldom is: take it as the least. Hours "
+        "are those that the same cells took, compression included, so at most; – where none "
+        "were recorded.",
+    )
+    return Table(
+        name="next",
+        caption="What to run next",
+        columns=columns,
+        rows=pd.DataFrame(rows),
+        notes=notes,
+    )
 
 
 def _steps(panel: Panel) -> Iterator[dict[str, object]]:
@@ -57,8 +64,12 @@ def _missing(panel: Panel) -> Iterator[dict[str, object]]:
     """Cells that are planned but not done; the hours are those of a cell that is."""
     names, usual = labels(panel), _hours(panel, range(len(panel.cells)))
     for row in np.flatnonzero(panel.cells["status"] == "missing"):
-        yield {"model": panel.model, "run": names[row], "hours": usual,
-               "decides": "it is planned and not done yet"}  # fmt: skip
+        yield {
+            "model": panel.model,
+            "run": names[row],
+            "hours": usual,
+            "decides": "it is planned and not done yet",
+        }
 
 
 def _ties(panel: Panel, verdict: Verdict) -> Iterator[dict[str, object]]:
@@ -73,10 +84,10 @@ def _ties(panel: Panel, verdict: Verdict) -> Iterator[dict[str, object]]:
         yield {
             "model": panel.model,
             "run": f"{factor:.1f} times the documents on {names[pair.first]} and "
-                   f"{names[pair.second]}",
+            f"{names[pair.second]}",
             "decides": f"which of the two is better at {percent(verdict.tcr)} TCr",
             "hours": (factor - 1) * 2 * _hours(panel, (pair.first, pair.second)),
-        }  # fmt: skip
+        }
 
 
 def documents_needed(z: float, family: int) -> float:
@@ -98,18 +109,21 @@ def _seeds(panel: Panel, found: Sequence[Verdict]) -> Iterator[dict[str, object]
         if not decided or verdict.tcr is None:
             continue
         pair = decided[0]
-        lacking = [(m, FEWEST_SEEDS - len(m.rows)) for m in methods(panel, verdict.ranked)
-                   if {pair.first, pair.second} & set(m.rows.values())
-                   and m.calibrated]  # fmt: skip
+        lacking = [
+            (m, FEWEST_SEEDS - len(m.rows))
+            for m in methods(panel, verdict.ranked)
+            if {pair.first, pair.second} & set(m.rows.values()) and m.calibrated
+        ]
         short = [(m.label, n) for m, n in lacking if n > 0]
         if short:
             hours = sum(n for _, n in short) * _hours(panel, (pair.first, pair.second))
             yield {
-                "model": panel.model, "hours": hours,
+                "model": panel.model,
+                "hours": hours,
                 "run": " and ".join(f"{n} more calibration seeds of {name}" for name, n in short),
                 "decides": f"whether the verdict at {percent(verdict.tcr)} TCr holds for the "
-                           "methods",
-            }  # fmt: skip
+                "methods",
+            }
 
 
 def _transitions(panel: Panel) -> Iterator[dict[str, object]]:
@@ -122,9 +136,12 @@ def _transitions(panel: Panel) -> Iterator[dict[str, object]]:
         gaps = np.diff(knots)
         if len(gaps) and gaps.max() > 0.05:
             at = knots[int(gaps.argmax())] + gaps.max() / 2
-            yield {"model": panel.model, "hours": _hours(panel, rows),
-                   "run": f"{name} at {100 * at:.0f}% sparsity",
-                   "decides": f"where {100 * KEPT:g} % of the dense model end"}  # fmt: skip
+            yield {
+                "model": panel.model,
+                "hours": _hours(panel, rows),
+                "run": f"{name} at {100 * at:.0f}% sparsity",
+                "decides": f"where {100 * KEPT:g} % of the dense model end",
+            }
 
 
 def _hours(panel: Panel, rows: Sequence[int] | range) -> float:

@@ -31,8 +31,19 @@ from analysis.report.task_breakdown import heat_maps
 PAGE = "report.html"
 MOST_SCORE_ROWS = 300
 BROAD = 8.0  # inches; a wider drawing takes the whole width of the page
-DETAILS = ("scores", "sizes_sr2", "tolerances", "transitions", "per_task", "answers", "next",
-           "disagreements", "parting", "methods_sr1", "methods_sr2")  # fmt: skip
+DETAILS = (
+    "scores",
+    "sizes_sr2",
+    "tolerances",
+    "transitions",
+    "per_task",
+    "answers",
+    "next",
+    "disagreements",
+    "parting",
+    "methods_sr1",
+    "methods_sr2",
+)
 
 
 @unbounded()
@@ -72,8 +83,13 @@ def write_report(
     if compare:
         pairs = asked(groups, compare)
         tables = [compared_table(pairs), parting_table(pairs), *tables]
-    figures = [*all_figures(groups), *curve_figures(groups), *heat_maps(groups),
-               *front_figures(groups), *beside_figures(groups)]  # fmt: skip
+    figures = [
+        *all_figures(groups),
+        *curve_figures(groups),
+        *heat_maps(groups),
+        *front_figures(groups),
+        *beside_figures(groups),
+    ]
     if len(groups) == 1:
         tables = [without_model(table) for table in tables]
     files: dict[str, bytes] = {}
@@ -83,8 +99,9 @@ def write_report(
     long = retention_table(groups)
     files["data/retention.csv"] = long.to_csv(index=False, lineterminator="\n").encode()
     files[INDEX] = index(title, provenance, sorted([*files, INDEX, PAGE]))
-    files[PAGE] = html(results, title=title, provenance=provenance, groups=groups,
-                       tables=tables, figures=figures).encode()  # fmt: skip
+    files[PAGE] = html(
+        results, title=title, provenance=provenance, groups=groups, tables=tables, figures=figures
+    ).encode()
     return written(files, out)
 
 

@@ -20,14 +20,16 @@ SCOPE = "for these checkpoints"
 def conclusion(panel: Panel, verdict: Verdict) -> str:
     """One sentence: what to choose in this group and how sure that is."""
     names, estimate = labels(panel), values(panel, verdict.by)
-    at = f"At {percent(verdict.tcr)} TCr" if verdict.tcr is not None else (
-        f"By {NAMES[verdict.by]}"
-    )  # fmt: skip
+    at = (
+        f"At {percent(verdict.tcr)} TCr" if verdict.tcr is not None else (f"By {NAMES[verdict.by]}")
+    )
     if not verdict.ranked:
         return f"{at}, no cell can be judged."
     if not verdict.pairs:
-        return (f"{at}, only {names[verdict.ranked[0]]} can be judged: there is nothing to "
-                f"compare{_own(verdict)}.")  # fmt: skip
+        return (
+            f"{at}, only {names[verdict.ranked[0]]} can be judged: there is nothing to "
+            f"compare{_own(verdict)}."
+        )
     top = verdict.ranked[0]
     shown = f"{names[top]} ({plus_minus(estimate.value[top], estimate.stderr[top])})"
     if not any(np.isfinite(pair.z) for pair in verdict.pairs):
@@ -36,17 +38,22 @@ def conclusion(panel: Panel, verdict: Verdict) -> str:
         z, others = min(pair.z for pair in verdict.pairs), len(verdict.pairs)
         of = " of other methods" if verdict.own else ""
         rest = (
-            f"{names[verdict.pairs[0].second]}" if others == 1
+            f"{names[verdict.pairs[0].second]}"
+            if others == 1
             else f"each of the {others} others{of}"
-        )  # fmt: skip
+        )
         sure = f"{z:.1f}" if others == 1 else f"at least {z:.1f}"
-        return (f"{at}, choose {shown}: {SCOPE} it is better than {rest} by {sure} standard "
-                f"errors{_own(verdict)}{_flags(panel, (top,))}.")  # fmt: skip
+        return (
+            f"{at}, choose {shown}: {SCOPE} it is better than {rest} by {sure} standard "
+            f"errors{_own(verdict)}{_flags(panel, (top,))}."
+        )
     tied = [names[row] for row in verdict.best if row != top and row not in verdict.own]
     worse = [names[row] for row in verdict.ranked if row not in (*verdict.best, *verdict.own)]
     rest = f"; worse: {_listed(worse)}" if worse else ""
-    return (f"{at}, {shown} scored highest but cannot be told from {_listed(tied)}: "
-            f"undecided{rest}{_own(verdict)}{_flags(panel, verdict.best)}.")  # fmt: skip
+    return (
+        f"{at}, {shown} scored highest but cannot be told from {_listed(tied)}: "
+        f"undecided{rest}{_own(verdict)}{_flags(panel, verdict.best)}."
+    )
 
 
 def _own(verdict: Verdict) -> str:
@@ -68,9 +75,9 @@ def _against(verdict: Verdict, pair: Pair, names: Sequence[str], estimate: Estim
     a, b = ((estimate.value[r], estimate.stderr[r]) for r in (pair.first, pair.second))
     unit = " of the dense model" if verdict.tcr is not None else ""
     verb = "keeps" if verdict.tcr is not None else "reaches"
-    at = f"At {percent(verdict.tcr)} TCr" if verdict.tcr is not None else (
-        f"By {NAMES[verdict.by]}"
-    )  # fmt: skip
+    at = (
+        f"At {percent(verdict.tcr)} TCr" if verdict.tcr is not None else (f"By {NAMES[verdict.by]}")
+    )
     told = f"{at}, {first} {verb} {plus_minus(*a)}{unit}, {second} {plus_minus(*b)}"
     if not np.isfinite(pair.z):
         return f"{told}: a standard error is missing, undecided."

@@ -34,8 +34,13 @@ def tcr_table(cells: pd.DataFrame) -> Table:
     columns = [Column(key="bits", title="Quantization")]
     columns += [Column(key=str(p), title=percent(p), form="percent") for p in sparsities]
     notes = ("° no cell of this sweep",) if len(have) < len(bits) * len(sparsities) else ()
-    return Table(name="tcr", caption="Theoretical compression rate (TCr) by bits and sparsity",
-                 columns=tuple(columns), rows=pd.DataFrame(rows), notes=notes)  # fmt: skip
+    return Table(
+        name="tcr",
+        caption="Theoretical compression rate (TCr) by bits and sparsity",
+        columns=tuple(columns),
+        rows=pd.DataFrame(rows),
+        notes=notes,
+    )
 
 
 def cells_table(panels: Sequence[Panel]) -> Table:
@@ -74,29 +79,43 @@ def cells_table(panels: Sequence[Panel]) -> Table:
         *chance_notes(panels),
         *stopped_notes(panels),
     )
-    return Table(name="cells", caption="Every cell", columns=_filled(columns, rows), rows=rows,
-                 notes=notes)  # fmt: skip
+    return Table(
+        name="cells", caption="Every cell", columns=_filled(columns, rows), rows=rows, notes=notes
+    )
 
 
 def scores_table(panels: Sequence[Panel]) -> Table:
     """One row per cell: the primary score of each task, as it was measured."""
-    rows = pd.concat([p.cells[["model", "cell", "label"]] for p in panels], ignore_index=True) \
-        if panels else pd.DataFrame()  # fmt: skip
+    rows = (
+        pd.concat([p.cells[["model", "cell", "label"]] for p in panels], ignore_index=True)
+        if panels
+        else pd.DataFrame()
+    )
     if not rows.empty:
         rows["label"] = _labels(panels)
         rows = pd.concat([rows, _by_task(panels, "value")], axis=1)
     heads = {t: m for p in reversed(panels) for t, m in zip(p.tasks, p.metrics, strict=True)}
     columns = [Column(key="model", title="Model"), Column(key="label", title="Cell")]
-    columns += [Column(key=f"task:{t}", title=f"{t} ({heads[t]})", form="estimate")
-                for t in _tasks(panels)]  # fmt: skip
-    return Table(name="scores", caption="Scores as measured", columns=_filled(columns, rows),
-                 rows=rows, notes=(*chance_notes(panels), *stopped_notes(panels)))  # fmt: skip
+    columns += [
+        Column(key=f"task:{t}", title=f"{t} ({heads[t]})", form="estimate") for t in _tasks(panels)
+    ]
+    return Table(
+        name="scores",
+        caption="Scores as measured",
+        columns=_filled(columns, rows),
+        rows=rows,
+        notes=(*chance_notes(panels), *stopped_notes(panels)),
+    )
 
 
 def equal_tcr_table(panels: Sequence[Panel], by: Definition) -> Table:
     """The cells that share a TCr, ranked, with the test of each against the best."""
-    rows = [row for panel in panels for verdict in verdicts(panel, by)
-            for row in _group_rows(panel, verdict)]  # fmt: skip
+    rows = [
+        row
+        for panel in panels
+        for verdict in verdicts(panel, by)
+        for row in _group_rows(panel, verdict)
+    ]
     frame = pd.DataFrame(rows)
     columns = [
         Column(key="model", title="Model"),
@@ -116,9 +135,14 @@ def equal_tcr_table(panels: Sequence[Panel], by: Definition) -> Table:
         "say nothing of other calibration samples.",
         *chance_notes(panels),
     )
-    return Table(name=f"equal_tcr_{by}", caption=f"Cells at equal TCr, by {NAMES[by]}",
-                 columns=_filled(columns, frame), rows=frame, notes=notes,
-                 definition=by)  # fmt: skip
+    return Table(
+        name=f"equal_tcr_{by}",
+        caption=f"Cells at equal TCr, by {NAMES[by]}",
+        columns=_filled(columns, frame),
+        rows=frame,
+        notes=notes,
+        definition=by,
+    )
 
 
 def all_tables(panels: Sequence[Panel], cells: pd.DataFrame) -> list[Table]:
@@ -135,13 +159,17 @@ def chance_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
         weak = [f"{task} ({why})" for task, why, _ in tasks if why]
         unscored = [task for task, why, counted in tasks if not (why or counted)]
         if weak:
-            notes.append(f"{AT_CHANCE} A retention means little, also inside Sr, where the "
-                         f"baseline says little. {panel.model}: {listed(weak)}.")  # fmt: skip
+            notes.append(
+                f"{AT_CHANCE} A retention means little, also inside Sr, where the "
+                f"baseline says little. {panel.model}: {listed(weak)}."
+            )
         if panel.baseline is None:
             notes.append(f"{panel.model}: no dense baseline is done, so nothing is retained yet.")
         elif unscored:
-            notes.append("The baseline has no usable score of these, so they count nowhere. "
-                         f"{panel.model}: {listed(unscored)}.")  # fmt: skip
+            notes.append(
+                "The baseline has no usable score of these, so they count nowhere. "
+                f"{panel.model}: {listed(unscored)}."
+            )
     return tuple(notes)
 
 
@@ -149,8 +177,10 @@ def stopped_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
     """What `STOPPED` means, if any cell bears it."""
     if not any(panel.stopped.any() for panel in panels):
         return ()
-    return (f"{STOPPED} collapsed and asked no further: the score is the one so far, over fewer "
-            "documents than the others, and is compared with nothing.",)  # fmt: skip
+    return (
+        f"{STOPPED} collapsed and asked no further: the score is the one so far, over fewer "
+        "documents than the others, and is compared with nothing.",
+    )
 
 
 def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
@@ -161,14 +191,21 @@ def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for row in [*verdict.ranked, *out]:
         pair = pairs.get(row)
-        rows.append({
-            "model": panel.model, "cell": panel.cells["cell"].iat[row], "label": names[row],
-            "tcr": float(verdict.tcr or 0), "achieved_tcr": achieved[row],
-            "sr": estimate.value[row], "sr_stderr": estimate.stderr[row],
-            "difference": pair.difference if pair else np.nan,
-            "z": pair.z if pair else np.nan, "p": pair.p if pair else np.nan,
-            "verdict": _standing(verdict, row, out),
-        })  # fmt: skip
+        rows.append(
+            {
+                "model": panel.model,
+                "cell": panel.cells["cell"].iat[row],
+                "label": names[row],
+                "tcr": float(verdict.tcr or 0),
+                "achieved_tcr": achieved[row],
+                "sr": estimate.value[row],
+                "sr_stderr": estimate.stderr[row],
+                "difference": pair.difference if pair else np.nan,
+                "z": pair.z if pair else np.nan,
+                "p": pair.p if pair else np.nan,
+                "verdict": _standing(verdict, row, out),
+            }
+        )
     return rows
 
 

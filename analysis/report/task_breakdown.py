@@ -39,20 +39,33 @@ def _heat_map(panel: Panel) -> Figure:
         axes.grid(False)
         axes.pcolormesh(shown, cmap="cividis", vmin=0, vmax=1)
         axes.invert_yaxis()
-        axes.set_yticks(np.arange(len(rows)) + 0.5,
-                        [f"{short(names[r])}  {100 * rates[r]:.5g} %" for r in rows])  # fmt: skip
-        axes.set_xticks(np.arange(len(tasks)) + 0.5, [short(panel.tasks[t]) for t in tasks],
-                        rotation=60, ha="right")  # fmt: skip
+        axes.set_yticks(
+            np.arange(len(rows)) + 0.5, [f"{short(names[r])}  {100 * rates[r]:.5g} %" for r in rows]
+        )
+        axes.set_xticks(
+            np.arange(len(tasks)) + 0.5,
+            [short(panel.tasks[t]) for t in tasks],
+            rotation=60,
+            ha="right",
+        )
         for at in np.argwhere(np.isfinite(shown)) if shown.size <= 400 else ():
             value = shown[tuple(at)]
-            axes.text(at[1] + 0.5, at[0] + 0.5, f"{100 * value:.0f}", ha="center", va="center",
-                      fontsize=6.5, color="#000000" if value > 0.6 else "#ffffff")  # fmt: skip
+            axes.text(
+                at[1] + 0.5,
+                at[0] + 0.5,
+                f"{100 * value:.0f}",
+                ha="center",
+                va="center",
+                fontsize=6.5,
+                color="#000000" if value > 0.6 else "#ffffff",
+            )
         drawing.suptitle(f"{panel.model}: where tasks break", fontsize=10)
         left = int(np.isfinite(kept).any(axis=0).sum()) - len(tasks)
         rest = f" {left} tasks that keep more are left out." if left else ""
-        caption = (f"Retention of every task in every cell, {panel.model}, in percent of the "
-                   f"dense score, dark (nothing) to light (all); a blank is a gap.{rest}"
-                   )  # fmt: skip
+        caption = (
+            f"Retention of every task in every cell, {panel.model}, in percent of the "
+            f"dense score, dark (nothing) to light (all); a blank is a gap.{rest}"
+        )
         return finished(drawing, "heat_map", panel.model, caption)
 
 
@@ -64,18 +77,29 @@ def answers_table(panels: Sequence[Panel]) -> Table:
     """
     rows = [row for panel in panels for row in _answers(panel)]
     columns = (
-        Column(key="model", title="Model"), Column(key="label", title="Cell"),
+        Column(key="model", title="Model"),
+        Column(key="label", title="Cell"),
         Column(key="task", title="Task"),
-        *several("percent", 1, right="Right", wrong="Wrong", unread="No answer found",
-                 of_read="Right of those read"),
-    )  # fmt: skip
+        *several(
+            "percent",
+            1,
+            right="Right",
+            wrong="Wrong",
+            unread="No answer found",
+            of_read="Right of those read",
+        ),
+    )
     note = (
         "“Right of those read” leaves out answers in which nothing was found: it falls only "
         "if the model answers worse, not if it forgets the form."
     )
-    return Table(name="answers", caption="Wrong answers, and answers that could not be read",
-                 columns=columns, rows=pd.DataFrame(rows),
-                 notes=(note, *stopped_notes(panels)))  # fmt: skip
+    return Table(
+        name="answers",
+        caption="Wrong answers, and answers that could not be read",
+        columns=columns,
+        rows=pd.DataFrame(rows),
+        notes=(note, *stopped_notes(panels)),
+    )
 
 
 def _answers(panel: Panel) -> Iterator[dict[str, object]]:
@@ -83,8 +107,12 @@ def _answers(panel: Panel) -> Iterator[dict[str, object]]:
     for row, task in np.argwhere(np.isfinite(panel.unextracted) & (panel.n > 0)):
         right, unread = panel.shown[row, task], panel.unextracted[row, task] / panel.n[row, task]
         yield {
-            "model": panel.model, "label": names[row], "task": panel.tasks[task], "right": right,
+            "model": panel.model,
+            "label": names[row],
+            "task": panel.tasks[task],
+            "right": right,
             "right_mark": STOPPED if panel.stopped[row, task] else "",
-            "wrong": 1 - right - unread, "unread": unread,
+            "wrong": 1 - right - unread,
+            "unread": unread,
             "of_read": right / (1 - unread) if unread < 1 else np.nan,
-        }  # fmt: skip
+        }

@@ -80,9 +80,13 @@ def semantic(
 
 
 def sr_of(
-    panel: Panel, names: Sequence[str], definition: Definition, function: Callable[..., float],
-    *, without: str = "",
-) -> tuple[float, float]:  # fmt: skip
+    panel: Panel,
+    names: Sequence[str],
+    definition: Definition,
+    function: Callable[..., float],
+    *,
+    without: str = "",
+) -> tuple[float, float]:
     """(value, error) of a function of the Sr of some cells, named by their labels.
 
     Args:
@@ -159,8 +163,10 @@ def top_weighted(
     """
 
     def test(panel: Panel, definition: Definition) -> Found:
-        each = {n: sr_of(panel, (n,), definition, lambda a: a)[0] * _weight(kind, n)
-                for n in (*inside, *outside)}  # fmt: skip
+        each = {
+            n: sr_of(panel, (n,), definition, lambda a: a)[0] * _weight(kind, n)
+            for n in (*inside, *outside)
+        }
         one, two = (max(side, key=each.__getitem__) for side in (inside, outside))
         w1, w2 = _weight(kind, one), _weight(kind, two)
         found = sr_of(panel, (one, two), definition, lambda a, b: w1 * a - w2 * b)

@@ -70,8 +70,10 @@ def _ask(claim: Claim, panel: Panel, definition: Definition) -> Found:
 def _judged(family: Sequence[tuple[Claim, Found]], model: str, definition: Definition) -> list[Row]:
     raw = np.array([2 * min(_tails(found)) for _, found in family])
     corrected = holm(raw)
-    return [_row(claim, model, NAMES[definition] if claim.by_definition else "–", found, float(p))
-            for (claim, found), p in zip(family, corrected, strict=True)]  # fmt: skip
+    return [
+        _row(claim, model, NAMES[definition] if claim.by_definition else "–", found, float(p))
+        for (claim, found), p in zip(family, corrected, strict=True)
+    ]
 
 
 def _tails(found: Found) -> tuple[float, float]:
@@ -100,9 +102,19 @@ def _row(claim: Claim, model: str, definition: str, found: Found, p: float) -> R
         verdict = "not tested"
     elif p <= ALPHA:
         verdict = "holds" if holds < fails else "fails"
-    return Row(key=claim.key, where=claim.where, claim=claim.claim, reading=claim.reading,
-               model=model, definition=definition, value=found.value, stderr=found.stderr,
-               p=min(p, 1.0) if p == p else p, verdict=verdict, note=found.note)  # fmt: skip
+    return Row(
+        key=claim.key,
+        where=claim.where,
+        claim=claim.claim,
+        reading=claim.reading,
+        model=model,
+        definition=definition,
+        value=found.value,
+        stderr=found.stderr,
+        p=min(p, 1.0) if p == p else p,
+        verdict=verdict,
+        note=found.note,
+    )
 
 
 def alone(claim: Claim, model: str, definition: str, found: Found) -> Row:
@@ -116,8 +128,9 @@ def averaged(
     """A claim about the mean over models, from the rows of another one; models are independent."""
     made = []
     for definition in dict.fromkeys(row.definition for row in rows if row.key == key):
-        each = [r for r in rows if (r.key, r.definition) == (key, definition)
-                and math.isfinite(r.value)]  # fmt: skip
+        each = [
+            r for r in rows if (r.key, r.definition) == (key, definition) and math.isfinite(r.value)
+        ]
         if len(each) > 1:
             value = float(np.mean([r.value for r in each]))
             stderr = math.sqrt(sum(r.stderr**2 for r in each)) / len(each)
@@ -130,21 +143,34 @@ def table(rows: Sequence[Row], name: str, caption: str) -> Table:
     """The claims as a table: one row per claim and model, by Sr2 and by Sr1 side by side."""
     asked: dict[tuple[str, str], dict[str, object]] = {}
     for row in rows:
-        shown = asked.setdefault((row.key, row.model), {
-            "key": row.key, "where": row.where, "claim": row.claim, "reading": row.reading,
-            "model": row.model, "note": row.note,
-        })  # fmt: skip
+        shown = asked.setdefault(
+            (row.key, row.model),
+            {
+                "key": row.key,
+                "where": row.where,
+                "claim": row.claim,
+                "reading": row.reading,
+                "model": row.model,
+                "note": row.note,
+            },
+        )
         by = "sr1" if row.definition == NAMES["sr1"] else "sr2"
-        shown |= {by: row.value, f"{by}_stderr": row.stderr, f"{by}_p": row.p,
-                  f"{by}_verdict": row.verdict}  # fmt: skip
+        shown |= {
+            by: row.value,
+            f"{by}_stderr": row.stderr,
+            f"{by}_p": row.p,
+            f"{by}_verdict": row.verdict,
+        }
         if by == "sr1" and row.note and row.note != shown["note"]:
             shown["note"] = f"Sr2: {shown['note']}; Sr1: {row.note}"
     keys = ["key", "where", "claim", "reading", "model", "note"]
     keys += [f"{by}{part}" for by in ("sr2", "sr1") for part in ("", "_stderr", "_p", "_verdict")]
     columns = [
-        Column(key="where", title="Where"), Column(key="claim", title="Claimed"),
-        Column(key="reading", title="Tested as"), Column(key="model", title="Model"),
-    ]  # fmt: skip
+        Column(key="where", title="Where"),
+        Column(key="claim", title="Claimed"),
+        Column(key="reading", title="Tested as"),
+        Column(key="model", title="Model"),
+    ]
     for by in ("sr2", "sr1"):
         columns += [
             Column(key=by, title=f"By {NAMES[by]}", form="estimate"),
@@ -158,5 +184,10 @@ def table(rows: Sequence[Row], name: str, caption: str) -> Table:
         "(two one-sided tests). Verdicts hold for these checkpoints: errors are over documents. "
         "A claim without Sr in it has one answer.",
     )
-    return Table(name=name, caption=caption, columns=tuple(columns), notes=notes,
-                 rows=pd.DataFrame(list(asked.values()), columns=keys))  # fmt: skip
+    return Table(
+        name=name,
+        caption=caption,
+        columns=tuple(columns),
+        notes=notes,
+        rows=pd.DataFrame(list(asked.values()), columns=keys),
+    )

@@ -48,20 +48,26 @@ def measured_table(results: Results, name: str) -> Table | None:
     if rows.empty:
         return None
     columns = (
-        Column(key="table", title="Table"), Column(key="row", title="Row"),
+        Column(key="table", title="Table"),
+        Column(key="row", title="Row"),
         Column(key="published", title=f"{PRINTED_MODEL}, published", form="number", digits=2),
         Column(key="published_ratio", title="dense / row", form="number", digits=3),
-        Column(key="label", title="Cell"), Column(key="model", title="Model"),
+        Column(key="label", title="Cell"),
+        Column(key="model", title="Model"),
         Column(key="measured", title="Measured", form="number", digits=2),
         Column(key="measured_ratio", title="dense / row", form="number", digits=3),
-    )  # fmt: skip
+    )
     return Table(
-        name="jsq_measured", caption=f"JSQ's rows beside the cells of {name} that repeat them",
-        columns=columns, rows=rows.sort_values(["table", "row", "model"], ignore_index=True),
-        notes=("Perplexities; another model and another text than published, so only the ratios "
-               "dense / row stand side by side (1 keeps everything). The cells of tables 6 and 8 "
-               "have a fixed editing strength of 5e-05, the printed rows a searched one.",),
-    )  # fmt: skip
+        name="jsq_measured",
+        caption=f"JSQ's rows beside the cells of {name} that repeat them",
+        columns=columns,
+        rows=rows.sort_values(["table", "row", "model"], ignore_index=True),
+        notes=(
+            "Perplexities; another model and another text than published, so only the ratios "
+            "dense / row stand side by side (1 keeps everything). The cells of tables 6 and 8 "
+            "have a fixed editing strength of 5e-05, the printed rows a searched one.",
+        ),
+    )
 
 
 def _rows(results: Results) -> Iterator[dict[str, Any]]:
@@ -76,10 +82,16 @@ def _rows(results: Results) -> Iterator[dict[str, Any]]:
         for cell in cells:
             for table, row in _repeated(cell, samples):
                 value, published = scores[cell["cell"]], printed[table, row]
-                yield {"table": table, "row": row, "published": published,
-                       "published_ratio": printed["1", "dense"] / published,
-                       "label": cell["label"], "model": model, "measured": value,
-                       "measured_ratio": dense / value}  # fmt: skip
+                yield {
+                    "table": table,
+                    "row": row,
+                    "published": published,
+                    "published_ratio": printed["1", "dense"] / published,
+                    "label": cell["label"],
+                    "model": model,
+                    "measured": value,
+                    "measured_ratio": dense / value,
+                }
 
 
 def _printed() -> dict[_Row, float]:

@@ -43,8 +43,14 @@ def _drops(panel: Panel, definition: Definition) -> Found:
 
 def _graceful(panel: Panel, definition: Definition) -> Found:
     """Loss per point of sparsity from 33.333 to 50 % minus the same up to 33.333 %."""
-    return Found(*sr_of(panel, ("33.333%", "50%"), definition,
-                        lambda a, b: (a - b) / (50 / 3) - (1 - a) / (100 / 3)))  # fmt: skip
+    return Found(
+        *sr_of(
+            panel,
+            ("33.333%", "50%"),
+            definition,
+            lambda a, b: (a - b) / (50 / 3) - (1 - a) / (100 / 3),
+        )
+    )
 
 
 def _steady(before: tuple[str, str], after: tuple[str, str]) -> Callable[..., Found]:
@@ -89,8 +95,11 @@ def _math_lowest(panel: Panel, definition: Definition) -> Found:
     if "MATH" not in panel.tasks:
         raise Missing("no task MATH")
     at, each = panel.tasks.index("MATH"), panel.retentions()
-    rows = [r for r in range(len(panel.cells)) if r != panel.baseline
-            and np.isfinite(each.value[r]).all()]  # fmt: skip
+    rows = [
+        r
+        for r in range(len(panel.cells))
+        if r != panel.baseline and np.isfinite(each.value[r]).all()
+    ]
     others = [t for t in range(len(panel.tasks)) if t != at]
     return _all_of([_gap(each.value[r], each.stderr[r], at, others) for r in rows], "cells")
 
@@ -112,122 +121,239 @@ def _all_of(gaps: Sequence[tuple[float, float]], what: str) -> Found:
 
 def _claims() -> list[Claim]:
     made = [
-        Claim(key="graceful", where="IV-B1, fig. 1", test=_graceful,
-              claim="Pruning degrades gracefully up to 33.333 %",
-              reading="loss of Sr per point of sparsity, 33.333 to 50 % minus 0 to 33.333 %, "
-                      "above 0"),
-        Claim(key="eight-bit", where="IV-B1, fig. 2", test=alike("8bit", "dense"),
-              claim="8 bit stays near the baseline", reading=f"8bit minus dense, {_LITTLE}"),
-        Claim(key="three-bit", where="IV-B1, fig. 2", test=_drops,
-              claim="The critical threshold is around 3 bit",
-              reading="loss from 4 to 3 bit minus loss from 8 to 4 bit, above 0"),
-        Claim(key="quant-50", where="IV-B1", test=better("8bit", "50%"),
-              claim="At 50 % TCr quantization beats pruning", reading=f"8bit minus 50%, {_ABOVE}"),
-        Claim(key="quant-75", where="IV-B1", test=better("4bit", "75%"),
-              claim="At 75 % TCr quantization beats pruning", reading=f"4bit minus 75%, {_ABOVE}"),
-        Claim(key="srcr-p", where="IV-B1, fig. 3",
-              test=top_weighted("p", ("25%", "33.333%"), ("50%", "75%")),
-              claim="Sparsities of 25-33.333 % trade best",
-              reading="highest SrCr_p among them minus highest of the others, above 0"),
-        Claim(key="srcr-q", where="IV-B1, fig. 3",
-              test=top_weighted("q", ("4bit", "3bit"), ("8bit", "2bit")),
-              claim="4 and 3 bit trade best",
-              reading="highest SrCr_q among them minus highest of the others, above 0"),
+        Claim(
+            key="graceful",
+            where="IV-B1, fig. 1",
+            test=_graceful,
+            claim="Pruning degrades gracefully up to 33.333 %",
+            reading="loss of Sr per point of sparsity, 33.333 to 50 % minus 0 to 33.333 %, above 0",
+        ),
+        Claim(
+            key="eight-bit",
+            where="IV-B1, fig. 2",
+            test=alike("8bit", "dense"),
+            claim="8 bit stays near the baseline",
+            reading=f"8bit minus dense, {_LITTLE}",
+        ),
+        Claim(
+            key="three-bit",
+            where="IV-B1, fig. 2",
+            test=_drops,
+            claim="The critical threshold is around 3 bit",
+            reading="loss from 4 to 3 bit minus loss from 8 to 4 bit, above 0",
+        ),
+        Claim(
+            key="quant-50",
+            where="IV-B1",
+            test=better("8bit", "50%"),
+            claim="At 50 % TCr quantization beats pruning",
+            reading=f"8bit minus 50%, {_ABOVE}",
+        ),
+        Claim(
+            key="quant-75",
+            where="IV-B1",
+            test=better("4bit", "75%"),
+            claim="At 75 % TCr quantization beats pruning",
+            reading=f"4bit minus 75%, {_ABOVE}",
+        ),
+        Claim(
+            key="srcr-p",
+            where="IV-B1, fig. 3",
+            test=top_weighted("p", ("25%", "33.333%"), ("50%", "75%")),
+            claim="Sparsities of 25-33.333 % trade best",
+            reading="highest SrCr_p among them minus highest of the others, above 0",
+        ),
+        Claim(
+            key="srcr-q",
+            where="IV-B1, fig. 3",
+            test=top_weighted("q", ("4bit", "3bit"), ("8bit", "2bit")),
+            claim="4 and 3 bit trade best",
+            reading="highest SrCr_q among them minus highest of the others, above 0",
+        ),
         *_quantizers(),
-        Claim(key="joint-75", where="IV-B3, fig. 5", test=better("4bit", "50% + 8bit"),
-              claim="At 75 % TCr 50 % + 8 bit loses to 4 bit",
-              reading=f"4bit minus 50% + 8bit, {_ABOVE}"),
-        Claim(key="joint-81", where="IV-B3, fig. 5", test=better("25% + 4bit", "3bit"),
-              claim="At 81.25 % TCr 25 % + 4 bit beats 3 bit",
-              reading=f"25% + 4bit minus 3bit, {_ABOVE}"),
-        Claim(key="gain-points", where="abstract, IV-B3, V",
-              test=around("25% + 4bit", "3bit", GAIN),
-              claim="... by around 20 %, read as points",
-              reading=f"25% + 4bit minus 3bit, {_GAIN}"),
-        Claim(key="gain-relative", where="abstract, IV-B3, V",
-              test=around("25% + 4bit", "3bit", GAIN, relative=True),
-              claim="... by around 20 %, read as relative",
-              reading=f"25% + 4bit over 3bit, minus 1, {_GAIN}"),
-        *(Claim(key=f"gain-{task}", where="IV-B3", test=_task_gain(task), by_definition=False,
+        Claim(
+            key="joint-75",
+            where="IV-B3, fig. 5",
+            test=better("4bit", "50% + 8bit"),
+            claim="At 75 % TCr 50 % + 8 bit loses to 4 bit",
+            reading=f"4bit minus 50% + 8bit, {_ABOVE}",
+        ),
+        Claim(
+            key="joint-81",
+            where="IV-B3, fig. 5",
+            test=better("25% + 4bit", "3bit"),
+            claim="At 81.25 % TCr 25 % + 4 bit beats 3 bit",
+            reading=f"25% + 4bit minus 3bit, {_ABOVE}",
+        ),
+        Claim(
+            key="gain-points",
+            where="abstract, IV-B3, V",
+            test=around("25% + 4bit", "3bit", GAIN),
+            claim="... by around 20 %, read as points",
+            reading=f"25% + 4bit minus 3bit, {_GAIN}",
+        ),
+        Claim(
+            key="gain-relative",
+            where="abstract, IV-B3, V",
+            test=around("25% + 4bit", "3bit", GAIN, relative=True),
+            claim="... by around 20 %, read as relative",
+            reading=f"25% + 4bit over 3bit, minus 1, {_GAIN}",
+        ),
+        *(
+            Claim(
+                key=f"gain-{task}",
+                where="IV-B3",
+                test=_task_gain(task),
+                by_definition=False,
                 claim=f"... across all metrics: {task}",
-                reading=f"R of 25% + 4bit minus R of 3bit, {_GAIN}") for task in _TASKS),
-        Claim(key="joint-87", where="IV-B3, fig. 5", test=better("33.333% + 3bit", "2bit"),
-              claim="At 87.5 % TCr 33.333 % + 3 bit beats 2 bit",
-              reading=f"33.333% + 3bit minus 2bit, {_ABOVE}"),
-        Claim(key="optimum", where="IV-B3, fig. 6",
-              test=top_weighted("j", ("25% + 4bit",), [n for n in JOINTS if n != "25% + 4bit"]),
-              claim="25 % + 4 bit is the optimum of SrCr_j for both models",
-              reading="its SrCr_j minus the highest of the other joint cells of fig. 6, above 0"),
+                reading=f"R of 25% + 4bit minus R of 3bit, {_GAIN}",
+            )
+            for task in _TASKS
+        ),
+        Claim(
+            key="joint-87",
+            where="IV-B3, fig. 5",
+            test=better("33.333% + 3bit", "2bit"),
+            claim="At 87.5 % TCr 33.333 % + 3 bit beats 2 bit",
+            reading=f"33.333% + 3bit minus 2bit, {_ABOVE}",
+        ),
+        Claim(
+            key="optimum",
+            where="IV-B3, fig. 6",
+            test=top_weighted("j", ("25% + 4bit",), [n for n in JOINTS if n != "25% + 4bit"]),
+            claim="25 % + 4 bit is the optimum of SrCr_j for both models",
+            reading="its SrCr_j minus the highest of the other joint cells of fig. 6, above 0",
+        ),
         *_estimates(),
         *_patterns(),
-        Claim(key="math", where="IV-B5", test=_math_lowest, by_definition=False,
-              claim="MATH is more sensitive than the other tasks in all experiments",
-              reading="lowest other R minus R of MATH in the worst compressed cell, above 0"),
-    ]  # fmt: skip
+        Claim(
+            key="math",
+            where="IV-B5",
+            test=_math_lowest,
+            by_definition=False,
+            claim="MATH is more sensitive than the other tasks in all experiments",
+            reading="lowest other R minus R of MATH in the worst compressed cell, above 0",
+        ),
+    ]
     return made
 
 
 def _quantizers() -> list[Claim]:
-    pairs = (("4bit", "NF4"), ("25% + 4bit", "25% + NF4"), ("8bit", "LLM.int8"),
-             ("50% + 8bit", "50% + LLM.int8"))  # fmt: skip
+    pairs = (
+        ("4bit", "NF4"),
+        ("25% + 4bit", "25% + NF4"),
+        ("8bit", "LLM.int8"),
+        ("50% + 8bit", "50% + LLM.int8"),
+    )
     alikes = [
-        Claim(key=f"alike-{one}", where="IV-B2, fig. 4", test=alike(one, two),
-              claim=f"GPTQ differs little from {two.split(' + ')[-1]}",
-              reading=f"{one} minus {two}, {_LITTLE}")
+        Claim(
+            key=f"alike-{one}",
+            where="IV-B2, fig. 4",
+            test=alike(one, two),
+            claim=f"GPTQ differs little from {two.split(' + ')[-1]}",
+            reading=f"{one} minus {two}, {_LITTLE}",
+        )
         for one, two in pairs
-    ]  # fmt: skip
+    ]
     steady = [
-        Claim(key=f"steady-{before[0]}", where="IV-B2, fig. 4", test=_steady(before, after),
-              claim=f"... and pruning first changes that gap little ({before[1]})",
-              reading=f"({after[0]} minus {after[1]}) minus ({before[0]} minus {before[1]}), "
-                      f"within ±{MARGIN:g}")
+        Claim(
+            key=f"steady-{before[0]}",
+            where="IV-B2, fig. 4",
+            test=_steady(before, after),
+            claim=f"... and pruning first changes that gap little ({before[1]})",
+            reading=f"({after[0]} minus {after[1]}) minus ({before[0]} minus {before[1]}), "
+            f"within ±{MARGIN:g}",
+        )
         for before, after in (pairs[:2], pairs[2:])
-    ]  # fmt: skip
+    ]
     return alikes + steady
 
 
 def _estimates() -> list[Claim]:
     what = "1 - SrCr_p × SrCr_q / SrCr_j of 25% + 4bit"
     return [
-        Claim(key="estimate-close", where="IV-B3, fig. 6", test=_estimate(-MARGIN, MARGIN),
-              claim="Mistral: the estimate matches the joint cell closely",
-              reading=f"{what}, within ±{MARGIN:g}", model="mistral"),
-        Claim(key="estimate-low", where="IV-B3, fig. 6", test=_estimate(0, math.inf),
-              claim="LLaMA: the joint cell exceeds its estimate",
-              reading=f"{what}, above 0", model="llama"),
-        Claim(key="estimate-math", where="IV-B3", test=_estimate(-MARGIN, MARGIN, "MATH"),
-              claim="LLaMA: that is largely due to MATH under 4 bit",
-              reading=f"{what}, without MATH, within ±{MARGIN:g}", model="llama"),
-    ]  # fmt: skip
+        Claim(
+            key="estimate-close",
+            where="IV-B3, fig. 6",
+            test=_estimate(-MARGIN, MARGIN),
+            claim="Mistral: the estimate matches the joint cell closely",
+            reading=f"{what}, within ±{MARGIN:g}",
+            model="mistral",
+        ),
+        Claim(
+            key="estimate-low",
+            where="IV-B3, fig. 6",
+            test=_estimate(0, math.inf),
+            claim="LLaMA: the joint cell exceeds its estimate",
+            reading=f"{what}, above 0",
+            model="llama",
+        ),
+        Claim(
+            key="estimate-math",
+            where="IV-B3",
+            test=_estimate(-MARGIN, MARGIN, "MATH"),
+            claim="LLaMA: that is largely due to MATH under 4 bit",
+            reading=f"{what}, without MATH, within ±{MARGIN:g}",
+            model="llama",
+        ),
+    ]
 
 
 def _patterns() -> list[Claim]:
     return [
-        Claim(key="two-of-eight", where="IV-B4, fig. 7", test=better("2:8", "1:4"),
-              claim="2:8 is the better pattern at 25 %", reading=f"2:8 minus 1:4, {_ABOVE}"),
-        Claim(key="two-of-eight-4bit", where="IV-B4, fig. 8",
-              test=better("2:8 + 4bit", "1:4 + 4bit"), claim="... also with 4 bit",
-              reading=f"2:8 + 4bit minus 1:4 + 4bit, {_ABOVE}"),
-        Claim(key="competitive", where="IV-B6, V", test=alike("25% + 4bit", "2:8 + 4bit"),
-              claim="2:8 + 4 bit stays competitive with unstructured",
-              reading=f"25% + 4bit minus 2:8 + 4bit, {_LITTLE}"),
-        *(Claim(key=f"pattern-{one}", where="IV-B4, fig. 8", test=better(one, two),
+        Claim(
+            key="two-of-eight",
+            where="IV-B4, fig. 7",
+            test=better("2:8", "1:4"),
+            claim="2:8 is the better pattern at 25 %",
+            reading=f"2:8 minus 1:4, {_ABOVE}",
+        ),
+        Claim(
+            key="two-of-eight-4bit",
+            where="IV-B4, fig. 8",
+            test=better("2:8 + 4bit", "1:4 + 4bit"),
+            claim="... also with 4 bit",
+            reading=f"2:8 + 4bit minus 1:4 + 4bit, {_ABOVE}",
+        ),
+        Claim(
+            key="competitive",
+            where="IV-B6, V",
+            test=alike("25% + 4bit", "2:8 + 4bit"),
+            claim="2:8 + 4 bit stays competitive with unstructured",
+            reading=f"25% + 4bit minus 2:8 + 4bit, {_LITTLE}",
+        ),
+        *(
+            Claim(
+                key=f"pattern-{one}",
+                where="IV-B4, fig. 8",
+                test=better(one, two),
                 claim=f"{one} beats {two} at the same TCr",
-                reading=f"{one} minus {two}, {_ABOVE}")
-          for one, two in (("2:8 + 4bit", "3bit"), ("1:4 + 4bit", "3bit"),
-                           ("2:6 + 3bit", "2bit"), ("1:3 + 3bit", "2bit"))),
-    ]  # fmt: skip
+                reading=f"{one} minus {two}, {_ABOVE}",
+            )
+            for one, two in (
+                ("2:8 + 4bit", "3bit"),
+                ("1:4 + 4bit", "3bit"),
+                ("2:6 + 3bit", "2bit"),
+                ("1:3 + 3bit", "2bit"),
+            )
+        ),
+    ]
 
 
 def rows(panels: Sequence[Panel]) -> list[Row]:
     """All claims, about each model under Sr2 (the paper's) and Sr1, then those across models."""
     answered = answer(_claims(), panels, ("sr2", "sr1"))
     for key, title in (("gain-points", "points"), ("gain-relative", "relative")):
-        claim = Claim(key=f"{key}-mean", where="abstract", test=better("25% + 4bit", "3bit"),
-                      claim=f"25 % + 4 bit gains 20 % on average over models, read as {title}",
-                      reading=f"mean over models, {_GAIN}")  # fmt: skip
-        answered += averaged(answered, key, claim,
-                             lambda v, s: Found(v, s, GAIN - MARGIN, GAIN + MARGIN))  # fmt: skip
+        claim = Claim(
+            key=f"{key}-mean",
+            where="abstract",
+            test=better("25% + 4bit", "3bit"),
+            claim=f"25 % + 4 bit gains 20 % on average over models, read as {title}",
+            reading=f"mean over models, {_GAIN}",
+        )
+        answered += averaged(
+            answered, key, claim, lambda v, s: Found(v, s, GAIN - MARGIN, GAIN + MARGIN)
+        )
     return answered + _resilience(panels)
 
 
@@ -236,10 +362,13 @@ def _resilience(panels: Sequence[Panel]) -> list[Row]:
     named = {word: p for p in panels for word in ("llama", "mistral") if word in p.model.casefold()}
     if len(named) < 2:
         return []
-    claim = Claim(key="resilience", where="IV-B5", test=better("25%", "dense"),
-                  claim="Mistral is consistently more resilient than LLaMA",
-                  reading="Sr of Mistral minus Sr of LLaMA in the worst of all compressed cells, "
-                          "above 0")  # fmt: skip
+    claim = Claim(
+        key="resilience",
+        where="IV-B5",
+        test=better("25%", "dense"),
+        claim="Mistral is consistently more resilient than LLaMA",
+        reading="Sr of Mistral minus Sr of LLaMA in the worst of all compressed cells, above 0",
+    )
     made = []
     for definition in ("sr2", "sr1"):
         gaps = _between(named["mistral"], named["llama"], definition)
@@ -256,8 +385,10 @@ def _between(first: Panel, second: Panel, definition: str) -> list[tuple[float, 
         if one == config("dense"):
             continue
         try:
-            pair = [(e.value[row_of(p, one.label)], e.stderr[row_of(p, one.label)])
-                    for p, e in zip((first, second), estimates, strict=True)]  # fmt: skip
+            pair = [
+                (e.value[row_of(p, one.label)], e.stderr[row_of(p, one.label)])
+                for p, e in zip((first, second), estimates, strict=True)
+            ]
         except Missing:
             continue
         (a, s), (b, t) = pair

@@ -19,8 +19,16 @@ RETENTIONS: dict[int, tuple[str, tuple[str, ...]]] = {
     2: ("Retention with quantization only", ("8bit", "4bit", "3bit", "2bit")),
     4: (
         "GPTQ against NF4 and LLM.int8(), before and after pruning",
-        ("4bit", "NF4", "25% + 4bit", "25% + NF4", "8bit", "LLM.int8", "50% + 8bit",
-         "50% + LLM.int8"),
+        (
+            "4bit",
+            "NF4",
+            "25% + 4bit",
+            "25% + NF4",
+            "8bit",
+            "LLM.int8",
+            "50% + 8bit",
+            "50% + LLM.int8",
+        ),
     ),
     5: (
         "Joint compression against quantization only at equal TCr",
@@ -32,10 +40,18 @@ RETENTIONS: dict[int, tuple[str, tuple[str, ...]]] = {
     ),
     8: (
         "Joint compression with and without semi-structured patterns, beside 3 and 2 bit",
-        ("3bit", "25% + 4bit", "2:8 + 4bit", "1:4 + 4bit", "2bit", "33.333% + 3bit",
-         "2:6 + 3bit", "1:3 + 3bit"),
+        (
+            "3bit",
+            "25% + 4bit",
+            "2:8 + 4bit",
+            "1:4 + 4bit",
+            "2bit",
+            "33.333% + 3bit",
+            "2:6 + 3bit",
+            "1:3 + 3bit",
+        ),
     ),
-}  # fmt: skip
+}
 SINGLE = 3
 JOINT = 6
 JOINTS = ("50% + 8bit", "25% + 4bit", "33.333% + 3bit")
@@ -117,15 +133,28 @@ def _draw_retention(axis: Any, side: Side, panel: Panel, configs: Sequence[Confi
         shown = np.array([np.nan if r is None else value[r] for r in rows])
         error = np.array([np.nan if r is None else stderr[r] for r in rows])
         colour = COLOURS[look] if look < 0 else COLOURS[look % (len(COLOURS) - 1)]
-        axis.errorbar(at, shown, yerr=bars(error), linestyle="none", color=colour,
-                      marker=MARKERS[look % len(MARKERS)], elinewidth=1, zorder=3,
-                      markerfacecolor=colour if side.filled else "white",
-                      label=f"{name} ({side.name})")  # fmt: skip
+        axis.errorbar(
+            at,
+            shown,
+            yerr=bars(error),
+            linestyle="none",
+            color=colour,
+            marker=MARKERS[look % len(MARKERS)],
+            elinewidth=1,
+            zorder=3,
+            markerfacecolor=colour if side.filled else "white",
+            label=f"{name} ({side.name})",
+        )
 
 
 def _name_configs(axis: Any, configs: Sequence[Config], grouped: bool) -> None:
-    axis.set_xticks(range(len(configs)), [one.label for one in configs], rotation=35, ha="right",
-                    rotation_mode="anchor")  # fmt: skip
+    axis.set_xticks(
+        range(len(configs)),
+        [one.label for one in configs],
+        rotation=35,
+        ha="right",
+        rotation_mode="anchor",
+    )
     axis.set_xlim(-0.6, len(configs) - 0.4)
     if not grouped:
         return
@@ -159,8 +188,10 @@ def _single(models: Sequence[_Model]) -> Figure | None:
             axis.set_ylabel(name)
             axis.set_ylim(bottom=0)
         _legend(drawing, [left, right])
-        caption = ("Figure 3. SrCr of the single methods; the two plots have different scales and "
-                   "are not compared with each other. Bars are one standard error.")  # fmt: skip
+        caption = (
+            "Figure 3. SrCr of the single methods; the two plots have different scales and "
+            "are not compared with each other. Bars are one standard error."
+        )
         return _done(drawing, SINGLE, caption)
 
 
@@ -169,19 +200,27 @@ def _line(
 ) -> None:
     value, stderr = _columns(panel, configs, y)
     if np.isfinite(value).any():
-        axis.errorbar(np.arange(len(configs)) + dodge(i, 2, 0.08), value,
-                      yerr=bars(stderr), color=COLOURS[i % len(COLOURS)],
-                      marker=MARKERS[i % len(MARKERS)], linestyle="-" if side.filled else "--",
-                      markerfacecolor=None if side.filled else "white", elinewidth=1,
-                      label=name)  # fmt: skip
+        axis.errorbar(
+            np.arange(len(configs)) + dodge(i, 2, 0.08),
+            value,
+            yerr=bars(stderr),
+            color=COLOURS[i % len(COLOURS)],
+            marker=MARKERS[i % len(MARKERS)],
+            linestyle="-" if side.filled else "--",
+            markerfacecolor=None if side.filled else "white",
+            elinewidth=1,
+            label=name,
+        )
 
 
 def _joint(models: Sequence[_Model]) -> Figure | None:
     """Figure 6: SrCr_j of the joint cells and the product of the two single methods."""
     configs = [config(name) for name in JOINTS]
-    models = [model for model in models if any(
-        np.isfinite(_columns(panel, configs, "srcr_j")[0]).any() for _, panel in model[1]
-    )]  # fmt: skip
+    models = [
+        model
+        for model in models
+        if any(np.isfinite(_columns(panel, configs, "srcr_j")[0]).any() for _, panel in model[1])
+    ]
     if not models:
         return None
     with canvas(max(3.6 * len(models), 4.8), 3.7, columns=len(models)) as (drawing, axes):
@@ -192,17 +231,26 @@ def _joint(models: Sequence[_Model]) -> Figure | None:
                 ):
                     value, stderr = _columns(panel, configs, y)
                     at = np.arange(3) + dodge(i, 2, 0.2) + (0 if side.filled else 0.06)
-                    axis.errorbar(at, value, yerr=bars(stderr), linestyle="none",
-                                  color=COLOURS[1 - i], marker=MARKERS[3 - i], elinewidth=1,
-                                  markerfacecolor=COLOURS[1 - i] if side.filled else "white",
-                                  label=f"{name} ({side.name})")  # fmt: skip
+                    axis.errorbar(
+                        at,
+                        value,
+                        yerr=bars(stderr),
+                        linestyle="none",
+                        color=COLOURS[1 - i],
+                        marker=MARKERS[3 - i],
+                        elinewidth=1,
+                        markerfacecolor=COLOURS[1 - i] if side.filled else "white",
+                        label=f"{name} ({side.name})",
+                    )
             axis.set_xticks(range(3), [one.label for one in configs])
             axis.set(title=model, xlim=(-0.5, 2.5))
         _same_height(axes)
         axes[0].set_ylabel("SrCr_j and its estimate")
         _legend(drawing, axes)
-        caption = ("Figure 6. SrCr_j in joint compression and its estimate from the single "
-                   "methods; bars are one standard error.")  # fmt: skip
+        caption = (
+            "Figure 6. SrCr_j in joint compression and its estimate from the single "
+            "methods; bars are one standard error."
+        )
         return _done(drawing, JOINT, caption)
 
 
@@ -222,8 +270,9 @@ def _legend(drawing: Any, axes: Sequence[Any]) -> None:
     sources = {name.rpartition(" (")[2] for name in entries}
     # One source needs no mention at every entry: the page says it.
     names = [n.rpartition(" (")[0] if len(sources) == 1 else n for n in entries]
-    drawing.legend(list(entries.values()), names, loc="outside lower center",
-                   ncols=min(len(names), 4))  # fmt: skip
+    drawing.legend(
+        list(entries.values()), names, loc="outside lower center", ncols=min(len(names), 4)
+    )
 
 
 def _done(drawing: Any, number: int, caption: str) -> Figure:

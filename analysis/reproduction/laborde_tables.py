@@ -99,10 +99,14 @@ def find(panel: Panel, wanted: Config) -> int | None:
     same &= (cells["bits"] == wanted.bits) & cells["prune_method"].isin(["", "sparsegpt"])
     same &= (cells["prune_profile"] == "") & (cells["quant_profile"] == "")
     same &= (cells["sparsity"] - wanted.sparsity).abs() < 1e-9
-    nearest = pd.DataFrame({
-        "undone": cells["status"] != "done", "kept": cells["mask"] == "keep",
-        "seed": cells["calibration_seed"].fillna(0), "row": np.arange(len(cells)),
-    })[same]  # fmt: skip
+    nearest = pd.DataFrame(
+        {
+            "undone": cells["status"] != "done",
+            "kept": cells["mask"] == "keep",
+            "seed": cells["calibration_seed"].fillna(0),
+            "row": np.arange(len(cells)),
+        }
+    )[same]
     nearest = nearest.sort_values(["undone", "kept", "seed", "row"])
     return int(nearest["row"].to_numpy()[0]) if len(nearest) else None
 
@@ -124,10 +128,15 @@ def rate_table() -> Table:
         for q in dict.fromkeys(printed["bits"])
     ]
     columns = [Column(key="bits", title="Quantization")]
-    columns += [Column(key=percent(exact(p)), title=percent(exact(p)), form="percent")
-                for p in sparsities]  # fmt: skip
-    return Table(name="table1", caption=f"Table I. {CAPTIONS['I']}", columns=tuple(columns),
-                 rows=pd.DataFrame(rows))  # fmt: skip
+    columns += [
+        Column(key=percent(exact(p)), title=percent(exact(p)), form="percent") for p in sparsities
+    ]
+    return Table(
+        name="table1",
+        caption=f"Table I. {CAPTIONS['I']}",
+        columns=tuple(columns),
+        rows=pd.DataFrame(rows),
+    )
 
 
 def score_table(panels: Sequence[Panel], table: str) -> Table:
@@ -145,9 +154,13 @@ def score_table(panels: Sequence[Panel], table: str) -> Table:
         columns.append(Column(key=f"{name}_std", title="Std", form="number", digits=1))
     absent = [f"{p.panel.model} {p.config.label}" for p in found if p.row is None]
     notes = (f"No such cell in these results: {', '.join(absent)}.",) if absent else ()
-    return Table(name=f"table{NUMBERS[table]}", caption=f"Table {table}. {CAPTIONS[table]}",
-                 columns=tuple(columns),
-                 rows=rows, notes=(*notes, *stopped_notes(panels)))  # fmt: skip
+    return Table(
+        name=f"table{NUMBERS[table]}",
+        caption=f"Table {table}. {CAPTIONS[table]}",
+        columns=tuple(columns),
+        rows=rows,
+        notes=(*notes, *stopped_notes(panels)),
+    )
 
 
 def tables(panels: Sequence[Panel]) -> list[Table]:
@@ -171,8 +184,12 @@ def points(panel: Panel, row: int) -> tuple[dict[str, float], dict[str, float]]:
 
 
 def _row(place: Place, tasks: Sequence[str]) -> dict[str, object]:
-    shown: dict[str, object] = {"model": place.panel.model, "label": place.config.label,
-                                "cell": "", "tcr": float(place.config.tcr)}  # fmt: skip
+    shown: dict[str, object] = {
+        "model": place.panel.model,
+        "label": place.config.label,
+        "cell": "",
+        "tcr": float(place.config.tcr),
+    }
     value, stderr = ({}, {}) if place.row is None else points(place.panel, place.row)
     stopped: set[str] = set()
     if place.row is not None:

@@ -34,21 +34,40 @@ def beside_table(
     """
     rows = [row for ours, theirs in _pairs(measured, published) for row in _rows(ours, theirs)]
     columns = (
-        Column(key="model", title="Model"), Column(key="label", title="Cell"),
+        Column(key="model", title="Model"),
+        Column(key="label", title="Cell"),
         Column(key="task", title="Benchmark"),
         Column(key="published", title="Published", form="estimate", digits=1),
         Column(key="measured", title="Measured", form="estimate", digits=1),
         Column(key="difference", title="Difference", form="number", digits=1),
         Column(key="z", title="Standard errors", form="number", digits=1),
-        Column(key="flag", title="Flag"), Column(key="how", title="Measured differently"),
-    )  # fmt: skip
+        Column(key="flag", title="Flag"),
+        Column(key="how", title="Measured differently"),
+    )
     frame = pd.DataFrame(rows, columns=_KEYS)
-    return Table(name="both", caption="Measured beside published (points of 100)", columns=columns,
-                 rows=frame, notes=_notes(measured, published, frame, versions))  # fmt: skip
+    return Table(
+        name="both",
+        caption="Measured beside published (points of 100)",
+        columns=columns,
+        rows=frame,
+        notes=_notes(measured, published, frame, versions),
+    )
 
 
-_KEYS = ["model", "cell", "label", "task", "published", "published_stderr", "measured",
-         "measured_stderr", "difference", "z", "flag", "how"]  # fmt: skip
+_KEYS = [
+    "model",
+    "cell",
+    "label",
+    "task",
+    "published",
+    "published_stderr",
+    "measured",
+    "measured_stderr",
+    "difference",
+    "z",
+    "flag",
+    "how",
+]
 
 
 def _pairs(measured: Sequence[Panel], published: Sequence[Panel]) -> Iterator[tuple[Panel, Panel]]:
@@ -69,17 +88,28 @@ def _rows(ours: Panel, theirs: Panel) -> Iterator[Row]:
 
 def _row(ours: Panel, theirs: Panel, rows: tuple[int, int], task: str, one: Config) -> Row:
     (a, s), (b, t) = (
-        (100 * float(panel.value[row, panel.tasks.index(task)]),
-         100 * float(panel.stderr[row, panel.tasks.index(task)]))
+        (
+            100 * float(panel.value[row, panel.tasks.index(task)]),
+            100 * float(panel.stderr[row, panel.tasks.index(task)]),
+        )
         for panel, row in zip((ours, theirs), rows, strict=True)
-    )  # fmt: skip
+    )
     error = math.hypot(s, t)
     z = (a - b) / error if error > 0 else math.nan
     return {
-        "model": ours.model, "cell": ours.cells["cell"].iat[rows[0]], "label": one.label,
-        "task": task, "published": b, "published_stderr": t, "measured": a, "measured_stderr": s,
-        "difference": a - b, "z": z, "flag": _flag(a, z), "how": _how(ours, theirs, rows),
-    }  # fmt: skip
+        "model": ours.model,
+        "cell": ours.cells["cell"].iat[rows[0]],
+        "label": one.label,
+        "task": task,
+        "published": b,
+        "published_stderr": t,
+        "measured": a,
+        "measured_stderr": s,
+        "difference": a - b,
+        "z": z,
+        "flag": _flag(a, z),
+        "how": _how(ours, theirs, rows),
+    }
 
 
 def _flag(measured: float, z: float) -> str:
@@ -93,8 +123,11 @@ def _how(ours: Panel, theirs: Panel, rows: tuple[int, int]) -> str:
     mine, known = (p.cells.iloc[row] for p, row in zip((ours, theirs), rows, strict=True))
     said = []
     if mine["mask"] != known["mask"]:
-        said.append({"keep": "mask kept (the paper quantizes pruned weights too)"}.get(
-            str(mine["mask"]), f"mask {mine['mask']}"))  # fmt: skip
+        said.append(
+            {"keep": "mask kept (the paper quantizes pruned weights too)"}.get(
+                str(mine["mask"]), f"mask {mine['mask']}"
+            )
+        )
     sizes = (mine["group_size"], known["group_size"])
     if all(size == size for size in sizes) and sizes[0] != sizes[1]:
         said.append(f"group size {sizes[0]:g} instead of {sizes[1]:g}")
@@ -104,24 +137,35 @@ def _how(ours: Panel, theirs: Panel, rows: tuple[int, int]) -> str:
 
 
 def _notes(
-    measured: Sequence[Panel], published: Sequence[Panel], frame: pd.DataFrame,
+    measured: Sequence[Panel],
+    published: Sequence[Panel],
+    frame: pd.DataFrame,
     versions: Mapping[tuple[str, str], str],
-) -> tuple[str, ...]:  # fmt: skip
+) -> tuple[str, ...]:
     known = {task for panel in published for task in panel.tasks}
-    said = [f"{task} ({model}): measured with task version {version or '?'}; the paper names none "
-            "and is older, so absolute scores may have shifted with the task."
-            for (model, task), version in versions.items() if task in known]  # fmt: skip
+    said = [
+        f"{task} ({model}): measured with task version {version or '?'}; the paper names none "
+        "and is older, so absolute scores may have shifted with the task."
+        for (model, task), version in versions.items()
+        if task in known
+    ]
     compared = frame["z"].notna().sum()
     outside = (frame["flag"] == "outside 2").sum()
     if compared:
-        said.insert(0, f"{outside} of {compared} differences are outside {OUTSIDE:g} standard "
-                       "errors; about 1 in 20 would be by chance alone.")  # fmt: skip
+        said.insert(
+            0,
+            f"{outside} of {compared} differences are outside {OUTSIDE:g} standard "
+            "errors; about 1 in 20 would be by chance alone.",
+        )
     elif frame.empty:
         names = [", ".join(sorted(p.model for p in side)) for side in (measured, published)]
-        tasks = [", ".join(sorted({t for p in side for t in p.tasks}))
-                 for side in (measured, published)]  # fmt: skip
-        said.append(f"Nothing in common: measured {names[0]} on {tasks[0]}; published {names[1]} "
-                    f"on {tasks[1]}.")  # fmt: skip
+        tasks = [
+            ", ".join(sorted({t for p in side for t in p.tasks})) for side in (measured, published)
+        ]
+        said.append(
+            f"Nothing in common: measured {names[0]} on {tasks[0]}; published {names[1]} "
+            f"on {tasks[1]}."
+        )
     return tuple(said)
 
 

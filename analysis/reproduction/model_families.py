@@ -22,11 +22,18 @@ from analysis.output.table import Column, Table
 from analysis.published.reference import facts
 
 FAMILIES = {
-    "Qwen2.5": ("Qwen2.5-0.5B", "Qwen2.5-1.5B", "Qwen2.5-3B", "Qwen2.5-7B", "Qwen2.5-14B",
-                "Qwen2.5-32B", "Qwen2.5-72B"),
+    "Qwen2.5": (
+        "Qwen2.5-0.5B",
+        "Qwen2.5-1.5B",
+        "Qwen2.5-3B",
+        "Qwen2.5-7B",
+        "Qwen2.5-14B",
+        "Qwen2.5-32B",
+        "Qwen2.5-72B",
+    ),
     "LLaMA-2": ("LLaMA-2-7B", "LLaMA-2-13B", "LLaMA-2-70B"),
     "Gemma-3": ("Gemma-3-1B-IT", "Gemma-3-4B-IT", "Gemma-3-12B-IT", "Gemma-3-27B-IT"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,15 +61,27 @@ def published() -> list[Family]:
     for name, models in FAMILIES.items():
         mine = found[found["model"].isin(models)]
         rows = [
-            {"model": model, "cell": quant or "16 bit", "rank": models.index(model),
-             "bytes": _one(part, "size") * 1e9, "value": _one(part, "ppl"),
-             "stderr": _one(part, "ppl", "std")}
-            for (model, quant, _), part in mine.groupby(["model", "method_quant", "bits"],
-                                                        sort=False)
-        ]  # fmt: skip
+            {
+                "model": model,
+                "cell": quant or "16 bit",
+                "rank": models.index(model),
+                "bytes": _one(part, "size") * 1e9,
+                "value": _one(part, "ppl"),
+                "stderr": _one(part, "ppl", "std"),
+            }
+            for (model, quant, _), part in mine.groupby(
+                ["model", "method_quant", "bits"], sort=False
+            )
+        ]
         frame = pd.DataFrame(rows).dropna(subset=["bytes", "value"])
-        made.append(Family(name=name, score="perplexity on WikiText2", higher=False,
-                           rows=frame.reset_index(drop=True)))  # fmt: skip
+        made.append(
+            Family(
+                name=name,
+                score="perplexity on WikiText2",
+                higher=False,
+                rows=frame.reset_index(drop=True),
+            )
+        )
     return made
 
 
@@ -93,11 +112,16 @@ def _points(panel: Panel, tasks: Sequence[str]) -> pd.DataFrame:
     table = sizes(panel)
     at = [panel.tasks.index(task) for task in tasks]
     size = table["bytes"].fillna(table["bytes_served"])
-    rows = pd.DataFrame({
-        "model": panel.model, "cell": labels(panel), "bytes": size,
-        "weights": table["total_weights"], "value": panel.value[:, at].mean(axis=1),
-        "stderr": np.sqrt((panel.stderr[:, at] ** 2).sum(axis=1)) / len(at),
-    })  # fmt: skip
+    rows = pd.DataFrame(
+        {
+            "model": panel.model,
+            "cell": labels(panel),
+            "bytes": size,
+            "weights": table["total_weights"],
+            "value": panel.value[:, at].mean(axis=1),
+            "stderr": np.sqrt((panel.stderr[:, at] ** 2).sum(axis=1)) / len(at),
+        }
+    )
     return rows[(panel.cells["status"] == "done").to_numpy()].dropna(subset=["bytes", "value"])
 
 
@@ -116,13 +140,22 @@ def contests(family: Family) -> pd.DataFrame:
         best = larger.loc[(sign * larger["value"]).idxmax()]
         gain = sign * (best["value"] - row["value"])
         z = gain / math.hypot(best["stderr"], row["stderr"])
-        made.append({
-            "family": family.name, "model": row["model"], "cell": row["cell"],
-            "bytes": row["bytes"], "value": row["value"], "value_stderr": row["stderr"],
-            "rival": f"{best['model']} {best['cell']}", "rival_bytes": best["bytes"],
-            "rival_value": best["value"], "rival_value_stderr": best["stderr"],
-            "gain": gain, "z": z,
-        })  # fmt: skip
+        made.append(
+            {
+                "family": family.name,
+                "model": row["model"],
+                "cell": row["cell"],
+                "bytes": row["bytes"],
+                "value": row["value"],
+                "value_stderr": row["stderr"],
+                "rival": f"{best['model']} {best['cell']}",
+                "rival_bytes": best["bytes"],
+                "rival_value": best["value"],
+                "rival_value_stderr": best["stderr"],
+                "gain": gain,
+                "z": z,
+            }
+        )
     frame = pd.DataFrame(made)
     if frame.empty:
         return frame
@@ -142,22 +175,31 @@ def contest_table(families: Sequence[Family]) -> Table:
     """All contests of the families."""
     found = [contests(family) for family in families]
     columns = (
-        Column(key="family", title="Family"), Column(key="model", title="Smaller model"),
-        Column(key="cell", title="Its cell"), Column(key="bytes", title="MB", form="megabytes",
-                                                     digits=0),
+        Column(key="family", title="Family"),
+        Column(key="model", title="Smaller model"),
+        Column(key="cell", title="Its cell"),
+        Column(key="bytes", title="MB", form="megabytes", digits=0),
         Column(key="value", title="Score", form="estimate", digits=2),
         Column(key="rival", title="Best larger with no more bytes"),
         Column(key="rival_bytes", title="MB", form="megabytes", digits=0),
         Column(key="rival_value", title="Score", form="estimate", digits=2),
         Column(key="z", title="Standard errors", form="number", digits=1),
-        Column(key="p", title="p (Holm)", form="p"), Column(key="verdict", title="Better"),
-    )  # fmt: skip
-    scores = "; ".join(f"{f.name}: {f.score}, {'higher' if f.higher else 'lower'} is better"
-                       for f in families)  # fmt: skip
-    return Table(name="families", columns=columns, rows=pd.concat([pd.DataFrame(), *found]),
-                 caption="A compressed larger model against a smaller one of the same bytes",
-                 notes=(f"{scores}. Standard errors are over documents, unpaired; each family of "
-                        "models is a family of tests.",))  # fmt: skip
+        Column(key="p", title="p (Holm)", form="p"),
+        Column(key="verdict", title="Better"),
+    )
+    scores = "; ".join(
+        f"{f.name}: {f.score}, {'higher' if f.higher else 'lower'} is better" for f in families
+    )
+    return Table(
+        name="families",
+        columns=columns,
+        rows=pd.concat([pd.DataFrame(), *found]),
+        caption="A compressed larger model against a smaller one of the same bytes",
+        notes=(
+            f"{scores}. Standard errors are over documents, unpaired; each family of "
+            "models is a family of tests.",
+        ),
+    )
 
 
 def family_figures(families: Sequence[Family]) -> Iterator[Figure]:
@@ -166,24 +208,49 @@ def family_figures(families: Sequence[Family]) -> Iterator[Figure]:
         with canvas(7.2, 4.2) as (drawing, (axes,)):
             for i, (model, part) in enumerate(family.rows.groupby("model", sort=False)):
                 line = part.sort_values("bytes")
-                axes.errorbar(line["bytes"] / 1e9, line["value"], yerr=line["stderr"].fillna(0),
-                              marker=MARKERS[i % len(MARKERS)], color=COLOURS[i % len(COLOURS)],
-                              label=str(model), elinewidth=1, linewidth=0.9)  # fmt: skip
+                axes.errorbar(
+                    line["bytes"] / 1e9,
+                    line["value"],
+                    yerr=line["stderr"].fillna(0),
+                    marker=MARKERS[i % len(MARKERS)],
+                    color=COLOURS[i % len(COLOURS)],
+                    label=str(model),
+                    elinewidth=1,
+                    linewidth=0.9,
+                )
             sign = 1 if family.higher else -1
-            on = family.rows.iloc[front(family.rows["bytes"].to_numpy(float),
-                                        sign * family.rows["value"].to_numpy(float))]  # fmt: skip
-            axes.plot(on["bytes"] / 1e9, on["value"], linestyle="none", marker="o", markersize=11,
-                      markerfacecolor="none", markeredgecolor="#000000", label="Pareto front",
-                      zorder=4)  # fmt: skip
-            axes.set(xscale="log", xlabel="Size (GB, logarithmic)", ylabel=family.score,
-                     title=family.name)  # fmt: skip
+            on = family.rows.iloc[
+                front(
+                    family.rows["bytes"].to_numpy(float),
+                    sign * family.rows["value"].to_numpy(float),
+                )
+            ]
+            axes.plot(
+                on["bytes"] / 1e9,
+                on["value"],
+                linestyle="none",
+                marker="o",
+                markersize=11,
+                markerfacecolor="none",
+                markeredgecolor="#000000",
+                label="Pareto front",
+                zorder=4,
+            )
+            axes.set(
+                xscale="log",
+                xlabel="Size (GB, logarithmic)",
+                ylabel=family.score,
+                title=family.name,
+            )
             _plain(axes.xaxis)
             if not family.higher:
                 axes.set_yscale("log")
                 _plain(axes.yaxis)
             drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
-            caption = (f"{family.name}: {family.score} against size; circles are on the Pareto "
-                       "front, bars are one standard error.")  # fmt: skip
+            caption = (
+                f"{family.name}: {family.score} against size; circles are on the Pareto "
+                "front, bars are one standard error."
+            )
             yield finished(drawing, "family", family.name, caption)
 
 

@@ -81,12 +81,17 @@ def items(sources: Sequence[Source], only: str | None = None) -> list[Item]:
     if only is not None and only not in ITEMS:
         raise BadResults(f"there is no {only!r} to reproduce; valid: {', '.join(ITEMS)}")
     read = [_read(source) for source in sources]
-    made = [item for item in _items(read, [only] if only else list(ITEMS))
-            if item.tables or item.figures]  # fmt: skip
+    made = [
+        item
+        for item in _items(read, [only] if only else list(ITEMS))
+        if item.tables or item.figures
+    ]
     if only and not made:
         names = " and ".join(source.name for source in sources)
-        raise BadResults(f"{only} cannot be made from {names}: "
-                         f"{_NEEDS.get(only, 'no cell that it shows is there')}")  # fmt: skip
+        raise BadResults(
+            f"{only} cannot be made from {names}: "
+            f"{_NEEDS.get(only, 'no cell that it shows is there')}"
+        )
     return made
 
 
@@ -110,12 +115,18 @@ def _items(read: Sequence[_Read], names: Sequence[str]) -> Iterator[Item]:
             yield Item(name=name, tables=tuple(_tables(name, read)), figures=tuple(drawings))
         elif name == "families":
             known = _families(read)
-            yield Item(name=name, tables=(contest_table(known),) if known else (),
-                       figures=tuple(family_figures(known)))  # fmt: skip
+            yield Item(
+                name=name,
+                tables=(contest_table(known),) if known else (),
+                figures=tuple(family_figures(known)),
+            )
         elif name in other_papers.PAPERS:
             published = any(one.source.published for one in read)
-            yield Item(name=name, tables=tuple(_of_paper(name, read, published)),
-                       figures=other_papers.figures(name) if published else ())  # fmt: skip
+            yield Item(
+                name=name,
+                tables=tuple(_of_paper(name, read, published)),
+                figures=other_papers.figures(name) if published else (),
+            )
         elif name in FIGURES:
             drawn = figure(int(name.removeprefix("fig")), sides)
             yield Item(name=name, figures=(drawn,) if drawn else ())
@@ -135,8 +146,11 @@ def _of_paper(name: str, read: Sequence[_Read], published: bool) -> Iterator[Tab
 
 def _families(read: Sequence[_Read]) -> list[Family]:
     """Models of one family: the published ones of MPT, and those of a sweep with several."""
-    found = [model_families.measured(one.panels, one.source.name) for one in read
-             if not one.source.published]  # fmt: skip
+    found = [
+        model_families.measured(one.panels, one.source.name)
+        for one in read
+        if not one.source.published
+    ]
     known = model_families.published() if any(one.source.published for one in read) else []
     return [*(family for family in found if family is not None), *known]
 
@@ -146,8 +160,11 @@ def _tables(name: str, read: Sequence[_Read]) -> Iterator[Table]:
         yield laborde_tables.rate_table()
     elif name == "sizes":
         for one in read:
-            sized = [make(one.panels, by) for by in DEFINITIONS
-                     for make in (equal_size_table, sizes_table)]  # fmt: skip
+            sized = [
+                make(one.panels, by)
+                for by in DEFINITIONS
+                for make in (equal_size_table, sizes_table)
+            ]
             yield from sized if len(read) == 1 else (_marked(t, one.source) for t in sized)
     elif name == "audit":
         yield from (audit_table() for one in read if one.source.published)
@@ -208,9 +225,12 @@ def _page(made: Sequence[Item], title: str, provenance: Mapping[str, object]) ->
     return template("reproduction.html.j2").render(
         title=title,
         items=[
-            (item.name, [(table, body(table)) for table in item.tables],
-             [(one, inline(one, drawn.index(one))) for one in item.figures])
+            (
+                item.name,
+                [(table, body(table)) for table in item.tables],
+                [(one, inline(one, drawn.index(one))) for one in item.figures],
+            )
             for item in made
         ],
         provenance=flat(provenance),
-    )  # fmt: skip
+    )

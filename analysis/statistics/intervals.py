@@ -58,8 +58,10 @@ def sr_covariance(panel: Panel, rows: Rows, by: str) -> Array:
         slopes = _slopes(scores.sum(axis=1), True, panel, rows)
         return _propagated(np.sum(each, axis=0), *slopes)
     ups = panel.higher[kept]
-    parts = [_propagated(each[i], *_slopes(scores[:, i], bool(up), panel, rows))
-             for i, up in enumerate(ups)]  # fmt: skip
+    parts = [
+        _propagated(each[i], *_slopes(scores[:, i], bool(up), panel, rows))
+        for i, up in enumerate(ups)
+    ]
     return np.asarray(np.sum(parts, axis=0) / max(len(kept), 1) ** 2)
 
 
@@ -80,8 +82,9 @@ def _propagated(scores: Array, slope: Array, pull: Array) -> Array:
     """
     own, base, spread = scores[:-1, :-1], scores[:-1, -1], scores[-1, -1]
     mixed = np.outer(slope * base, pull)
-    return np.asarray(np.outer(slope, slope) * own + mixed + mixed.T
-                      + np.outer(pull, pull) * spread)  # fmt: skip
+    return np.asarray(
+        np.outer(slope, slope) * own + mixed + mixed.T + np.outer(pull, pull) * spread
+    )
 
 
 def difference_stderr(covariance: Array, weight: Array) -> Array:
@@ -118,8 +121,12 @@ def sr_intervals(
     if by == "sr2":
         low, high = given.ratios(panel, kept)
     else:
-        each = [given.ratios(panel, np.array([task])) if panel.higher[task]
-                else given.perplexity(panel, int(task)) for task in kept]  # fmt: skip
+        each = [
+            given.ratios(panel, np.array([task]))
+            if panel.higher[task]
+            else given.perplexity(panel, int(task))
+            for task in kept
+        ]
         value = given.difference(panel.retentions().value)[:, kept]
         down = np.sqrt(np.sum([(value[:, i] - one[0]) ** 2 for i, one in enumerate(each)], axis=0))
         up = np.sqrt(np.sum([(one[1] - value[:, i]) ** 2 for i, one in enumerate(each)], axis=0))
@@ -153,8 +160,10 @@ class _Given:
 
     def difference(self, values: Array) -> Array:
         """(N, T) the weighted difference of (C, T) values."""
-        parts = [np.where(self.top[:, [i]] == 0, 0.0, self.top[:, [i]] * values[self.rows[:, i]])
-                 for i in range(3)]  # fmt: skip
+        parts = [
+            np.where(self.top[:, [i]] == 0, 0.0, self.top[:, [i]] * values[self.rows[:, i]])
+            for i in range(3)
+        ]
         return np.asarray(sum(parts))
 
     def ratios(self, panel: Panel, tasks: NDArray[np.int_]) -> tuple[Array, Array]:
@@ -162,9 +171,13 @@ class _Given:
         score = panel.comparable()[self.rows][:, :, tasks].transpose(0, 2, 1)
         low, high = panel.limits
         spread = np.stack([self._correlations(panel, int(task)) for task in tasks], axis=1)
-        return ratios(score, low[self.rows][:, :, tasks].transpose(0, 2, 1),
-                      high[self.rows][:, :, tasks].transpose(0, 2, 1), spread,
-                      self.top)  # fmt: skip
+        return ratios(
+            score,
+            low[self.rows][:, :, tasks].transpose(0, 2, 1),
+            high[self.rows][:, :, tasks].transpose(0, 2, 1),
+            spread,
+            self.top,
+        )
 
     def _correlations(self, panel: Panel, task: int) -> Array:
         """(N, 3, 3); rows that are one measurement are correlated by 1."""
@@ -184,12 +197,15 @@ class _Given:
         place = place.reshape(self.rows.shape)
         rows = [int(row) for row in some]
         scores = panel.comparable()[[*rows, panel.baseline or 0], task]
-        spread = _propagated(panel.covariance(task, [*rows, panel.baseline or 0]),
-                             *_slopes(scores, False, panel, rows))  # fmt: skip
+        spread = _propagated(
+            panel.covariance(task, [*rows, panel.baseline or 0]),
+            *_slopes(scores, False, panel, rows),
+        )
         a, b = place[:, 0], place[:, 1]
         w, v = self.top[:, 0], self.top[:, 1]
         variance = w**2 * spread[a, a] + np.where(
-            v == 0, 0.0, v**2 * spread[b, b] + 2 * w * v * spread[a, b])  # fmt: skip
+            v == 0, 0.0, v**2 * spread[b, b] + 2 * w * v * spread[a, b]
+        )
         half = _t(np.inf) * np.sqrt(np.maximum(variance, 0))
         return value - half, value + half
 

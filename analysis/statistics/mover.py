@@ -67,8 +67,10 @@ def _end(
         still = top[:, None, :] * reach
         moving = np.zeros_like(still)
         moving[:, :, -1] = reach[:, :, -1]
-        uu, uv, vv = (np.einsum("nti,ntij,ntj->n", x, correlation, y)
-                      for x, y in ((still, still), (still, moving), (moving, moving)))  # fmt: skip
+        uu, uv, vv = (
+            np.einsum("nti,ntij,ntj->n", x, correlation, y)
+            for x, y in ((still, still), (still, moving), (moving, moving))
+        )
         for root in _roots(b**2 - vv, 2 * (uv - a * b), a**2 - uu):
             weight = sign * (top[:, -1] - root)
             valid = np.isfinite(root) & (weight >= -_NEAR) & (side * (root - best) >= -_NEAR)

@@ -132,17 +132,34 @@ def fit(data: Curve, form: str = POWER) -> Fit | None:
         return None
     if form in SMOOTH:
         beta, rss = _least(form, s, np.nan, y)
-        return Fit(form=form, coefficients=tuple(beta), parameters=p, rss=rss, n=len(s),
-                   aicc=aicc(rss, len(s), p))  # fmt: skip
+        return Fit(
+            form=form,
+            coefficients=tuple(beta),
+            parameters=p,
+            rss=rss,
+            n=len(s),
+            aicc=aicc(rss, len(s), p),
+        )
     point = _best(form, s, y)
     beta, rss = _least(form, s, point, y)
     low, high, open_low, open_high = _interval(form, s, y, point, rss, p)
     before = beta[1] / point if form != HINGE else beta[1]
     beyond = beta[2] if form != HINGE else beta[1] + beta[2]
     steeper = beyond + (0 if len(beta) < 4 else beta[3] * (s[-1] - point)) > before
-    return Fit(form=form, coefficients=tuple(beta), parameters=p, rss=rss, n=len(s),
-               aicc=aicc(rss, len(s), p), point=point, low=low, high=high, open_low=open_low,
-               open_high=open_high, accelerates=bool(steeper))  # fmt: skip
+    return Fit(
+        form=form,
+        coefficients=tuple(beta),
+        parameters=p,
+        rss=rss,
+        n=len(s),
+        aicc=aicc(rss, len(s), p),
+        point=point,
+        low=low,
+        high=high,
+        open_low=open_low,
+        open_high=open_high,
+        accelerates=bool(steeper),
+    )
 
 
 def profile(data: Curve, form: str = POWER) -> tuple[Array, Array]:
@@ -268,9 +285,11 @@ def _best(form: str, s: Array, y: Array) -> float:
         near = grid[max(dip - 1, 0)], grid[min(dip + 1, len(grid) - 1)]
         if near[0] < near[1]:
             one = optimize.minimize_scalar(
-                lambda at: _least(form, s, at, y)[1], bounds=near, method="bounded",
+                lambda at: _least(form, s, at, y)[1],
+                bounds=near,
+                method="bounded",
                 options={"xatol": 1e-8},
-            )  # fmt: skip
+            )
             found.append((float(one.fun), float(one.x)))
     deepest = min(found)[0] + _EXACT * float(((y - y.mean()) ** 2).sum())
     return max(

@@ -116,10 +116,17 @@ def fit(
     nearby = point / 1.005, point * 1.005
     low, high = (min(nearby[0], fine[first]), max(nearby[1], fine[last])) if len(inside) else nearby
     return Tolerance(
-        point=point, low=float(low), high=float(high), open_low=bool(low <= grid[0]),
-        open_high=bool(high >= grid[-1] or high > x.max()), floor=floor, kept=kept, rss=least,
-        steepness=steepness, n=len(x),
-    )  # fmt: skip
+        point=point,
+        low=float(low),
+        high=float(high),
+        open_low=bool(low <= grid[0]),
+        open_high=bool(high >= grid[-1] or high > x.max()),
+        floor=floor,
+        kept=kept,
+        rss=least,
+        steepness=steepness,
+        n=len(x),
+    )
 
 
 def band(
@@ -212,6 +219,8 @@ def _best(
         at, steep = np.unravel_index(int(rss.argmin()), rss.shape)
         point, steepness, least = points[at], steeps[steep], rss[at, steep]
         # The errors are smooth in both: look again, and closer, around the best.
-        points, steeps = (best * (grid[1] / grid[0]) ** _STEPS
-                          for best, grid in ((point, points), (steepness, steeps)))  # fmt: skip
+        points, steeps = (
+            best * (grid[1] / grid[0]) ** _STEPS
+            for best, grid in ((point, points), (steepness, steeps))
+        )
     return float(point), float(steepness), float(least)

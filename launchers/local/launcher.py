@@ -37,8 +37,10 @@ class LocalLauncher(PlansOnly):
         stages: str = "sweeper.stages",
     ) -> None:
         for key, value, least in (
-            ("workers", workers, 1), ("threads", threads, 1), ("retries", retries, 0),
-        ):  # fmt: skip
+            ("workers", workers, 1),
+            ("threads", threads, 1),
+            ("retries", retries, 0),
+        ):
             if value is not None and value < least:
                 raise BadInput(f"hydra.launcher.{key}", value, f"valid: {least} or more")
         if memory_gib <= 0:
@@ -82,10 +84,14 @@ class LocalLauncher(PlansOnly):
         process.limit_threads(self._threads)
         process.stop_cleanly()
         worker = pull_job.make(
-            sweep, estimates, Place.anywhere(), new_submission(),
-            device="cuda" if devices.gpus() else "cpu", stages=self._stages,
+            sweep,
+            estimates,
+            Place.anywhere(),
+            new_submission(),
+            device="cuda" if devices.gpus() else "cpu",
+            stages=self._stages,
             tries=1 + self._retries,
-        )  # fmt: skip
+        )
         worker.run()
         return worker.done
 
@@ -109,13 +115,20 @@ class LocalLauncher(PlansOnly):
         }
         schedule = Schedule(specs, needed)
         command = Command(
-            home=store.home, logs=logs.resolve(), threads=self._threads, stages=self._stages,
+            home=store.home,
+            logs=logs.resolve(),
+            threads=self._threads,
+            stages=self._stages,
             warm=tuple(dict.fromkeys(specs[key]["kind"] for key in specs if key in needed)),
-        )  # fmt: skip
+        )
         pool = Pool(
-            schedule, command, self.seats(len(needed)),
-            observer=observer, retries=self._retries, on_done=on_done,
-        )  # fmt: skip
+            schedule,
+            command,
+            self.seats(len(needed)),
+            observer=observer,
+            retries=self._retries,
+            on_done=on_done,
+        )
         observer.begin([specs[k] for k in specs if k in needed or k in known], known)
         try:
             for spec in [specs[key] for key in specs if key in needed]:

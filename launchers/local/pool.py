@@ -203,6 +203,8 @@ class Pool:
 
 def _outcome(state: State, event: Event) -> StageOutcome:
     return StageOutcome(
-        state=state, reason=event.get("message", ""),
-        seconds=event["seconds"], cpu_seconds=event["cpu_seconds"],
-    )  # fmt: skip
+        state=state,
+        reason=event.get("message", ""),
+        seconds=event["seconds"],
+        cpu_seconds=event["cpu_seconds"],
+    )

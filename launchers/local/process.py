@@ -40,9 +40,13 @@ class Command:
     def arguments(self, device: str) -> list[str]:
         """The command line. ``-P``: a directory that happens to be called sweeper is not ours."""
         named = {
-            "--home": self.home, "--logs": self.logs, "--threads": self.threads,
-            "--device": device, "--stages": self.stages, "--parent": os.getpid(),
-        }  # fmt: skip
+            "--home": self.home,
+            "--logs": self.logs,
+            "--threads": self.threads,
+            "--device": device,
+            "--stages": self.stages,
+            "--parent": os.getpid(),
+        }
         options = [str(part) for pair in named.items() for part in pair]
         return [
             sys.executable,
@@ -63,9 +67,13 @@ class WorkerProcess:
         with (command.logs / f"worker-{number}.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command.arguments("cpu" if gpu is None else "cuda"),
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                bufsize=0, env=_environment(command.threads, gpu), start_new_session=True,
-            )  # fmt: skip
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                bufsize=0,
+                env=_environment(command.threads, gpu),
+                start_new_session=True,
+            )
         self._rest = b""
 
     @property

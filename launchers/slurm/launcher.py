@@ -129,9 +129,12 @@ class SlurmLauncher(PlansOnly):
             number, tries = int(record["round"].get("number", 0)), record.get("tries", {})
             known = settled(sweep, store, record["round"]["dependency"])
             verdict = judge(
-                known.stages, record["memory"], memory_factor=self._settings.memory_factor,
-                tries=tries, rounds=self._settings.rounds,
-            )  # fmt: skip
+                known.stages,
+                record["memory"],
+                memory_factor=self._settings.memory_factor,
+                tries=tries,
+                rounds=self._settings.rounds,
+            )
             specs = sweep.load()["stages"]
             wanted = [specs[key] for key in record["wanted"] if key in specs]
             todo = sort_out(wanted, store, known, verdict.given_up)
@@ -139,9 +142,15 @@ class SlurmLauncher(PlansOnly):
             if again:
                 memory = _raised(verdict.memory, record["memory"], todo)
                 self._dispatch.submit(
-                    todo, store, sweep, _quiet, number=number + 1, memory=memory, lease=lease,
+                    todo,
+                    store,
+                    sweep,
+                    _quiet,
+                    number=number + 1,
+                    memory=memory,
+                    lease=lease,
                     tries=tried_again(tries, verdict, known.stages, todo.needed),
-                )  # fmt: skip
+                )
             return {"resubmitted": again, "given_up": dict(verdict.given_up)}
 
     def _memory(self, sweep: Sweep, known: JobTable, todo: Todo) -> Mapping[str, float]:

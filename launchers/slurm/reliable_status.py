@@ -50,9 +50,12 @@ def settled(sweep: Sweep, store: Store, dependency: str) -> JobTable:
         time.sleep(1.0)
     lost = {
         key: replace(
-            known.stages[key], state="ended", cause="lost", again=True,
+            known.stages[key],
+            state="ended",
+            cause="lost",
+            again=True,
             reason="its job is over, and SLURM's accounting does not say how",
         )
         for key in late
-    }  # fmt: skip
+    }
     return replace(known, stages={**known.stages, **lost})

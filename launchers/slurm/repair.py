@@ -165,12 +165,18 @@ def accounting(sweep: Path) -> Sequence[Json]:
     rows = ask({element.job for element in elements}).rows
     return [
         {
-            "job": element.job, "restart": restart, "stages": list(element.keys),
-            "state": row.state, "node": row.node, "partition": row.partition,
-            "elapsed_s": row.elapsed_s, "max_rss_bytes": row.max_rss_bytes,
-            "gpus": row.gpus, "gpu_hours": round(row.gpu_hours, 6),
+            "job": element.job,
+            "restart": restart,
+            "stages": list(element.keys),
+            "state": row.state,
+            "node": row.node,
+            "partition": row.partition,
+            "elapsed_s": row.elapsed_s,
+            "max_rss_bytes": row.max_rss_bytes,
+            "gpus": row.gpus,
+            "gpu_hours": round(row.gpu_hours, 6),
         }
         for element in elements
         for restart, row in enumerate(rows.get(element.job, ()))
         if row.node
-    ]  # fmt: skip
+    ]

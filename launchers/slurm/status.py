@@ -29,9 +29,19 @@ from sweeper.store.store import Store
 
 State = Literal["done", "queued", "running", "failed", "ended", "blocked"]
 Cause = Literal[
-    "", "cell", "out of memory", "time limit", "preempted", "node failure", "cancelled",
-    "python error", "killed", "blocked", "lost", "unknown",
-]  # fmt: skip
+    "",
+    "cell",
+    "out of memory",
+    "time limit",
+    "preempted",
+    "node failure",
+    "cancelled",
+    "python error",
+    "killed",
+    "blocked",
+    "lost",
+    "unknown",
+]
 
 _WORDS = {
     "Dependency": "waits for the stages that it needs",
@@ -120,9 +130,13 @@ def table(sweep: Path, store: Store) -> JobTable:
     done, failed = _listed(store)
     over = {r["submission"] for r in submitted if records.is_over(sweep, r)}
     judge = Judge(
-        sweep=sweep, home=store.home, answer=answer, over=frozenset(over), done=done,
+        sweep=sweep,
+        home=store.home,
+        answer=answer,
+        over=frozenset(over),
+        done=done,
         elements={element.job: element for element in all_elements},
-    )  # fmt: skip
+    )
     states: dict[str, JobState] = {}
     for key, (element, pull) in latest.items():
         rows = answer.rows.get(element.job, ())
@@ -322,8 +336,7 @@ class Judge:
             return _state("ended", "cancelled", UNTRACED, element, rows, False)
         if time.time() - _last_sign(element) < _LAG_S:
             reason = "its job is over; accounting has not said yet how"
-            return _state("queued", "", reason if ran else
-                          "has just been submitted", element, rows)  # fmt: skip
+            return _state("queued", "", reason if ran else "has just been submitted", element, rows)
         return self._lost(element, rows)
 
     def _lost(self, element: Element, rows: Sequence[Row]) -> JobState:
@@ -460,12 +473,24 @@ def tail(path: Path, lines: int = _TAIL_LINES) -> list[str]:
 
 
 def _state(
-    state: State, cause: Cause, reason: str, element: Element, rows: Sequence[Row],
+    state: State,
+    cause: Cause,
+    reason: str,
+    element: Element,
+    rows: Sequence[Row],
     again: bool = False,
-) -> JobState:  # fmt: skip
+) -> JobState:
     last = rows[-1] if rows else Row(state="")
     return JobState(
-        state=state, cause=cause, reason=reason, again=again, job=element.job, node=last.node,
-        partition=last.partition, elapsed_s=last.elapsed_s, restarts=max(0, len(rows) - 1),
-        gpu_hours=sum(row.gpu_hours for row in rows), log=str(element.log),
-    )  # fmt: skip
+        state=state,
+        cause=cause,
+        reason=reason,
+        again=again,
+        job=element.job,
+        node=last.node,
+        partition=last.partition,
+        elapsed_s=last.elapsed_s,
+        restarts=max(0, len(rows) - 1),
+        gpu_hours=sum(row.gpu_hours for row in rows),
+        log=str(element.log),
+    )

@@ -72,9 +72,11 @@ class IsorateSweeper(Sweeper):
         )
         if not hasattr(self._launcher, "seats"):
             raise BadInput(
-                "hydra/launcher", _chosen(config), "valid: local, slurm.",
+                "hydra/launcher",
+                _chosen(config),
+                "valid: local, slurm.",
                 "Another one carries out no plan of stages.",
-            )  # fmt: skip
+            )
 
     def sweep(self, arguments: list[str]) -> Any:
         """Carry out the verb; ends the process with its exit status."""

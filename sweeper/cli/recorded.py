@@ -16,8 +16,18 @@ from sweeper.redaction import redact
 
 PLANNING = ("run", "plan", "retry", "prefetch")
 """Verbs that plan a grid."""
-_ABOUT = ("action", "name", "home", "output", "checkpoints", "yes", "watch", "refresh", "tracking",
-          "hydra")  # fmt: skip
+_ABOUT = (
+    "action",
+    "name",
+    "home",
+    "output",
+    "checkpoints",
+    "yes",
+    "watch",
+    "refresh",
+    "tracking",
+    "hydra",
+)
 """Keys, or sections, that say nothing about cells."""
 
 
@@ -43,8 +53,11 @@ def arguments(words: Sequence[str]) -> list[str]:
     said_again = redact(typed({"overrides": again})) or "without arguments"
     print(f"isorate: {name} as it was recorded: {said_again}", file=sys.stderr)
     if len(plans) > 1:
-        print(f"isorate: {len(plans) - 1} earlier of its plans are not repeated "
-              f"(isorate forget name={name} shows them)", file=sys.stderr)  # fmt: skip
+        print(
+            f"isorate: {len(plans) - 1} earlier of its plans are not repeated "
+            f"(isorate forget name={name} shows them)",
+            file=sys.stderr,
+        )
     return [*again, *words]
 
 

@@ -87,9 +87,11 @@ class Request:
         """
         if OmegaConf.is_missing(self.config.model, "id") and self._sweeps("model.id"):
             raise BadInput(
-                "name", "null", "several models are swept, so the sweep needs a name of its own.",
+                "name",
+                "null",
+                "several models are swept, so the sweep needs a name of its own.",
                 "Add name=NAME.",
-            )  # fmt: skip
+            )
         last = PurePosixPath(self.config.model.name).name  # also of DIR/
         return re.sub(r"[^A-Za-z0-9._+-]+", "-", last).strip("-.")[:100] or "model"
 

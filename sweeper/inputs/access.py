@@ -48,27 +48,34 @@ def refused(key: str, name: str, error: BaseException) -> BadInput | None:
     if any(isinstance(link, errors.GatedRepoError) or _GATED_DATA in str(link) for link in links):
         if get_token():
             return BadInput(
-                key, name, "gated: the account of the token at hand has no access to it.",
+                key,
+                name,
+                "gated: the account of the token at hand has no access to it.",
                 "Accept its terms on its page of the hub, with that account.",
-            )  # fmt: skip
+            )
         return BadInput(
-            key, name, "gated: it is for those who accepted its terms, and HF_TOKEN is unset.",
+            key,
+            name,
+            "gated: it is for those who accepted its terms, and HF_TOKEN is unset.",
             "Accept its terms on its page of the hub, make a token there and set HF_TOKEN.",
-        )  # fmt: skip
+        )
     for link in links:
         if isinstance(link, errors.RevisionNotFoundError):
             return BadInput(key, name, "the hub has no such revision of it (any more).", _REVISION)
         if isinstance(link, errors.RepositoryNotFoundError):
             return BadInput(
-                key, name, "the hub has nothing of that name, or it is private.",
+                key,
+                name,
+                "the hub has nothing of that name, or it is private.",
                 "Check the name; for a private one set HF_TOKEN.",
-            )  # fmt: skip
+            )
     if any(isinstance(link, TransportError | ConnectionError) for link in links):
         return BadInput(
-            key, name,
+            key,
+            name,
             f"not on this machine, and the hub cannot be reached ({redact(str(error))}).",
             "Run `isorate prefetch` with the same arguments where there is a network.",
-        )  # fmt: skip
+        )
     return None
 
 

@@ -68,9 +68,11 @@ def check(stages: Iterable[Spec]) -> None:
         rest = len(lacks) - len(more) - 1
         also = f" Also: {'; '.join(more)}{f'; and {rest} more' if rest else ''}." if more else ""
         raise BadInput(
-            lacks[0].key, lacks[0].name,
-            f"{lacks[0].reason}, and the hub is switched off.{also}", _HINT,
-        )  # fmt: skip
+            lacks[0].key,
+            lacks[0].name,
+            f"{lacks[0].reason}, and the hub is switched off.{also}",
+            _HINT,
+        )
 
 
 def before_submission(stages: Collection[Spec], *, pinned: bool) -> None:

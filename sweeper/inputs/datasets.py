@@ -104,10 +104,11 @@ def load_dataset(path: str, name: str | None = None, *args: Any, **options: Any)
     folder = next(hub_cache.whole(where), None)
     if folder is None:
         raise BadInput(
-            "data set", f"{path}@{revision}",
+            "data set",
+            f"{path}@{revision}",
             "not on this machine, and the hub is switched off.",
             "Run `isorate prefetch` with the same arguments where there is a network.",
-        )  # fmt: skip
+        )
     return _read(path, where, folder, options.get("split"))
 
 
@@ -115,7 +116,11 @@ def _read(path: str, where: Path, folder: Path, split: Any) -> Any:
     """What lies, prepared, in ``folder`` below ``where``."""
     config, version, commit = folder.parts[-3:]
     builder = Cache(
-        cache_dir=str(where), repo_id=path, dataset_name=path.rpartition("/")[2],
-        config_name=config, version=version, hash=commit,
-    )  # fmt: skip
+        cache_dir=str(where),
+        repo_id=path,
+        dataset_name=path.rpartition("/")[2],
+        config_name=config,
+        version=version,
+        hash=commit,
+    )
     return builder.as_dataset(split=split)

@@ -77,9 +77,11 @@ def check_model(folder: Path, *, trust_remote_code: bool) -> None:
                 tensors.keys()
         except SafetensorError as error:
             raise BadInput(
-                "model.id", file.name, f"this file of the model is damaged ({error}).",
+                "model.id",
+                file.name,
+                f"this file of the model is damaged ({error}).",
                 f"Delete {file.resolve()} and run `isorate prefetch` again.",
-            ) from error  # fmt: skip
+            ) from error
 
 
 def check_text(need: Mapping[str, Any], revision: str) -> None:
@@ -97,6 +99,7 @@ def check_text(need: Mapping[str, Any], revision: str) -> None:
     )
     if need["field"] not in found.column_names:
         raise BadInput(
-            "calibration.field", need["field"],
+            "calibration.field",
+            need["field"],
             f"valid: {', '.join(found.column_names)}, the columns of {need['id']}.",
-        )  # fmt: skip
+        )

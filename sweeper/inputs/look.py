@@ -97,9 +97,13 @@ def _taken(folder: Path, trust: bool) -> dict[str, Any]:
     command = [sys.executable, "-m", "sweeper.modeling.examine", str(folder)]
     done = subprocess.run(
         command + ["--trust-remote-code"] * trust,
-        capture_output=True, text=True, timeout=_PATIENCE_S, check=False,
-        stdin=subprocess.DEVNULL, env=os.environ | {"HF_HUB_OFFLINE": "1"},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE_S,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+    )
     try:
         found: dict[str, Any] = json.loads(done.stdout)
     except ValueError:

@@ -65,9 +65,11 @@ def read(sweep: Path) -> Pins:
     record = files.read_json(path)
     if record.get("format") != FORMAT:
         raise BadInput(
-            "name", sweep.name, f"{path} was written by another version of Isorate.",
+            "name",
+            sweep.name,
+            f"{path} was written by another version of Isorate.",
             "Delete it and run `isorate prefetch` again.",
-        )  # fmt: skip
+        )
     return Pins(**{name: record[name] for name in ("models", "data", "tasks")})
 
 

@@ -240,10 +240,12 @@ def check_tokens(section: Frozen, found: Model) -> None:
     if limit is not None and section["length"] > limit:
         raise Refused(
             BadInput(
-                "calibration.length", section["length"],
-                f"the model takes texts of at most {limit} tokens.", "Take shorter samples.",
+                "calibration.length",
+                section["length"],
+                f"the model takes texts of at most {limit} tokens.",
+                "Take shorter samples.",
             )
-        )  # fmt: skip
+        )
     folder = Path(found.source)
     if not folder.is_dir() and "id" in found.meaning:
         folder = cached_snapshot(found.source, found.meaning["revision"]) or folder
@@ -281,10 +283,11 @@ def _texts(path: Path) -> list[Path]:
     found = sorted(path.rglob("*.txt")) if path.is_dir() else [path]
     if not found or found[0].suffix not in _TEXTS:
         raise BadInput(
-            "calibration.path", str(path),
+            "calibration.path",
+            str(path),
             "valid: .txt, .jsonl or .parquet (compressed ones unpacked), or a directory of .txt.",
             "Convert it to one of these.",
-        )  # fmt: skip
+        )
     return found
 
 

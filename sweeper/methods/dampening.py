@@ -92,8 +92,10 @@ def _note(names: Sequence[str], asked: float, used: float) -> None:
     log.warning(
         "%s: the inputs lack rank, and with a dampening of %g the rounding of their sum leaves no "
         "Cholesky factor: %.2g is used. More calibration text would be better.",
-        several(list(names)), asked, used,
-    )  # fmt: skip
+        several(list(names)),
+        asked,
+        used,
+    )
     known = _noted.get()
     if known is not None:
         known.update(dict.fromkeys(names, used))

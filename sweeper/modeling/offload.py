@@ -40,8 +40,9 @@ def place(model: Any, device: str) -> Any:
         return model.to(device)
     log.warning(
         "%.0f GB of weights, %.0f GB free on the GPU: layers visit it one by one",
-        needed / 1e9, free / 1e9,
-    )  # fmt: skip
+        needed / 1e9,
+        free / 1e9,
+    )
     return set_onload_device(model, torch.device(device))
 
 

@@ -128,11 +128,12 @@ def _check_backends(cells: Iterable[Cell]) -> None:
     for model, backends in used.items():
         if len(backends) > 1:
             raise BadInput(
-                "tasks.backend", ",".join(sorted(backends)),
+                "tasks.backend",
+                ",".join(sorted(backends)),
                 f"the cells of {model} are compared with one another, and two backends give two "
                 "scores for one model.",
                 "Use one backend in a sweep; another one in a sweep of another name.",
-            )  # fmt: skip
+            )
 
 
 def _used(cell: Cell) -> Iterable[tuple[str, str]]:

@@ -28,9 +28,13 @@ PACKED = ("pack-quantized", "int-quantized")
 _BITSANDBYTES = {"load_in_4bit": ("nf4", 4), "load_in_8bit": ("llm_int8", 8)}
 _PRECISIONS = ("BF16", "F16", "F32")
 _DIMENSIONS = (
-    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-    "num_key_value_heads", "vocab_size",
-)  # fmt: skip
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +63,12 @@ def given(section: Frozen) -> str | None:
     """
     found: str | None = section.dict.get("compressed")
     if found is None and (where := section.dict.get("pruned")):
-        raise BadInput(PRUNED, where, f"it says what {KEY} was quantized from, which is not set.",
-                       f"Set {KEY} too, or leave both out.")  # fmt: skip
+        raise BadInput(
+            PRUNED,
+            where,
+            f"it says what {KEY} was quantized from, which is not set.",
+            f"Set {KEY} too, or leave both out.",
+        )
     return found
 
 
@@ -98,18 +106,30 @@ def resolved(cell: Cell, pins: Pins) -> resolve.Model:
     where = given(cell.model)
     assert where is not None
     if cell.pruning is None and cell.quantization is None:
-        raise BadInput(KEY, where, "prune and quant must say what it is: this cell is dense.",
-                       "A dense model is named by model.id.")  # fmt: skip
+        raise BadInput(
+            KEY,
+            where,
+            "prune and quant must say what it is: this cell is dense.",
+            "A dense model is named by model.id.",
+        )
     if cell.pruning is not None and cell.pruning.removes:
-        raise BadInput(KEY, where, f"{cell.pruning.method} removes parameters; taken over are "
-                       "checkpoints with zeros or codes.")  # fmt: skip
+        raise BadInput(
+            KEY,
+            where,
+            f"{cell.pruning.method} removes parameters; taken over are "
+            "checkpoints with zeros or codes.",
+        )
     if cell.pruning is None and before(cell.model):
         raise BadInput(PRUNED, cell.model["pruned"], f"{cell.label} has no pruned weights.")
     found = resolve.directory(cell.model, Path(where).expanduser().absolute(), key=KEY)
     wrong = [*differences(read(Path(found.source)), cell), *_dimensions(found, cell, pins)]
     if wrong:
-        raise BadInput(KEY, where, f"it is not {cell.label}: {'; '.join(wrong)}.",
-                       "Name the cell that it is, or set these keys to what it is.")  # fmt: skip
+        raise BadInput(
+            KEY,
+            where,
+            f"it is not {cell.label}: {'; '.join(wrong)}.",
+            "Name the cell that it is, or set these keys to what it is.",
+        )
     return found
 
 
@@ -135,17 +155,23 @@ def _compressed_tensors(path: Path, quantized: Json) -> Format:
     form, groups = quantized.get("format"), list((quantized.get("config_groups") or {}).values())
     sparse = (quantized.get("sparsity_config") or {}).get("format") or "dense"
     if form not in PACKED or sparse != "dense" or len(groups) != 1:
-        raise _unread(path, f"compressed-tensors as {form!r}, zeros as {sparse!r}, with "
-                      f"{len(groups)} groups of layers")  # fmt: skip
+        raise _unread(
+            path,
+            f"compressed-tensors as {form!r}, zeros as {sparse!r}, with "
+            f"{len(groups)} groups of layers",
+        )
     weights = groups[0]["weights"]
     activations = groups[0].get("input_activations") or {}
-    return Format(name=form, stated={
-        "bits": weights["num_bits"],
-        "profile": UNIFORM,  # one group of layers has one width
-        "group_size": weights.get("group_size") or -1,
-        "symmetric": weights["symmetric"],
-        "activation_bits": activations.get("num_bits", 16),
-    })  # fmt: skip
+    return Format(
+        name=form,
+        stated={
+            "bits": weights["num_bits"],
+            "profile": UNIFORM,  # one group of layers has one width
+            "group_size": weights.get("group_size") or -1,
+            "symmetric": weights["symmetric"],
+            "activation_bits": activations.get("num_bits", 16),
+        },
+    )
 
 
 def _bitsandbytes(path: Path, quantized: Json) -> Format:
@@ -162,10 +188,12 @@ def _bitsandbytes(path: Path, quantized: Json) -> Format:
 
 def _unread(path: Path, what: str) -> BadInput:
     return BadInput(
-        KEY, str(path), f"its format is not read: {what}; valid: plain weights, "
+        KEY,
+        str(path),
+        f"its format is not read: {what}; valid: plain weights, "
         f"compressed-tensors ({', '.join(PACKED)}, one group of layers), bitsandbytes (NF4, int8).",
         "Convert it, or import its scores.",
-    )  # fmt: skip
+    )
 
 
 def differences(found: Format, cell: Cell) -> list[str]:

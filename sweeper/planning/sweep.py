@@ -130,9 +130,11 @@ class Sweep:
         if not records:
             known = ", ".join(sweeps(self.home)) or "none yet"
             raise BadInput(
-                "name", self.name, f"no such sweep in {self.home}; valid: {known}.",
+                "name",
+                self.name,
+                f"no such sweep in {self.home}; valid: {known}.",
                 "`isorate list` shows them; `isorate run` makes one.",
-            )  # fmt: skip
+            )
         record = dict(merge(records))
         gone = {*record["superseded"], *self.forgotten} - {c["key"] for c in record["cells"]}
         record["superseded"] = sorted(gone)
@@ -248,9 +250,11 @@ def _said(cell: Cell) -> Json:
     found: Json = {"prune": shape_inference.meaning(cell.pruning)} if cell.pruning else {}
     if quant:
         found["quantize"] = {
-            "method": quant.method, "bits": quant.bits, "mask": quant.mask,
+            "method": quant.method,
+            "bits": quant.bits,
+            "mask": quant.mask,
             **Frozen(quant.options).dict,
-        }  # fmt: skip
+        }
     return found
 
 

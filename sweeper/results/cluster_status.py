@@ -68,16 +68,23 @@ def jobs(sweep: Path) -> Jobs | None:
 
 def cell_job(outcome: CellOutcome, table: Jobs) -> CellJob | None:
     """What the cluster does for a cell; None if that is nothing (any more)."""
-    named = [(stage.name, table.stages[stage.key]) for stage in outcome.stages
-             if stage.key in table.stages]  # fmt: skip
+    named = [
+        (stage.name, table.stages[stage.key])
+        for stage in outcome.stages
+        if stage.key in table.stages
+    ]
     open_ = [(name, job) for name, job in named if job.state in _FIRST]
     if not open_ or outcome.status in ("done", "failed"):
         return None
     name, job = min(open_, key=lambda pair: _FIRST.index(pair[1].state))
     return CellJob(
-        state=job.state, reason=_sentence(name, job), job=job.job, node=job.node,
-        elapsed_s=job.elapsed_s, log=job.log,
-    )  # fmt: skip
+        state=job.state,
+        reason=_sentence(name, job),
+        job=job.job,
+        node=job.node,
+        elapsed_s=job.elapsed_s,
+        log=job.log,
+    )
 
 
 def gpu_hours(outcome: CellOutcome, table: Jobs) -> float:

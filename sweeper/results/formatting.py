@@ -34,6 +34,8 @@ def count(number: int, noun: str) -> str:
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Left-aligned columns with a rule below the head."""
     widths = [max(len(str(row[i])) for row in [head, *rows]) for i in range(len(head))]
-    lines = ["  ".join(str(c).ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-             for row in [head, ["-" * w for w in widths], *rows]]  # fmt: skip
+    lines = [
+        "  ".join(str(c).ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+        for row in [head, ["-" * w for w in widths], *rows]
+    ]
     return "\n".join(lines)

@@ -174,10 +174,11 @@ def _read(spec: Spec, store: Reads) -> StageOutcome:
     task = str(spec["params"]["task"]) if spec["kind"] == "evaluate" else ""
     part = spec["params"].get("part")
     known = StageOutcome(
-        kind=spec["kind"], key=spec["key"],
+        kind=spec["kind"],
+        key=spec["key"],
         task="" if part else task,
         part=f"{task}, part {part[0] + 1} of {part[1]}" if part else "",
-    )  # fmt: skip
+    )
     try:
         result, manifest = store.output(spec) or (None, None)
     except DamagedOutput as damage:

@@ -136,13 +136,22 @@ def bundled(home: Path, paths: Sequence[str], name: str | None) -> Reading:
     from sweeper.results.bundle.merging import merged
 
     if not paths:
-        raise BadInput("bundles", "[]", "source=bundle needs the files to read.",
-                       "For example: bundles=[here.zip,there.zip]")  # fmt: skip
+        raise BadInput(
+            "bundles",
+            "[]",
+            "source=bundle needs the files to read.",
+            "For example: bundles=[here.zip,there.zip]",
+        )
     found = [(Path(one), *verify.opened(Path(one).expanduser())) for one in paths]
     title = name or "+".join(dict.fromkeys(str(a.head.get("name")) for _, a, _ in found))
     results, origin = merged(found)
-    return Reading(name=title, results=results, provenance={"sweep": title, **origin},
-                   sweep=Sweep(home, title), source="bundle")  # fmt: skip
+    return Reading(
+        name=title,
+        results=results,
+        provenance={"sweep": title, **origin},
+        sweep=Sweep(home, title),
+        source="bundle",
+    )
 
 
 def _together(found: dict[str, Sequence[CellOutcome]]) -> Results:

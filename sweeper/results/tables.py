@@ -102,13 +102,19 @@ def _cell_row(outcome: CellOutcome) -> Row:
 def _method(row: Row, config: Json) -> str:
     """Hash of what a cell is but for its model's name, calibration seed and tasks."""
     text = {k: v for k, v in (config.get("calibration") or {}).items() if k != "seed"}
-    return key_of({
-        "sparsity": float(row["sparsity"]), "pattern": row["pattern"], "bits": float(row["bits"]),
-        "mask": row["mask"] or "none",
-        **{name: row[name] or "none" for name in ("prune_method", "quant_method")},
-        "prune": config.get("prune"), "quantize": config.get("quantize"), "calibration": text,
-        "compressed": config.get("model", {}).get("compressed"),
-    })  # fmt: skip
+    return key_of(
+        {
+            "sparsity": float(row["sparsity"]),
+            "pattern": row["pattern"],
+            "bits": float(row["bits"]),
+            "mask": row["mask"] or "none",
+            **{name: row[name] or "none" for name in ("prune_method", "quant_method")},
+            "prune": config.get("prune"),
+            "quantize": config.get("quantize"),
+            "calibration": text,
+            "compressed": config.get("model", {}).get("compressed"),
+        }
+    )
 
 
 def _profiles(config: Json) -> Row:

@@ -42,9 +42,12 @@ def _modified(job: Job) -> dict[str, Any]:
         checkpoint.require_finite(model, "Raise quant.dampening or calibrate with more text.")
         kept = {n: m.kept for n, m in layers.items() if hasattr(m, "kept")}
         left = checkpoint.save_packed(
-            model, source, out, dtype=job.params["save_dtype"],
+            model,
+            source,
+            out,
+            dtype=job.params["save_dtype"],
             trust_remote_code=job.trust_remote_code,
-        )  # fmt: skip
+        )
     if kept:
         masks.save(kept, job.out / "mask")
     return _result(layers, tokens(samples), left)

@@ -27,9 +27,11 @@ def check_home(home: Path, tmp: Path, need_bytes: int = 0) -> None:
     for path in (tmp.parent, tmp):
         if path.is_symlink():
             raise BadInput(
-                "home", home, f"{path} is a link; nothing outside of the home is ever touched.",
+                "home",
+                home,
+                f"{path} is a link; nothing outside of the home is ever touched.",
                 f"Name the real place: home={path.resolve().parent}",
-            )  # fmt: skip
+            )
     probe = tmp / f"probe.{process_id.new_id()}"
     try:
         tmp.mkdir(parents=True, exist_ok=True)
@@ -37,19 +39,22 @@ def check_home(home: Path, tmp: Path, need_bytes: int = 0) -> None:
         free = os.statvfs(tmp)
     except OSError as error:
         raise BadInput(
-            "home", home, f"it cannot be written ({error.strerror}).",
+            "home",
+            home,
+            f"it cannot be written ({error.strerror}).",
             "Name a directory on a disk with room that you may write: home=/path",
-        ) from error  # fmt: skip
+        ) from error
     finally:
         with suppress(OSError):
             probe.unlink()
     if free.f_bavail * free.f_frsize < need_bytes:
         raise BadInput(
-            "home", home,
+            "home",
+            home,
             f"{need_bytes / 1e9:.1f} GB are needed, "
             f"{free.f_bavail * free.f_frsize / 1e9:.1f} GB are free.",
             "Free some, or use checkpoints=drop, or name another directory: home=/path",
-        )  # fmt: skip
+        )
 
 
 def at_work(tmp: Path) -> dict[str, Headway]:

@@ -182,8 +182,11 @@ class Store(Outputs):
         log.warning(
             "%s of %s %s was dropped and is built again with other bytes than recorded: "
             "kept in %s; scores taken before and after may differ",
-            directory, attempt.spec["kind"], attempt.spec["key"], name,
-        )  # fmt: skip
+            directory,
+            attempt.spec["kind"],
+            attempt.spec["key"],
+            name,
+        )
 
     def _delete(self, path: Path) -> bool:
         """Rename aside, then delete: nobody sees (or commits) a half-deleted directory.

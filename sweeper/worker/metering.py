@@ -18,9 +18,17 @@ from typing import Any
 from sweeper.worker import machine
 
 PACKAGES = (
-    "isorate", "torch", "transformers", "llmcompressor", "compressed-tensors", "lm-eval",
-    "datasets", "tokenizers", "safetensors", "numpy",
-)  # fmt: skip
+    "isorate",
+    "torch",
+    "transformers",
+    "llmcompressor",
+    "compressed-tensors",
+    "lm-eval",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "numpy",
+)
 
 
 class Meter:

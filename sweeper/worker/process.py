@@ -39,9 +39,13 @@ from sweeper.worker.metering import peak_rss_bytes
 from sweeper.worker.runner import Bench, find_stage, name, run_stage
 
 THREAD_VARIABLES = (
-    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS", "RAYON_NUM_THREADS",
-)  # fmt: skip
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
 _PROGRESS_EVERY_S = 0.25
 _LEAVE_S = 0.5  # an idle worker sees the end of its requests within this time
 _PR_SET_PDEATHSIG = 1

@@ -76,10 +76,15 @@ def run_stage(spec: Spec, store: Store, bench: Bench | None = None, *, bulk: boo
     with store.attempt(spec) as attempt:
         meter = Meter(bench.device)
         job = Job(
-            params=spec["params"], inputs=inputs, sources=resolved, out=attempt.out,
-            scratch=store.scratch(spec), kin=store.kin(spec), device=bench.device,
+            params=spec["params"],
+            inputs=inputs,
+            sources=resolved,
+            out=attempt.out,
+            scratch=store.scratch(spec),
+            kin=store.kin(spec),
+            device=bench.device,
             progress=Recorder(attempt.place, bench.progress),
-        )  # fmt: skip
+        )
         try:
             result = bench.find(spec["kind"])(job)
         except StageFailure as failure:

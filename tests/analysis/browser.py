@@ -35,11 +35,19 @@ class Browser:
     def __init__(self, port: int, profile: Path) -> None:
         self.port = port
         options = {
-            "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--window-size=1366,900",
-                     f"--user-data-dir={profile}"],
-        }  # fmt: skip
-        wanted = {"browserName": "chrome", "goog:chromeOptions": options,
-                  "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"}}  # fmt: skip
+            "args": [
+                "--headless=new",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--window-size=1366,900",
+                f"--user-data-dir={profile}",
+            ],
+        }
+        wanted = {
+            "browserName": "chrome",
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
+        }
         made = self.call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
         self.session = f"/session/{made['sessionId']}"
 
@@ -63,8 +71,9 @@ class Browser:
 
     def click(self, selector: str, at: int = 0) -> None:
         """A click of the mouse on the at-th element that matches, scrolled into view."""
-        found = self.call("POST", f"{self.session}/elements",
-                          {"using": "css selector", "value": selector})  # fmt: skip
+        found = self.call(
+            "POST", f"{self.session}/elements", {"using": "css selector", "value": selector}
+        )
         self.call("POST", f"{self.session}/element/{found[at][ELEMENT]}/click", {})
 
     def logs(self, kind: str) -> list[dict[str, Any]]:
@@ -75,8 +84,11 @@ class Browser:
     def requests(self) -> list[str]:
         """The addresses that pages asked for, since the last call."""
         events = [json.loads(one["message"])["message"] for one in self.logs("performance")]
-        return [event["params"]["request"]["url"] for event in events
-                if event["method"] == "Network.requestWillBeSent"]  # fmt: skip
+        return [
+            event["params"]["request"]["url"]
+            for event in events
+            if event["method"] == "Network.requestWillBeSent"
+        ]
 
     def devtools(self, command: str, **parameters: Any) -> Any:
         """A command of Chromium's own protocol."""

@@ -39,27 +39,60 @@ def tables(model: str = "SmolLM2-135M", n: int = 300) -> tuple[pd.DataFrame, pd.
     for name, (p, pattern, bits, accuracies, perplexity, size) in SMALL_SWEEP.items():
         joint, ignored = bool(p) and bits < 16, "ignored" in name
         key = f"{model}/{name}"
-        cells.append({
-            "cell": key, "label": name, "model": model, "prune_method": "sparsegpt" if p else "",
-            "sparsity": p, "pattern": pattern, "quant_method": "gptq" if bits < 16 else "",
-            "bits": bits, "mask": ("ignore" if ignored else "keep") if joint else "none",
-            "calibration_seed": None if name == "dense" else 0, "status": "done", "reason": "",
-            "achieved_sparsity": 0.019 if ignored else p, "containment": 0.06 if ignored else 1,
-            "nm_valid": True if ":" in pattern else None, "bytes": size,
-            "bits_per_weight": bits + (0.25 if bits < 16 else 0), "collapsed": perplexity > 1e6,
-            "linear_weights": 106e6, "total_weights": 134.5e6, "device": "cpu",
-        })  # fmt: skip
+        cells.append(
+            {
+                "cell": key,
+                "label": name,
+                "model": model,
+                "prune_method": "sparsegpt" if p else "",
+                "sparsity": p,
+                "pattern": pattern,
+                "quant_method": "gptq" if bits < 16 else "",
+                "bits": bits,
+                "mask": ("ignore" if ignored else "keep") if joint else "none",
+                "calibration_seed": None if name == "dense" else 0,
+                "status": "done",
+                "reason": "",
+                "achieved_sparsity": 0.019 if ignored else p,
+                "containment": 0.06 if ignored else 1,
+                "nm_valid": True if ":" in pattern else None,
+                "bytes": size,
+                "bits_per_weight": bits + (0.25 if bits < 16 else 0),
+                "collapsed": perplexity > 1e6,
+                "linear_weights": 106e6,
+                "total_weights": 134.5e6,
+                "device": "cpu",
+            }
+        )
         for (task, chance), value in zip(CHANCE.items(), accuracies, strict=True):
-            scores.append({
-                "cell": key, "task": task, "metric": "acc", "value": value,
-                "stderr": (value * (1 - value) / n) ** 0.5, "n": n, "higher_is_better": True,
-                "chance": chance, "primary": True, "version": "1",
-            })  # fmt: skip
-        scores.append({
-            "cell": key, "task": "topics", "metric": "word_perplexity", "value": perplexity,
-            "stderr": perplexity * 0.02, "n": 40, "higher_is_better": False, "chance": None,
-            "primary": True, "version": "1",
-        })  # fmt: skip
+            scores.append(
+                {
+                    "cell": key,
+                    "task": task,
+                    "metric": "acc",
+                    "value": value,
+                    "stderr": (value * (1 - value) / n) ** 0.5,
+                    "n": n,
+                    "higher_is_better": True,
+                    "chance": chance,
+                    "primary": True,
+                    "version": "1",
+                }
+            )
+        scores.append(
+            {
+                "cell": key,
+                "task": "topics",
+                "metric": "word_perplexity",
+                "value": perplexity,
+                "stderr": perplexity * 0.02,
+                "n": 40,
+                "higher_is_better": False,
+                "chance": None,
+                "primary": True,
+                "version": "1",
+            }
+        )
     return pd.DataFrame(cells), pd.DataFrame(scores)
 
 

@@ -44,20 +44,37 @@ def results(
     count = _cells(tasks)
     for i in range(count):
         bits, method = (16, "") if i == 0 else (4, f"m{i}" if seeds is None else "gptq")
-        cells.append({
-            "cell": f"c{i}", "label": f"c{i}" if seeds is None else "4bit", "model": "m",
-            "prune_method": "", "sparsity": 0, "pattern": "", "quant_method": method,
-            "bits": bits, "mask": "none", "status": "done", "reason": "",
-            "calibration_seed": None if i == 0 else 0 if seeds is None else seeds[i - 1],
-        })  # fmt: skip
+        cells.append(
+            {
+                "cell": f"c{i}",
+                "label": f"c{i}" if seeds is None else "4bit",
+                "model": "m",
+                "prune_method": "",
+                "sparsity": 0,
+                "pattern": "",
+                "quant_method": method,
+                "bits": bits,
+                "mask": "none",
+                "status": "done",
+                "reason": "",
+                "calibration_seed": None if i == 0 else 0 if seeds is None else seeds[i - 1],
+            }
+        )
         for task, data in tasks.items():
             value, stderr, columns = _scored(data, i)
             metric = "word_perplexity" if isinstance(data, tuple) else "acc"
-            scores.append({
-                "cell": f"c{i}", "task": task, "metric": metric, "value": value,
-                "stderr": stderr, "n": len(columns[0]), "primary": True,
-                "higher_is_better": metric == "acc",
-            })  # fmt: skip
+            scores.append(
+                {
+                    "cell": f"c{i}",
+                    "task": task,
+                    "metric": metric,
+                    "value": value,
+                    "stderr": stderr,
+                    "n": len(columns[0]),
+                    "primary": True,
+                    "higher_is_better": metric == "acc",
+                }
+            )
             names = [metric] if metric == "acc" else [f"{metric}.sum", f"{metric}.weight"]
             n = len(columns[0])
             table = pd.DataFrame(dict(zip(names, columns, strict=True)))
@@ -90,11 +107,15 @@ def redrawn(model: Panel, tasks: dict) -> Panel:
         for i in range(len(model.cells)):
             value[i, column], stderr[i, column], _ = _scored(data, i)
         sums, words = data if isinstance(data, tuple) else (data, np.ones(data.shape[1]))
-        samples.append(Sample(
-            shared=np.ones(len(sums), dtype=bool), numerator=sums,
-            weight=np.tile(words, (len(sums), 1)), strata=np.zeros(len(words), dtype=int),
-            link="perplexity" if isinstance(data, tuple) else "mean",
-        ))  # fmt: skip
+        samples.append(
+            Sample(
+                shared=np.ones(len(sums), dtype=bool),
+                numerator=sums,
+                weight=np.tile(words, (len(sums), 1)),
+                strata=np.zeros(len(words), dtype=int),
+                link="perplexity" if isinstance(data, tuple) else "mean",
+            )
+        )
     fresh = replace(model, value=value, stderr=stderr)
     fresh.__dict__["samples"] = tuple(samples) if model.documents else (None,) * len(samples)
     return fresh

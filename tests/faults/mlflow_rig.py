@@ -81,10 +81,21 @@ class Server:
     def _by_command(self) -> subprocess.Popen[bytes]:
         where = self._options()
         command = [
-            sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port",
-            str(self.port), "--workers", "1", "--backend-store-uri", where["uri"],
-            "--artifacts-destination", where["files"],
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "mlflow",
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(self.port),
+            "--workers",
+            "1",
+            "--backend-store-uri",
+            where["uri"],
+            "--artifacts-destination",
+            where["files"],
+        ]
         quiet = subprocess.DEVNULL
         return subprocess.Popen(
             command, env=os.environ | QUIET, stdout=quiet, stderr=quiet, start_new_session=True

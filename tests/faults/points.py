@@ -16,9 +16,18 @@ from contextlib import contextmanager
 from typing import Any
 
 CHANGES = (
-    "mkdir", "rename", "replace", "rmdir", "unlink", "remove", "link", "symlink", "chmod",
-    "utime", "fsync",
-)  # fmt: skip
+    "mkdir",
+    "rename",
+    "replace",
+    "rmdir",
+    "unlink",
+    "remove",
+    "link",
+    "symlink",
+    "chmod",
+    "utime",
+    "fsync",
+)
 READS = ("listdir", "scandir", "stat", "lstat", "statvfs")
 
 Act = Callable[[str], None]

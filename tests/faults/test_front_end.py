@@ -47,9 +47,11 @@ def test_a_sweep_killed_again_and_again(home: Path, tmp_path: Path) -> None:
     command = whole.command("run", whole.words(home, model, "tracking.every_s=0.3"))
     for _ in range(KILLS):
         process = subprocess.Popen(
-            command, env=whole.environment(SLOW), stdout=subprocess.DEVNULL,
+            command,
+            env=whole.environment(SLOW),
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         time.sleep(rng.uniform(0.2, 1.0) * lasts)
         kills += kill(process, rng)
         before, there = there, whole.finished(home)

@@ -43,10 +43,18 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> list[Spec]:
     root = tmp_path_factory.mktemp("real")
     model, text = tiny.make(root / "model"), tiny.text(root / "text.txt")
     words = {
-        "model": "custom", "model.id": str(model), "model.name": "tiny", "model.group_size": 32,
-        "calibration.path": str(text), "calibration.samples": 4, "calibration.length": 64,
-        "tasks.names": "[demo_agreement]", "tasks.limit": 24, "tasks.block": 8, **GRID,
-    }  # fmt: skip
+        "model": "custom",
+        "model.id": str(model),
+        "model.name": "tiny",
+        "model.group_size": 32,
+        "calibration.path": str(text),
+        "calibration.samples": 4,
+        "calibration.length": 64,
+        "tasks.names": "[demo_agreement]",
+        "tasks.limit": 24,
+        "tasks.block": 8,
+        **GRID,
+    }
     with composed([]) as (config, loader):
         plan = builder.plan(config, loader, [f"{key}={value}" for key, value in words.items()])
     for kind in {stage.kind for stage in plan.stages.values()}:

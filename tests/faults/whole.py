@@ -23,11 +23,20 @@ LABELS = {"dense", "50%", "4bit", "50% + 4bit"}
 def words(home: Path, model: Path, *more: str) -> list[str]:
     """The overrides of a sweep of four cells and two tasks."""
     return [
-        f"home={home}", "name=whole", "model=custom", f"model.id={model}", "model.name=tiny",
-        "model.group_size=32", "calibration.samples=4", "calibration.length=32",
-        "tasks.names=[demo_pydoc,demo_agreement]", "+hydra.launcher.stages=tests.stubs.kinds",
-        "hydra.launcher.workers=2", *CELLS, *more,
-    ]  # fmt: skip
+        f"home={home}",
+        "name=whole",
+        "model=custom",
+        f"model.id={model}",
+        "model.name=tiny",
+        "model.group_size=32",
+        "calibration.samples=4",
+        "calibration.length=32",
+        "tasks.names=[demo_pydoc,demo_agreement]",
+        "+hydra.launcher.stages=tests.stubs.kinds",
+        "hydra.launcher.workers=2",
+        *CELLS,
+        *more,
+    ]
 
 
 def command(verb: str, overrides: Sequence[str]) -> list[str]:

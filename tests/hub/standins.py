@@ -19,9 +19,14 @@ from tests import tiny
 
 Rows = Sequence[Mapping[str, Any]]
 MATH = (
-    "algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory",
-    "prealgebra", "precalculus",
-)  # fmt: skip
+    "algebra",
+    "counting_and_probability",
+    "geometry",
+    "intermediate_algebra",
+    "number_theory",
+    "prealgebra",
+    "precalculus",
+)
 WIKITEXT = "wikitext-2-raw-v1"
 
 
@@ -62,9 +67,11 @@ def _math(kind: str) -> dict[str, Rows]:
         a, b = rng.randint(2, 99), rng.randint(2, 99)
         solution = rf"We add and get ${a}+{b}=\boxed{{{a + b}}}$."
         return {
-            "problem": f"What is ${a}+{b}$?", "level": "Level 1", "type": kind,
+            "problem": f"What is ${a}+{b}$?",
+            "level": "Level 1",
+            "type": kind,
             "solution": solution,
-        }  # fmt: skip
+        }
 
     return {"train": [row() for _ in range(4)], "test": [row() for _ in range(3)]}
 

@@ -30,9 +30,15 @@ def full(self, *_, **__):
 ArrowWriter.write_table = full
 """
 WORDS = (
-    "name=full", "model=custom", "model.id=tiny/llama", "model.group_size=32", "quant.bits=16",
-    "tasks.path=null", "tasks.names=[ptb_ppl2048]", "calibration.samples=4",
-)  # fmt: skip
+    "name=full",
+    "model=custom",
+    "model.id=tiny/llama",
+    "model.group_size=32",
+    "quant.bits=16",
+    "tasks.path=null",
+    "tasks.names=[ptb_ppl2048]",
+    "calibration.samples=4",
+)
 
 
 @pytest.mark.slow

@@ -11,11 +11,21 @@ from tests.hub.conftest import Isorate
 
 LEAVES = "arc_easy,bbh_cot_fewshot_navigate,mmlu_pro_math,minerva_math_algebra,ptb_ppl2048"
 WORDS = (
-    "name=offline", "model=custom", "model.id=tiny/llama", "model.group_size=32",
-    "calibration=c4", "calibration.data_files=en/train-00000-of-00001.parquet",
-    "calibration.samples=4", "calibration.length=32", "quant.bits=4", "tasks.path=null",
-    "tasks.limit=2", "tasks.max_gen_toks=8", "tracking.enabled=false", "hydra.launcher.workers=1",
-)  # fmt: skip
+    "name=offline",
+    "model=custom",
+    "model.id=tiny/llama",
+    "model.group_size=32",
+    "calibration=c4",
+    "calibration.data_files=en/train-00000-of-00001.parquet",
+    "calibration.samples=4",
+    "calibration.length=32",
+    "quant.bits=4",
+    "tasks.path=null",
+    "tasks.limit=2",
+    "tasks.max_gen_toks=8",
+    "tracking.enabled=false",
+    "hydra.launcher.workers=1",
+)
 
 
 def test_prefetch_then_run_without_the_hub(root: Path, tmp_path: Path, isorate: Isorate) -> None:
@@ -48,8 +58,11 @@ def test_prefetch_then_run_without_the_hub(root: Path, tmp_path: Path, isorate: 
 
 def test_a_data_set_that_moved_stays_pinned(tmp_path: Path, isorate: Isorate) -> None:
     words = (
-        "name=moved", "quant.bits=16", "tasks.path=null", "tasks.names=[ptb_ppl2048]",
-    )  # fmt: skip
+        "name=moved",
+        "quant.bits=16",
+        "tasks.path=null",
+        "tasks.names=[ptb_ppl2048]",
+    )
     first, second = (standins.build(tmp_path / name) for name in ("first", "second"))
     (second / "ptb-text-only/ptb_text_only/NEWS.md").write_text("moved\n")
     records = []

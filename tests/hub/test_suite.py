@@ -12,8 +12,15 @@ from tests.hub import standins, whole
 from tests.hub.conftest import CONTEXT, long_context
 
 SUITE = (
-    "piqa", "boolq", "mmlu", "hellaswag", "arc_easy", "arc_challenge", "winogrande", "wikitext",
-)  # fmt: skip
+    "piqa",
+    "boolq",
+    "mmlu",
+    "hellaswag",
+    "arc_easy",
+    "arc_challenge",
+    "winogrande",
+    "wikitext",
+)
 
 
 @pytest.mark.slow
@@ -21,10 +28,17 @@ SUITE = (
 def test_jsq2024_runs_offline_and_equals_lm_eval(tmp_path: Path) -> None:
     model = long_context(tiny.make(tmp_path / "dense"))
     words = (
-        "name=suite", "model=custom", f"model.id={model}", "tasks=jsq2024", "tasks.limit=2",
-        "tasks.dtype=float32", "quant.bits=16", "tracking.enabled=false", "checkpoints=keep",
+        "name=suite",
+        "model=custom",
+        f"model.id={model}",
+        "tasks=jsq2024",
+        "tasks.limit=2",
+        "tasks.dtype=float32",
+        "quant.bits=16",
+        "tracking.enabled=false",
+        "checkpoints=keep",
         "hydra.launcher.workers=1",
-    )  # fmt: skip
+    )
     run = whole.Whole(tmp_path / "whole", experiment=words)
     run.prefetch()
     run.resume()

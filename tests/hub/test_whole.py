@@ -18,10 +18,16 @@ NAMES = "arc_easy,piqa,bbh_cot_fewshot_navigate,mmlu_pro_math,minerva_math_algeb
 def test_killed_resumed_reported_and_equal_to_lm_eval(tmp_path: Path) -> None:
     model = long_context(tiny.make(tmp_path / "dense"))
     words = (
-        "model=custom", f"model.id={model}", "model.group_size=32", "calibration.samples=4",
-        "calibration.length=32", "tasks=none", f"tasks.names=[{NAMES}]", "tasks.limit=2",
+        "model=custom",
+        f"model.id={model}",
+        "model.group_size=32",
+        "calibration.samples=4",
+        "calibration.length=32",
+        "tasks=none",
+        f"tasks.names=[{NAMES}]",
+        "tasks.limit=2",
         "tasks.dtype=float32",
-    )  # fmt: skip
+    )
     run = whole.Whole(tmp_path / "whole", words)
     run.prefetch()
     before = run.run_and_kill(after=4)

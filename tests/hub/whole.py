@@ -27,9 +27,11 @@ from tests import rounding
 from tests.hub import serving, standins
 
 EXPERIMENT = (
-    "experiment=benchmarks", "checkpoints=keep", "tracking.enabled=false",
+    "experiment=benchmarks",
+    "checkpoints=keep",
+    "tracking.enabled=false",
     "hydra.launcher.workers=1",
-)  # fmt: skip
+)
 OURS = "token_perplexity"
 
 
@@ -104,11 +106,26 @@ class Whole:
             out = self.root / "peer"
             model = f"pretrained={checkpoint},dtype={dtype},softmax_dtype=float32"
             command = [
-                sys.executable, "-m", "lm_eval", "--model", "hf", "--model_args", model,
-                "--tasks", ",".join(names or tasks), "--batch_size", "16", "--device", "cpu",
-                "--samples", json.dumps({t: list(map(int, ids)) for t, ids in tasks.items()}),
-                "--gen_kwargs", "max_gen_toks=128", "--output_path", str(out),
-            ]  # fmt: skip
+                sys.executable,
+                "-m",
+                "lm_eval",
+                "--model",
+                "hf",
+                "--model_args",
+                model,
+                "--tasks",
+                ",".join(names or tasks),
+                "--batch_size",
+                "16",
+                "--device",
+                "cpu",
+                "--samples",
+                json.dumps({t: list(map(int, ids)) for t, ids in tasks.items()}),
+                "--gen_kwargs",
+                "max_gen_toks=128",
+                "--output_path",
+                str(out),
+            ]
             subprocess.run(command, env=hub.environment(self.root / "hf-peer"), check=True)
         newest = max(out.rglob("results_*.json"), key=lambda path: path.stat().st_mtime)
         return json.loads(newest.read_text())
@@ -125,10 +142,16 @@ def differences(
             theirs = results.get(task, {}).get(f"{name},{extraction or entry['filter']}")
             if isinstance(theirs, int | float):
                 value = entry["value"]
-                rows.append({
-                    "task": task, "metric": metric, "n": entry["n"], "isorate": value,
-                    "lm_eval": theirs, "difference": value - theirs,
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "task": task,
+                        "metric": metric,
+                        "n": entry["n"],
+                        "isorate": value,
+                        "lm_eval": theirs,
+                        "difference": value - theirs,
+                    }
+                )
     return rows
 
 

@@ -53,9 +53,14 @@ def sbatch(state, arguments):
     for n in range(max(1, count)):
         job = f"{base}_{n}" if count else str(base)
         state["jobs"][job] = {
-            "name": options["job-name"], "folder": folder, "options": options, "rows": [],
-            "state": "PENDING", "submitted": time.time(), "user": "me",
-        }  # fmt: skip
+            "name": options["job-name"],
+            "folder": folder,
+            "options": options,
+            "rows": [],
+            "state": "PENDING",
+            "submitted": time.time(),
+            "user": "me",
+        }
     if state["swallow"]:  # the controller has the job, but its answer is lost
         state["swallow"] -= 1
         return fail("sbatch: error: Batch job submission failed: Socket timed out on send/recv")
@@ -72,9 +77,14 @@ def squeue(state, arguments):
         if entry["state"] in LIVE and (names is None or entry["name"] in names):
             line = pattern.replace("%i", job).replace("%A", job.split("_")[0])
             why = entry.get("queue_reason") or reason(entry)
-            for mark, value in (("%T", entry["state"]), ("%r", why), ("%N", "n1"),
-                                ("%P", "gpu"), ("%b", "gres:gpu:a10:2"),
-                                ("%j", entry["name"])):  # fmt: skip
+            for mark, value in (
+                ("%T", entry["state"]),
+                ("%r", why),
+                ("%N", "n1"),
+                ("%P", "gpu"),
+                ("%b", "gres:gpu:a10:2"),
+                ("%j", entry["name"]),
+            ):
                 line = line.replace(mark, value)
             print(line)
     return 0
@@ -94,8 +104,17 @@ def sacct(state, arguments):
                 print(f"{base}|CANCELLED by 1000|0:0|Priority|None assigned|0|||gpu")
             continue
         for row in entry["rows"]:
-            line = [job, row["state"], row["exit"], "None", row["node"], str(row["elapsed"]),
-                    "cpu=1,gres/gpu:a10=2,gres/gpu=2,mem=1G", "", "gpu"]  # fmt: skip
+            line = [
+                job,
+                row["state"],
+                row["exit"],
+                "None",
+                row["node"],
+                str(row["elapsed"]),
+                "cpu=1,gres/gpu:a10=2,gres/gpu=2,mem=1G",
+                "",
+                "gpu",
+            ]
             print("|".join(line))
             print("|".join([f"{job}.batch", *line[1:6], "cpu=1", "2048K", ""]))
         if entry["state"] in LIVE:
@@ -195,14 +214,25 @@ class FakeSlurm:
             path = root / "bin" / name
             path.write_text(text)
             path.chmod(0o755)
-        save(root, {
-            "next": 1, "jobs": {}, "refuse": "", "swallow": 0, "down": False, "max_array": 1001,
-            "no_accounting": False, "banner": "", "max_submit": 0, "told": True,
-            "assoc": "lab|normal,high\nother|normal",
-            "sinfo": "gpu*|up|1-00:00:00|8|8192|gpu:a10:2|a10,ib|4|idle\n"
-                     "big|up|4:00:00|64|512000|gpu:a100:8(S:0-1)|a100|2|mixed\n"
-                     "cpu|up|infinite|32|64000|(null)|(null)|9|allocated",
-        })  # fmt: skip
+        save(
+            root,
+            {
+                "next": 1,
+                "jobs": {},
+                "refuse": "",
+                "swallow": 0,
+                "down": False,
+                "max_array": 1001,
+                "no_accounting": False,
+                "banner": "",
+                "max_submit": 0,
+                "told": True,
+                "assoc": "lab|normal,high\nother|normal",
+                "sinfo": "gpu*|up|1-00:00:00|8|8192|gpu:a10:2|a10,ib|4|idle\n"
+                "big|up|4:00:00|64|512000|gpu:a100:8(S:0-1)|a100|2|mixed\n"
+                "cpu|up|infinite|32|64000|(null)|(null)|9|allocated",
+            },
+        )
 
     def set(self, **values: object) -> None:
         """Change the cluster."""
@@ -244,8 +274,11 @@ class FakeSlurm:
                 if entry["state"] == "PENDING" and self._verdict(job, entry) == "never":
                     self.end(job, "CANCELLED", node="None assigned", elapsed=0)
                     changed = True
-        return [j for j, e in self.jobs.items()
-                if e["state"] == "PENDING" and self._verdict(j, e) == "ready"]  # fmt: skip
+        return [
+            j
+            for j, e in self.jobs.items()
+            if e["state"] == "PENDING" and self._verdict(j, e) == "ready"
+        ]
 
     def _verdict(self, job: str, entry: dict) -> str:
         verdicts = []
@@ -254,8 +287,11 @@ class FakeSlurm:
             if kind == "aftercorr":
                 parents = [f"{parents[0]}_{job.split('_')[1]}"]
             for parent in parents:
-                states = [e["state"] for j, e in self.jobs.items()
-                          if j == parent or j.split("_")[0] == parent]  # fmt: skip
+                states = [
+                    e["state"]
+                    for j, e in self.jobs.items()
+                    if j == parent or j.split("_")[0] == parent
+                ]
                 over = all(s not in LIVE for s in states)
                 good = kind == "afterany" or all(s == "COMPLETED" for s in states)
                 verdicts.append("wait" if not over else "ready" if good else "never")
@@ -271,9 +307,12 @@ class FakeSlurm:
         self.change(job, state="RUNNING", began=True)
         array, _, task = job.partition("_")
         extra = {
-            "SLURM_JOB_ID": array, "SLURM_RESTART_COUNT": str(len(entry["rows"])),
-            "SLURMD_NODENAME": "n1", "SLURM_JOB_PARTITION": "gpu", "SLURM_GPUS_ON_NODE": "2",
-        }  # fmt: skip
+            "SLURM_JOB_ID": array,
+            "SLURM_RESTART_COUNT": str(len(entry["rows"])),
+            "SLURMD_NODENAME": "n1",
+            "SLURM_JOB_PARTITION": "gpu",
+            "SLURM_GPUS_ON_NODE": "2",
+        }
         if task:
             extra |= {"SLURM_ARRAY_JOB_ID": array, "SLURM_ARRAY_TASK_ID": task}
         before = dict(os.environ)

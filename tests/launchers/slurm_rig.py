@@ -15,8 +15,14 @@ from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Spec, Store
 from tests.stubs.stages import spec
 
-SMALL = {"cpus_per_task": 1, "gpus_per_node": 0, "mem_gb": 0.3, "timeout_min": 5, "device": "cpu",
-         "startup_s": 0.0}  # fmt: skip
+SMALL = {
+    "cpus_per_task": 1,
+    "gpus_per_node": 0,
+    "mem_gb": 0.3,
+    "timeout_min": 5,
+    "device": "cpu",
+    "startup_s": 0.0,
+}
 
 
 class Ear:
@@ -59,8 +65,14 @@ class SlurmRig:
         }
         self.sweep.path.mkdir(parents=True, exist_ok=True)
         number = len(list(self.sweep.path.glob("plan-*.json")))
-        plan = {"name": self.sweep.name, "created": f"2026-01-01T00:00:{number:02d}+00:00",
-                "overrides": [], "cells": [], "stages": records, **head}  # fmt: skip
+        plan = {
+            "name": self.sweep.name,
+            "created": f"2026-01-01T00:00:{number:02d}+00:00",
+            "overrides": [],
+            "cells": [],
+            "stages": records,
+            **head,
+        }
         (self.sweep.path / f"plan-{number}.json").write_text(json.dumps(plan))
 
     def launcher(self, **options: Any) -> SlurmLauncher:
@@ -99,9 +111,13 @@ class SlurmRig:
     def score(self, name: str, parent: Spec, **params: Any) -> dict[str, Any]:
         """A stage that reads one."""
         return spec(
-            "score", name=name, label=name, journal=str(self.journal),
-            parents={"model": parent, **params.pop("parents", {})}, **params,
-        )  # fmt: skip
+            "score",
+            name=name,
+            label=name,
+            journal=str(self.journal),
+            parents={"model": parent, **params.pop("parents", {})},
+            **params,
+        )
 
     def grid(self, pruned: int = 2, quantized: int = 2, tasks: int = 2, **params: Any) -> list[Any]:
         """Pruned checkpoints, each quantized and scored several times, and scored itself."""

@@ -128,16 +128,20 @@ def test_only_what_is_missing_and_what_it_reads_runs(stages: list[Spec], data: A
 def grid(rng: random.Random, prunes: int = 8, bits: int = 4, tasks: int = 4) -> list[Spec]:
     """A plan like the real ones: conversion, prunings, quantizations of each, scores of all."""
     root = spec(name="convert", estimate_s=10)
-    pruned = [spec(name=f"p{n}", parents={"model": root}, estimate_s=rng.uniform(50, 90))
-              for n in range(prunes)]  # fmt: skip
+    pruned = [
+        spec(name=f"p{n}", parents={"model": root}, estimate_s=rng.uniform(50, 90))
+        for n in range(prunes)
+    ]
     quantized = [
         spec(name=f"{p['key']}{b}", parents={"model": p}, estimate_s=rng.uniform(60, 110))
-        for p in [root, *pruned] for b in range(bits)
-    ]  # fmt: skip
+        for p in [root, *pruned]
+        for b in range(bits)
+    ]
     scores = [
         spec("score", name=f"{c['key']}{t}", parents={"model": c}, estimate_s=rng.uniform(5, 20))
-        for c in [root, *pruned, *quantized] for t in range(tasks)
-    ]  # fmt: skip
+        for c in [root, *pruned, *quantized]
+        for t in range(tasks)
+    ]
     return [root, *pruned, *quantized, *scores]
 
 

@@ -15,10 +15,22 @@ FILES = sorted(
     p for part in ("sweeper", "launchers", "analysis") for p in (ROOT / part).rglob("*.py")
 )
 FORBIDDEN_CALLS = {
-    "eval", "exec", "os.system", "os.popen", "pickle.load", "pickle.loads", "torch.load",
-    "numpy.load", "joblib.load", "pandas.read_pickle", "yaml.unsafe_load", "yaml.full_load",
-    "marshal.loads", "dill.load", "cloudpickle.load",
-}  # fmt: skip
+    "eval",
+    "exec",
+    "os.system",
+    "os.popen",
+    "pickle.load",
+    "pickle.loads",
+    "torch.load",
+    "numpy.load",
+    "joblib.load",
+    "pandas.read_pickle",
+    "yaml.unsafe_load",
+    "yaml.full_load",
+    "marshal.loads",
+    "dill.load",
+    "cloudpickle.load",
+}
 FORBIDDEN_IMPORTS = {"pickle", "cloudpickle", "dill", "marshal", "shelve"}
 
 

@@ -19,9 +19,23 @@ from sweeper.worker.runner import run_stage
 from tests.faults.deeds import BENCH, PRUNE
 
 HOSTILE = (
-    "a b", "a'b", 'a"b', "$(touch pwned)", "`touch pwned`", "a\nb", "../../etc", "/etc", "..",
-    "", "é☃", "x" * 300, "-rf", "a;b", "a&b", "~root",
-)  # fmt: skip
+    "a b",
+    "a'b",
+    'a"b',
+    "$(touch pwned)",
+    "`touch pwned`",
+    "a\nb",
+    "../../etc",
+    "/etc",
+    "..",
+    "",
+    "é☃",
+    "x" * 300,
+    "-rf",
+    "a;b",
+    "a&b",
+    "~root",
+)
 
 
 @pytest.fixture

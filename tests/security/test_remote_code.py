@@ -48,8 +48,13 @@ def test_it_runs_only_when_it_is_trusted(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_it_is_off_and_where_it_is_on_that_is_recorded(tmp_path: Path) -> None:
-    words = ["model=custom", f"model.id={kinds.model(tmp_path / 'model')}", "model.name=tiny",
-             "model.group_size=32", "prune.sparsity=50"]  # fmt: skip
+    words = [
+        "model=custom",
+        f"model.id={kinds.model(tmp_path / 'model')}",
+        "model.name=tiny",
+        "model.group_size=32",
+        "prune.sparsity=50",
+    ]
     keys = []
     with composed([]) as (config, loader):
         for more in ([], ["model.trust_remote_code=false"], ["model.trust_remote_code=true"]):

@@ -42,8 +42,11 @@ class Cluster:
         env = {**os.environ, "SLURM_LAB_MAX_ARRAY": "4", **knobs}
         done = subprocess.run(
             ["bash", str(SCRIPT), verb, str(self.state), *rest],
-            env=env, capture_output=True, text=True, timeout=180,
-        )  # fmt: skip
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=180,
+        )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 

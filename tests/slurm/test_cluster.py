@@ -222,8 +222,12 @@ def test_slurmd_alone_dies_and_its_orphan_works_on(rig: Rig, cluster: Cluster) -
     try:
         rig.until(lambda: len(rig.runs()) == 2)
         rig.wait([stage])
-        rig.until(lambda: not [a for a in records.attempts(rig.sweep.path, stage["key"])
-                               if "ended" not in a], 60)  # fmt: skip
+        rig.until(
+            lambda: (
+                not [a for a in records.attempts(rig.sweep.path, stage["key"]) if "ended" not in a]
+            ),
+            60,
+        )
         assert rig.done([stage])
         assert not list(rig.store.tmp.glob(f"{stage['key']}*")), "nothing half-done is left"
     finally:

@@ -17,11 +17,15 @@ from tests.slurm import same
 from tests.slurm.conftest import Cluster
 
 SMALL = [
-    "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", "hydra.launcher.cpus_per_task=1",
-    "hydra.launcher.mem_gb=2", "hydra.launcher.timeout_min=10", "hydra.launcher.collect=[report]",
+    "hydra/launcher=slurm",
+    "hydra.launcher.gpus_per_node=0",
+    "hydra.launcher.cpus_per_task=1",
+    "hydra.launcher.mem_gb=2",
+    "hydra.launcher.timeout_min=10",
+    "hydra.launcher.collect=[report]",
     "hydra.launcher.kinds={round:{gpus_per_node:0,cpus_per_task:1,mem_gb:2,timeout_min:10}}",
     "hydra.launcher.array_parallelism=2",
-]  # fmt: skip
+]
 
 
 def isorate(verb: str, home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -35,11 +39,19 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     tiny.make(folder / "model")
     tiny.text(folder / "text.txt")
     return [
-        "model=custom", f"model.id={folder}/model", "model.group_size=64",
-        "prune.sparsity=0,50", "quant.bits=16,4", "calibration.name=t",
-        f"calibration.path={folder}/text.txt", "calibration.samples=4", "calibration.length=64",
-        "tasks.names=[demo_agreement]", "tasks.limit=16", "tracking.enabled=false",
-    ]  # fmt: skip
+        "model=custom",
+        f"model.id={folder}/model",
+        "model.group_size=64",
+        "prune.sparsity=0,50",
+        "quant.bits=16,4",
+        "calibration.name=t",
+        f"calibration.path={folder}/text.txt",
+        "calibration.samples=4",
+        "calibration.length=64",
+        "tasks.names=[demo_agreement]",
+        "tasks.limit=16",
+        "tracking.enabled=false",
+    ]
 
 
 def test_the_cluster_and_this_machine_agree(
@@ -80,8 +92,7 @@ def test_a_cancelled_sweep_is_cancelled_from_anywhere(
     cluster: Cluster, grid: list[str], tmp_path: Path
 ) -> None:
     home = tmp_path / "home"
-    held = [*SMALL, "+hydra.launcher.additional_parameters.hold=true",
-            "hydra.launcher.startup_s=0"]  # fmt: skip
+    held = [*SMALL, "+hydra.launcher.additional_parameters.hold=true", "hydra.launcher.startup_s=0"]
     isorate("run", home, *grid, *held)
     assert cluster.run("squeue", "-h", "-r").count("tiny") >= 5
     done = isorate("cancel", home, "output=json")

@@ -30,8 +30,13 @@ def curve_figures(panels: Sequence[Panel]) -> Iterator[Figure]:
             if curves or lines:
                 # Of very many lines the ones that hold out longest.
                 lines.sort(key=lambda line: -line[4].point)
-                yield _figure(panel, axis, curves[:MOST_LINES], lines[:MOST_LINES],
-                              max(len(curves), len(lines)))  # fmt: skip
+                yield _figure(
+                    panel,
+                    axis,
+                    curves[:MOST_LINES],
+                    lines[:MOST_LINES],
+                    max(len(curves), len(lines)),
+                )
 
 
 def _figure(
@@ -50,21 +55,37 @@ def _figure(
             axes.set(xlabel=AXES[axis], title=title)
             _legend(axes)
         rest = f" Of {every} lines {MOST_LINES}." if every > MOST_LINES else ""
-        caption = (f"Curves over {axis}, {panel.model}. Left: perplexity, the published form "
-                   "(k2 = 0) with its 95 % band; star and bar are the transition and its interval. "
-                   f"Right: the bounded retention curve with its 95 % band; star and bar are where "
-                   f"{100 * KEPT:g} % are kept.{rest}")  # fmt: skip
+        caption = (
+            f"Curves over {axis}, {panel.model}. Left: perplexity, the published form "
+            "(k2 = 0) with its 95 % band; star and bar are the transition and its interval. "
+            f"Right: the bounded retention curve with its 95 % band; star and bar are where "
+            f"{100 * KEPT:g} % are kept.{rest}"
+        )
         return finished(drawing, f"curves_over_{axis}", panel.model, caption)
 
 
 def _draw_retention(
-    axes: Any, panel: Panel, name: str, rows: list[int], rates: list[float], one: Tolerance,
-    colour: str, marker: str,
-) -> None:  # fmt: skip
+    axes: Any,
+    panel: Panel,
+    name: str,
+    rows: list[int],
+    rates: list[float],
+    one: Tolerance,
+    colour: str,
+    marker: str,
+) -> None:
     sr = panel.sr2()
-    axes.errorbar(100 * np.array(rates), sr.value[rows], yerr=bars(sr.stderr[rows]),
-                  color=colour, marker=marker, linestyle="none", label=name, elinewidth=1,
-                  zorder=3)  # fmt: skip
+    axes.errorbar(
+        100 * np.array(rates),
+        sr.value[rows],
+        yerr=bars(sr.stderr[rows]),
+        color=colour,
+        marker=marker,
+        linestyle="none",
+        label=name,
+        elinewidth=1,
+        zorder=3,
+    )
     at = np.linspace(0, max(rates), 120)
     low, high = band(one, rates, sr.value[rows], weights(sr.stderr[rows]), at)
     axes.plot(100 * at, one.value(at), color=colour, linewidth=1.1)
@@ -72,13 +93,21 @@ def _draw_retention(
     if one.point <= max(rates):
         ends = 100 * one.low, 100 * min(one.high, max(rates))
         axes.plot(ends, (one.kept, one.kept), color=colour, linewidth=2.2, zorder=4)
-        axes.plot([100 * one.point], [one.kept], marker="*", markersize=12, color=colour, zorder=5,
-                  markeredgecolor="#ffffff")  # fmt: skip
+        axes.plot(
+            [100 * one.point],
+            [one.kept],
+            marker="*",
+            markersize=12,
+            color=colour,
+            zorder=5,
+            markeredgecolor="#ffffff",
+        )
 
 
 def _legend(axes: Any) -> None:
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=7.5)
     else:
-        axes.text(0.5, 0.5, "too few points", transform=axes.transAxes, ha="center",
-                  color="#666666")  # fmt: skip
+        axes.text(
+            0.5, 0.5, "too few points", transform=axes.transAxes, ha="center", color="#666666"
+        )

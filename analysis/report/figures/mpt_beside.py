@@ -28,9 +28,11 @@ def pairs(panels: Sequence[Panel]) -> list[Pair]:
     published = [(table, data) for table, _, data in curves() if "PTB" not in data.name]
     return [
         (model, mine, table, theirs)
-        for model, axis, mine in perplexity_curves(panels) if axis == "sparsity"
-        for table, theirs in published if _method(mine) == _as_here(theirs)
-    ]  # fmt: skip
+        for model, axis, mine in perplexity_curves(panels)
+        if axis == "sparsity"
+        for table, theirs in published
+        if _method(mine) == _as_here(theirs)
+    ]
 
 
 def _method(data: Curve) -> str:
@@ -62,20 +64,28 @@ def beside_table(panels: Sequence[Panel]) -> Table:
     """Transition and doubling of each measured curve beside the published one's."""
     rows = [_row(*pair) for pair in pairs(panels)]
     columns = (
-        Column(key="model", title="Model"), Column(key="curve", title="Cells"),
-        Column(key="point", title="s0, measured, %"), Column(key="table", title="MPT table"),
-        Column(key="published", title=f"s0, {MODEL}, %"), Column(key="agree", title="Agree?"),
+        Column(key="model", title="Model"),
+        Column(key="curve", title="Cells"),
+        Column(key="point", title="s0, measured, %"),
+        Column(key="table", title="MPT table"),
+        Column(key="published", title=f"s0, {MODEL}, %"),
+        Column(key="agree", title="Agree?"),
         Column(key="doubled", title="Doubled at, measured", form="percent", digits=1),
         Column(key="published_doubled", title="Doubled at, published", form="percent", digits=1),
-    )  # fmt: skip
+    )
     notes = (
         "s0 is the transition of the published form (k2 = 0) with its 95 % F-profile interval. "
         "They agree where each point lies in the other's interval, may agree where the intervals "
         "overlap. Doubled: perplexity is twice that of the curve's own first point, which takes "
         "model and text out of the comparison. Task, tokenizer and size of the models differ.",
     )
-    return Table(name="mpt_beside", caption=f"Perplexity curves beside those of {MODEL}",
-                 columns=columns, rows=pd.DataFrame(rows), notes=notes)  # fmt: skip
+    return Table(
+        name="mpt_beside",
+        caption=f"Perplexity curves beside those of {MODEL}",
+        columns=columns,
+        rows=pd.DataFrame(rows),
+        notes=notes,
+    )
 
 
 def _row(model: str, mine: Curve, table: str, theirs: Curve) -> dict[str, object]:
@@ -90,10 +100,15 @@ def _row(model: str, mine: Curve, table: str, theirs: Curve) -> dict[str, object
         for f in (one, other)
     ]
     return {
-        "model": model, "curve": mine.name, "point": points[0], "table": table,
-        "published": points[1], "agree": agree, "doubled": doubled(mine),
+        "model": model,
+        "curve": mine.name,
+        "point": points[0],
+        "table": table,
+        "published": points[1],
+        "agree": agree,
+        "doubled": doubled(mine),
         "published_doubled": doubled(theirs),
-    }  # fmt: skip
+    }
 
 
 def beside_figures(panels: Sequence[Panel]) -> Iterator[Figure]:
@@ -112,13 +127,18 @@ def beside_figures(panels: Sequence[Panel]) -> Iterator[Figure]:
                 )
             axes.axhline(2, color="#888888", linewidth=0.8, linestyle=":")
             log_scale(axes)
-            axes.set(xlabel="Sparsity, or parameters removed (%)",
-                     ylabel="Perplexity / first point", title=panel.model)  # fmt: skip
+            axes.set(
+                xlabel="Sparsity, or parameters removed (%)",
+                ylabel="Perplexity / first point",
+                title=panel.model,
+            )
             handles = dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
             drawing.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=2)
-            caption = (f"Perplexity over that of each curve's first point: {panel.model} (solid, "
-                       f"filled) and {MODEL} as published by MPT (dashed, hollow), the same "
-                       "methods and bits. The dotted line is twice the first point.")  # fmt: skip
+            caption = (
+                f"Perplexity over that of each curve's first point: {panel.model} (solid, "
+                f"filled) and {MODEL} as published by MPT (dashed, hollow), the same "
+                "methods and bits. The dotted line is twice the first point."
+            )
             yield finished(drawing, "mpt_beside", panel.model, caption)
 
 
@@ -126,5 +146,13 @@ def _draw(
     axes: Any, data: Curve, style: str, colour: str, label: str, *, hollow: bool = False
 ) -> None:
     relative = np.array(data.value) / data.value[0]
-    axes.plot(100 * np.array(data.s), relative, style, color=colour, label=label, linewidth=1.1,
-              markersize=4, markerfacecolor="#ffffff" if hollow else colour)  # fmt: skip
+    axes.plot(
+        100 * np.array(data.s),
+        relative,
+        style,
+        color=colour,
+        label=label,
+        linewidth=1.1,
+        markersize=4,
+        markerfacecolor="#ffffff" if hollow else colour,
+    )

@@ -27,15 +27,25 @@ def curves_figure(table: str) -> Figure:
     mine = [data for source, _, data in curves() if source == table]
     with canvas(7.2, 4.6) as (drawing, (axes,)):
         for i, data in enumerate(mine):
-            draw_curve(axes, data, fit(data, POWER), COLOURS[i % len(COLOURS)],
-                       MARKERS[(i + i // len(COLOURS)) % len(MARKERS)])  # fmt: skip
+            draw_curve(
+                axes,
+                data,
+                fit(data, POWER),
+                COLOURS[i % len(COLOURS)],
+                MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
+            )
         log_scale(axes)
-        axes.set(xlabel="Sparsity (%)", ylabel="Perplexity (log scale)",
-                 title=f"MPT table {table}, {MODEL}")  # fmt: skip
+        axes.set(
+            xlabel="Sparsity (%)",
+            ylabel="Perplexity (log scale)",
+            title=f"MPT table {table}, {MODEL}",
+        )
         drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        caption = (f"{CAPTIONS[table]} (MPT table {table}), {MODEL}: published points; the fitted "
-                   "power law and exponential (k2 = 0) with its 95 % band; the star is the "
-                   "transition, the bar its F-profile interval.")  # fmt: skip
+        caption = (
+            f"{CAPTIONS[table]} (MPT table {table}), {MODEL}: published points; the fitted "
+            "power law and exponential (k2 = 0) with its 95 % band; the star is the "
+            "transition, the bar its F-profile interval."
+        )
         return finished(drawing, f"mpt_curves_{table}", MODEL, caption)
 
 
@@ -53,8 +63,15 @@ def log_scale(axes: Any) -> None:
 
 def draw_curve(axes: Any, data: Curve, one: Fit | None, colour: str, marker: str) -> None:
     """Points, and if there is a fit its line, its band and its transition with the interval."""
-    axes.plot(100 * np.array(data.s), data.value, linestyle="none", marker=marker, color=colour,
-              label=data.name, zorder=3)  # fmt: skip
+    axes.plot(
+        100 * np.array(data.s),
+        data.value,
+        linestyle="none",
+        marker=marker,
+        color=colour,
+        label=data.name,
+        zorder=3,
+    )
     if one is None:
         return
     at = np.linspace(data.s[0], data.s[-1], 120)
@@ -63,8 +80,15 @@ def draw_curve(axes: Any, data: Curve, one: Fit | None, colour: str, marker: str
     axes.fill_between(100 * at, low, high, color=colour, alpha=0.12, linewidth=0)
     here = float(np.exp(one.log_value([one.point])[0]))
     axes.plot([100 * one.low, 100 * one.high], [here, here], color=colour, linewidth=2.2, zorder=4)
-    axes.plot([100 * one.point], [here], marker="*", markersize=12, color=colour, zorder=5,
-              markeredgecolor="#ffffff")  # fmt: skip
+    axes.plot(
+        [100 * one.point],
+        [here],
+        marker="*",
+        markersize=12,
+        color=colour,
+        zorder=5,
+        markeredgecolor="#ffffff",
+    )
 
 
 def surface_figure(table: str) -> Figure:
@@ -85,11 +109,13 @@ def surface_figure(table: str) -> Figure:
         right.set_yticks(_height(data), [f"{b:g}" for b in data.bits])
         drawing.suptitle(f"{TITLES[table]}, {MODEL} (MPT table {table})", fontsize=10)
         drawing.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=3)
-        caption = (f"Log perplexity of {TITLES[table]} over sparsity and bits (MPT table {table}), "
-                   "interpolated between published points. Squares: least perplexity at each "
-                   "budget as published, and when a pruned weight pays one bit for its mask. Bars: "
-                   "the transition of each bit-width (published form, k2 = 0) with its 95 % "
-                   "F-profile interval.")  # fmt: skip
+        caption = (
+            f"Log perplexity of {TITLES[table]} over sparsity and bits (MPT table {table}), "
+            "interpolated between published points. Squares: least perplexity at each "
+            "budget as published, and when a pruned weight pays one bit for its mask. Bars: "
+            "the transition of each bit-width (published form, k2 = 0) with its 95 % "
+            "F-profile interval."
+        )
         return finished(drawing, f"mpt_surface_{table}", MODEL, caption)
 
 
@@ -106,31 +132,65 @@ def _mesh(data: Surface) -> tuple[Any, Any]:
 
 def _solid(axes: Any, data: Surface, s: Any, level: Any) -> None:
     x, y = np.meshgrid(100 * s, _height(data))
-    axes.plot_surface(x, y, level, cmap="cividis", rcount=len(data.bits), ccount=40,
-                      linewidth=0.2, edgecolor="#ffffff", antialiased=True)  # fmt: skip
+    axes.plot_surface(
+        x,
+        y,
+        level,
+        cmap="cividis",
+        rcount=len(data.bits),
+        ccount=40,
+        linewidth=0.2,
+        edgecolor="#ffffff",
+        antialiased=True,
+    )
     axes.set_yticks(_height(data), [f"{b:g}" for b in data.bits])
     axes.set(xlabel="Sparsity (%)", ylabel="Bits", title="log10 perplexity")
     axes.view_init(elev=24, azim=-128)
 
 
 def _lines(axes: Any, data: Surface) -> None:
-    for mask, colour, label in ((0.0, "#D55E00", "least perplexity at equal budget"),
-                                (BITMASK, "#ffffff", "the same, the mask paid for")):  # fmt: skip
+    for mask, colour, label in (
+        (0.0, "#D55E00", "least perplexity at equal budget"),
+        (BITMASK, "#ffffff", "the same, the mask paid for"),
+    ):
         best = front(data, mask=mask)
         rank = [data.bits.index(b) for b in best["bits"]]
         # A path that jumps between bit-widths is drawn as points: nothing lies between them.
         offset = 0.07 if mask else -0.07
-        axes.plot(100 * best["sparsity"], np.array(rank) + offset, linestyle="none", marker="s",
-                  markersize=4, color=colour, markeredgecolor="#333333", markeredgewidth=0.5,
-                  label=label)  # fmt: skip
+        axes.plot(
+            100 * best["sparsity"],
+            np.array(rank) + offset,
+            linestyle="none",
+            marker="s",
+            markersize=4,
+            color=colour,
+            markeredgecolor="#333333",
+            markeredgewidth=0.5,
+            label=label,
+        )
     for at, bits in enumerate(data.bits):
         one = data.transition(bits)
         if one is not None:
-            axes.errorbar([100 * one.point], [at], xerr=[[100 * (one.point - one.low)],
-                          [100 * (one.high - one.point)]], color="#CC79A7", marker="*",
-                          markersize=11, elinewidth=2, markeredgecolor="#ffffff",
-                          label="transition and its interval" if at == 0 else None)  # fmt: skip
-    points = [(one.point, at) for at, bits in enumerate(data.bits)
-              if (one := data.transition(bits)) is not None]  # fmt: skip
-    axes.plot([100 * p for p, _ in points], [at for _, at in points], color="#CC79A7",
-              linewidth=1.2, linestyle="--")  # fmt: skip
+            axes.errorbar(
+                [100 * one.point],
+                [at],
+                xerr=[[100 * (one.point - one.low)], [100 * (one.high - one.point)]],
+                color="#CC79A7",
+                marker="*",
+                markersize=11,
+                elinewidth=2,
+                markeredgecolor="#ffffff",
+                label="transition and its interval" if at == 0 else None,
+            )
+    points = [
+        (one.point, at)
+        for at, bits in enumerate(data.bits)
+        if (one := data.transition(bits)) is not None
+    ]
+    axes.plot(
+        [100 * p for p, _ in points],
+        [at for _, at in points],
+        color="#CC79A7",
+        linewidth=1.2,
+        linestyle="--",
+    )

@@ -17,8 +17,11 @@ from analysis.output.text import NAMES
 from analysis.report.figures import published_points
 from analysis.report.figures.retention_figures import KIND_STYLE
 
-SHOWN = (("share_tcr", "1 - TCr"), ("share_served", "Size as served"),
-         ("share_best_mask", "Size with the best mask"))  # fmt: skip
+SHOWN = (
+    ("share_tcr", "1 - TCr"),
+    ("share_served", "Size as served"),
+    ("share_best_mask", "Size with the best mask"),
+)
 MOST_NAMES = 12
 MOST_CELLS = 300
 
@@ -48,8 +51,9 @@ def _figure(panel: Panel, table: pd.DataFrame, by: Definition) -> Figure:
                 part = table[table["kind"] == kind]
                 points(axis, part, column, by, colour, marker, kind, scale=100)
             steps = table.iloc[rows[::-1]]
-            axis.step(100 * steps[column], steps[by], where="post", color="#888888",
-                      linewidth=1, zorder=1)  # fmt: skip
+            axis.step(
+                100 * steps[column], steps[by], where="post", color="#888888", linewidth=1, zorder=1
+            )
             axis.set(title=title, xlabel="% of the dense model")
             axis.set_ylim(0, 1.12 * max(1.0, table[by].max()))
         axes[0].set_ylabel(f"{NAMES[by]} (dense = 1)")
@@ -61,7 +65,9 @@ def _figure(panel: Panel, table: pd.DataFrame, by: Definition) -> Figure:
             place(
                 axis, [(100 * r[column], r[by], r["name"]) for _, r in named.iterrows()], size=6.5
             )
-        caption = (f"{NAMES[by]} against three sizes of the same cells, {panel.model}. The grey "
-                   "step is the Pareto front, whose cells are named; bars are one standard "
-                   "error.")  # fmt: skip
+        caption = (
+            f"{NAMES[by]} against three sizes of the same cells, {panel.model}. The grey "
+            "step is the Pareto front, whose cells are named; bars are one standard "
+            "error."
+        )
         return finished(drawing, f"front_{by}", panel.model, caption, by)

@@ -57,14 +57,23 @@ def _paper() -> tuple[Row, ...]:
 def _laborde(by: Definition) -> Iterator[Row]:
     for row in _paper():
         shares = {name: row[name] for name in ("share_served", "share_best_mask")}
-        yield {"paper": "laborde2025", "name": f"{row['model']}: {row['label']}",
-               "tcr": row["tcr"], "value": row[by], **shares}  # fmt: skip
+        yield {
+            "paper": "laborde2025",
+            "name": f"{row['model']}: {row['label']}",
+            "tcr": row["tcr"],
+            "value": row[by],
+            **shares,
+        }
 
 
 def _jsq(by: Definition) -> Iterator[Row]:
     for row in jsq.points().to_dict("records"):
-        yield {"paper": "jsq2024", "name": f"{row['model']}: {row['label']}",
-               "tcr": row["tcr"], "value": row[by]}  # fmt: skip
+        yield {
+            "paper": "jsq2024",
+            "name": f"{row['model']}: {row['label']}",
+            "tcr": row["tcr"],
+            "value": row[by],
+        }
 
 
 @lru_cache(maxsize=1)
@@ -89,8 +98,12 @@ def _perplexities() -> Iterator[Row]:
             if whole is None or _is_dense(row) or key in seen:
                 continue
             seen.add(key)
-            yield {"paper": "mpt", "name": _name(row), "tcr": float(_rate(row)),
-                   "value": whole / float(row["value"])}  # fmt: skip
+            yield {
+                "paper": "mpt",
+                "name": _name(row),
+                "tcr": float(_rate(row)),
+                "value": whole / float(row["value"]),
+            }
 
 
 def _is_dense(row: Mapping[Hashable, Any]) -> bool:

@@ -54,8 +54,10 @@ def all_figures(panels: Sequence[Panel]) -> list[Figure]:
 def _of_model(panel: Panel) -> Iterator[Figure]:
     table = summarise([panel]).assign(name=labels(panel))
     named = zip(table["prune_method"], table["pattern"], table["prune_profile"], strict=True)
-    table["family"] = [" ".join(filter(None, (method, "n:m" if ":" in pattern else pattern, how)))
-                       for method, pattern, how in named]  # fmt: skip
+    table["family"] = [
+        " ".join(filter(None, (method, "n:m" if ":" in pattern else pattern, how)))
+        for method, pattern, how in named
+    ]
     for by in ("sr2", "sr1"):
         yield from _against_rate(panel, table, by)
     yield from single(panel, table)
@@ -72,8 +74,11 @@ def _against_rate(panel: Panel, table: pd.DataFrame, by: Definition) -> Iterator
         for kind, (colour, marker) in KIND_STYLE.items():
             points(axes, shown[shown["kind"] == kind], "tcr", by, colour, marker, kind, scale=100)
         axes.axhline(1, color="#888888", linewidth=0.8, linestyle=":")
-        axes.set(xlabel="Theoretical compression rate (%)",
-                 ylabel=f"{NAMES[by]} (dense = 1)", title=panel.model)  # fmt: skip
+        axes.set(
+            xlabel="Theoretical compression rate (%)",
+            ylabel=f"{NAMES[by]} (dense = 1)",
+            title=panel.model,
+        )
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]), top=axes.get_ylim()[1] + 0.06)
         axes.margins(x=0.09)
         axes.legend(loc="lower left")
@@ -115,24 +120,47 @@ def _per_cell(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
             value, stderr = each.value[shown.index, i], each.stderr[shown.index, i]
             _spread(axes, value, stderr, positions + dodge(i, len(panel.tasks), 0.5), task, i)
         for name, marker in (("sr2", "|"), ("sr1", "x")):
-            axes.plot(shown[name], positions, linestyle="none", marker=marker, color="#000000",
-                      markersize=9 if marker == "|" else 5, markeredgewidth=1.6,
-                      label=NAMES[name], zorder=4)  # fmt: skip
+            axes.plot(
+                shown[name],
+                positions,
+                linestyle="none",
+                marker=marker,
+                color="#000000",
+                markersize=9 if marker == "|" else 5,
+                markeredgewidth=1.6,
+                label=NAMES[name],
+                zorder=4,
+            )
         axes.axvline(1, color="#888888", linewidth=0.8, linestyle=":")
-        names = [f"{short(name)}  {100 * rate:.5g} %" for name, rate in
-                 zip(shown["name"], shown["tcr"], strict=True)]  # fmt: skip
+        names = [
+            f"{short(name)}  {100 * rate:.5g} %"
+            for name, rate in zip(shown["name"], shown["tcr"], strict=True)
+        ]
         axes.set_yticks(positions, names)
         axes.set(xlabel="Retention (dense = 1)", title=f"{panel.model}: cells and their TCr")
         axes.set_ylim(-0.7, len(shown) - 0.3)
-        drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center",
-                       ncols=min(len(panel.tasks) + 2, 5))  # fmt: skip
-        caption = (f"Retention per task with one standard error, and its means Sr1 and Sr2, "
-                   f"{panel.model}; behind each cell its TCr.{rest}")  # fmt: skip
+        drawing.legend(
+            *axes.get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=min(len(panel.tasks) + 2, 5),
+        )
+        caption = (
+            f"Retention per task with one standard error, and its means Sr1 and Sr2, "
+            f"{panel.model}; behind each cell its TCr.{rest}"
+        )
         yield finished(drawing, "retention_per_cell", panel.model, caption)
 
 
 def _spread(axes: Any, value: Any, stderr: Any, at: Any, task: str, i: int) -> None:
-    axes.errorbar(value, at, xerr=bars(stderr), linestyle="none",
-                  label=short(task),
-                  marker=MARKERS[i % len(MARKERS)], color=COLOURS[i % (len(COLOURS) - 1)],
-                  elinewidth=1, markersize=4.5, zorder=3)  # fmt: skip
+    axes.errorbar(
+        value,
+        at,
+        xerr=bars(stderr),
+        linestyle="none",
+        label=short(task),
+        marker=MARKERS[i % len(MARKERS)],
+        color=COLOURS[i % (len(COLOURS) - 1)],
+        elinewidth=1,
+        markersize=4.5,
+        zorder=3,
+    )

@@ -31,11 +31,15 @@ def single(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
         _dressed(right, "Bits", "SrCr_q", "Quantization only")
         settle(drawing)
         structured = pruned[pruned["pattern"].str.contains(":")]
-        place(left, [(100 * r["sparsity"], r["srcr_p"], r["pattern"])
-                     for _, r in structured.iterrows()])  # fmt: skip
-        caption = (f"SrCr_p over sparsity and SrCr_q over bits, {panel.model}. The two have "
-                   "different scales and are not compared with each other. Bars are one "
-                   "standard error, bands 95 % pointwise.")  # fmt: skip
+        place(
+            left,
+            [(100 * r["sparsity"], r["srcr_p"], r["pattern"]) for _, r in structured.iterrows()],
+        )
+        caption = (
+            f"SrCr_p over sparsity and SrCr_q over bits, {panel.model}. The two have "
+            "different scales and are not compared with each other. Bars are one "
+            "standard error, bands 95 % pointwise."
+        )
         yield finished(drawing, "srcr_single", panel.model, caption)
 
 
@@ -44,15 +48,20 @@ def joint_curves(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
     joint = table[np.isfinite(table["srcr_j"])].copy()
     if joint.empty:
         return
-    joint["pruned"] = [p if ":" in p else f"{100 * s:.5g}%" for p, s in
-                       zip(joint["pattern"], joint["sparsity"], strict=True)]  # fmt: skip
+    joint["pruned"] = [
+        p if ":" in p else f"{100 * s:.5g}%"
+        for p, s in zip(joint["pattern"], joint["sparsity"], strict=True)
+    ]
     joint["quantized"] = [f"{b:g}bit" for b in joint["bits"]]
     joint["masked"] = np.where(joint["mask"] == "ignore", "(mask ignored)", "")
     profiles = zip(joint["prune_profile"], joint["quant_profile"], strict=True)
     joint["spread"] = [f"({p} pruning)" * bool(p) + f"({q} bits)" * bool(q) for p, q in profiles]
     # A name tells apart what differs here, and nothing else.
-    extra = [name for name in ("quant_method", "prune_method", "masked", "spread") if
-             joint[name].nunique() > 1]  # fmt: skip
+    extra = [
+        name
+        for name in ("quant_method", "prune_method", "masked", "spread")
+        if joint[name].nunique() > 1
+    ]
     with canvas(7.2, 4.2, columns=2) as (drawing, (left, right)):
         drawing.suptitle(panel.model, fontsize=10)
         joint["n:m"] = np.where(joint["pattern"].str.contains(":"), "n:m", "")
@@ -62,8 +71,10 @@ def joint_curves(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
         _dressed(right, "Bits", "SrCr_j", "Over bits")
         right.set_ylim(left.get_ylim())
         rest = _left_out(joint, ["quantized", *extra, "n:m"], ["pruned", *extra])
-        caption = (f"SrCr_j of the joint cells, {panel.model}, by nominal sparsity and bits; bars "
-                   f"are one standard error, bands 95 % pointwise.{rest}")  # fmt: skip
+        caption = (
+            f"SrCr_j of the joint cells, {panel.model}, by nominal sparsity and bits; bars "
+            f"are one standard error, bands 95 % pointwise.{rest}"
+        )
         yield finished(drawing, "srcr_joint", panel.model, caption)
 
 
@@ -79,16 +90,26 @@ def joint_cells(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
             ("srcr_j", "#D55E00", "D", 0.12, "SrCr_j, measured"),
             ("srcr_estimate", "#0072B2", "o", -0.12, "SrCr_p × SrCr_q, its estimate"),
         ):
-            axes.errorbar(joint[name], at + shift, xerr=joint[f"{name}_stderr"].fillna(0),
-                          linestyle="none", color=colour, marker=marker, label=said,
-                          elinewidth=1, zorder=3)  # fmt: skip
+            axes.errorbar(
+                joint[name],
+                at + shift,
+                xerr=joint[f"{name}_stderr"].fillna(0),
+                linestyle="none",
+                color=colour,
+                marker=marker,
+                label=said,
+                elinewidth=1,
+                zorder=3,
+            )
         axes.set_yticks(at, joint["name"].map(short))
         axes.set(xlabel="SrCr_j and its estimate", title=panel.model)
         axes.set_xlim(left=0)
         axes.set_ylim(-0.7, len(joint) - 0.3)
         drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
-        caption = (f"SrCr_j of the joint cells and the estimate from the two single methods, "
-                   f"{panel.model}; bars are one standard error.")  # fmt: skip
+        caption = (
+            f"SrCr_j of the joint cells and the estimate from the two single methods, "
+            f"{panel.model}; bars are one standard error."
+        )
         yield finished(drawing, "srcr_joint_cells", panel.model, caption)
 
 
@@ -116,8 +137,17 @@ def _left_out(rows: pd.DataFrame, *series_by: list[str]) -> str:
 def _over_sparsity(axes: Any, rows: pd.DataFrame, y: str, by: list[str]) -> None:
     """Lines for unstructured sparsity; patterns are points, several can share a sparsity."""
     for name, colour, marker, part in _series(rows, by, y):
-        points(axes, part.sort_values(["sparsity", y]), "sparsity", y, colour, marker, name,
-                scale=100, line="n:m" not in name)  # fmt: skip
+        points(
+            axes,
+            part.sort_values(["sparsity", y]),
+            "sparsity",
+            y,
+            colour,
+            marker,
+            name,
+            scale=100,
+            line="n:m" not in name,
+        )
     ticks = sorted({round(100 * s, 1) for s in rows["sparsity"]})
     if 0 < len(ticks) <= 8:
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
@@ -144,6 +174,10 @@ def _dressed(axes: Any, x: str, y: str, title: str) -> None:
     else:
         axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
         _, names = axes.get_legend_handles_labels()
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.17), fontsize=7.5,
-                    ncols=1 if len(names) < 3 else 2)  # fmt: skip
+        axes.legend(
+            loc="upper center",
+            bbox_to_anchor=(0.5, -0.17),
+            fontsize=7.5,
+            ncols=1 if len(names) < 3 else 2,
+        )
     axes.set(xlabel=x, ylabel=y, title=title)

@@ -15,16 +15,30 @@ from launchers.slurm.resources.resources import gres_gpus
 
 T = TypeVar("T")
 
-WAITING = {"PENDING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED", "CONFIGURING", "RESV_DEL_HOLD",
-           "SPECIAL_EXIT"}  # fmt: skip
+WAITING = {
+    "PENDING",
+    "REQUEUED",
+    "REQUEUE_HOLD",
+    "REQUEUE_FED",
+    "CONFIGURING",
+    "RESV_DEL_HOLD",
+    "SPECIAL_EXIT",
+}
 RUNNING = {"RUNNING", "COMPLETING", "SUSPENDED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED"}
 LIVE = WAITING | RUNNING
 _BEGUN_AGAIN = {"REQUEUED", "PREEMPTED", "NODE_FAIL"}
 """How an execution ends after which SLURM may start the job again."""
 _FIELDS = (
-    "JobID", "State", "ExitCode", "Reason", "NodeList", "ElapsedRaw", "AllocTRES", "MaxRSS",
+    "JobID",
+    "State",
+    "ExitCode",
+    "Reason",
+    "NodeList",
+    "ElapsedRaw",
+    "AllocTRES",
+    "MaxRSS",
     "Partition",
-)  # fmt: skip
+)
 _ARRAY = re.compile(r"(?P<job>\d+)_\[(?P<items>[^\]%]*)(%\d+)?\]")
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -142,9 +156,12 @@ def _joined(
 
 def _waiting(entry: Queued) -> Row:
     return Row(
-        state=entry.state, reason=entry.reason, node=entry.node, partition=entry.partition,
+        state=entry.state,
+        reason=entry.reason,
+        node=entry.node,
+        partition=entry.partition,
         gpus=gres_gpus(entry.gres),
-    )  # fmt: skip
+    )
 
 
 def _sacct(ids: Sequence[str]) -> dict[str, list[Row]]:
@@ -180,13 +197,16 @@ def _row(values: Mapping[str, str]) -> Row:
     code, _, number = values["ExitCode"].partition(":")
     node = values["NodeList"]
     return Row(
-        state=state.split("+")[0].strip(), cancelled_by=by,
-        exit_code=int(code or 0), signal=int(number or 0),
+        state=state.split("+")[0].strip(),
+        cancelled_by=by,
+        exit_code=int(code or 0),
+        signal=int(number or 0),
         reason="" if values["Reason"] == "None" else values["Reason"],
         node="" if node == "None assigned" else node,
-        elapsed_s=float(values["ElapsedRaw"] or 0), gpus=_tres_gpus(values["AllocTRES"]),
+        elapsed_s=float(values["ElapsedRaw"] or 0),
+        gpus=_tres_gpus(values["AllocTRES"]),
         partition=values["Partition"],
-    )  # fmt: skip
+    )
 
 
 def _with_step(row: Row, values: Mapping[str, str]) -> Row:

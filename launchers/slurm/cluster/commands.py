@@ -55,9 +55,13 @@ def run(*command: str, timeout_s: float = 60.0) -> str:
     """
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=timeout_s, check=False,
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
             env=outside_env(),
-        )  # fmt: skip
+        )
     except FileNotFoundError:
         raise SlurmError(f"{command[0]} is not installed here (is this a login node?)") from None
     except subprocess.TimeoutExpired:

@@ -53,13 +53,20 @@ def parse(text: str) -> list[NodeGroup]:
         if "|" not in line:  # "CLUSTER: name"
             continue
         name, up, limit, cpus, memory, gres, features, nodes, state = line.split("|")
-        groups.append(NodeGroup(
-            partition=name.rstrip("*"), default=name.endswith("*"), up=up,
-            limit_min=minutes(limit), cpus=int(cpus.rstrip("+")),
-            memory_mb=int(memory.rstrip("+")), gpus=_gpus(gres),
-            features=frozenset(features.split(",")), nodes=int(nodes),
-            usable=state.rstrip("*$~#!%@^-") not in _AWAY,
-        ))  # fmt: skip
+        groups.append(
+            NodeGroup(
+                partition=name.rstrip("*"),
+                default=name.endswith("*"),
+                up=up,
+                limit_min=minutes(limit),
+                cpus=int(cpus.rstrip("+")),
+                memory_mb=int(memory.rstrip("+")),
+                gpus=_gpus(gres),
+                features=frozenset(features.split(",")),
+                nodes=int(nodes),
+                usable=state.rstrip("*$~#!%@^-") not in _AWAY,
+            )
+        )
     return groups
 
 

@@ -48,9 +48,14 @@ def mine() -> dict[str, Queued]:
         if len(parts) == 7:  # "CLUSTER: name" heads the list where a cluster is named
             job, state, reason, node, partition, gres, name = parts
             found[job] = Queued(
-                job=job, name=name, state=state, reason="" if reason == "None" else reason,
-                node=node, partition=partition, gres=gres.replace("gres:", ""),
-            )  # fmt: skip
+                job=job,
+                name=name,
+                state=state,
+                reason="" if reason == "None" else reason,
+                node=node,
+                partition=partition,
+                gres=gres.replace("gres:", ""),
+            )
     return found
 
 

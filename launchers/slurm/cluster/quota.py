@@ -82,11 +82,12 @@ def check(home: Path, need_bytes: int, say: Callable[[str], None]) -> None:
                 continue
             if free is not None and free < need_bytes:
                 raise BadInput(
-                    "home", home,
+                    "home",
+                    home,
                     f"{need_bytes / 1e9:.1f} GB are needed, {account.words} on {mount.point} "
                     f"leaves {free / 1e9:.1f} GB.",
                     "Free some, ask for more, or name another directory: home=/path",
-                )  # fmt: skip
+                )
     except QuotaError as error:
         unknown.append(str(error))
     for why in dict.fromkeys(unknown):
@@ -162,9 +163,15 @@ def _ask(*command: str) -> str:
     """
     try:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, errors="replace", env={**os.environ, "LC_ALL": "C"}, start_new_session=True,
-        )  # fmt: skip
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env={**os.environ, "LC_ALL": "C"},
+            start_new_session=True,
+        )
     except OSError as error:
         raise QuotaError(f"{command[0]} cannot be run here ({error.strerror})") from None
     try:

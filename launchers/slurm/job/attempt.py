@@ -102,10 +102,17 @@ class Journal:
         self._began, self._in_slurm = time.monotonic(), place.in_slurm
         self.log = sweep.logs / f"{spec['kind']}-{spec['key']}.{run}.log"
         self._what: Json = {
-            "key": spec["key"], "job": place.job, "restart": place.restart, "node": place.node,
-            "partition": place.partition, "gpus": place.gpus, "gpu_type": place.gpu_type,
-            "submission": submission, "started": records.now(), "log": str(self.log),
-        }  # fmt: skip
+            "key": spec["key"],
+            "job": place.job,
+            "restart": place.restart,
+            "node": place.node,
+            "partition": place.partition,
+            "gpus": place.gpus,
+            "gpu_type": place.gpu_type,
+            "submission": submission,
+            "started": records.now(),
+            "log": str(self.log),
+        }
         files.write_whole(self._path, self._what)
 
     def manifest(self) -> Json:
@@ -136,7 +143,18 @@ class Journal:
 
 
 def _brief(attempt: Json) -> Json:
-    kept = ("job", "restart", "node", "partition", "gpus", "gpu_type", "started", "ended",
-            "seconds", "gpu_hours", "peak_rss_bytes")  # fmt: skip
+    kept = (
+        "job",
+        "restart",
+        "node",
+        "partition",
+        "gpus",
+        "gpu_type",
+        "started",
+        "ended",
+        "seconds",
+        "gpu_hours",
+        "peak_rss_bytes",
+    )
     brief = {key: attempt[key] for key in kept if key in attempt}
     return brief | {"ending": (attempt.get("ending") or {}).get("error", "")}

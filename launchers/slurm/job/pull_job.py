@@ -66,9 +66,16 @@ class PullJob:
         sweep = Sweep(Path(self.home), self.sweep)
         estimates = records.submission(sweep.path, self.submission)["arrays"][self.array]["pulls"]
         worker = make(
-            sweep, estimates, place, self.submission, device=self.device, stages=self.stages,
-            tries=self.tries, workers=self.workers, until=began + self.time_s,
-        )  # fmt: skip
+            sweep,
+            estimates,
+            place,
+            self.submission,
+            device=self.device,
+            stages=self.stages,
+            tries=self.tries,
+            workers=self.workers,
+            until=began + self.time_s,
+        )
         worker.run()
         return worker.done
 
@@ -124,10 +131,17 @@ def make(
         return f"it was begun {len(begun)} times" if len(begun) >= tries else ""
 
     return Worker(
-        specs=specs, mine=estimates.keys(), store=store, workers=workers, attempt=carry_out,
-        hopeless=hopeless, job=place.job if place.in_slurm else "",
-        over=Gone() if place.in_slurm else None, until=until, now=records.now,
-    )  # fmt: skip
+        specs=specs,
+        mine=estimates.keys(),
+        store=store,
+        workers=workers,
+        attempt=carry_out,
+        hopeless=hopeless,
+        job=place.job if place.in_slurm else "",
+        over=Gone() if place.in_slurm else None,
+        until=until,
+        now=records.now,
+    )
 
 
 class Gone:

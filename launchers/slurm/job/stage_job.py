@@ -116,9 +116,13 @@ class StageJob:
             lease = leases.take(leases.of_stage(store.home, spec["key"]), job=place.job)
         try:
             return attempt(
-                spec, store, Journal(spec, sweep, place, self.submission),
-                device=self.device, stages=self.stages, bulk=bulk,
-            )  # fmt: skip
+                spec,
+                store,
+                Journal(spec, sweep, place, self.submission),
+                device=self.device,
+                stages=self.stages,
+                bulk=bulk,
+            )
         finally:
             if isinstance(lease, Lease):
                 lease.release()
@@ -147,8 +151,14 @@ def attempt(
         with _output_to(journal.log):
             run_stage(spec, store, bench, bulk=bulk)
     except UncompletedJobError as out_of_time:
-        journal.end({"event": "attempt_ended", "error": "UncompletedJobError",
-                     "message": str(out_of_time), "again": True})  # fmt: skip
+        journal.end(
+            {
+                "event": "attempt_ended",
+                "error": "UncompletedJobError",
+                "message": str(out_of_time),
+                "again": True,
+            }
+        )
         raise
     except Exception as error:
         log.exception("%s %s did not succeed", *name(spec))

@@ -12,10 +12,14 @@ from collections.abc import Mapping
 from typing import Any
 
 _OPTIONS = {
-    "SBATCH_ACCOUNT": "account", "SBATCH_PARTITION": "partition", "SBATCH_QOS": "qos",
-    "SBATCH_RESERVATION": "reservation", "SBATCH_CONSTRAINT": "constraint",
-    "SLURM_CLUSTERS": "clusters", "SBATCH_CLUSTERS": "clusters",
-}  # fmt: skip
+    "SBATCH_ACCOUNT": "account",
+    "SBATCH_PARTITION": "partition",
+    "SBATCH_QOS": "qos",
+    "SBATCH_RESERVATION": "reservation",
+    "SBATCH_CONSTRAINT": "constraint",
+    "SLURM_CLUSTERS": "clusters",
+    "SBATCH_CLUSTERS": "clusters",
+}
 _FURTHER = {"SBATCH_WCKEY": "wckey"}
 """Those for which this launcher has no key: options of sbatch."""
 _HARMLESS = {"SBATCH_EXPORT", "SBATCH_DEBUG"}
@@ -46,6 +50,7 @@ def with_environment(given: Mapping[str, Any], env: Mapping[str, str]) -> dict[s
         if variable.startswith("SBATCH_"):
             log.warning(
                 "%s of this shell is not passed on: say it in hydra.launcher, or in its "
-                "additional_parameters", variable,
-            )  # fmt: skip
+                "additional_parameters",
+                variable,
+            )
     return options

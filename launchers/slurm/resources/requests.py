@@ -16,9 +16,10 @@ ROUND = "round"
 """The kind under which the repair-and-collect job finds its resources."""
 
 _REPLACES = {
-    "mem_gb": ("mem_per_cpu", "mem_per_gpu"), "mem_per_cpu": ("mem_per_gpu",),
+    "mem_gb": ("mem_per_cpu", "mem_per_gpu"),
+    "mem_per_cpu": ("mem_per_gpu",),
     "cpus_per_task": ("cpus_per_gpu",),
-}  # fmt: skip
+}
 """What a kind or a size asks for in one way is not asked for in another way as well."""
 _NEVER_NONE = [f.name for f in fields(Resources) if f.default is not None]
 """Given as null, these stay what they were."""
@@ -108,9 +109,10 @@ def _resources(key: str, given: Mapping[str, Any], base: Resources) -> Resources
     made = _over(base, given)
     if made.gpu_type and gres_gpus(made.gres or ""):
         raise BadInput(
-            f"{key}.gpu_type", made.gpu_type,
+            f"{key}.gpu_type",
+            made.gpu_type,
             f"gres={made.gres} says which GPUs: name the type there (gpu:{made.gpu_type}:1).",
-        )  # fmt: skip
+        )
     return made
 
 

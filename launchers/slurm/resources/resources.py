@@ -8,9 +8,15 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 _SUMMED = (
-    "timeout_min", "cpus_per_task", "cpus_per_gpu", "gpus_per_node", "mem_gb", "mem_per_cpu",
-    "mem_per_gpu", "signal_delay_s",
-)  # fmt: skip
+    "timeout_min",
+    "cpus_per_task",
+    "cpus_per_gpu",
+    "gpus_per_node",
+    "mem_gb",
+    "mem_per_cpu",
+    "mem_per_gpu",
+    "signal_delay_s",
+)
 _GPU_PLACE = ("gpu_type", "gres")
 _SIZE = re.compile(r"(?P<number>\d+)(?P<unit>[KMGT]?)B?", re.IGNORECASE)
 _UNITS = {"K": 2.0**-20, "M": 2.0**-10, "G": 1.0, "T": 2.0**10}
@@ -125,9 +131,16 @@ class Resources:
     def parameters(self, name: str, dependency: str, parallelism: int) -> dict[str, Any]:
         """Arguments of ``submitit.SlurmExecutor.update_parameters``."""
         plain = (
-            "partition", "account", "qos", "constraint", "exclude", "nodelist", "comment", "gres",
+            "partition",
+            "account",
+            "qos",
+            "constraint",
+            "exclude",
+            "nodelist",
+            "comment",
+            "gres",
             "use_srun",
-        )  # fmt: skip
+        )
         found = {key: value for key in plain if (value := getattr(self, key)) is not None}
         found |= {"cpus_per_task": self.cores, **self._memory()}
         if self.gpus_per_node and not gres_gpus(self.gres or ""):

@@ -27,11 +27,12 @@ def check(key: str, given: Mapping[str, Any]) -> None:
                 )
             if variable := secret_set_by(text):
                 raise BadInput(
-                    f"{key}.{name}", f"...{variable}={MASK}",
+                    f"{key}.{name}",
+                    f"...{variable}={MASK}",
                     "a secret would be kept in the batch script and in the records of the sweep.",
                     f"Export {variable} before isorate run (sbatch passes the environment on), "
                     f'or read it from a file: "export {variable}=$(cat ~/.secret)".',
-                )  # fmt: skip
+                )
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -19,9 +19,13 @@ _ELSEWHERE = {
 }
 """Keys of hydra-submitit-launcher that have no meaning here, and why."""
 _LEAST = {
-    "timeout_min": 1, "cpus_per_task": 1, "cpus_per_gpu": 1, "gpus_per_node": 0,
-    "gpus_per_task": 0, "signal_delay_s": 0,
-}  # fmt: skip
+    "timeout_min": 1,
+    "cpus_per_task": 1,
+    "cpus_per_gpu": 1,
+    "gpus_per_node": 0,
+    "gpus_per_task": 0,
+    "signal_delay_s": 0,
+}
 
 
 def check(key: str, given: Mapping[str, Any]) -> None:

@@ -78,17 +78,28 @@ class Dispatch:
         largest = largest_array(own.patience_s, say)
         planned, later = self._first_wave(todo, request, largest)
         submission = Submission(
-            sweep=sweep.path, launcher=self.config, number=number, memory=memory or {},
-            parallelism=own.array_parallelism, timeouts=own.max_num_timeout, wanted=todo.wanted,
-            patience_s=own.patience_s, say=say, lease=lease,
-            tries=tries or {}, title=Titles(own.name or sweep.name, todo.specs),
-        )  # fmt: skip
+            sweep=sweep.path,
+            launcher=self.config,
+            number=number,
+            memory=memory or {},
+            parallelism=own.array_parallelism,
+            timeouts=own.max_num_timeout,
+            wanted=todo.wanted,
+            patience_s=own.patience_s,
+            say=say,
+            lease=lease,
+            tries=tries or {},
+            title=Titles(own.name or sweep.name, todo.specs),
+        )
         ready = self._prepared(sweep)
         submission.arrays(planned, self._payload(sweep, submission.name), ready)
         last = Round(
-            home=str(sweep.home), sweep=sweep.name, submission=submission.name,
-            launcher=self.config, verbs=tuple(own.collect),
-        )  # fmt: skip
+            home=str(sweep.home),
+            sweep=sweep.name,
+            submission=submission.name,
+            launcher=self.config,
+            verbs=tuple(own.collect),
+        )
         asked = ready(own.requests.of_kind(ROUND))
         submission.round(last, asked, set(todo.live.values()))
         jobs = _jobs(submission, planned)
@@ -139,9 +150,12 @@ class Dispatch:
         if own.pack != "pull":
             return arrays(self.units(todo, request), todo.live, largest)
         whole = pulling.arrays(
-            todo.specs, todo.needed, request,
-            slots=own.array_parallelism, startup_s=own.startup_s,
-        )  # fmt: skip
+            todo.specs,
+            todo.needed,
+            request,
+            slots=own.array_parallelism,
+            startup_s=own.startup_s,
+        )
         return pulling.fewer(whole, largest * len(whole), largest)
 
     def requests(self, units: Sequence[Unit]) -> list[Resources]:
@@ -222,16 +236,27 @@ class Dispatch:
         def payload(array: Array, number: int, unit: Unit) -> StageJob | PullJob:
             if array.pulls:
                 return PullJob(
-                    home=str(sweep.home), sweep=sweep.name, submission=submission, array=number,
-                    device=own.device_of(unit.resources), stages=own.stages,
-                    restarts=own.restarts, tries=1 + own.rounds,
-                    time_s=FULL * unit.resources.seconds, workers=array.width or len(array.units),
-                )  # fmt: skip
+                    home=str(sweep.home),
+                    sweep=sweep.name,
+                    submission=submission,
+                    array=number,
+                    device=own.device_of(unit.resources),
+                    stages=own.stages,
+                    restarts=own.restarts,
+                    tries=1 + own.rounds,
+                    time_s=FULL * unit.resources.seconds,
+                    workers=array.width or len(array.units),
+                )
             return StageJob(
-                home=str(sweep.home), sweep=sweep.name, submission=submission, keys=unit.keys,
-                bulk=unit.bulk, device=own.device_of(unit.resources), stages=own.stages,
+                home=str(sweep.home),
+                sweep=sweep.name,
+                submission=submission,
+                keys=unit.keys,
+                bulk=unit.bulk,
+                device=own.device_of(unit.resources),
+                stages=own.stages,
                 restarts=own.restarts,
-            )  # fmt: skip
+            )
 
         return payload
 

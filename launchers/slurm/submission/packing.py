@@ -59,8 +59,11 @@ def pack(
     ordered = [key for key in specs if key in needed]
     groups = [[key] for key in ordered]
     if by == "cell":
-        groups = [part for group in _by_checkpoint(specs, ordered)
-                  for part in _fitting(group, specs, request)]  # fmt: skip
+        groups = [
+            part
+            for group in _by_checkpoint(specs, ordered)
+            for part in _fitting(group, specs, request)
+        ]
     ancestry = _Ancestry(specs, needed.keys() | waiting)
     units = [_unit(group, specs, needed, waiting, request, ancestry) for group in groups]
     position = {key: n for n, key in enumerate(ordered)}

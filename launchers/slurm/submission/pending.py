@@ -78,9 +78,10 @@ def sort_out(
     """
     absent = lacking(stages, store)
     todo = Todo(
-        specs=absent.specs, wanted=absent.wanted,
+        specs=absent.specs,
+        wanted=absent.wanted,
         live={key: state.job for key, state in known.stages.items() if state.live},
-    )  # fmt: skip
+    )
     others = at_work(store.home, absent.needed.keys() - todo.live.keys(), known.over)
     todo.live.update({key: holder.job for key, holder in others.items() if holder.job})
     for key, spec in todo.specs.items():

@@ -31,9 +31,11 @@ def _check_open(own: Sequence[NodeGroup]) -> None:
     closed = [group for group in own if group.up not in ("up", "down")]
     if closed and len(closed) == len(own):
         raise BadInput(
-            "hydra.launcher.partition", closed[0].partition,
-            f"it takes no jobs just now ({closed[0].up}).", "Name another one, or wait.",
-        )  # fmt: skip
+            "hydra.launcher.partition",
+            closed[0].partition,
+            f"it takes no jobs just now ({closed[0].up}).",
+            "Name another one, or wait.",
+        )
 
 
 def say_away(
@@ -58,9 +60,10 @@ def _in_partitions(asked: Resources, groups: Sequence[NodeGroup]) -> list[NodeGr
         own = [group for group in groups if group.default]
         if not own:
             raise BadInput(
-                "hydra.launcher.partition", None,
+                "hydra.launcher.partition",
+                None,
                 f"this cluster has no default partition; {one_of(names)}.",
-            )  # fmt: skip
+            )
         return own
     for name in asked.partition.split(","):
         if name not in names:
@@ -72,10 +75,11 @@ def _check_time(asked: Resources, own: Sequence[NodeGroup]) -> None:
     most = max(group.limit_min for group in own)
     if asked.timeout_min > most:
         raise BadInput(
-            "hydra.launcher.timeout_min", asked.timeout_min,
+            "hydra.launcher.timeout_min",
+            asked.timeout_min,
             f"valid: at most {most:g}, the limit of partition {own[0].partition}.",
             "A job that needs longer goes on by itself where it was; or name another partition.",
-        )  # fmt: skip
+        )
 
 
 def _check_nodes(asked: Resources, own: Sequence[NodeGroup]) -> None:
@@ -86,9 +90,10 @@ def _check_nodes(asked: Resources, own: Sequence[NodeGroup]) -> None:
             has = sorted({test.shown(group) for group in fitting})
             where = ", ".join(sorted({group.partition for group in own}))
             raise BadInput(
-                f"hydra.launcher.{test.key}", test.value,
+                f"hydra.launcher.{test.key}",
+                test.value,
                 f"no node of partition {where} has that; its nodes have: {'; '.join(has)}.",
-            )  # fmt: skip
+            )
         fitting = left
 
 
@@ -117,13 +122,25 @@ def _tests(asked: Resources) -> list[_Test]:
     memory, gib = asked.memory or ("mem_gb", 0.0)
     return [
         _Test(gpus, getattr(asked, gpus), lambda g: _has_gpus(asked, g), _shown_gpus),
-        _Test("constraint", asked.constraint,
-              lambda g: _has_feature(asked.constraint, g), lambda g: ",".join(sorted(g.features))),
-        _Test(cores, getattr(asked, cores),
-              lambda g: g.cpus >= asked.cores, lambda g: f"{g.cpus} cores"),
-        _Test(memory, getattr(asked, memory),
-              lambda g: g.memory_mb >= 1024 * gib, lambda g: f"{g.memory_mb / 1024:.4g} GB"),
-    ]  # fmt: skip
+        _Test(
+            "constraint",
+            asked.constraint,
+            lambda g: _has_feature(asked.constraint, g),
+            lambda g: ",".join(sorted(g.features)),
+        ),
+        _Test(
+            cores,
+            getattr(asked, cores),
+            lambda g: g.cpus >= asked.cores,
+            lambda g: f"{g.cpus} cores",
+        ),
+        _Test(
+            memory,
+            getattr(asked, memory),
+            lambda g: g.memory_mb >= 1024 * gib,
+            lambda g: f"{g.memory_mb / 1024:.4g} GB",
+        ),
+    ]
 
 
 def _has_gpus(asked: Resources, group: NodeGroup) -> bool:

@@ -49,9 +49,12 @@ def arrays(
         each = max(FULL * resources.seconds - startup_s, 1.0)
         count = max(width, min(math.ceil(seconds / each), len(keys)))
         one = Unit(
-            keys=(), bulk=frozenset(), resources=resources, parents=frozenset(),
+            keys=(),
+            bulk=frozenset(),
+            resources=resources,
+            parents=frozenset(),
             seconds=seconds / count,
-        )  # fmt: skip
+        )
         pulls = {key: round(estimate(specs[key]), 2) for key in keys}
         found.append(Array(units=(one,) * count, pulls=pulls, width=width))
     return found

@@ -126,11 +126,13 @@ class Submission:
         while number:
             units = array.units[:number]
             entry: Json = {
-                "name": f"{self.title(units)}-{self.name}-{len(self._arrays)}", "jobs": [],
-                "units": [list(unit.keys) for unit in units], "dependency": after,
+                "name": f"{self.title(units)}-{self.name}-{len(self._arrays)}",
+                "jobs": [],
+                "units": [list(unit.keys) for unit in units],
+                "dependency": after,
                 "seconds": [round(unit.seconds, 1) for unit in units],
                 **({"pulls": dict(array.pulls)} if array.pulls else {}),
-            }  # fmt: skip
+            }
             self._arrays.append(entry)
             self._write()
             try:
@@ -205,8 +207,10 @@ class Submission:
             )
         return patiently(
             lambda: self._submitit(name, functions, asked, after, width or self.parallelism),
-            self.patience_s, self.say, between=lambda: cancel_ghosts([name]),
-        )  # fmt: skip
+            self.patience_s,
+            self.say,
+            between=lambda: cancel_ghosts([name]),
+        )
 
     def _submitit(
         self,
@@ -235,10 +239,14 @@ class Submission:
 
     def _write(self) -> None:
         record = self._head | {
-            "submission": self.name, "launcher": dict(self.launcher), "arrays": self._arrays,
-            "round": self._round, "memory": dict(self.memory), "wanted": list(self.wanted),
+            "submission": self.name,
+            "launcher": dict(self.launcher),
+            "arrays": self._arrays,
+            "round": self._round,
+            "memory": dict(self.memory),
+            "wanted": list(self.wanted),
             "tries": dict(self.tries),
-        }  # fmt: skip
+        }
         files.write_whole(self.sweep / "jobs" / f"{self.name}.json", record)
 
 

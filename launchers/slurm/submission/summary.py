@@ -42,8 +42,11 @@ class Shape:
 
     def text(self) -> str:
         """For people, as `isorate plan` shows it."""
-        words = {"measured": "measured", "scaled": "scaled from measured stages",
-                 "requested": "as requested, nothing is measured yet"}  # fmt: skip
+        words = {
+            "measured": "measured",
+            "scaled": "scaled from measured stages",
+            "requested": "as requested, nothing is measured yet",
+        }
         hours = ", ".join(f"{count} jobs {words[name]}" for name, count in self.sources.items())
         lines = [
             f"Jobs:   {self.jobs} in {self.arrays} arrays, at most {self.widest} of one at a time",
@@ -95,8 +98,11 @@ def _seconds(unit: Unit, array: Array, estimates: Mapping[str, Any]) -> tuple[fl
         alone = replace(unit, keys=tuple(array.pulls))
         seconds, source = _seconds(alone, replace(array, pulls={}), estimates)
         whole = len(array.units) * unit.seconds
-        return (unit.seconds, source) if source == "requested" and whole else (
-            seconds / len(array.units), source)  # fmt: skip
+        return (
+            (unit.seconds, source)
+            if source == "requested" and whole
+            else (seconds / len(array.units), source)
+        )
     found = [estimates.get(key) for key in unit.keys]
     sources = {estimate.source for estimate in found if estimate is not None}
     if None in found or "assumed" in sources:

@@ -26,9 +26,11 @@ def perform(request: Request) -> int:
     plan = sweep.load() if sweep.planned else None
     try:
         packed = making.contents(
-            outcomes, plan=plan, provenance=provenance.of(sweep, outcomes),
+            outcomes,
+            plan=plan,
+            provenance=provenance.of(sweep, outcomes),
             redact=Redactor(*filter(None, [config.tracking.uri])),
-        )  # fmt: skip
+        )
     except BadResults as refused:
         raise IsorateError(f"no bundle: {refused}") from refused
     data = archive.pack(packed, making.head(sweep.name))
@@ -36,12 +38,18 @@ def perform(request: Request) -> int:
     digest = archive.read(target).digest
     lacking = [outcome.cell["label"] for outcome in outcomes if outcome.status != "done"]
     request.answer(
-        {"name": sweep.name, "file": str(target), "digest": digest, "bytes": len(data),
-         "cells": len(outcomes), "unfinished": lacking},
+        {
+            "name": sweep.name,
+            "file": str(target),
+            "digest": digest,
+            "bytes": len(data),
+            "cells": len(outcomes),
+            "unfinished": lacking,
+        },
         f"{target}: {len(outcomes)} cells, {formatting.size(len(data))}\n  digest {digest}"
         + (f"\n  not done: {several(lacking)}" if lacking else "")
         + f"\nisorate verify {target} computes every table and verdict again.",
-    )  # fmt: skip
+    )
     return 0
 
 
@@ -59,9 +67,10 @@ def _check(outcomes: Sequence[CellOutcome], *, partial: bool) -> None:
     lacking = [f"{o.cell['label']} ({o.reason})" for o in outcomes if o.status == "missing"]
     if lacking and not partial:
         raise BadInput(
-            "partial", "false",
+            "partial",
+            "false",
             f"{len(lacking)} of {len(outcomes)} cells are not done: {several(lacking, 5)}.",
             "`isorate run` goes on; partial=true bundles what is done.",
-        )  # fmt: skip
+        )
     if not any(outcome.scores for outcome in outcomes):
         raise IsorateError("no bundle: no cell of this sweep has a score yet.")

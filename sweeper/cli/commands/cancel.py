@@ -16,9 +16,11 @@ def perform(request: Request) -> int:
     launcher = launcher_record.launcher(sweep.path)
     if launcher is None:
         raise BadInput(
-            "name", sweep.name, "nothing of it was submitted to a cluster.",
+            "name",
+            sweep.name,
+            "nothing of it was submitted to a cluster.",
             "A local run is stopped with Ctrl-C where it runs.",
-        )  # fmt: skip
+        )
     done = launcher.cancel(sweep.path, lambda ids: _say(sweep.name, ids))
     text = f"{len(done.jobs)} jobs of {sweep.name} cancelled; isorate run goes on where it was"
     request.answer(

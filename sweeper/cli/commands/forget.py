@@ -31,21 +31,26 @@ def perform(request: Request) -> int:
 def _chosen(asked: str, plans: dict[str, Path]) -> str:
     found = [name for name in plans if name.startswith(asked)]
     if len(found) != 1:
-        raise BadInput("plan", asked, one_of(list(plans)) + ".",
-                       "The beginning of one is enough.")  # fmt: skip
+        raise BadInput("plan", asked, one_of(list(plans)) + ".", "The beginning of one is enough.")
     return found[0]
 
 
 def _row(name: str, path: Path) -> dict[str, Any]:
     record = read_plan(path)
-    return {"plan": name, "created": record["created"], "cells": len(record["cells"]),
-            "arguments": typed(record)}  # fmt: skip
+    return {
+        "plan": name,
+        "created": record["created"],
+        "cells": len(record["cells"]),
+        "arguments": typed(record),
+    }
 
 
 def _text(sweep: str, rows: list[dict[str, Any]], chosen: str | None, *, deleted: bool) -> str:
     if chosen is not None and deleted:
-        return (f"the plan {chosen} of {sweep} is forgotten; its outputs stay in the store, and "
-                "isorate sync takes its runs out of MLflow")  # fmt: skip
+        return (
+            f"the plan {chosen} of {sweep} is forgotten; its outputs stay in the store, and "
+            "isorate sync takes its runs out of MLflow"
+        )
     table = formatting.table(list(rows[0]), [[str(v) for v in row.values()] for row in rows])
     if chosen is None:
         return f"{table}\n\nThe last one counts where settings differ. plan=... forgets one."

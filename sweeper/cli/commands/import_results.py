@@ -21,8 +21,13 @@ def perform(request: Request) -> int:
     """Record what ``path`` names as the planned cell ``cell``."""
     config = request.config
     if not config.path:
-        raise BadInput("path", "null", "an output directory of lm-eval, a checkpoint, or (with "
-                       "source=mlflow) a run is needed.", EXAMPLE)  # fmt: skip
+        raise BadInput(
+            "path",
+            "null",
+            "an output directory of lm-eval, a checkpoint, or (with "
+            "source=mlflow) a run is needed.",
+            EXAMPLE,
+        )
     if config.source == "mlflow":
         return _runs(request)
     if config.source != "store":
@@ -40,9 +45,13 @@ def _runs(request: Request) -> int:
 
     config, sweep = request.config, request.sweep
     found = mlflow.read(
-        config.path, request.plan.cells, config.cell,
-        home=request.home, uri=config.tracking.uri, kept=sweep.path / reader.DOCUMENTS,
-    )  # fmt: skip
+        config.path,
+        request.plan.cells,
+        config.cell,
+        home=request.home,
+        uri=config.tracking.uri,
+        kept=sweep.path / reader.DOCUMENTS,
+    )
     return _scores(request, found)
 
 
@@ -51,9 +60,17 @@ def _scores(request: Request, found: Sequence[tuple[PlannedCell, scores.Scored]]
     _record(request)
     done = {one["cell"]["key"] for one in scores.records(request.sweep)}
     open_cells = [one.label for one in request.plan.cells if one.key not in done]
-    cells = [{"cell": planned.key, "label": planned.label, "tasks": sorted(record["scores"]),
-              "lacking": record["lacking"], "ignored": record["ignored"],
-              "not_stated": record["not_stated"]} for planned, record in brought]  # fmt: skip
+    cells = [
+        {
+            "cell": planned.key,
+            "label": planned.label,
+            "tasks": sorted(record["scores"]),
+            "lacking": record["lacking"],
+            "ignored": record["ignored"],
+            "not_stated": record["not_stated"],
+        }
+        for planned, record in brought
+    ]
     lines = [line for planned, record in brought for line in _lines(planned.label, record)]
     if open_cells:
         lines.append(f"Not imported: {', '.join(open_cells)}")
@@ -75,10 +92,12 @@ def _checkpoint(request: Request, path: Path) -> int:
     _answer(
         request,
         {"cell": planned.label, "checkpoint": str(path), "pruned": given},
-        [f"{planned.label}: the checkpoint {path} takes the place of one that would be made",
-         *_unproved(planned, pruned),
-         "`isorate run` with the same arguments measures and scores it."],
-    )  # fmt: skip
+        [
+            f"{planned.label}: the checkpoint {path} takes the place of one that would be made",
+            *_unproved(planned, pruned),
+            "`isorate run` with the same arguments measures and scores it.",
+        ],
+    )
     return 0
 
 

@@ -36,9 +36,11 @@ def perform(request: Request) -> int:
     """Fetch, verify in a fresh process with the hub switched off, then record the revisions."""
     if hub_cache.is_offline():
         raise BadInput(
-            "HF_HUB_OFFLINE", "1", "nothing can be fetched while the hub is switched off.",
+            "HF_HUB_OFFLINE",
+            "1",
+            "nothing can be fetched while the hub is switched off.",
             "Unset it, on a machine with a network.",
-        )  # fmt: skip
+        )
     kept = Pins() if request.config.refresh else request.pins
     wanted, kept = _needs(request, kept)
     fetched = _fetch(wanted, kept)
@@ -83,8 +85,9 @@ def _fetch(wanted: Sequence[Need], kept: Pins) -> Pins:
             for name in event["newer"]:
                 log.warning(
                     "%s has moved on the hub; this sweep stays with the revision that it pinned "
-                    "(refresh=true takes the newest)", name,
-                )  # fmt: skip
+                    "(refresh=true takes the newest)",
+                    name,
+                )
     return found
 
 
@@ -114,9 +117,11 @@ def _process(wanted: Sequence[Need], known: Pins, *, offline: bool) -> Iterator[
     """
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "sweeper.worker.prefetch"],
-        env=_environment(offline), text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+        env=_environment(offline),
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert child.stdin is not None
     assert child.stdout is not None
     try:
@@ -166,9 +171,12 @@ def _text(wanted: Sequence[Need], found: Pins, path: Path) -> str:
     rows += [(f"calibration text {name}", commit[:12]) for name, commit in found.data.items()]
     data = {pair for used in found.tasks.values() for pair in used.items()}
     rows += [(f"data set {name}", commit[:12]) for name, commit in sorted(data)]
-    return "\n".join([
-        formatting.table(["from the hub", "commit"], rows)
-        if rows else "Nothing comes from the hub.",
-        f"{len(wanted)} inputs load with the hub switched off. Recorded in {path}",
-        "`isorate run` with the same arguments now needs no network.",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            formatting.table(["from the hub", "commit"], rows)
+            if rows
+            else "Nothing comes from the hub.",
+            f"{len(wanted)} inputs load with the hub switched off. Recorded in {path}",
+            "`isorate run` with the same arguments now needs no network.",
+        ]
+    )

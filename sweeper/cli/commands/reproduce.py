@@ -28,15 +28,26 @@ def perform(request: Request) -> int:
     out, only = read.folder(FOLDER), request.config.only
     try:
         items = reproduce.items([_source(one) for one in readings], only)
-        files = reproduce.write_files(items, out) if only else reproduce.write(
-            items, out, title=f"{sources.PAPER}: {' beside '.join(one.name for one in readings)}",
-            provenance={f"{one.name}: {key}": text for one in readings
-                        for key, text in one.provenance.items()},
-        )  # fmt: skip
+        files = (
+            reproduce.write_files(items, out)
+            if only
+            else reproduce.write(
+                items,
+                out,
+                title=f"{sources.PAPER}: {' beside '.join(one.name for one in readings)}",
+                provenance={
+                    f"{one.name}: {key}": text
+                    for one in readings
+                    for key, text in one.provenance.items()
+                },
+            )
+        )
     except BadResults as refused:
         raise IsorateError(str(refused)) from refused
-    document = {"items": [item.name for item in items],
-                "files": {name: str(path) for name, path in files.items()}}  # fmt: skip
+    document = {
+        "items": [item.name for item in items],
+        "files": {name: str(path) for name, path in files.items()},
+    }
     request.answer(document, _text(items, only, files))
     return 0
 
@@ -59,8 +70,12 @@ def _against(request: Request, read: Reading) -> list[Reading]:
     if against != "published":
         raise BadInput("against", against, "valid: published, or null.")
     if request.config.source == "published":
-        raise BadInput("against", against, "the source is the published numbers already.",
-                       "Say source=store or source=mlflow.")  # fmt: skip
+        raise BadInput(
+            "against",
+            against,
+            "the source is the published numbers already.",
+            "Say source=store or source=mlflow.",
+        )
     return [sources.published(read.sweep)]
 
 

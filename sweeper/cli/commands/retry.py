@@ -19,9 +19,11 @@ def perform(request: Request) -> int:
     recorded, plan = request.sweep.load(), request.plan
     if not {cell["key"] for cell in recorded["cells"]} & {cell.key for cell in plan.cells}:
         raise BadInput(
-            "name", request.sweep.name, "these are not the cells of that sweep.",
+            "name",
+            request.sweep.name,
+            "these are not the cells of that sweep.",
             "It was run with: " + (typed(recorded) or "no arguments"),
-        )  # fmt: skip
+        )
     cleared = sum(request.store.clear_failure(stage.record()) for stage in plan.stages.values())
     print(f"isorate: {cleared} failures forgotten", file=sys.stderr)
     return run.perform(request)

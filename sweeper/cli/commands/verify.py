@@ -12,8 +12,12 @@ from sweeper.results.bundle import telling, verify
 def perform(request: Request) -> int:
     """Check the bundles that are named; 0 if all hold, 1 if one does not."""
     if not request.config.bundles:
-        raise BadInput("bundles", "[]", "name a file that `isorate bundle` wrote.",
-                       "For example: isorate verify demo.bundle.zip")  # fmt: skip
+        raise BadInput(
+            "bundles",
+            "[]",
+            "name a file that `isorate bundle` wrote.",
+            "For example: isorate verify demo.bundle.zip",
+        )
     paths = [Path(one).expanduser() for one in request.config.bundles]
     found = [(path, verify.verify(path)) for path in paths]
     holds = all(one.holds for _, one in found)

@@ -17,9 +17,17 @@ from pathlib import Path
 # No topic on one side repeats a passage of one on the other (topics do quote each other).
 HELD_OUT = ("comparisons", "execmodel", "import")
 CALIBRATION = (
-    "specialnames", "compound", "types", "formatstrings", "string-methods", "typesseq",
-    "debugger", "typesmapping", "assignment", "strings",
-)  # fmt: skip
+    "specialnames",
+    "compound",
+    "types",
+    "formatstrings",
+    "string-methods",
+    "typesseq",
+    "debugger",
+    "typesmapping",
+    "assignment",
+    "strings",
+)
 DOCUMENT_CHARS = 700
 
 

@@ -158,8 +158,21 @@ organ: heart liver kidney lung brain stomach
 
 # "Monday is a day", "Silver is a kind of metal", "A robin is a kind of bird".
 PROPER = frozenset({"month", "day", "planet", "continent", "country", "city", "language"})
-MASS = frozenset({"drink", "color", "metal", "sport", "number", "disease", "gas", "emotion",
-                  "spice", "cheese", "fabric"})  # fmt: skip
+MASS = frozenset(
+    {
+        "drink",
+        "color",
+        "metal",
+        "sport",
+        "number",
+        "disease",
+        "gas",
+        "emotion",
+        "spice",
+        "cheese",
+        "fabric",
+    }
+)
 # Pairs of categories that one word could belong to, or that say nearly the same.
 OVERLAPS = """
 country continent / city country / city continent / country city / vehicle boat / tool weapon

@@ -198,11 +198,12 @@ def _check_metrics(name: str, metrics: Sequence[Sequence[Any]]) -> None:
         better is None and (metric not in known or metric == "bypass") for metric, better in metrics
     ):
         raise BadInput(
-            KEY, name,
+            KEY,
+            name,
             f"it has no metric that can rank models ({', '.join(m for m, _ in metrics)}):",
             "write a task file that includes it and gives a metric `higher_is_better`, and name "
             "its folder in tasks.path.",
-        )  # fmt: skip
+        )
 
 
 def _unknown(name: str, known: Iterable[str]) -> BadInput:

@@ -36,9 +36,11 @@ def check(key: str, name: str, path: Path) -> None:
     for module in sorted({top for file in _code(path) for top in _imports(file)}):
         if find_spec(module) is None:
             raise BadInput(
-                key, name, f"its code needs the Python package {module}, which is not installed.",
+                key,
+                name,
+                f"its code needs the Python package {module}, which is not installed.",
                 f"Install it: {install(module)}",
-            )  # fmt: skip
+            )
 
 
 def install(module: str) -> str:

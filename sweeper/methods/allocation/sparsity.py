@@ -34,9 +34,12 @@ def sparsities(table: Mapping[str, Any], sparsity: float) -> dict[str, float]:
 
 
 def _give_back(
-    shares: list[float], surplus: float, errors: list[list[float]], chosen: list[int],
+    shares: list[float],
+    surplus: float,
+    errors: list[list[float]],
+    chosen: list[int],
     sizes: list[int],
-) -> None:  # fmt: skip
+) -> None:
     """Keeps ``surplus`` weights more, where a weight lowers the error the most."""
     gains = {i: (errors[i][k] - errors[i][k - 1]) / sizes[i] for i, k in enumerate(chosen) if k > 0}
     for i in sorted(gains, key=lambda i: -gains[i]):

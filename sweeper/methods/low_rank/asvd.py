@@ -31,9 +31,14 @@ class ASVD(LowRank):
         from sweeper.methods.low_rank.modifier import Scaled
         from sweeper.modeling import matrices
 
-        return [Scaled(sparsities=params["sparsities"], alpha=params["alpha"],
-                       save_dtype=params["save_dtype"],
-                       ignore=matrices.untreated(model))]  # fmt: skip
+        return [
+            Scaled(
+                sparsities=params["sparsities"],
+                alpha=params["alpha"],
+                save_dtype=params["save_dtype"],
+                ignore=matrices.untreated(model),
+            )
+        ]
 
 
 METHOD = ASVD()

@@ -28,9 +28,14 @@ class SVDLLM(LowRank):
         from sweeper.methods.low_rank.modifier import Whitened
         from sweeper.modeling import matrices
 
-        return [Whitened(sparsities=params["sparsities"], dampening=params["dampening"],
-                         save_dtype=params["save_dtype"],
-                       ignore=matrices.untreated(model))]  # fmt: skip
+        return [
+            Whitened(
+                sparsities=params["sparsities"],
+                dampening=params["dampening"],
+                save_dtype=params["save_dtype"],
+                ignore=matrices.untreated(model),
+            )
+        ]
 
 
 METHOD = SVDLLM()

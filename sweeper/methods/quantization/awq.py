@@ -23,10 +23,11 @@ class ActivationAware(GroupedRounding):
         architecture = params.get("architecture")
         if architecture and not fits_awq(architecture, params.get("norms") or {}):
             return BadInput(
-                "quant.method", "awq",
+                "quant.method",
+                "awq",
                 f"llm-compressor knows no mapping for {architecture}.",
                 "Use quant=gptq or quant=rtn.",
-            )  # fmt: skip
+            )
         return super().refusal(params)
 
     def passes(self, params: Params) -> float:

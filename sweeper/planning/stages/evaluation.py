@@ -19,9 +19,18 @@ BACKENDS = ("hf", "vllm")
 _LIBRARY = ("lm-eval", "transformers")
 # What an answer to one document depends on ...
 _MEANING = (
-    "backend", "dtype", "batch_size", "num_fewshot", "apply_chat_template", "add_bos_token",
-    "max_gen_toks", "order_seed", "block", "shared_context", "keep_text",
-)  # fmt: skip
+    "backend",
+    "dtype",
+    "batch_size",
+    "num_fewshot",
+    "apply_chat_template",
+    "add_bos_token",
+    "max_gen_toks",
+    "order_seed",
+    "block",
+    "shared_context",
+    "keep_text",
+)
 # ... also on vLLM, where memory decides what is scheduled together ...
 _MEANING_VLLM = ("max_model_len", "gpu_memory_utilization")
 # ... and which documents are asked.
@@ -81,9 +90,11 @@ def check(section: Frozen) -> None:
         raise BadInput("tasks.gpu_memory_utilization", share, "a share above 0, at most 1.")
     if section["backend"] == "vllm" and find_spec("vllm") is None:
         raise BadInput(
-            "tasks.backend", "vllm", "vLLM is not installed here.",
+            "tasks.backend",
+            "vllm",
+            "vLLM is not installed here.",
             'Install it: pip install "isorate[vllm]", or use tasks.backend=hf.',
-        )  # fmt: skip
+        )
 
 
 def _check_limits(section: Frozen) -> None:
@@ -115,17 +126,20 @@ def asked(
     """
     if section["backend"] == "vllm" and leaf.output_type not in ("generate_until", None):
         raise BadInput(
-            "tasks.backend", "vllm",
+            "tasks.backend",
+            "vllm",
             f"{leaf.name} compares log-likelihoods; vllm scores generated answers only.",
             "Use tasks.backend=hf for it, in a sweep of its own.",
-        )  # fmt: skip
+        )
     names = _MEANING + (_MEANING_VLLM if section["backend"] == "vllm" else ())
     answer = {
         **{name: section[name] for name in names},
-        "task": leaf.name, "task_sha256": leaf.sha256, "model": model,
+        "task": leaf.name,
+        "task_sha256": leaf.sha256,
+        "model": model,
         **({"data_revisions": dict(data)} if data else {}),
         **({"rerun": rerun} if rerun else {}),
-    }  # fmt: skip
+    }
     share = {name: section[name] for name in _SHARE} | {"limit": leaf.limit(section)}
     parts = min(section["parts"], _blocks(leaf, share["limit"], section))
     divided = [[i, parts] for i in range(parts)] if parts > 1 else []

@@ -182,11 +182,12 @@ class Stager:
         if section["apply_chat_template"] and section["names"] and seen and not seen.chat_template:
             raise Refused(
                 BadInput(
-                    "tasks.apply_chat_template", True,
+                    "tasks.apply_chat_template",
+                    True,
                     f"the tokenizer of {model['name']} has no chat template.",
                     "Set tasks.apply_chat_template=false for this model.",
                 )
-            )  # fmt: skip
+            )
 
     def _model_meaning(self, model: Frozen, has_parents: bool) -> dict[str, Any]:
         """What the model is, where no other stage says so; its code runs in every stage."""

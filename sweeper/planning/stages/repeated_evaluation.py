@@ -49,7 +49,8 @@ def check(cells: Iterable[Cell], wanted: Mapping[str, int]) -> None:
     for model, count in wanted.items():
         if count and model not in dense:
             raise BadInput(
-                _KEY, count,
+                _KEY,
+                count,
                 f"the dense cell of {model} is scored again, and it is not in this plan.",
                 "Add the cell with sparsity 0 and 16 bit.",
-            )  # fmt: skip
+            )

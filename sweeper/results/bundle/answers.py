@@ -30,10 +30,20 @@ LEFT_OUT = ("text", "seconds")
 """Columns of documents that no number rests on: whole generations, and how long they took."""
 _IDENTITY = ("doc_id", "doc_hash", "target_hash")
 _DIGEST = "record"
-_NOT_SCORES = frozenset((
-    *_IDENTITY, "prompt_hash", "position", "block", "prediction", "extracted", "likelihoods",
-    "broken", "tokens", "subtask",
-))  # fmt: skip
+_NOT_SCORES = frozenset(
+    (
+        *_IDENTITY,
+        "prompt_hash",
+        "position",
+        "block",
+        "prediction",
+        "extracted",
+        "likelihoods",
+        "broken",
+        "tokens",
+        "subtask",
+    )
+)
 _CLOSE = 1e-9
 
 
@@ -75,14 +85,20 @@ def table(data: bytes) -> pd.DataFrame:
 def copy(data: bytes, metrics: Json) -> Json:
     """The second copy of a record, with the metrics that follow from it by a known formula."""
     found = rows(data)
-    columns = [c for c in (found[0] if found else ()) if c in (*_IDENTITY, "prediction")
-               or c not in _NOT_SCORES]  # fmt: skip
+    columns = [
+        c
+        for c in (found[0] if found else ())
+        if c in (*_IDENTITY, "prediction") or c not in _NOT_SCORES
+    ]
     return {
         "columns": {name: [_kept(row.get(name)) for row in found] for name in columns},
         _DIGEST: [_digest(line) for line in data.splitlines()],
-        "formulas": {name: formula for name, entry in metrics.items()
-                     if (formula := _formula(found, name, entry))},
-    }  # fmt: skip
+        "formulas": {
+            name: formula
+            for name, entry in metrics.items()
+            if (formula := _formula(found, name, entry))
+        },
+    }
 
 
 def changed(data: bytes, kept: Json) -> Iterator[Changed]:

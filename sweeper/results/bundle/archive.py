@@ -81,8 +81,10 @@ def read(path: Path) -> Archive:
             return _opened(path, packed)
     except zipfile.BadZipFile as error:
         if data.startswith(b"PK\x03\x04"):
-            raise NoBundle(f"{path} is cut short: the end of the archive is missing "
-                           f"({len(data)} bytes are here). Copy it again.") from error  # fmt: skip
+            raise NoBundle(
+                f"{path} is cut short: the end of the archive is missing "
+                f"({len(data)} bytes are here). Copy it again."
+            ) from error
         raise _foreign(path, "it is no zip archive") from error
 
 
@@ -108,8 +110,10 @@ def _opened(path: Path, packed: zipfile.ZipFile) -> Archive:
     entries = packed.infolist()
     names = [entry.filename for entry in entries]
     if outside := [name for name in names if not _inside(name)]:
-        raise NoBundle(f"{path} holds paths that lead out of it: {several(outside, 3)}. "
-                       "No bundle does; nothing was unpacked.")  # fmt: skip
+        raise NoBundle(
+            f"{path} holds paths that lead out of it: {several(outside, 3)}. "
+            "No bundle does; nothing was unpacked."
+        )
     if INDEX not in names:
         raise _foreign(path, f"it has no {INDEX}")
     if (unpacked := sum(entry.file_size for entry in entries)) > MOST_BYTES:
@@ -143,8 +147,7 @@ def _opened(path: Path, packed: zipfile.ZipFile) -> Archive:
         if (len(found[name]), hashlib.sha256(found[name]).hexdigest()) != (size, digest):
             damaged[name] = "has changed: its SHA-256 is not the one recorded"
     head = {key: value for key, value in index.items() if key != "files"}
-    return Archive(head=head, files=found, damaged=damaged,
-                   digest=hashlib.sha256(raw).hexdigest())  # fmt: skip
+    return Archive(head=head, files=found, damaged=damaged, digest=hashlib.sha256(raw).hexdigest())
 
 
 def _inside(name: str) -> bool:

@@ -43,8 +43,11 @@ def _provenance(archives: Sequence[Archive], titles: Sequence[str]) -> dict[str,
     each = [json.loads(archive.files.get(PROVENANCE, b"{}")) for archive in archives]
     found = {name: text for name, text in each[0].items() if name != "sweep"}
     for title, own in zip(titles[1:], each[1:], strict=True):
-        found |= {f"{title}: {name}": text for name, text in own.items()
-                  if each[0].get(name) != text and name != "sweep"}  # fmt: skip
+        found |= {
+            f"{title}: {name}": text
+            for name, text in own.items()
+            if each[0].get(name) != text and name != "sweep"
+        }
     digests = zip(titles, archives, strict=True)
     return found | {f"bundle {title}": archive.digest for title, archive in digests}
 
@@ -61,9 +64,10 @@ def _refuse_twins(found: Sequence[Read]) -> None:
         } | {archive.digest}
         if shared := [seen[attempt] for attempt in sorted(attempts) if attempt in seen]:
             raise BadInput(
-                "bundles", f"[{shared[0]},{path}]",
+                "bundles",
+                f"[{shared[0]},{path}]",
                 "both hold the same evaluations, which agree with themselves.",
                 "Bundles of one grid that was carried out twice, each in a home of its own, "
                 "are repeated evaluations.",
-            )  # fmt: skip
+            )
         seen |= dict.fromkeys(attempts, path)

@@ -127,16 +127,21 @@ def read(files: Mapping[str, bytes]) -> Records:
         cells = json.loads(files[CELLS])
         outcomes = tuple(_outcome(cell, files) for cell in cells)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IsorateError(f"{CELLS} of the bundle or a file that it names is none of a bundle: "
-                           f"{type(error).__name__} {error}") from error  # fmt: skip
+        raise IsorateError(
+            f"{CELLS} of the bundle or a file that it names is none of a bundle: "
+            f"{type(error).__name__} {error}"
+        ) from error
     scored: dict[str, Evaluation] = {}
     for outcome in outcomes:
         for stage in outcome.stages:
             folder = _folder(outcome, stage)
             if f"{folder}/{RECORD}" in files:
                 before = scored[folder].cells if folder in scored else ()
-                scored[folder] = Evaluation(folder=folder, cells=(*before, outcome.cell["label"]),
-                                            task=stage.task or stage.part)  # fmt: skip
+                scored[folder] = Evaluation(
+                    folder=folder,
+                    cells=(*before, outcome.cell["label"]),
+                    task=stage.task or stage.part,
+                )
     return Records(outcomes=outcomes, evaluations=scored, files=files)
 
 
@@ -173,11 +178,14 @@ def _documents(folder: str, stage: StageOutcome, path: Path) -> dict[str, bytes]
 def _stage(outcome: CellOutcome, stage: StageOutcome, redact: Redact) -> Json:
     failure = {name: (stage.failure or {}).get(name) for name in _FAILURE}
     return {
-        "kind": stage.kind, "key": stage.key, "task": stage.task, "part": stage.part,
+        "kind": stage.kind,
+        "key": stage.key,
+        "task": stage.task,
+        "part": stage.part,
         "damage": portable(stage.damage, redact),
         "failure": portable(failure, redact) if stage.failure else None,
         "result": f"{_folder(outcome, stage)}/{RESULT}" if stage.result is not None else None,
-    }  # fmt: skip
+    }
 
 
 def _outcome(kept: Json, files: Mapping[str, bytes]) -> CellOutcome:
@@ -185,11 +193,18 @@ def _outcome(kept: Json, files: Mapping[str, bytes]) -> CellOutcome:
     for one in kept["stages"]:
         where = one["result"]
         folder = where.rpartition("/")[0] if where else ""
-        stages.append(StageOutcome(
-            kind=one["kind"], key=one["key"], task=one["task"], part=one["part"],
-            damage=one["damage"], failure=one["failure"],
-            result=json.loads(files[where]) if where else None,
-            manifest=json.loads(files[f"{folder}/{MANIFEST}"]) if where else None,
-        ))  # fmt: skip
-    return CellOutcome(cell=kept["cell"], status=kept["status"], reason=kept["reason"],
-                       stages=tuple(stages))  # fmt: skip
+        stages.append(
+            StageOutcome(
+                kind=one["kind"],
+                key=one["key"],
+                task=one["task"],
+                part=one["part"],
+                damage=one["damage"],
+                failure=one["failure"],
+                result=json.loads(files[where]) if where else None,
+                manifest=json.loads(files[f"{folder}/{MANIFEST}"]) if where else None,
+            )
+        )
+    return CellOutcome(
+        cell=kept["cell"], status=kept["status"], reason=kept["reason"], stages=tuple(stages)
+    )

@@ -37,10 +37,16 @@ def text(path: Path, found: Verification) -> str:
 def document(path: Path, found: Verification) -> Mapping[str, Any]:
     """The same as JSON data."""
     return {
-        "file": str(path), "holds": found.holds, "digest": found.digest,
-        "sweep": found.head.get("name"), "isorate": found.head.get("isorate"),
-        "documents": found.documents, "scores": found.scores, "taken": list(found.taken),
-        "tables": found.tables, "verdicts": found.verdicts,
+        "file": str(path),
+        "holds": found.holds,
+        "digest": found.digest,
+        "sweep": found.head.get("name"),
+        "isorate": found.head.get("isorate"),
+        "documents": found.documents,
+        "scores": found.scores,
+        "taken": list(found.taken),
+        "tables": found.tables,
+        "verdicts": found.verdicts,
         "unfinished": dict(found.unfinished),
         "differences": [asdict(one) for one in found.differences],
-    }  # fmt: skip
+    }

@@ -115,8 +115,12 @@ def verify(path: Path) -> Verification:
     except IsorateError:
         if not found.damaged:
             raise
-        return Verification(head=found.head, digest=found.digest, unfinished={},
-                            differences=tuple(_files(found, {})))  # fmt: skip
+        return Verification(
+            head=found.head,
+            digest=found.digest,
+            unfinished={},
+            differences=tuple(_files(found, {})),
+        )
     differences = list(_files(found, held.evaluations))
     documents = scores = 0
     taken: list[str] = []
@@ -126,29 +130,44 @@ def verify(path: Path) -> Verification:
             again, left = _scores(found, evaluation, differences)
             documents += len(answers.rows(found.files[f"{evaluation.folder}/{records.RECORD}"]))
         except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
-            differences.append(Difference(
-                kind="file", where=evaluation.where, recorded="",
-                found=f"is no record of documents any more ({type(error).__name__}: {error})",
-                cell=", ".join(evaluation.cells), task=evaluation.task,
-            ))  # fmt: skip
+            differences.append(
+                Difference(
+                    kind="file",
+                    where=evaluation.where,
+                    recorded="",
+                    found=f"is no record of documents any more ({type(error).__name__}: {error})",
+                    cell=", ".join(evaluation.cells),
+                    task=evaluation.task,
+                )
+            )
             continue
         scores, taken = scores + again, taken + left
     tables, verdicts = _conclusions(found, held, differences)
     return Verification(
-        head=found.head, digest=found.digest, differences=tuple(differences),
-        documents=documents, scores=scores, taken=tuple(taken), tables=tables, verdicts=verdicts,
+        head=found.head,
+        digest=found.digest,
+        differences=tuple(differences),
+        documents=documents,
+        scores=scores,
+        taken=tuple(taken),
+        tables=tables,
+        verdicts=verdicts,
         unfinished={o.cell["label"]: o.reason for o in held.outcomes if o.status != "done"},
-    )  # fmt: skip
+    )
 
 
 def _files(found: Archive, evaluations: Mapping[str, Evaluation]) -> Iterator[Difference]:
     for name, why in sorted(found.damaged.items()):
         about = evaluations.get(name.rpartition("/")[0])
         yield Difference(
-            kind="file", where=f"{name} ({about.where})" if about else name,
-            recorded="", found=why, name=name,
-            cell=", ".join(about.cells) if about else "", task=about.task if about else "",
-        )  # fmt: skip
+            kind="file",
+            where=f"{name} ({about.where})" if about else name,
+            recorded="",
+            found=why,
+            name=name,
+            cell=", ".join(about.cells) if about else "",
+            task=about.task if about else "",
+        )
 
 
 def _documents(found: Archive, evaluation: Evaluation) -> Iterator[Difference]:
@@ -161,10 +180,13 @@ def _documents(found: Archive, evaluation: Evaluation) -> Iterator[Difference]:
             kind="document",
             where=f"{evaluation.where}, document {one.document}: {one.column}",
             # Of the two copies, the one whose hash still holds is what was recorded.
-            recorded=second if swapped else first, found=first if swapped else second,
-            cell=", ".join(evaluation.cells), task=evaluation.task,
-            document=one.document, name=one.column,
-        )  # fmt: skip
+            recorded=second if swapped else first,
+            found=first if swapped else second,
+            cell=", ".join(evaluation.cells),
+            task=evaluation.task,
+            document=one.document,
+            name=one.column,
+        )
 
 
 def _scores(
@@ -186,11 +208,17 @@ def _scores(
             pairs.append((" (standard error)", entry["stderr"], stderr))
         for word, recorded, computed in pairs:
             if not answers.same(recorded, computed):
-                differences.append(Difference(
-                    kind="score", where=f"{evaluation.where}: {name}{word}",
-                    recorded=repr(recorded), found=repr(computed), name=name,
-                    cell=", ".join(evaluation.cells), task=evaluation.task,
-                ))  # fmt: skip
+                differences.append(
+                    Difference(
+                        kind="score",
+                        where=f"{evaluation.where}: {name}{word}",
+                        recorded=repr(recorded),
+                        found=repr(computed),
+                        name=name,
+                        cell=", ".join(evaluation.cells),
+                        task=evaluation.task,
+                    )
+                )
     return again, taken
 
 
@@ -198,35 +226,61 @@ def _conclusions(found: Archive, held: Records, differences: list[Difference]) -
     from analysis.errors import BadResults
 
     try:
-        recorded = {name.removeprefix(TABLES).removesuffix(".csv"): data.decode()
-                    for name, data in found.files.items() if name.startswith(TABLES)}  # fmt: skip
+        recorded = {
+            name.removeprefix(TABLES).removesuffix(".csv"): data.decode()
+            for name, data in found.files.items()
+            if name.startswith(TABLES)
+        }
         said = [str(one) for one in json.loads(found.files.get(VERDICTS, b"[]"))]
         made = conclusions.of(held.results())
     except (BadResults, ValueError, TypeError) as refused:
-        differences.append(Difference(kind="table", where="tables and verdicts", name="",
-                                      recorded="some", found=f"none: {refused}"))  # fmt: skip
+        differences.append(
+            Difference(
+                kind="table",
+                where="tables and verdicts",
+                name="",
+                recorded="some",
+                found=f"none: {refused}",
+            )
+        )
         return 0, 0
     for name in sorted(recorded.keys() | made.tables.keys()):
         differences += _table(name, recorded.get(name), made.tables.get(name))
     for place, (one, two) in enumerate(zip_longest(said, made.verdicts, fillvalue="none")):
         if one != two:
-            differences.append(Difference(kind="verdict", where=f"verdict {place + 1}",
-                                          recorded=repr(one), found=repr(two)))  # fmt: skip
+            differences.append(
+                Difference(
+                    kind="verdict",
+                    where=f"verdict {place + 1}",
+                    recorded=repr(one),
+                    found=repr(two),
+                )
+            )
     return len(made.tables), len(made.verdicts)
 
 
 def _table(name: str, recorded: str | None, made: str | None) -> Iterator[Difference]:
     if recorded is None or made is None:
-        yield Difference(kind="table", where=f"table {name}", name=name,
-                         recorded="no such table" if recorded is None else "a table",
-                         found="none" if made is None else "one")  # fmt: skip
+        yield Difference(
+            kind="table",
+            where=f"table {name}",
+            name=name,
+            recorded="no such table" if recorded is None else "a table",
+            found="none" if made is None else "one",
+        )
         return
     if recorded == made:
         return
     for number, (place, one, two) in enumerate(conclusions.parted(recorded, made)):
         if number == MOST:
-            yield Difference(kind="table", where=f"table {name}, and more places", name=name,
-                             recorded="others", found="others")  # fmt: skip
+            yield Difference(
+                kind="table",
+                where=f"table {name}, and more places",
+                name=name,
+                recorded="others",
+                found="others",
+            )
             return
-        yield Difference(kind="table", where=f"table {name}, {place}", recorded=one, found=two,
-                         name=name)  # fmt: skip
+        yield Difference(
+            kind="table", where=f"table {name}, {place}", recorded=one, found=two, name=name
+        )

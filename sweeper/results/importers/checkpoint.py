@@ -55,11 +55,13 @@ def find(
     if len(chosen) == 1:
         return chosen[0]
     if not chosen:
-        raise BadInput("path", str(path), "it is no cell of this sweep: "
-                       + " ".join(reasons.values()))  # fmt: skip
+        raise BadInput(
+            "path", str(path), "it is no cell of this sweep: " + " ".join(reasons.values())
+        )
     labels = ", ".join(one.label for one in chosen)
-    raise BadInput("cell", "null", f"by its files {path} can be each of: {labels}.",
-                   "Say which one: cell=...")  # fmt: skip
+    raise BadInput(
+        "cell", "null", f"by its files {path} can be each of: {labels}.", "Say which one: cell=..."
+    )
 
 
 def check(planned: PlannedCell, path: Path, pins: Pins, pruned: Path | None = None) -> None:
@@ -79,8 +81,12 @@ def check(planned: PlannedCell, path: Path, pins: Pins, pruned: Path | None = No
     before = external_checkpoint.before(section)
     wrong = list(_zeros(planned, path, before.path if before else None))
     if wrong:
-        raise BadInput("path", str(path), f"it is not {planned.label}: {'; '.join(wrong)}.",
-                       "Name the cell that it is.")  # fmt: skip
+        raise BadInput(
+            "path",
+            str(path),
+            f"it is not {planned.label}: {'; '.join(wrong)}.",
+            "Name the cell that it is.",
+        )
 
 
 def _files(path: Path, pruned: Path | None) -> dict[str, str]:

@@ -126,8 +126,12 @@ def read(folder: Path) -> Output:
     """
     found = sorted(folder.rglob("results*.json"), key=lambda path: path.name)
     if not found:
-        raise BadInput("path", str(folder), "no results*.json of lm-eval in it;",
-                       "name the directory that was given as --output_path.")  # fmt: skip
+        raise BadInput(
+            "path",
+            str(folder),
+            "no results*.json of lm-eval in it;",
+            "name the directory that was given as --output_path.",
+        )
     path = found[-1]
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

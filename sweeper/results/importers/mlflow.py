@@ -89,8 +89,12 @@ class Foreign:
                 errors[label] = value
             else:
                 better = self.wanted[task][metric]
-                values[label] = {"value": value, "n": None, "higher_is_better": better,
-                                 "filter": name or "none"}  # fmt: skip
+                values[label] = {
+                    "value": value,
+                    "n": None,
+                    "higher_is_better": better,
+                    "filter": name or "none",
+                }
         for label, entry in values.items():
             entry["stderr"] = errors.get(label)
         order = list(self.wanted[task])
@@ -196,14 +200,22 @@ def read(
         ours = [run for run in found if CELL in run.data.tags]
         if ours:
             outcomes = {run.info.run_id: server.outcome(run) for run in ours}
-            return [(_own(o, cells, label if len(ours) == 1 else None), Own(
-                source=f"{server.place}: {path} ({run_id})", outcome=o))
-                for run_id, o in outcomes.items()]  # fmt: skip
+            return [
+                (
+                    _own(o, cells, label if len(ours) == 1 else None),
+                    Own(source=f"{server.place}: {path} ({run_id})", outcome=o),
+                )
+                for run_id, o in outcomes.items()
+            ]
         runs = [run for run in found if SWEEP not in run.data.tags]
         if len(runs) != 1:
-            raise BadInput("path", path, f"{len(runs)} runs, none of them written by Isorate: "
-                           f"{one_of([f'{path}/{run.info.run_name}' for run in runs[:12]])}",
-                           "Name one, and its cell.")  # fmt: skip
+            raise BadInput(
+                "path",
+                path,
+                f"{len(runs)} runs, none of them written by Isorate: "
+                f"{one_of([f'{path}/{run.info.run_name}' for run in runs[:12]])}",
+                "Name one, and its cell.",
+            )
         planned = imported.named(cells, label)
         return [(planned, _foreign(runs[0], planned, f"{server.place}: {path}"))]
 
@@ -215,8 +227,12 @@ def _own(outcome: CellOutcome, cells: Sequence[PlannedCell], label: str | None) 
     same = [one for one in cells if label is None and one.key == outcome.key]
     same += [one for one in cells if (one.cell.model["name"], one.label) == wanted]
     if not same:
-        raise BadInput("cell", wanted[1], f"the run {cell['label']!r} of {cell['model']} is no "
-                       f"cell of this sweep; {one_of([one.label for one in cells])}.")  # fmt: skip
+        raise BadInput(
+            "cell",
+            wanted[1],
+            f"the run {cell['label']!r} of {cell['model']} is no "
+            f"cell of this sweep; {one_of([one.label for one in cells])}.",
+        )
     return same[0]
 
 

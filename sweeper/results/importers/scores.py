@@ -68,8 +68,12 @@ def named(cells: Sequence[PlannedCell], label: str | None) -> PlannedCell:
     labels = list(dict.fromkeys(one.label for one in cells))
     if found and label is not None:
         raise BadInput("cell", label, "several models have it; name one: model=...")
-    raise BadInput("cell", label, f"which cell was scored? {one_of(labels)}.",
-                   "More cells: the arguments of the grid that has them.")  # fmt: skip
+    raise BadInput(
+        "cell",
+        label,
+        f"which cell was scored? {one_of(labels)}.",
+        "More cells: the arguments of the grid that has them.",
+    )
 
 
 def add(sweep: Sweep, planned: PlannedCell, output: Scored) -> Json:
@@ -89,9 +93,12 @@ def add(sweep: Sweep, planned: PlannedCell, output: Scored) -> Json:
     """
     fitting = [task for task in planned.tasks if task in output.tasks]
     if not fitting:
-        raise BadInput("path", output.source,
-                       f"it has scores of {several(output.tasks, 6)}; this sweep is about "
-                       f"{several(list(planned.tasks), 6)}.")  # fmt: skip
+        raise BadInput(
+            "path",
+            output.source,
+            f"it has scores of {several(output.tasks, 6)}; this sweep is about "
+            f"{several(list(planned.tasks), 6)}.",
+        )
     conditions = {task: output.conditions(task) for task in fitting}
     others = [one for one in records(sweep) if one["cell"]["key"] != planned.key]
     _refuse(output, conditions, planned, others)
@@ -159,10 +166,11 @@ def _refuse(
                 where = f"what was imported for {other['cell']['label']}"
         if wrong:
             raise BadInput(
-                "path", output.source,
+                "path",
+                output.source,
                 f"{task} was scored otherwise than {where}: {'; '.join(wrong)}.",
                 "Scores made in two ways are never divided by each other.",
-            )  # fmt: skip
+            )
 
 
 def _shares(found: Mapping[str, Any], limit: int | None) -> str:
@@ -171,8 +179,10 @@ def _shares(found: Mapping[str, Any], limit: int | None) -> str:
         return "limit: not stated, and there are no hashes to tell which documents were asked"
     if found["limit"] is None and limit is None:
         return ""
-    return (f"limit: {found['limit']!r}, here {limit!r}, and there are no hashes to tell which "
-            "documents these are (without them all have to be asked on both sides)")  # fmt: skip
+    return (
+        f"limit: {found['limit']!r}, here {limit!r}, and there are no hashes to tell which "
+        "documents these are (without them all have to be asked on both sides)"
+    )
 
 
 def _asked(conditions: Mapping[str, Any]) -> str:
@@ -199,10 +209,16 @@ def _write(sweep: Sweep, key: str, record: Json, output: Scored) -> None:
 def _outcome(sweep: Sweep, record: Json) -> CellOutcome:
     key, lacking = record["cell"]["key"], record["lacking"]
     stages = tuple(
-        StageOutcome(kind="evaluate", key="", task=task, result=result, manifest={},
-                     documents=_documents(sweep.path / FOLDER / key / f"{task}.parquet"))
+        StageOutcome(
+            kind="evaluate",
+            key="",
+            task=task,
+            result=result,
+            manifest={},
+            documents=_documents(sweep.path / FOLDER / key / f"{task}.parquet"),
+        )
         for task, result in sorted(record["scores"].items())
-    )  # fmt: skip
+    )
     origin = f"imported from {record['source']}"
     return CellOutcome(
         cell=record["cell"] | {"origin": origin},

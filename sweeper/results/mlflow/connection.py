@@ -149,8 +149,11 @@ def _settle(home: Path) -> None:
     except sqlite3.Error as error:
         raise Unreachable(f"{home / 'mlflow.db'}: {error}") from error
     if before is not None:
-        log.info("this home was made in %s: MLflow's runs now name their files in %s",
-                 before.parent, home)  # fmt: skip
+        log.info(
+            "this home was made in %s: MLflow's runs now name their files in %s",
+            before.parent,
+            home,
+        )
 
 
 def _publish(made: Path, target: Path) -> None:

@@ -80,8 +80,12 @@ class Server:
         runs = self.runs(experiment)
         named = [run for run in runs if run.info.run_name == name]
         if len(named) != 1:
-            raise BadInput("path", path, f"{len(named)} runs have this name; "
-                           f"{one_of([str(run.info.run_name) for run in runs])}.")  # fmt: skip
+            raise BadInput(
+                "path",
+                path,
+                f"{len(named)} runs have this name; "
+                f"{one_of([str(run.info.run_name) for run in runs])}.",
+            )
         return named
 
     def outcome(self, run: Run) -> CellOutcome:
@@ -206,11 +210,15 @@ def _stage(
 ) -> StageOutcome:
     kind, task, part = (str(record[field]) for field in ("kind", "task", "part"))
     return StageOutcome(
-        kind=kind, task=task, part=part, key=tags.get(stage_tag(name), ""),
-        result=record.get("result"), manifest=record.get("manifest"),
+        kind=kind,
+        task=task,
+        part=part,
+        key=tags.get(stage_tag(name), ""),
+        result=record.get("result"),
+        manifest=record.get("manifest"),
         failure=record.get("failure"),
         documents=documents.get(documents_path(task)) if task else None,
-    )  # fmt: skip
+    )
 
 
 def _order(stage: StageOutcome) -> tuple[int, str]:

@@ -107,8 +107,10 @@ def tokenizer_sha256(tokenizer: Any) -> str:
 def _model(checkpoint: Path, dtype: str, device: str, trust: bool = False) -> Any:
     """Compressed weights are decompressed here, once, to what the stock loader computes with."""
     how: dict[str, Any] = {
-        "dtype": dtype, "local_files_only": True, "trust_remote_code": trust,
-    }  # fmt: skip
+        "dtype": dtype,
+        "local_files_only": True,
+        "trust_remote_code": trust,
+    }
     config = low_rank_format.config_of(checkpoint, trust_remote_code=trust)
     stored = getattr(config, "quantization_config", None) or {}
     if stored.get("quant_method") == "compressed-tensors":

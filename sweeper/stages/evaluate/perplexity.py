@@ -74,13 +74,15 @@ def find(name: str, folder: Path | None) -> Definition | None:
         metric=config["metric_list"][0]["metric"],
         version=entry["version"],
         dataset=(
-            config["dataset_path"], config.get("dataset_name"), options.get("revision", "main"),
+            config["dataset_path"],
+            config.get("dataset_name"),
+            options.get("revision", "main"),
         ),
         split=config["test_split"],
         column=config["column"],
         separator=config["separator"],
         window=int(config["window"]),
-    )  # fmt: skip
+    )
 
 
 def text(definition: Definition) -> str:
@@ -196,9 +198,11 @@ class _Evaluation:
         if not todo:
             return
         loaded = models.load(
-            self.checkpoint, dtype=self.params["dtype"], device=self.job.device,
+            self.checkpoint,
+            dtype=self.params["dtype"],
+            device=self.job.device,
             trust_remote_code=self.trust,
-        )  # fmt: skip
+        )
         _check_context(loaded.model, self.definition)
         asked = hash_string(repr([self.setting, [self.windows[document] for document in todo]]))
         journal = Journal(self.job.scratch / "windows.jsonl", asked)

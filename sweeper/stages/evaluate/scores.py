@@ -22,9 +22,20 @@ BOOTSTRAPS = 1000
 FEWEST_TO_JUDGE = 16  # documents: fewer that are empty or loop say nothing of a model
 PERPLEXITIES = (lm_eval_metrics.weighted_perplexity, lm_eval_metrics.perplexity)
 OWN_COLUMNS = (
-    "doc_id", "doc_hash", "prompt_hash", "target_hash", "position", "block", "prediction",
-    "extracted", "text", "likelihoods", "broken", "tokens", "seconds",
-)  # fmt: skip
+    "doc_id",
+    "doc_hash",
+    "prompt_hash",
+    "target_hash",
+    "position",
+    "block",
+    "prediction",
+    "extracted",
+    "text",
+    "likelihoods",
+    "broken",
+    "tokens",
+    "seconds",
+)
 
 
 def filters(task: Task) -> list[str]:

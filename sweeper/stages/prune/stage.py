@@ -52,9 +52,12 @@ def _masked(job: Job) -> dict[str, Any]:
         prune_quantized.save(source, out, kept, trust_remote_code=job.trust_remote_code)
     else:
         left = checkpoint.save_dense(
-            model, source, out, dtype=job.params["save_dtype"],
+            model,
+            source,
+            out,
+            dtype=job.params["save_dtype"],
             trust_remote_code=job.trust_remote_code,
-        )  # fmt: skip
+        )
         kept = {name: module.weight != 0 for name, module in checkpoint.linears(model).items()}
     masks.save(kept, job.out / "mask")
     return _summary(job, kept, tokens(samples)) | ({"left_out": left} if left else {})

@@ -46,9 +46,12 @@ def of_tokens(
 
 
 def _back(
-    layers: Chain, index: int, inputs: torch.Tensor, gradient: torch.Tensor,
+    layers: Chain,
+    index: int,
+    inputs: torch.Tensor,
+    gradient: torch.Tensor,
     found: dict[Any, list[torch.Tensor]],
-) -> torch.Tensor:  # fmt: skip
+) -> torch.Tensor:
     """The gradient at the inputs of a layer; what its matrices' outputs have is put down."""
 
     def listen(module: Any, _args: Any, output: torch.Tensor) -> None:

@@ -19,10 +19,15 @@ EVIL = "<script>alert(1)</script>"
 
 def answers(said: list[str], scores: list[float]) -> pd.DataFrame:
     count = len(said)
-    return pd.DataFrame({
-        "doc_id": range(count), "doc_hash": [f"d{i}" for i in range(count)],
-        "target_hash": [f"t{i}" for i in range(count)], "prediction": said, "acc": scores,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "doc_id": range(count),
+            "doc_hash": [f"d{i}" for i in range(count)],
+            "target_hash": [f"t{i}" for i in range(count)],
+            "prediction": said,
+            "acc": scores,
+        }
+    )
 
 
 def with_documents(results: Results, tables: dict[str, pd.DataFrame]) -> Results:

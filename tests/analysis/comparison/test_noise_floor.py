@@ -26,13 +26,15 @@ def rerun(results: Results, **changes: object) -> Results:
     return Results(
         cells=pd.concat([results.cells, again]),
         scores=pd.concat([results.scores, scores]),
-        documents=Documents({
-            (DENSE, "facts"): documents(["0", "1", "2"], [1, 0, 0]),
-            (AGAIN, "facts"): documents(["0", "2", "3"], [1, 1, 0]),
-            (DENSE, "topics"): perplexities([-1.0, -2.0]),
-            (AGAIN, "topics"): perplexities([-1.0, -2.5]),
-        }),
-    )  # fmt: skip
+        documents=Documents(
+            {
+                (DENSE, "facts"): documents(["0", "1", "2"], [1, 0, 0]),
+                (AGAIN, "facts"): documents(["0", "2", "3"], [1, 1, 0]),
+                (DENSE, "topics"): perplexities([-1.0, -2.0]),
+                (AGAIN, "topics"): perplexities([-1.0, -2.5]),
+            }
+        ),
+    )
 
 
 def documents(said: list[str], scores: list[float]) -> pd.DataFrame:
@@ -71,8 +73,10 @@ def test_a_rerun_that_is_not_done_says_why(make) -> None:
     (row,) = noise_table(rerun(make(), status="failed", reason="no disk")).rows.to_dict("records")
     assert (row["label"], row["remark"]) == ("dense (rerun 1)", "failed: no disk")
     alone = rerun(make())
-    alone = Results(cells=alone.cells[alone.cells["cell"] != DENSE],
-                    scores=alone.scores[alone.scores["cell"] != DENSE])  # fmt: skip
+    alone = Results(
+        cells=alone.cells[alone.cells["cell"] != DENSE],
+        scores=alone.scores[alone.scores["cell"] != DENSE],
+    )
     (row,) = noise_table(alone).rows.to_dict("records")
     assert row["remark"] == "no dense baseline with scores"
 

@@ -20,25 +20,44 @@ from analysis.statistics.perplexity_transition import curve
 def results() -> Results:
     kinds = [("", "", 0.0), *(("asvd", "low-rank", s / 10) for s in range(1, 7))]
     kinds += [("shortgpt", "structured", 0.2), ("sparsegpt", "unstructured", 0.2)]
-    cells = pd.DataFrame([
-        {
-            "cell": f"c{i}-{bits}", "label": f"{prune} {s} {bits}", "model": "m",
-            "prune_method": prune, "sparsity": s, "pattern": pattern,
-            "quant_method": "rtn" if bits < 16 else "", "bits": bits, "group_size": 64,
-            "mask": "keep" if prune == "sparsegpt" and bits < 16 else "none",
-            "calibration_seed": 0, "status": "done", "reason": "", "achieved_sparsity": s,
-            "linear_weights": 1000, "total_weights": 1200,
-        }
-        for i, (prune, pattern, s) in enumerate(kinds) for bits in (16, 8)
-    ])  # fmt: skip
-    scores = pd.DataFrame([
-        {
-            "cell": row["cell"], "task": "text", "metric": "word_perplexity", "primary": True,
-            "value": 10 + 40 * row["sparsity"] + (16 - row["bits"]), "stderr": 0.1,
-            "higher_is_better": False,
-        }
-        for row in cells.to_dict("records")
-    ])  # fmt: skip
+    cells = pd.DataFrame(
+        [
+            {
+                "cell": f"c{i}-{bits}",
+                "label": f"{prune} {s} {bits}",
+                "model": "m",
+                "prune_method": prune,
+                "sparsity": s,
+                "pattern": pattern,
+                "quant_method": "rtn" if bits < 16 else "",
+                "bits": bits,
+                "group_size": 64,
+                "mask": "keep" if prune == "sparsegpt" and bits < 16 else "none",
+                "calibration_seed": 0,
+                "status": "done",
+                "reason": "",
+                "achieved_sparsity": s,
+                "linear_weights": 1000,
+                "total_weights": 1200,
+            }
+            for i, (prune, pattern, s) in enumerate(kinds)
+            for bits in (16, 8)
+        ]
+    )
+    scores = pd.DataFrame(
+        [
+            {
+                "cell": row["cell"],
+                "task": "text",
+                "metric": "word_perplexity",
+                "primary": True,
+                "value": 10 + 40 * row["sparsity"] + (16 - row["bits"]),
+                "stderr": 0.1,
+                "higher_is_better": False,
+            }
+            for row in cells.to_dict("records")
+        ]
+    )
     return Results(cells=cells, scores=scores)
 
 
@@ -76,9 +95,10 @@ def test_removed_parameters_have_curves() -> None:
 def test_what_is_allocated_has_curves_of_its_own() -> None:
     made = results()
     more = made.cells.assign(
-        cell=made.cells["cell"] + "/a", label=made.cells["label"] + " (allocated)",
+        cell=made.cells["cell"] + "/a",
+        label=made.cells["label"] + " (allocated)",
         prune_profile="allocated",
-    )[made.cells["prune_method"] == "asvd"]  # fmt: skip
+    )[made.cells["prune_method"] == "asvd"]
     scores = made.scores.assign(cell=made.scores["cell"] + "/a")
     scores = scores[scores["cell"].isin(more["cell"])]
     both = Results(cells=pd.concat([made.cells, more]), scores=pd.concat([made.scores, scores]))

@@ -35,9 +35,16 @@ from analysis.published.reference import laborde2025
 from analysis.report.figures.pareto_figures import front_figures
 
 
-@pytest.mark.parametrize(("pattern", "bits"), [
-    ("1:4", 0.5), ("2:8", 0.6009), ("1:3", 0.5283), ("2:6", 0.6511), ("2:4", 0.6462),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("pattern", "bits"),
+    [
+        ("1:4", 0.5),
+        ("2:8", 0.6009),
+        ("1:3", 0.5283),
+        ("2:6", 0.6511),
+        ("2:4", 0.6462),
+    ],
+)
 def test_masks_of_patterns(pattern: str, bits: float) -> None:
     n, m = map(int, pattern.split(":"))
     assert best_mask_bits(n / m, pattern) == pytest.approx(bits, abs=5e-5)
@@ -64,9 +71,14 @@ def test_a_bitmask_breaks_even_at_one_over_q(bits: float, sparsity: float) -> No
     assert effective_bits(bits, sparsity, 1, 0.125) == pytest.approx(plain)
 
 
-@pytest.mark.parametrize(("bits", "sparsity", "bound"), [
-    (4, 0, 3.48), (4, 0.25, 3.40), (3, 0, 2.41),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("bits", "sparsity", "bound"),
+    [
+        (4, 0, 3.48),
+        (4, 0.25, 3.40),
+        (3, 0, 2.41),
+    ],
+)
 def test_entropy_of_codes_and_zeros(bits: float, sparsity: float, bound: float) -> None:
     assert code_entropy(bits, sparsity) == pytest.approx(bound, abs=0.005)
 
@@ -139,10 +151,14 @@ BITS = ["bits_served", "bits_bitmask", "bits_best_mask"]
 def test_bits_of_scales_come_before_the_rule_for_published_cells(make, method, guessed) -> None:
     def served(**more: object) -> list[float]:
         quantized = {"quant_method": method, "group_size": np.nan, **more}
-        results = make(cells=lambda c: c.assign(**{
-            name: c[name].where(c["label"] != "4bit", value) if name in c else value
-            for name, value in quantized.items()
-        }))  # fmt: skip
+        results = make(
+            cells=lambda c: c.assign(
+                **{
+                    name: c[name].where(c["label"] != "4bit", value) if name in c else value
+                    for name, value in quantized.items()
+                }
+            )
+        )
         return list(named(panels(results)[0], "4bit")[BITS])
 
     assert served() == [guessed] * 3

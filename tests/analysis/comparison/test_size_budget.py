@@ -55,12 +55,16 @@ def test_without_sizes_or_baseline_there_is_no_choice(make) -> None:
 def test_above_chance_by_hand_and_without_tasks_at_chance(make) -> None:
     (panel,) = panels(make())
     row = list(panel.cells["label"]).index("4bit")
-    by_hand = [(0.55 - 0.25) / (0.62 - 0.25), (0.66 - 0.25) / (0.71 - 0.25),
-               (0.80 - 0.5) / (0.83 - 0.5)]  # fmt: skip
+    by_hand = [
+        (0.55 - 0.25) / (0.62 - 0.25),
+        (0.66 - 0.25) / (0.71 - 0.25),
+        (0.80 - 0.5) / (0.83 - 0.5),
+    ]
     assert above_chance(panel)[row] == pytest.approx(np.mean(by_hand))
     assert above_chance(panel)[panel.baseline] == 1
-    (hard,) = panels(make(scores=lambda s: s.assign(chance=s["chance"].where(
-        s["task"] != "grammar", 0.83))))  # fmt: skip
+    (hard,) = panels(
+        make(scores=lambda s: s.assign(chance=s["chance"].where(s["task"] != "grammar", 0.83)))
+    )
     assert above_chance(hard)[row] == pytest.approx(np.mean(by_hand[:2]))
     (none,) = panels(make(scores=lambda s: s.assign(chance=np.nan)))
     assert np.isnan(above_chance(none)).all()

@@ -23,10 +23,15 @@ MODEL = "SmolLM2-135M"
 
 def answers(said: list[str | None], scores: list[float], metric: str = "acc") -> pd.DataFrame:
     count = len(said)
-    return pd.DataFrame({
-        "doc_id": range(count), "doc_hash": [f"d{i}" for i in range(count)],
-        "target_hash": [f"t{i}" for i in range(count)], "prediction": said, metric: scores,
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "doc_id": range(count),
+            "doc_hash": [f"d{i}" for i in range(count)],
+            "target_hash": [f"t{i}" for i in range(count)],
+            "prediction": said,
+            metric: scores,
+        }
+    )
 
 
 @pytest.fixture
@@ -44,8 +49,10 @@ def results(make) -> Results:
         return table
 
     found = make(scores=scores)
-    keyed = {(f"{MODEL}/dense", "facts"): answers(said, right),
-             (f"{MODEL}/3bit", "facts"): answers(other, three)}  # fmt: skip
+    keyed = {
+        (f"{MODEL}/dense", "facts"): answers(said, right),
+        (f"{MODEL}/3bit", "facts"): answers(other, three),
+    }
     return Results(cells=found.cells, scores=found.scores, documents=Documents(keyed))
 
 
@@ -78,8 +85,10 @@ def test_a_key_names_a_cell_as_well_as_its_label(results: Results) -> None:
 
 
 def test_a_task_without_answers_counts_none(results: Results) -> None:
-    bare = {key: answers([None] * 60, list(results.documents.table(*key)["acc"]))
-            for key in results.documents}  # fmt: skip
+    bare = {
+        key: answers([None] * 60, list(results.documents.table(*key)["acc"]))
+        for key in results.documents
+    }
     same = Results(cells=results.cells, scores=results.scores, documents=Documents(bare))
     table = compared_table(asked(panels(same), ["dense", "3bit"]))
     assert table.rows["differ"].isna().all()
@@ -91,13 +100,16 @@ def namesakes(cells: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([cells, twin], ignore_index=True)
 
 
-@pytest.mark.parametrize(("names", "why", "valid"), [
-    (["dense", "5bit"], "no cell is called '5bit'", "25% + 4bit"),
-    (["dense"], "two cells are needed, got 1", "dense"),
-    (["dense", "dense"], "two cells are needed, got 1", "dense"),
-    (["dense", "25%"], "'25%' means 2 cells", "twin"),
-    (["dense", "4bit"], "no scores of the same documents", ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("names", "why", "valid"),
+    [
+        (["dense", "5bit"], "no cell is called '5bit'", "25% + 4bit"),
+        (["dense"], "two cells are needed, got 1", "dense"),
+        (["dense", "dense"], "two cells are needed, got 1", "dense"),
+        (["dense", "25%"], "'25%' means 2 cells", "twin"),
+        (["dense", "4bit"], "no scores of the same documents", ""),
+    ],
+)
 def test_what_cannot_be_laid_side_by_side_is_refused(
     make, names: list[str], why: str, valid: str
 ) -> None:

@@ -39,8 +39,11 @@ def test_groups_are_exact(published) -> None:
     cells = panels(published)[0].cells
     assert list(groups)[:3] == [0, Fraction(1, 4), Fraction(1, 3)]
     assert {cells["label"].iat[r] for r in groups[Fraction(7, 8)]} == {
-        "2bit", "33.333% + 3bit", "2:6 + 3bit", "1:3 + 3bit",
-    }  # fmt: skip
+        "2bit",
+        "33.333% + 3bit",
+        "2:6 + 3bit",
+        "1:3 + 3bit",
+    }
 
 
 def test_the_papers_pair_at_81_25_percent(published) -> None:
@@ -97,18 +100,33 @@ def test_a_mask_that_was_ignored_never_competes_however_little_it_lost(make) -> 
     verdict = at(panel, Fraction(13, 16))
     assert name not in named(panel, verdict.ranked)
     assert f"choose {name}" not in conclusion(panel, verdict)
-    assert any("92.39 % of its pruned weights are still zero (achieved TCr 80.77 %)" in line
-               for line in sentences(panel, verdict))  # fmt: skip
+    assert any(
+        "92.39 % of its pruned weights are still zero (achieved TCr 80.77 %)" in line
+        for line in sentences(panel, verdict)
+    )
     assert all(name not in named(panel, v.ranked) for v in srcr_verdicts(panel))
-    (whole,) = panels(make(cells=lambda c: nearly(c).assign(
-        containment=1.0, containment_mean=1.0, achieved_sparsity=c["sparsity"],
-        achieved_tcr=np.nan), scores=best))  # fmt: skip
+    (whole,) = panels(
+        make(
+            cells=lambda c: nearly(c).assign(
+                containment=1.0,
+                containment_mean=1.0,
+                achieved_sparsity=c["sparsity"],
+                achieved_tcr=np.nan,
+            ),
+            scores=best,
+        )
+    )
     assert name in named(whole, at(whole, Fraction(13, 16)).ranked)
 
 
 def test_what_is_measured_and_not_proved_takes_no_part(make) -> None:
-    (panel,) = panels(make(cells=lambda c: c.assign(
-        unproved=np.where(c["label"] == "25% + 4bit", "the mask is not known", ""))))  # fmt: skip
+    (panel,) = panels(
+        make(
+            cells=lambda c: c.assign(
+                unproved=np.where(c["label"] == "25% + 4bit", "the mask is not known", "")
+            )
+        )
+    )
     verdict = at(panel, Fraction(13, 16))
     assert "25% + 4bit" not in named(panel, verdict.ranked)
     assert "25% + 4bit is left out: the mask is not known." in sentences(panel, verdict)
@@ -194,13 +212,34 @@ def _equal_cells(rng: np.random.Generator, count: int = 5) -> Results:
     cells, scores = [], []
     for i in range(count + 1):
         bits, method = (16, "") if i == 0 else (4, f"m{i}")
-        cells.append({"cell": f"c{i}", "label": f"c{i}", "model": "m", "prune_method": "",
-                      "sparsity": 0, "pattern": "", "quant_method": method, "bits": bits,
-                      "mask": "none", "calibration_seed": 0, "status": "done",
-                      "reason": ""})  # fmt: skip
-        scores += [{"cell": f"c{i}", "task": f"t{t}", "metric": "acc", "stderr": 0.02,
-                    "value": rng.normal(0.6, 0.02), "higher_is_better": True,
-                    "primary": True} for t in range(3)]  # fmt: skip
+        cells.append(
+            {
+                "cell": f"c{i}",
+                "label": f"c{i}",
+                "model": "m",
+                "prune_method": "",
+                "sparsity": 0,
+                "pattern": "",
+                "quant_method": method,
+                "bits": bits,
+                "mask": "none",
+                "calibration_seed": 0,
+                "status": "done",
+                "reason": "",
+            }
+        )
+        scores += [
+            {
+                "cell": f"c{i}",
+                "task": f"t{t}",
+                "metric": "acc",
+                "stderr": 0.02,
+                "value": rng.normal(0.6, 0.02),
+                "higher_is_better": True,
+                "primary": True,
+            }
+            for t in range(3)
+        ]
     return Results(cells=pd.DataFrame(cells), scores=pd.DataFrame(scores))
 
 

@@ -76,27 +76,49 @@ def sweep() -> Results:
     grid = [(0.0, 16)] + [(s, 16) for s in S] + [(0.0, b) for b in (8, 6, 4, 3, 2)]
     for sparsity, bits in grid:
         key = f"{sparsity:.1f}/{bits}"
-        cells.append({
-            "cell": key, "label": key, "model": "m", "prune_method": "wanda" if sparsity else "",
-            "sparsity": sparsity, "pattern": "unstructured" if sparsity else "",
-            "quant_method": "gptq" if bits < 16 else "", "bits": bits, "mask": "none",
-            "calibration_seed": 0 if key != "0.0/16" else None, "status": "done", "reason": "",
-        })  # fmt: skip
-        kept = retained([max(sparsity, 1e-9)], 0.45, 4)[0] * retained([1 - bits / 16 + 1e-9],
-                                                                      0.8, 12)[0]  # fmt: skip
+        cells.append(
+            {
+                "cell": key,
+                "label": key,
+                "model": "m",
+                "prune_method": "wanda" if sparsity else "",
+                "sparsity": sparsity,
+                "pattern": "unstructured" if sparsity else "",
+                "quant_method": "gptq" if bits < 16 else "",
+                "bits": bits,
+                "mask": "none",
+                "calibration_seed": 0 if key != "0.0/16" else None,
+                "status": "done",
+                "reason": "",
+            }
+        )
+        kept = (
+            retained([max(sparsity, 1e-9)], 0.45, 4)[0]
+            * retained([1 - bits / 16 + 1e-9], 0.8, 12)[0]
+        )
         ppl = np.exp(2.5 + 8 * max(sparsity - 0.55, 0) + 3 * max(1 - bits / 16 - 0.75, 0))
         for task, value, higher in (("facts", 0.8 * kept, True), ("text", ppl, False)):
-            scores.append({"cell": key, "task": task, "metric": "x", "value": value,
-                           "stderr": 0.01 * value, "n": 500, "higher_is_better": higher,
-                           "primary": True})  # fmt: skip
+            scores.append(
+                {
+                    "cell": key,
+                    "task": task,
+                    "metric": "x",
+                    "value": value,
+                    "stderr": 0.01 * value,
+                    "n": 500,
+                    "higher_is_better": higher,
+                    "primary": True,
+                }
+            )
     return Results(cells=pd.DataFrame(cells), scores=pd.DataFrame(scores))
 
 
 def test_the_curves_of_a_sweep_over_sparsity_and_over_bits() -> None:
     (panel,) = panels(sweep())
     assert [(name, axis, len(rows)) for name, axis, rows, _ in series(panel)] == [
-        ("wanda", "sparsity", 8), ("gptq", "bits", 5),
-    ]  # fmt: skip
+        ("wanda", "sparsity", 8),
+        ("gptq", "bits", 5),
+    ]
     by_axis = {axis: one for _, axis, _, _, one in tolerances(panel, "sr2")}
     assert by_axis["sparsity"].point == pytest.approx(0.45, abs=0.01)
     assert by_axis["bits"].point == pytest.approx(0.8, abs=0.02)
@@ -104,8 +126,9 @@ def test_the_curves_of_a_sweep_over_sparsity_and_over_bits() -> None:
     assert "45.0 (" in text
     assert "3.2 (" in text  # 16 (1 - .8) bits
     assert [(kind, len(c.s)) for _, kind, c in perplexity_curves([panel])] == [
-        ("sparsity", 8), ("bits", 5),
-    ]  # fmt: skip
+        ("sparsity", 8),
+        ("bits", 5),
+    ]
     row = perplexity_table([panel]).rows.iloc[0]
     assert row["hinge_point"] == pytest.approx(0.55, abs=0.01)
 

@@ -68,10 +68,15 @@ def test_the_break_is_found_wherever_it_is(s0, k1, b) -> None:
     assert fit(curve("d", LONG, 7 * y)).point == pytest.approx(found.point, abs=1e-3)
 
 
-@pytest.mark.parametrize(("form", "k2", "noise", "s"), [
-    (POWER, 0.0, 0.25, S), (POWER, 0.0, 0.25, LONG), (POWER_K2, 12.0, 0.1, LONG),
-    (HINGE, 0.0, 0.25, S),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("form", "k2", "noise", "s"),
+    [
+        (POWER, 0.0, 0.25, S),
+        (POWER, 0.0, 0.25, LONG),
+        (POWER_K2, 12.0, 0.1, LONG),
+        (HINGE, 0.0, 0.25, S),
+    ],
+)
 def test_intervals_cover_with_eight_points_and_with_sixteen(form, k2, noise, s) -> None:
     rng = np.random.default_rng(21)
     clean = truth(s, s0=0.52, k2=k2) if form != HINGE else 1.8 + 6 * np.maximum(s - 0.52, 0)
@@ -173,10 +178,12 @@ def test_misprints_are_found_by_rule() -> None:
     certain = {(m.table, m.cell) for m in misprints() if m.certain}
     assert certain == {
         ("5", "Qwen2.5-72B, 5 bit, size"),
-        ("10", "0 %, GGUF Q5_K_M 5 bit"), ("10", "0 %, GGUF Q4_K_M 4 bit"),
-        ("10", "Wanda 20 %, GGUF Q5_K_M 5 bit"), ("10", "Wanda 45 %, FP16"),
+        ("10", "0 %, GGUF Q5_K_M 5 bit"),
+        ("10", "0 %, GGUF Q4_K_M 4 bit"),
+        ("10", "Wanda 20 %, GGUF Q5_K_M 5 bit"),
+        ("10", "Wanda 45 %, FP16"),
         ("10", "Wanda 55 %, FP16"),
-    }  # fmt: skip
+    }
     suspect = {(m.table, m.printed) for m in misprints() if not m.certain}
     assert {("3", "7.5999"), ("3", "9.7025"), ("2", "5.755")} <= suspect
 
@@ -197,8 +204,10 @@ def test_the_front_fits_its_budget_and_has_the_least_perplexity() -> None:
         data = surface(table)
         for mask in (0.0, BITMASK):
             best = front(data, mask=mask, steps=25)
-            size = [(1 - s) * data.ratio[b] + mask * (s > 0)
-                    for s, b in zip(best["sparsity"], best["bits"], strict=True)]  # fmt: skip
+            size = [
+                (1 - s) * data.ratio[b] + mask * (s > 0)
+                for s, b in zip(best["sparsity"], best["bits"], strict=True)
+            ]
             assert (np.array(size) <= best["budget"] * (1 + 1e-6)).all()
             assert (best["ppl"] <= best["second_ppl"]).all()
     assert size_ratio("10")[5.0] == pytest.approx(0.3297, abs=1e-4)  # not the misprinted 38.15 %

@@ -39,19 +39,32 @@ def gap_of(panel: Panel, label: str, task: str) -> str:
     return str(panel.gap[row, panel.tasks.index(task)])
 
 
-@pytest.mark.parametrize(("change", "cell", "said"), [
-    (without("4bit", "facts"), "4bit", "not scored"),
-    (at("4bit", "facts", value=float("nan")), "4bit", "the score is not a finite number"),
-    (at("4bit", "facts", value=float("inf")), "4bit", "the score is not a finite number"),
-    (at("4bit", "facts", version="2"), "4bit", "task version 2 against the baseline's 1"),
-    (at("4bit", "facts", metric="acc_norm"), "4bit", "metric acc_norm against the baseline's acc"),
-    (lambda s: at("4bit", "facts", backend="vllm")(s.assign(backend="hf")), "4bit",
-     "backend vllm against the baseline's hf"),
-    (at("dense", "facts", value=0.0), "4bit", "the baseline is 0"),
-    (without("dense", "facts"), "4bit", "the baseline has no score"),
-    (at("dense", "facts", value=float("nan")), "4bit",
-     "the baseline's score is not a finite number"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "cell", "said"),
+    [
+        (without("4bit", "facts"), "4bit", "not scored"),
+        (at("4bit", "facts", value=float("nan")), "4bit", "the score is not a finite number"),
+        (at("4bit", "facts", value=float("inf")), "4bit", "the score is not a finite number"),
+        (at("4bit", "facts", version="2"), "4bit", "task version 2 against the baseline's 1"),
+        (
+            at("4bit", "facts", metric="acc_norm"),
+            "4bit",
+            "metric acc_norm against the baseline's acc",
+        ),
+        (
+            lambda s: at("4bit", "facts", backend="vllm")(s.assign(backend="hf")),
+            "4bit",
+            "backend vllm against the baseline's hf",
+        ),
+        (at("dense", "facts", value=0.0), "4bit", "the baseline is 0"),
+        (without("dense", "facts"), "4bit", "the baseline has no score"),
+        (
+            at("dense", "facts", value=float("nan")),
+            "4bit",
+            "the baseline's score is not a finite number",
+        ),
+    ],
+)
 def test_a_score_that_cannot_be_compared_is_a_gap_with_its_reason(make, change, cell, said) -> None:
     (panel,) = panels(make(scores=change))
     assert gap_of(panel, cell, "facts") == said
@@ -86,12 +99,17 @@ def test_without_a_dense_cell_every_score_is_a_gap(make) -> None:
     assert np.isnan(panel.sr2().value).all()
 
 
-@pytest.mark.parametrize(("changes", "said"), [
-    ({"cells": lambda c: pd.concat([c, c.tail(1)])}, "duplicate cells: cell="),
-    ({"scores": lambda s: pd.concat([s, s.tail(1)])}, "duplicate scores: cell="),
-    ({"cells": lambda c: pd.concat([c, c.head(1).assign(cell="other")])},
-     "a model has one dense baseline"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"cells": lambda c: pd.concat([c, c.tail(1)])}, "duplicate cells: cell="),
+        ({"scores": lambda s: pd.concat([s, s.tail(1)])}, "duplicate scores: cell="),
+        (
+            {"cells": lambda c: pd.concat([c, c.head(1).assign(cell="other")])},
+            "a model has one dense baseline",
+        ),
+    ],
+)
 def test_what_appears_twice_is_refused(make, changes, said) -> None:
     with pytest.raises(BadResults, match=said):
         make(**changes)

@@ -69,20 +69,28 @@ def test_too_few_in_common_set_the_odd_one_apart(made) -> None:
     """The first of the data set against the first of another order."""
     (panel,) = panels(cut(made, "c1", lambda i: i < N // 4))
     row = list(panel.cells["cell"]).index("c1")
-    assert panel.gap[row, 0] == f"other documents than the baseline's: 10 of its {N} are among " \
-                                "these 10"  # fmt: skip
+    assert (
+        panel.gap[row, 0] == f"other documents than the baseline's: 10 of its {N} are among "
+        "these 10"
+    )
     others = [r for r in range(3) if r != row]
     assert (panel.gap[others] == "").all()
     assert panel.n[others, 0].tolist() == [N, N]
 
 
-@pytest.mark.parametrize(("mine", "theirs", "joins"), [
-    ("all documents", "all documents", True), ("all documents", "the first 40 of x", False),
-    ("", "all documents", False), ("the first 40 of x", "all documents", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("mine", "theirs", "joins"),
+    [
+        ("all documents", "all documents", True),
+        ("all documents", "the first 40 of x", False),
+        ("", "all documents", False),
+        ("the first 40 of x", "all documents", False),
+    ],
+)
 def test_without_hashes_both_sides_must_have_been_asked_alike(made, mine, theirs, joins) -> None:
-    given = Results(cells=made.cells, scores=made.scores.assign(asked=theirs),
-                    documents=made.documents)  # fmt: skip
+    given = Results(
+        cells=made.cells, scores=made.scores.assign(asked=theirs), documents=made.documents
+    )
     (panel,) = panels(cut(given, "c1", lambda i: i >= 0, documents=False, asked=mine))
     row = list(panel.cells["cell"]).index("c1")
     assert (panel.gap[row, 0] == "") == joins

@@ -17,13 +17,15 @@ RUNS, DOCUMENTS = 250, 250
 
 def model(documents: bool) -> Panel:
     """Dense, 25 %, 4 bit and 25 % + 4 bit on one task."""
-    made = results({"t": answers(np.random.default_rng(0), LEVELS, DOCUMENTS)},
-                   documents=documents)  # fmt: skip
+    made = results({"t": answers(np.random.default_rng(0), LEVELS, DOCUMENTS)}, documents=documents)
     cells = made.cells.assign(
-        sparsity=[0, 0.25, 0, 0.25], pattern=["", "unstructured", "", "unstructured"],
-        bits=[16, 16, 4, 4], prune_method=["", "sparsegpt", "", "sparsegpt"],
-        quant_method=["", "", "gptq", "gptq"], mask=["none", "none", "none", "keep"],
-    )  # fmt: skip
+        sparsity=[0, 0.25, 0, 0.25],
+        pattern=["", "unstructured", "", "unstructured"],
+        bits=[16, 16, 4, 4],
+        prune_method=["", "sparsegpt", "", "sparsegpt"],
+        quant_method=["", "", "gptq", "gptq"],
+        mask=["none", "none", "none", "keep"],
+    )
     (panel,) = panels(Results(cells=cells, scores=made.scores, documents=made.documents))
     return panel
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -138,8 +140,10 @@ def test_subtasks_are_strata_and_not_extra_spread() -> None:
 
 def test_equal_cells_are_told_apart_in_at_most_five_percent() -> None:
     rng = np.random.default_rng(8)
-    draw = lambda: {"a": answers(rng, (0.7,) + (0.6,) * 3, 150),  # noqa: E731
-                    "b": answers(rng, (0.9,) * 4, 90)}  # fmt: skip
+
+    def draw() -> dict[str, Any]:
+        return {"a": answers(rng, (0.7,) + (0.6,) * 3, 150), "b": answers(rng, (0.9,) * 4, 90)}
+
     model = panel(draw())
     wrong = [len(compare(redrawn(model, draw()), [1, 2, 3], "sr2").best) < 3 for _ in range(200)]
     assert np.mean(wrong) < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
@@ -173,8 +177,12 @@ def _other(results: Results, **change) -> Results:
 def test_other_documents_are_not_paired() -> None:
     r = results({"t": answers(np.random.default_rng(9), LEVELS, 100)})
     assert panels(r)[0].paired(1, 2)
-    for change in ({"doc_hash": "x"}, {"target_hash": "x"}, {"doc_id": np.arange(1, 101)},
-                   {"acc": 0.5}):  # fmt: skip
+    for change in (
+        {"doc_hash": "x"},
+        {"target_hash": "x"},
+        {"doc_id": np.arange(1, 101)},
+        {"acc": 0.5},
+    ):
         (p,) = panels(_other(r, **change))
         assert not p.paired(1, 2)
         assert p.paired(0, 1)

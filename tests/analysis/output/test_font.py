@@ -39,9 +39,18 @@ def test_its_file_is_gone_with_the_process_that_made_it(tmp_path) -> None:
         "pid or exit(); os.waitpid(pid, 0);"
         "from pathlib import Path; print(len(list(Path(os.environ['TMPDIR']).glob('*.ttf'))))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                          env={"TMPDIR": str(tmp_path), "PATH": "", "MPLCONFIGDIR": str(tmp_path),
-                               "PYTHONPATH": str(Path(__file__).parents[3])})  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={
+            "TMPDIR": str(tmp_path),
+            "PATH": "",
+            "MPLCONFIGDIR": str(tmp_path),
+            "PYTHONPATH": str(Path(__file__).parents[3]),
+        },
+    )
     assert done.stdout.splitlines() == [str([NAME, FULL]), "1"]  # after its child has left
     assert list(tmp_path.glob("*.ttf")) == []
     assert families() == [NAME, FULL]

@@ -51,18 +51,24 @@ def test_which_rows_are_reproduced() -> None:
     assert others["both"] == others["MACs only"] == 0
     assert others["size only"] >= 28
     assert {r.method: (round(r.sparsity, 2), r.bits) for r in seven if r.macs == 3.24} == {
-        "Wanda": (0.86, 16), "LLM-Pruner": (0.86, 16), "SparseGPT": (0.86, 16),
-        "SmoothQuant": (0, 6), "OmniQuant": (0, 6), "Wanda+SmoothQuant": (0.44, 8),
-        "SparseGPT+SmoothQuant": (0.44, 8), "JSQ (Ours)": (0.44, 8),
-    }  # fmt: skip
+        "Wanda": (0.86, 16),
+        "LLM-Pruner": (0.86, 16),
+        "SparseGPT": (0.86, 16),
+        "SmoothQuant": (0, 6),
+        "OmniQuant": (0, 6),
+        "Wanda+SmoothQuant": (0.44, 8),
+        "SparseGPT+SmoothQuant": (0.44, 8),
+        "JSQ (Ours)": (0.44, 8),
+    }
 
 
 def test_the_means_that_do_not_add_up() -> None:
     wrong = averages()
     wrong = wrong[~wrong["agrees"]]
     assert list(zip(wrong["table"], wrong["model"], wrong["printed"], strict=True)) == [
-        ("1", "LLaMA-33B", 70.27), ("9", "LLaMA-7B", 65.44),
-    ]  # fmt: skip
+        ("1", "LLaMA-33B", 70.27),
+        ("9", "LLaMA-7B", 65.44),
+    ]
     assert wrong["computed"].tolist() == pytest.approx([70.9943, 65.17], abs=1e-3)
     assert "76 of 78" in to_markdown(averages_table())
 

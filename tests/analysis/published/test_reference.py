@@ -50,10 +50,16 @@ def test_a_third_is_a_third() -> None:
 
 
 def test_names_of_cells() -> None:
-    names = [label(*cell) for cell in (
-        (0, "", "", 16), (0.25, "unstructured", "gptq", 4), (1 / 3, "2:6", "gptq", 3),
-        (0.5, "unstructured", "llm_int8", 8), (1 / 3, "unstructured", "", 16),
-    )]  # fmt: skip
+    names = [
+        label(*cell)
+        for cell in (
+            (0, "", "", 16),
+            (0.25, "unstructured", "gptq", 4),
+            (1 / 3, "2:6", "gptq", 3),
+            (0.5, "unstructured", "llm_int8", 8),
+            (1 / 3, "unstructured", "", 16),
+        )
+    ]
     assert names == ["dense", "25% + 4bit", "2:6 + 3bit", "50% + LLM.int8", "33.333%"]
 
 

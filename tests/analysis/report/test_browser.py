@@ -51,10 +51,12 @@ def test_it_loads_quietly_and_alone(report, page) -> None:
 
 
 def test_every_chart_is_drawn(report) -> None:
-    sizes = report.run("return [...document.querySelectorAll('figure svg')]"
-                       ".filter(s => getComputedStyle(s.closest('figure')).display != 'none')"
-                       ".map(s => [s.getBoundingClientRect().width,"
-                       " s.querySelectorAll('path, use').length])")  # fmt: skip
+    sizes = report.run(
+        "return [...document.querySelectorAll('figure svg')]"
+        ".filter(s => getComputedStyle(s.closest('figure')).display != 'none')"
+        ".map(s => [s.getBoundingClientRect().width,"
+        " s.querySelectorAll('path, use').length])"
+    )
     assert len(sizes) >= 8
     assert all(width > 200 and marks > 20 for width, marks in sizes)
 
@@ -74,13 +76,17 @@ def test_definitions_and_models_can_be_chosen(report) -> None:
 
 
 def test_a_heading_sorts_its_column(report) -> None:
-    column = ("const t = document.querySelector('#table-cells').parentElement;"
-              "const at = [...t.querySelectorAll('th')].findIndex(h => h.textContent == 'TCr');"
-              "return [at, [...t.querySelectorAll('tbody tr')].map(r => "
-              "parseFloat(r.cells[at].textContent))]")  # fmt: skip
+    column = (
+        "const t = document.querySelector('#table-cells').parentElement;"
+        "const at = [...t.querySelectorAll('th')].findIndex(h => h.textContent == 'TCr');"
+        "return [at, [...t.querySelectorAll('tbody tr')].map(r => "
+        "parseFloat(r.cells[at].textContent))]"
+    )
     at, before = report.run(column)
-    press = ("document.querySelector('#table-cells').parentElement"
-             f".querySelectorAll('th button')[{at}].click()")  # fmt: skip
+    press = (
+        "document.querySelector('#table-cells').parentElement"
+        f".querySelectorAll('th button')[{at}].click()"
+    )
     report.run(press)
     assert report.run(column)[1] == sorted(before)
     report.run(press)
@@ -88,20 +94,24 @@ def test_a_heading_sorts_its_column(report) -> None:
 
 
 def test_pointing_at_a_mark_names_its_cell(report) -> None:
-    under = ("const s = [...document.querySelectorAll('figure.def-sr2 .spot')]"
-             ".find(s => s.textContent.startsWith('2:8 + 4bit'));"
-             "s.scrollIntoView({block: 'center'}); const b = s.getBoundingClientRect();"
-             "const found = document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2);"
-             "return [found.getAttribute('class'), s.textContent]")  # fmt: skip
+    under = (
+        "const s = [...document.querySelectorAll('figure.def-sr2 .spot')]"
+        ".find(s => s.textContent.startsWith('2:8 + 4bit'));"
+        "s.scrollIntoView({block: 'center'}); const b = s.getBoundingClientRect();"
+        "const found = document.elementFromPoint(b.x + b.width / 2, b.y + b.height / 2);"
+        "return [found.getAttribute('class'), s.textContent]"
+    )
     name, said = report.run(under)
     assert name == "spot"
     assert said.startswith("2:8 + 4bit: 0.8")
 
 
 def test_published_points_are_painted_when_asked_for(report) -> None:
-    marks = ("return [...document.querySelectorAll('.controls .published, figure .published')]"
-             ".filter(g => g.getClientRects().length > 0).map(g => [g.classList[1],"
-             " getComputedStyle(g.querySelector('path')).strokeLinecap])")  # fmt: skip
+    marks = (
+        "return [...document.querySelectorAll('.controls .published, figure .published')]"
+        ".filter(g => g.getClientRects().length > 0).map(g => [g.classList[1],"
+        " getComputedStyle(g.querySelector('path')).strokeLinecap])"
+    )
     assert {name for name, _ in report.run(marks)} == {"laborde2025", "jsq2024", "mpt"}  # keys
     before = len(report.run(marks))
     for paper, ends in (("laborde2025", "round"), ("jsq2024", "square")):
@@ -113,8 +123,13 @@ def test_published_points_are_painted_when_asked_for(report) -> None:
 
 def test_nothing_is_wider_than_the_window(report) -> None:
     for width in (1366, 420):
-        report.devtools("Emulation.setDeviceMetricsOverride", width=width, height=900,
-                        deviceScaleFactor=1, mobile=False)  # fmt: skip
+        report.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
         assert report.run("return document.documentElement.scrollWidth") <= width
     report.devtools("Emulation.clearDeviceMetricsOverride")
 
@@ -138,8 +153,12 @@ def test_hostile_names_are_text(tab, tmp_path) -> None:
     cells["status"] = ["failed" if c.endswith("/3bit") else "done" for c in cells["cell"]]
     cells["reason"] = EVIL
     scores["task"] = EVIL + scores["task"]
-    files = write_report(Results(cells=cells, scores=scores[scores["cell"].isin(cells["cell"])]),
-                         tmp_path, title=EVIL, provenance={EVIL: EVIL})  # fmt: skip
+    files = write_report(
+        Results(cells=cells, scores=scores[scores["cell"].isin(cells["cell"])]),
+        tmp_path,
+        title=EVIL,
+        provenance={EVIL: EVIL},
+    )
     tab.logs("browser")
     tab.requests()
     tab.open(files["report.html"])

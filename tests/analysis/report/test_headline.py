@@ -17,8 +17,15 @@ def rows(results):
 
 def test_it_has_rate_size_mask_and_what_is_kept(make):
     titles, found = rows(make())
-    assert titles == ["cell", "TCr", "size, MB", "bits/weight", "mask kept", "Sr",
-                      "perplexity kept"]  # fmt: skip
+    assert titles == [
+        "cell",
+        "TCr",
+        "size, MB",
+        "bits/weight",
+        "mask kept",
+        "Sr",
+        "perplexity kept",
+    ]
     assert next(iter(found)) == "dense"
     one = found["25% + 4bit"]
     assert (one["TCr"], one["size, MB"], one["bits/weight"]) == ("81.25 %", "124.0", "4.25")

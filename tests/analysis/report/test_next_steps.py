@@ -13,8 +13,9 @@ from tests.analysis.simulated import answers, panel
 
 
 def test_answers_that_could_not_be_read_are_told_from_wrong_ones(make) -> None:
-    made = make(scores=lambda s: s.assign(unextracted=s["n"].where(
-        s["task"] == "arithmetic") * 0.2))  # fmt: skip
+    made = make(
+        scores=lambda s: s.assign(unextracted=s["n"].where(s["task"] == "arithmetic") * 0.2)
+    )
     rows = answers_table(panels(made)).rows.set_index("label")
     one = rows.loc["4bit"]
     assert (one["right"], one["unread"]) == pytest.approx((0.55, 0.2))
@@ -52,8 +53,9 @@ def test_missing_cells_and_transitions(make) -> None:
     def gone(cells):
         return cells.assign(
             status=["missing" if x == "2:8" else "done" for x in cells["label"]],
-            reason="", seconds=1800.0,
-        )  # fmt: skip
+            reason="",
+            seconds=1800.0,
+        )
 
     rows = next_table(panels(make(cells=gone))).rows
     (missing,) = rows[rows["run"] == "2:8"].to_dict("records")

@@ -92,9 +92,11 @@ def test_equal_input_gives_equal_bytes(make, tmp_path: Path) -> None:
     shuffle = lambda frame: frame.sample(frac=1, random_state=1)  # noqa: E731
     one = write_report(make(), tmp_path / "a", title="t", provenance={"b": 1, "a": [2]})
     other = write_report(
-        make(cells=shuffle, scores=shuffle), tmp_path / "b", title="t",
+        make(cells=shuffle, scores=shuffle),
+        tmp_path / "b",
+        title="t",
         provenance={"a": [2], "b": 1},
-    )  # fmt: skip
+    )
     assert digests(one) == digests(other)
 
 
@@ -120,8 +122,10 @@ def test_nothing_of_the_user_becomes_markup(make, tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("error:constrained_layout")
 def test_long_names_leave_room_for_the_drawing(make) -> None:
     long = "a_name_that_nobody_can_read_" * 6
-    results = make(cells=lambda c: c.assign(label=long + c["label"]),
-                   scores=lambda s: s.assign(task=long + s["task"]))  # fmt: skip
+    results = make(
+        cells=lambda c: c.assign(label=long + c["label"]),
+        scores=lambda s: s.assign(task=long + s["task"]),
+    )
     drawn = {figure.name.split("_Smol")[0] for figure in all_figures(panels(results))}
     assert {"retention_per_cell", "srcr_joint_cells"} <= drawn
     assert short("2:8 + 4bit (seed 1)") == "2:8 + 4bit (seed 1)"

@@ -53,9 +53,10 @@ def test_collapsed_and_ignored_masks_are_remarked(make) -> None:
     assert rows.loc["2bit", "flags"] == "collapsed"
     assert rows.loc["25% + 4bit (mask ignored)", "flags"] == "mask ignored"
     line = next(
-        line for line in render.to_markdown(by_name(make())["cells"]).splitlines()
+        line
+        for line in render.to_markdown(by_name(make())["cells"]).splitlines()
         if "mask ignored" in line
-    )  # fmt: skip
+    )
     assert "| 81.25 % | 75.475 % |" in line  # nominal and achieved side by side
 
 
@@ -78,8 +79,9 @@ def test_the_winner_of_each_rate_is_marked(published) -> None:
     assert ("LLaMA-3.1-8B", "33.333% + 3bit") in list(
         zip(best["model"], best["label"], strict=True)
     )
-    assert (rows.groupby(["model", "tcr"])["verdict"].first().isin(["best", "highest, undecided"])
-            ).all()  # fmt: skip
+    assert (
+        rows.groupby(["model", "tcr"])["verdict"].first().isin(["best", "highest, undecided"])
+    ).all()
 
 
 @pytest.mark.parametrize(
@@ -88,12 +90,15 @@ def test_the_winner_of_each_rate_is_marked(published) -> None:
         (Column(key="x", title="", form="p"), {"x": 0.0004}, "<0.001"),
         (Column(key="x", title="", form="megabytes", digits=1), {"x": 124e6}, "124.0"),
         (Column(key="x", title="", form="percent"), {"x": 1 / 3, "x_mark": "†"}, "33.333 %†"),
-        (Column(key="x", title="", form="estimate"), {"x": 1.2e7, "x_stderr": 2e5},
-         "1.2e+07 ± 2e+05"),
+        (
+            Column(key="x", title="", form="estimate"),
+            {"x": 1.2e7, "x_stderr": 2e5},
+            "1.2e+07 ± 2e+05",
+        ),
         (Column(key="x", title="", form="number"), {"x": None}, "–"),
         (Column(key="x", title=""), {"x": float("nan")}, ""),
     ],
-)  # fmt: skip
+)
 def test_numbers_are_rounded_on_output_only(column: Column, row, said: str) -> None:
     assert render.text(column, row) == said
 

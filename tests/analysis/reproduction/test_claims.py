@@ -178,8 +178,10 @@ def test_a_shift_of_all_scores_moves_the_verdict() -> None:
     full = laborde2025()
     same = full.scores["cell"].str.endswith("/25% + 4bit")
     three = full.scores.set_index(["cell", "task"])["value"]
-    value = [three[(c.replace("25% + 4bit", "3bit"), t)] for c, t in
-             full.scores[["cell", "task"]].itertuples(index=False)]  # fmt: skip
+    value = [
+        three[(c.replace("25% + 4bit", "3bit"), t)]
+        for c, t in full.scores[["cell", "task"]].itertuples(index=False)
+    ]
     scores = full.scores.assign(value=np.where(same, value, full.scores["value"]))
     found = rows(panels(Results(cells=full.cells, scores=scores)))
     verdicts = {(r.key, r.model, r.definition): r.verdict for r in found}

@@ -86,8 +86,9 @@ def test_the_papers_case_is_taken_where_there_are_two() -> None:
 def test_the_papers_cells_are_uniform(make) -> None:
     made = make()
     first = made.cells["label"] == "4bit"
-    mixed = made.cells[first].assign(cell="0/first", quant_profile="allocated",
-                                     label="4bit (allocated)")  # fmt: skip
+    mixed = made.cells[first].assign(
+        cell="0/first", quant_profile="allocated", label="4bit (allocated)"
+    )
     both = Results(cells=pd.concat([mixed, made.cells]), scores=made.scores)
     panel = panels(both)[0]
     row = find(panel, config("4bit"))
@@ -187,8 +188,10 @@ def test_equal_numbers_are_not_flagged(both) -> None:
 
 def test_what_is_known_to_differ_is_named(both) -> None:
     full = shifted(0.0)
-    cells = full.cells.assign(mask=full.cells["mask"].replace("ignore", "keep"),
-                              group_size=full.cells["group_size"].replace(128, 64))  # fmt: skip
+    cells = full.cells.assign(
+        mask=full.cells["mask"].replace("ignore", "keep"),
+        group_size=full.cells["group_size"].replace(128, 64),
+    )
     measured = Results(cells=cells, scores=full.scores)
     rows = beside_table(panels(measured), both, versions(measured)).rows
     how = rows[rows["label"] == "25% + 4bit"]["how"].iloc[0]
@@ -207,18 +210,43 @@ def test_nothing_in_common_is_said(both, make) -> None:
 
 
 def parts(n: tuple[int, ...] = (100, 300)) -> Results:
-    cells = pd.DataFrame([
-        {"cell": c, "label": c, "model": "m", "prune_method": "", "sparsity": 0, "pattern": "",
-         "quant_method": "" if bits == 16 else "gptq", "bits": bits, "mask": "none",
-         "calibration_seed": None, "status": "done", "reason": ""}
-        for c, bits in (("dense", 16), ("4bit", 4))
-    ])  # fmt: skip
-    scores = pd.DataFrame([
-        {"cell": c, "task": f"minerva_math_{t}", "metric": "exact_match", "value": v,
-         "stderr": (v * (1 - v) / (k - 1)) ** 0.5, "n": k, "higher_is_better": True,
-         "primary": True, "version": "3.1", "chance": 0.0}
-        for c in ("dense", "4bit") for t, v, k in zip("ab", (0.2, 0.6), n, strict=True)
-    ])  # fmt: skip
+    cells = pd.DataFrame(
+        [
+            {
+                "cell": c,
+                "label": c,
+                "model": "m",
+                "prune_method": "",
+                "sparsity": 0,
+                "pattern": "",
+                "quant_method": "" if bits == 16 else "gptq",
+                "bits": bits,
+                "mask": "none",
+                "calibration_seed": None,
+                "status": "done",
+                "reason": "",
+            }
+            for c, bits in (("dense", 16), ("4bit", 4))
+        ]
+    )
+    scores = pd.DataFrame(
+        [
+            {
+                "cell": c,
+                "task": f"minerva_math_{t}",
+                "metric": "exact_match",
+                "value": v,
+                "stderr": (v * (1 - v) / (k - 1)) ** 0.5,
+                "n": k,
+                "higher_is_better": True,
+                "primary": True,
+                "version": "3.1",
+                "chance": 0.0,
+            }
+            for c in ("dense", "4bit")
+            for t, v, k in zip("ab", (0.2, 0.6), n, strict=True)
+        ]
+    )
     return Results(cells=cells, scores=scores)
 
 

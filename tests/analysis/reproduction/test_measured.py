@@ -27,8 +27,11 @@ def tasks(folder: Path) -> Path:
     shutil.copy(shipped / "jsonl.py", folder)
     for name, (source, version) in TASKS.items():
         shutil.copy(shipped / f"{source}.jsonl", folder)
-        text = (shipped / f"{source}.yaml").read_text().replace(f"task: demo_{source}",
-                                                               f"task: {name}")  # fmt: skip
+        text = (
+            (shipped / f"{source}.yaml")
+            .read_text()
+            .replace(f"task: demo_{source}", f"task: {name}")
+        )
         (folder / f"{name}.yaml").write_text(text.replace("version: 1.0", f"version: {version}"))
     return folder
 
@@ -45,12 +48,22 @@ def made(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("measured")
     model, text = tiny.make(place / "tiny"), tiny.text(place / "text.txt")
     words = [
-        "experiment=laborde2025", "model=custom", f"model.id={model}", "model.name=LLaMA-3.1-8B",
-        "model.group_size=32", "calibration=pydoc", f"calibration.path={text}",
-        "calibration.samples=2", "calibration.length=32", CELLS,
-        f"tasks.path={tasks(place / 'tasks')}", f"tasks.names=[{','.join(TASKS)}]",
-        "tasks.limit=96", "name=mine", f"home={place / 'home'}",
-    ]  # fmt: skip
+        "experiment=laborde2025",
+        "model=custom",
+        f"model.id={model}",
+        "model.name=LLaMA-3.1-8B",
+        "model.group_size=32",
+        "calibration=pydoc",
+        f"calibration.path={text}",
+        "calibration.samples=2",
+        "calibration.length=32",
+        CELLS,
+        f"tasks.path={tasks(place / 'tasks')}",
+        f"tasks.names=[{','.join(TASKS)}]",
+        "tasks.limit=96",
+        "name=mine",
+        f"home={place / 'home'}",
+    ]
     isorate("run", *words)
     isorate("reproduce", "name=mine", f"home={place / 'home'}", "against=published")
     return place / "home/sweeps/mine"
@@ -65,8 +78,9 @@ def test_measured_beside_published_in_standard_errors(made) -> None:
     assert set(both["label"]) == set(LABELS)
     for row in both.to_dict("records"):
         task = {"MMLU-Pro": "mmlu_pro_law", "MATH": "minerva_math_algebra"}[row["task"]]
-        mine = scores[(scores["cell"] == cells[row["label"]]) & (scores["task"] == task)
-                      & scores["primary"]].iloc[0]  # fmt: skip
+        mine = scores[
+            (scores["cell"] == cells[row["label"]]) & (scores["task"] == task) & scores["primary"]
+        ].iloc[0]
         assert row["measured"] == pytest.approx(100 * mine["value"])
         error = math.hypot(100 * mine["stderr"], row["published_stderr"])
         assert row["z"] == pytest.approx((row["measured"] - row["published"]) / error)

@@ -22,8 +22,12 @@ def family(rows, higher=False) -> Family:
     return Family(name="F", score="ppl", higher=higher, rows=pd.DataFrame(rows, columns=columns))
 
 
-SMALL = [("3B", "16 bit", 0, 6.0, 10.0, 0.1), ("8B", "4 bit", 1, 5.0, 9.0, 0.1),
-         ("8B", "3 bit", 1, 4.0, 10.5, 0.1), ("8B", "16 bit", 1, 16.0, 8.0, 0.1)]  # fmt: skip
+SMALL = [
+    ("3B", "16 bit", 0, 6.0, 10.0, 0.1),
+    ("8B", "4 bit", 1, 5.0, 9.0, 0.1),
+    ("8B", "3 bit", 1, 4.0, 10.5, 0.1),
+    ("8B", "16 bit", 1, 16.0, 8.0, 0.1),
+]
 
 
 def test_the_best_larger_cell_that_fits_is_the_rival() -> None:

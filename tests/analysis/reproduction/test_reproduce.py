@@ -30,9 +30,15 @@ def sweep() -> Source:
     full = laborde2025()
     cells = full.cells.assign(model=full.cells["model"].str.lower())
     leaves = {"MMLU-Pro": "mmlu_pro", "BBH": "bbh_cot_fewshot", "MATH": "minerva_math"}
-    parts = [full.scores.assign(task=full.scores["task"].map(leaves) + f"_{p}",
-                                n=full.scores["n"] // 2, version="4",
-                                value=full.scores["value"] * 0.98) for p in "ab"]  # fmt: skip
+    parts = [
+        full.scores.assign(
+            task=full.scores["task"].map(leaves) + f"_{p}",
+            n=full.scores["n"] // 2,
+            version="4",
+            value=full.scores["value"] * 0.98,
+        )
+        for p in "ab"
+    ]
     return Source(name="mine", results=Results(cells=cells, scores=pd.concat(parts)))
 
 

@@ -84,9 +84,12 @@ def test_a_failed_stage_takes_only_its_descendants_with_it(rig: Any) -> None:
         outcome = rig.run(stages)
         states = {s["params"]["name"]: outcome.stages[s["key"]].state for s in stages}
         assert states == {
-            "good": "done", "other": "done", "bad": "failed", "child": "blocked",
+            "good": "done",
+            "other": "done",
+            "bad": "failed",
+            "child": "blocked",
             "grandchild": "blocked",
-        }  # fmt: skip
+        }
         assert "raise dampening" in outcome.stages[bad["key"]].reason
         assert "raise dampening" in outcome.stages[grandchild["key"]].reason
     assert rig.diary.starts == []

@@ -24,9 +24,13 @@ ONE = Resources(timeout_min=60)
 
 
 def plan(
-    stages: Sequence[Spec], by: str = "cell", live: dict[str, str] | None = None,
-    done: Sequence[Spec] = (), largest: int = 1001, request: Any = lambda spec: ONE,
-) -> list[Array]:  # fmt: skip
+    stages: Sequence[Spec],
+    by: str = "cell",
+    live: dict[str, str] | None = None,
+    done: Sequence[Spec] = (),
+    largest: int = 1001,
+    request: Any = lambda spec: ONE,
+) -> list[Array]:
     specs, live = closure(stages), live or {}
     skipped = {s["key"] for s in done} | set(live)
     needed = {key: False for key in specs if key not in skipped}
@@ -169,8 +173,12 @@ def test_no_stage_can_start_before_its_parents(
     # the parents of a live stage are live or done
     done = {p["key"] for k in live for p in _ancestors(specs[k])} - set(live)
     planned = plan(stages, by, live, [specs[k] for k in done], largest)
-    seat = {key: (a, e) for a, array in enumerate(planned)
-            for e, unit in enumerate(array.units) for key in unit.keys}  # fmt: skip
+    seat = {
+        key: (a, e)
+        for a, array in enumerate(planned)
+        for e, unit in enumerate(array.units)
+        for key in unit.keys
+    }
     assert set(seat) == set(specs) - set(live) - done
     behind: dict[tuple[int, int], set[Any]] = {}
     for a, array in enumerate(planned):
@@ -205,9 +213,11 @@ def test_resources_by_kind_and_size() -> None:
     requests = Requests(
         {"mem_gb": 64, "gpus_per_node": 1, "gpu_type": "a100", "timeout_min": 60},
         {"measure": {"gpus_per_node": 0}},
-        [{"above_billion": 10, "mem_gb": 200},
-         {"above_billion": 40, "kinds": ["evaluate"], "gpus_per_node": 4}],
-    )  # fmt: skip
+        [
+            {"above_billion": 10, "mem_gb": 200},
+            {"above_billion": 40, "kinds": ["evaluate"], "gpus_per_node": 4},
+        ],
+    )
     evaluate, measure = {"kind": "evaluate"}, {"kind": "measure"}
     assert requests.of(evaluate, 8e9).gpus_per_node == 1
     assert requests.of(evaluate, 70e9).gpus_per_node == 4
@@ -224,30 +234,62 @@ def asked(base: Any, kind: str = "evaluate", **kinds: Any) -> tuple[dict[str, An
     """What sbatch is told of cores, GPUs and memory, and the request itself."""
     made = Requests(SHIPPED | base, kinds, []).of({"kind": kind})
     told = made.parameters("n", "", 1)
-    names = ("gres", "gpus_per_node", "gpus_per_task", "cpus_per_task", "cpus_per_gpu", "mem",
-             "mem_per_cpu", "mem_per_gpu")  # fmt: skip
+    names = (
+        "gres",
+        "gpus_per_node",
+        "gpus_per_task",
+        "cpus_per_task",
+        "cpus_per_gpu",
+        "mem",
+        "mem_per_cpu",
+        "mem_per_gpu",
+    )
     return {name: told[name] for name in names if name in told}, made
 
 
-SHIPPED = {"gpus_per_node": 1, "cpus_per_task": 8, "mem_gb": 64, "gres": None, "gpu_type": None,
-           "gpus_per_task": None, "cpus_per_gpu": None, "mem_per_cpu": None,
-           "mem_per_gpu": None}  # fmt: skip
+SHIPPED = {
+    "gpus_per_node": 1,
+    "cpus_per_task": 8,
+    "mem_gb": 64,
+    "gres": None,
+    "gpu_type": None,
+    "gpus_per_task": None,
+    "cpus_per_gpu": None,
+    "mem_per_cpu": None,
+    "mem_per_gpu": None,
+}
 
 
 @pytest.mark.parametrize(
     ("base", "told", "gpus", "memory"),
     [
         ({}, {"gpus_per_node": "1", "cpus_per_task": 8, "mem": "65536M"}, 1, 64),
-        ({"gpus_per_task": 2, "cpus_per_gpu": 6, "mem_per_gpu": "40GB"},
-         {"gpus_per_node": "2", "cpus_per_task": 12, "mem_per_gpu": "40GB"}, 2, 80),
-        ({"gres": "gpu:a100:2,nvme:1"},
-         {"gres": "gpu:a100:2,nvme:1", "cpus_per_task": 8, "mem": "65536M"}, 2, 64),
-        ({"mem_per_cpu": 4000},
-         {"gpus_per_node": "1", "cpus_per_task": 8, "mem_per_cpu": "4000"}, 1, 31.25),
-        ({"gpus_per_node": None, "cpus_per_task": None, "mem_gb": None, "setup": None},
-         {"cpus_per_task": 1}, 0, None),
+        (
+            {"gpus_per_task": 2, "cpus_per_gpu": 6, "mem_per_gpu": "40GB"},
+            {"gpus_per_node": "2", "cpus_per_task": 12, "mem_per_gpu": "40GB"},
+            2,
+            80,
+        ),
+        (
+            {"gres": "gpu:a100:2,nvme:1"},
+            {"gres": "gpu:a100:2,nvme:1", "cpus_per_task": 8, "mem": "65536M"},
+            2,
+            64,
+        ),
+        (
+            {"mem_per_cpu": 4000},
+            {"gpus_per_node": "1", "cpus_per_task": 8, "mem_per_cpu": "4000"},
+            1,
+            31.25,
+        ),
+        (
+            {"gpus_per_node": None, "cpus_per_task": None, "mem_gb": None, "setup": None},
+            {"cpus_per_task": 1},
+            0,
+            None,
+        ),
     ],
-)  # fmt: skip
+)
 def test_one_thing_is_asked_for_in_one_way(
     base: Any, told: Any, gpus: int, memory: float | None
 ) -> None:
@@ -296,9 +338,12 @@ def test_joined_requests_have_room_for_each() -> None:
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [({"mem_per_gpu": "40G"}, {"mem_per_gpu": "61440M"}),
-     ({"mem_per_cpu": "4G"}, {"mem_per_cpu": "6144M"}), ({}, {"mem": "98304M"})],
-)  # fmt: skip
+    [
+        ({"mem_per_gpu": "40G"}, {"mem_per_gpu": "61440M"}),
+        ({"mem_per_cpu": "4G"}, {"mem_per_cpu": "6144M"}),
+        ({}, {"mem": "98304M"}),
+    ],
+)
 def test_more_memory_is_asked_for_in_the_same_way(given: Any, said: Any) -> None:
     _, made = asked(given)
     assert made.memory is not None

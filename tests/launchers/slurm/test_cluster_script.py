@@ -75,10 +75,12 @@ ALWAYS = ["lint", "test", "test-kernels-portable", "test-path"]
 
 @pytest.mark.parametrize(
     ("why_not", "breaks", "status", "made"),
-    [("it is cloudy", "nothing", 0, [*ALWAYS, "test-faults", "test-slow"]),
-     ("", "nothing", 0, [*ALWAYS, "test-slurm", "test-faults", "test-slow"]),
-     ("", "test-slurm", 2, [*ALWAYS, "test-slurm"])],
-)  # fmt: skip
+    [
+        ("it is cloudy", "nothing", 0, [*ALWAYS, "test-faults", "test-slow"]),
+        ("", "nothing", 0, [*ALWAYS, "test-slurm", "test-faults", "test-slow"]),
+        ("", "test-slurm", 2, [*ALWAYS, "test-slurm"]),
+    ],
+)
 def test_ci_runs_it_where_it_can_be_run(
     tmp_path: Path, why_not: str, breaks: str, status: int, made: list[str]
 ) -> None:
@@ -111,6 +113,8 @@ def ci(
         script(tools / name, "")
     done = subprocess.run(
         ["bash", str(root / ".ci" / "run")],
-        env={**os.environ, "PATH": str(tools)}, capture_output=True, text=True,
-    )  # fmt: skip
+        env={**os.environ, "PATH": str(tools)},
+        capture_output=True,
+        text=True,
+    )
     return done, log.read_text().split()

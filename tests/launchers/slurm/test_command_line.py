@@ -17,10 +17,14 @@ from tests import tiny
 from tests.launchers.fake_slurm import FakeSlurm
 
 OPTIONS = [
-    "hydra/launcher=slurm", "hydra.launcher.gpus_per_node=0", "hydra.launcher.cpus_per_task=1",
-    "hydra.launcher.mem_gb=1", "hydra.launcher.kinds={round:{gpus_per_node:0,mem_gb:1}}",
-    "hydra.launcher.stages=tests.stubs.cells", "hydra.launcher.startup_s=0",
-]  # fmt: skip
+    "hydra/launcher=slurm",
+    "hydra.launcher.gpus_per_node=0",
+    "hydra.launcher.cpus_per_task=1",
+    "hydra.launcher.mem_gb=1",
+    "hydra.launcher.kinds={round:{gpus_per_node:0,mem_gb:1}}",
+    "hydra.launcher.stages=tests.stubs.cells",
+    "hydra.launcher.startup_s=0",
+]
 GRID = ["prune.sparsity=0,50", "quant.bits=16,4"]
 
 
@@ -30,10 +34,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     _checkpoint(folder / "model")
     tiny.text(folder / "text.txt")
     return [
-        "model=custom", f"model.id={folder}/model", "model.group_size=64", "calibration.name=t",
-        f"calibration.path={folder}/text.txt", "calibration.samples=4", "calibration.length=64",
-        "tasks.names=[demo_agreement]", "tasks.limit=16", "tracking.enabled=false",
-    ]  # fmt: skip
+        "model=custom",
+        f"model.id={folder}/model",
+        "model.group_size=64",
+        "calibration.name=t",
+        f"calibration.path={folder}/text.txt",
+        "calibration.samples=4",
+        "calibration.length=64",
+        "tasks.names=[demo_agreement]",
+        "tasks.limit=16",
+        "tracking.enabled=false",
+    ]
 
 
 def _checkpoint(folder: Path) -> None:
@@ -134,8 +145,9 @@ def test_any_machine_works_on_a_sweep(shell: Shell) -> None:
     assert last["made"] == []
     assert len(last["cells"]) == 4
     assert "works" not in shell("cancel", status=2).stderr
-    assert "leave hydra/launcher out" in shell(
-        "work", "hydra/launcher=slurm", status=2).stderr.lower()  # fmt: skip
+    assert (
+        "leave hydra/launcher out" in shell("work", "hydra/launcher=slurm", status=2).stderr.lower()
+    )
 
 
 def test_a_run_that_waits_ends_with_the_sweeps_status(slurm: FakeSlurm, shell: Shell) -> None:
@@ -153,8 +165,9 @@ def test_watching_ends_when_nothing_more_happens(slurm: FakeSlurm, shell: Shell)
     watching = subprocess.Popen(shell.words("status", "watch=true"), stdout=subprocess.PIPE)
     waits = subprocess.Popen(
         shell.words("run", *shell._model, *OPTIONS, "quant.bits=4", "wait=true"),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     assert watching.stdout is not None
     assert any(b"queued" in line for line in watching.stdout)
     shell("cancel")

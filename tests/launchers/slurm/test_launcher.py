@@ -132,13 +132,24 @@ def test_a_dropped_checkpoint_is_built_again_for_a_new_reader(
 def test_a_failed_cell_stops_its_own_children_only(slurm: FakeSlurm, rig: SlurmRig) -> None:
     bad = rig.make("bad", do="fail")
     good = rig.make("good")
-    stages = [bad, good, *(rig.make(f"q{p['label']}", parents={"model": p}) for p in (bad, good)),
-              rig.score("tb", bad), rig.score("tg", good)]  # fmt: skip
+    stages = [
+        bad,
+        good,
+        *(rig.make(f"q{p['label']}", parents={"model": p}) for p in (bad, good)),
+        rig.score("tb", bad),
+        rig.score("tg", good),
+    ]
     rig.run(stages)
     slurm.work()
     table = rig.table().stages
     assert [table[s["key"]].state for s in stages] == [
-        "failed", "done", "blocked", "done", "blocked", "done"]  # fmt: skip
+        "failed",
+        "done",
+        "blocked",
+        "done",
+        "blocked",
+        "done",
+    ]
     assert "Hessian" in table[bad["key"]].reason
     assert rig.runs().count("bad") == 1, "the cell's own fault is not tried again"
     outcome = rig.run(stages).stages
@@ -495,11 +506,14 @@ def test_not_enough_room_for_the_checkpoints(slurm: FakeSlurm, rig: SlurmRig) ->
 
 @pytest.mark.parametrize(
     ("options", "says"),
-    [({"pack": "all"}, "valid: cell, stage, pull"),
-     ({"device": "tpu"}, "hydra.launcher.device=tpu"),
-     ({"retry": {"round": 1}}, "valid: rounds"), ({"array_parallelism": 0}, "1 or more"),
-     ({"partiton": "x"}, "no such key")],
-)  # fmt: skip
+    [
+        ({"pack": "all"}, "valid: cell, stage, pull"),
+        ({"device": "tpu"}, "hydra.launcher.device=tpu"),
+        ({"retry": {"round": 1}}, "valid: rounds"),
+        ({"array_parallelism": 0}, "1 or more"),
+        ({"partiton": "x"}, "no such key"),
+    ],
+)
 def test_bad_options(rig: SlurmRig, options: dict[str, Any], says: str) -> None:
     with pytest.raises(BadInput, match=says):
         rig.launcher(**options)

@@ -15,8 +15,13 @@ from launchers.slurm.submission.packing import FULL, Unit
 
 def unit(key: str, seconds: float, *parents: str, **asked: object) -> Unit:
     resources = Resources(**({"timeout_min": 60} | asked))  # type: ignore[arg-type]
-    return Unit(keys=(key,), bulk=frozenset({key}), resources=resources,
-                parents=frozenset(parents), seconds=seconds)  # fmt: skip
+    return Unit(
+        keys=(key,),
+        bulk=frozenset({key}),
+        resources=resources,
+        parents=frozenset(parents),
+        seconds=seconds,
+    )
 
 
 def grid(seconds: float, pruned: int = 3, bits: int = 4) -> list[Unit]:
@@ -73,7 +78,9 @@ def test_those_who_wait_for_a_job_of_an_earlier_submission_stay_apart() -> None:
     units = [unit("a", 1.0, "earlier"), unit("b", 1.0), unit("c", 1.0, "earlier")]
     found = merge(units, slots=1, startup_s=20.0)
     assert {one.keys: one.parents for one in found} == {
-        ("a", "c"): frozenset({"earlier"}), ("b",): frozenset()}  # fmt: skip
+        ("a", "c"): frozenset({"earlier"}),
+        ("b",): frozenset(),
+    }
 
 
 @st.composite

@@ -216,9 +216,12 @@ def test_elements_are_as_many_as_end_the_work_sooner(rig: SlurmRig) -> None:
         specs = {stage["key"]: stage for stage in stages}
         small = Resources(timeout_min=minutes)
         return pulling.arrays(
-            specs, dict.fromkeys(specs, False), lambda s: own.get(s["label"], small),
-            slots=slots, startup_s=0.0,
-        )  # fmt: skip
+            specs,
+            dict.fromkeys(specs, False),
+            lambda s: own.get(s["label"], small),
+            slots=slots,
+            startup_s=0.0,
+        )
 
     chain = [rig.make("a", estimate_s=100.0)]
     chain.append(rig.score("b", chain[0], estimate_s=100.0))

@@ -103,10 +103,12 @@ def test_what_the_limit_leaves(
 
 @pytest.mark.parametrize(
     ("kind", "tool", "text", "of", "whose"),
-    [("nfs4", "quota", QUOTA, "-g", "group {group}"),
-     ("lustre", "lfs", LUSTRE, "-g", "group {group}"),
-     ("lustre", "lfs", LUSTRE, "-p", "project 4711")],
-)  # fmt: skip
+    [
+        ("nfs4", "quota", QUOTA, "-g", "group {group}"),
+        ("lustre", "lfs", LUSTRE, "-g", "group {group}"),
+        ("lustre", "lfs", LUSTRE, "-p", "project 4711"),
+    ],
+)
 def test_groups_and_projects_have_limits_too(
     site: Site, tmp_path: Path, kind: str, tool: str, text: str, of: str, whose: str
 ) -> None:
@@ -133,9 +135,11 @@ def test_what_the_tools_are_asked(site: Site, tmp_path: Path) -> None:
     checked(home, 1)
     user, group, point = getpass.getuser(), grp.getgrgid(os.getegid()).gr_name, home.parent
     assert (tmp_path / "asked").read_text().splitlines() == [
-        f"quota -q -u {user} {point}", f"quota -q -g {group} {point}",
-        f"project -d {home}", f"quota -q -p 4711 {point}",
-    ]  # fmt: skip
+        f"quota -q -u {user} {point}",
+        f"quota -q -g {group} {point}",
+        f"project -d {home}",
+        f"quota -q -p 4711 {point}",
+    ]
 
 
 def test_a_directory_that_hands_its_group_on_counts_for_that_group(
@@ -174,10 +178,12 @@ def test_no_line_means_no_quota_only_where_the_tool_would_know(site: Site) -> No
 
 @pytest.mark.parametrize(
     ("kind", "tools", "says"),
-    [("gpfs", {"quota": "echo none"}, "say nothing of a gpfs file system"),
-     ("lustre", {"lfs": "echo no such user >&2; exit 2"}, "lfs failed: no such user"),
-     ("nfs", {"quota": "exit 3"}, "quota failed: exit status 3")],
-)  # fmt: skip
+    [
+        ("gpfs", {"quota": "echo none"}, "say nothing of a gpfs file system"),
+        ("lustre", {"lfs": "echo no such user >&2; exit 2"}, "lfs failed: no such user"),
+        ("nfs", {"quota": "exit 3"}, "quota failed: exit status 3"),
+    ],
+)
 def test_a_tool_that_does_not_know_is_said(
     site: Site, kind: str, tools: dict[str, str], says: str
 ) -> None:

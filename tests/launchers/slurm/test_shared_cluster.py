@@ -52,10 +52,13 @@ def edit_record(rig: SlurmRig, **values: Any) -> None:
 
 @pytest.mark.parametrize(
     ("said", "number"),
-    [("NOTE: your last job 4711 wasted 90 %\nSubmitted batch job 12\n", "12"),
-     ("Submitted batch job 12 on cluster two\nsee job 4711\n", "12"), ("12\n", "12"),
-     ("12;two\n", "12")],
-)  # fmt: skip
+    [
+        ("NOTE: your last job 4711 wasted 90 %\nSubmitted batch job 12\n", "12"),
+        ("Submitted batch job 12 on cluster two\nsee job 4711\n", "12"),
+        ("12\n", "12"),
+        ("12;two\n", "12"),
+    ],
+)
 def test_only_sbatchs_own_line_names_the_job(said: str, number: str) -> None:
     assert job_id(said) == number
     assert job_id(said.encode()) == number
@@ -106,8 +109,9 @@ def test_a_round_that_has_no_place_gets_one(slurm: FakeSlurm, rig: SlurmRig) -> 
     slurm.set(max_submit=4, told=False)
     stages = [rig.make(f"p{n}") for n in range(4)]
     rig.run([*stages, *(rig.score(f"t{n}", s) for n, s in enumerate(stages))], pack="stage")
-    names = [entry["name"] for e in [slurm.jobs] for entry in e.values()
-             if entry["state"] == "PENDING"]  # fmt: skip
+    names = [
+        entry["name"] for e in [slurm.jobs] for entry in e.values() if entry["state"] == "PENDING"
+    ]
     assert any(name.endswith("-round") for name in names)
     slurm.work()
     assert rig.done(stages)
@@ -274,7 +278,11 @@ def test_the_shells_account_counts_where_the_configuration_says_none(
     rig.run([stage], qos="high")
     first = slurm.jobs[rig.state(stage).job]["options"]
     assert {k: first[k] for k in ("account", "partition", "qos", "wckey")} == {
-        "account": "other", "partition": "gpu", "qos": "high", "wckey": "paper"}  # fmt: skip
+        "account": "other",
+        "partition": "gpu",
+        "qos": "high",
+        "wckey": "paper",
+    }
     assert launcher_record.submissions(rig.sweep.path)[0]["launcher"]["account"] == "other"
     for name in ("SBATCH_ACCOUNT", "SBATCH_PARTITION", "SBATCH_QOS", "SBATCH_WCKEY"):
         monkeypatch.delenv(name)
@@ -288,8 +296,7 @@ def test_inside_a_job_the_environment_is_that_jobs(caplog: pytest.LogCaptureFixt
     env = {"SBATCH_ACCOUNT": "x", "SLURM_CLUSTERS": "two", "SBATCH_EXCLUSIVE": "1"}
     assert with_environment({}, {**env, "SLURM_JOB_ID": "1"}) == {}
     with caplog.at_level(logging.WARNING):
-        assert with_environment({"account": "mine"}, env) == {
-            "account": "mine", "clusters": "two"}  # fmt: skip
+        assert with_environment({"account": "mine"}, env) == {"account": "mine", "clusters": "two"}
     assert "SBATCH_EXCLUSIVE of this shell is not passed on" in caplog.text
 
 
@@ -315,8 +322,10 @@ def test_max_array_tasks_counts(slurm: FakeSlurm, rig: SlurmRig) -> None:
     assert largest_array(0.0, lambda _: None) == 3
 
 
-SITE = ("gpu*|{up}|1-00:00:00|8|8192|gpu:a10:2|a10|4|{state}\n"
-        "big|up|1-00:00:00|8|8192|gpu:a100:2|a100|4|idle")  # fmt: skip
+SITE = (
+    "gpu*|{up}|1-00:00:00|8|8192|gpu:a10:2|a10|4|{state}\n"
+    "big|up|1-00:00:00|8|8192|gpu:a100:2|a100|4|idle"
+)
 
 
 def test_a_site_that_takes_no_jobs_or_has_its_nodes_away(slurm: FakeSlurm, rig: SlurmRig) -> None:

@@ -51,29 +51,53 @@ def attempt(**ending: Any) -> dict[str, Any]:
     ("row", "told", "said", "cause", "again"),
     [
         (Row(state="OUT_OF_MEMORY", node="n1"), None, "", "out of memory", True),
-        (Row(state="FAILED", node="n1"), attempt(error="OutOfMemoryError"), "", "out of memory",
-         True),
-        (Row(state="CANCELLED", cancelled_by="0", node="n1"), None,
-         "  | slurmstepd: error: Step 1.0 exceeded memory limit (9 > 5), being killed",
-         "out of memory", True),
+        (
+            Row(state="FAILED", node="n1"),
+            attempt(error="OutOfMemoryError"),
+            "",
+            "out of memory",
+            True,
+        ),
+        (
+            Row(state="CANCELLED", cancelled_by="0", node="n1"),
+            None,
+            "  | slurmstepd: error: Step 1.0 exceeded memory limit (9 > 5), being killed",
+            "out of memory",
+            True,
+        ),
         (Row(state="TIMEOUT", node="n1"), None, "", "time limit", True),
-        (Row(state="FAILED", node="n1", exit_code=1), attempt(error="UncompletedJobError"), "",
-         "time limit", True),
+        (
+            Row(state="FAILED", node="n1", exit_code=1),
+            attempt(error="UncompletedJobError"),
+            "",
+            "time limit",
+            True,
+        ),
         (Row(state="PREEMPTED", node="n1"), None, "", "preempted", True),
         (Row(state="NODE_FAIL", node="n1"), None, "", "node failure", True),
         (Row(state="CANCELLED", cancelled_by="1000", node="n1"), None, "", "cancelled", False),
         (Row(state="CANCELLED", reason="Dependency"), None, "", "blocked", True),
         (Row(state="FAILED", node="n1", exit_code=1), attempt(), "", "python error", False),
-        (Row(state="FAILED", node="n1", exit_code=1), attempt(again=True), "", "python error",
-         True),
+        (
+            Row(state="FAILED", node="n1", exit_code=1),
+            attempt(again=True),
+            "",
+            "python error",
+            True,
+        ),
         (Row(state="FAILED", node="n1", exit_code=9), None, "", "killed", True),
         (Row(state="FAILED", node="n1", signal=9), None, "", "killed", True),
         (Row(state="FAILED", node="n1", exit_code=137), None, "", "killed", True),
         (Row(state="COMPLETED", node="n1"), None, "", "lost", True),
-        (Row(state="FAILED", node="n1", exit_code=2), None, "  | no module named x",
-         "python error", False),
+        (
+            Row(state="FAILED", node="n1", exit_code=2),
+            None,
+            "  | no module named x",
+            "python error",
+            False,
+        ),
     ],
-)  # fmt: skip
+)
 def test_every_way_to_end_has_a_name(
     row: Row, told: dict[str, Any] | None, said: str, cause: str, again: bool
 ) -> None:
@@ -96,11 +120,15 @@ def ended(cause: Any, again: bool, state: Any = "ended") -> JobState:
 
 def test_a_round_tries_again_what_may_fare_better_and_gives_memory_to_what_lacked_it() -> None:
     states = {
-        "oom": ended("out of memory", True), "kill": ended("killed", True),
-        "time": ended("time limit", True), "bug": ended("python error", False),
-        "by hand": ended("cancelled", False), "child": ended("blocked", True, "blocked"),
-        "cell": ended("cell", False, "failed"), "fine": JobState(state="done"),
-    }  # fmt: skip
+        "oom": ended("out of memory", True),
+        "kill": ended("killed", True),
+        "time": ended("time limit", True),
+        "bug": ended("python error", False),
+        "by hand": ended("cancelled", False),
+        "child": ended("blocked", True, "blocked"),
+        "cell": ended("cell", False, "failed"),
+        "fine": JobState(state="done"),
+    }
     budget: dict[str, Any] = {"memory_factor": 1.5, "rounds": 2}
     verdict = judge(states, {"oom": 1.5}, tries={"bug": 2}, **budget)
     assert verdict.again == {"oom", "kill", "time", "child"}
@@ -116,9 +144,15 @@ def test_a_round_tries_again_what_may_fare_better_and_gives_memory_to_what_lacke
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("30:00", 30), ("4:00:00", 240), ("1-00:00:00", 1440), ("2-12", 3600), ("45", 0.75),
-     ("infinite", float("inf"))],
-)  # fmt: skip
+    [
+        ("30:00", 30),
+        ("4:00:00", 240),
+        ("1-00:00:00", 1440),
+        ("2-12", 3600),
+        ("45", 0.75),
+        ("infinite", float("inf")),
+    ],
+)
 def test_time_limits(text: str, expected: float) -> None:
     assert minutes(text) == expected
 

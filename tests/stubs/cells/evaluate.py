@@ -9,5 +9,12 @@ from sweeper.stages import Job
 
 def run(job: Job) -> dict[str, Any]:
     acc = {"value": 0.5, "stderr": 0.1, "n": 10, "higher_is_better": True}
-    return {"task": job.params["task"], "version": 1, "primary": "acc", "metrics": {"acc": acc},
-            "chance": 0.25, "collapsed": False, "device": "cpu"}  # fmt: skip
+    return {
+        "task": job.params["task"],
+        "version": 1,
+        "primary": "acc",
+        "metrics": {"acc": acc},
+        "chance": 0.25,
+        "collapsed": False,
+        "device": "cpu",
+    }

@@ -53,9 +53,11 @@ def model(path: Path) -> Path:
         f"model.layers.{n}.{name}.weight": shape
         for n in range(2)
         for name, shape in (
-            ("self_attn.q_proj", (64, 64)), ("mlp.up_proj", (128, 64)), ("mlp.down_proj", (64, 128))
+            ("self_attn.q_proj", (64, 64)),
+            ("mlp.up_proj", (128, 64)),
+            ("mlp.down_proj", (64, 128)),
         )
-    } | {"model.embed_tokens.weight": (32, 64)}  # fmt: skip
+    } | {"model.embed_tokens.weight": (32, 64)}
     header, end = {}, 0
     for name, (rows, columns) in shapes.items():
         start, end = end, end + 2 * rows * columns

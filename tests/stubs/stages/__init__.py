@@ -19,9 +19,16 @@ def spec(
     meaning = [kind, params, {role: parent["key"] for role, parent in parents.items()}]
     key = hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:24]
     return {
-        "kind": kind, "key": key, "params": params, "parents": parents, "library": {},
-        "format": 1, "sources": sources, "label": label or key[:6], "estimate_s": estimate_s,
-    }  # fmt: skip
+        "kind": kind,
+        "key": key,
+        "params": params,
+        "parents": parents,
+        "library": {},
+        "format": 1,
+        "sources": sources,
+        "label": label or key[:6],
+        "estimate_s": estimate_s,
+    }
 
 
 def count(journal: str | Path | None, word: str) -> None:

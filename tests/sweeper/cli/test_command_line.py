@@ -20,9 +20,20 @@ from sweeper.results import formatting
 from tests import tiny
 
 HEAVY = (
-    "torch", "transformers", "llmcompressor", "lm_eval", "mlflow", "pandas", "matplotlib",
-    "numpy", "scipy", "datasets", "submitit", "pyarrow", "huggingface_hub",
-)  # fmt: skip
+    "torch",
+    "transformers",
+    "llmcompressor",
+    "lm_eval",
+    "mlflow",
+    "pandas",
+    "matplotlib",
+    "numpy",
+    "scipy",
+    "datasets",
+    "submitit",
+    "pyarrow",
+    "huggingface_hub",
+)
 
 
 @pytest.fixture(scope="module")
@@ -132,8 +143,11 @@ def test_plan_is_one_json_document_and_touches_nothing(isorate, tmp_path):
     assert len({cell["key"] for cell in plan["cells"]}) == 45
     assert len({cell["label"] for cell in plan["cells"]}) == 45
     assert plan["stages"]["by_kind"] == {
-        "prune": 8, "quantize": 36, "measure": 45, "evaluate": 45 * 5,
-    }  # fmt: skip
+        "prune": 8,
+        "quantize": 36,
+        "measure": 45,
+        "evaluate": 45 * 5,
+    }
     assert not home.exists()
 
 
@@ -192,7 +206,7 @@ def test_tab_completion_with_and_without_a_verb(isorate, line, expected):
         (["home=a,b"], ["axes of a grid"]),
         (["experiment=demo", "quant.bits=4"], ["quant.bits", "lists its own cells"]),
     ],
-)  # fmt: skip
+)
 def test_bad_input_is_refused_before_anything_starts(isorate, tmp_path, words, parts):
     text = refused(isorate("run", *words)).lower()
     for part in parts:
@@ -202,8 +216,13 @@ def test_bad_input_is_refused_before_anything_starts(isorate, tmp_path, words, p
 
 def test_a_file_that_is_no_checkpoint(isorate, tmp_path):
     (tmp_path / "empty").mkdir()
-    done = isorate("run", "model=custom", f"model.id={tmp_path / 'empty'}",
-                   f"home={tmp_path / 'h'}", tail=False)  # fmt: skip
+    done = isorate(
+        "run",
+        "model=custom",
+        f"model.id={tmp_path / 'empty'}",
+        f"home={tmp_path / 'h'}",
+        tail=False,
+    )
     refused(done, "model.id", "config.json")
 
 
@@ -227,8 +246,14 @@ def test_what_is_retried_was_run_before(isorate, tmp_path):
     refused(isorate("retry", "name=nothing"), "name=nothing", "no such sweep")
     folder = tmp_path / "home" / "sweeps" / "other"
     folder.mkdir(parents=True)
-    record = {"name": "other", "created": "2026-01-01", "overrides": ["quant.bits=4"],
-              "checkpoints": "drop", "cells": [], "stages": {}}  # fmt: skip
+    record = {
+        "name": "other",
+        "created": "2026-01-01",
+        "overrides": ["quant.bits=4"],
+        "checkpoints": "drop",
+        "cells": [],
+        "stages": {},
+    }
     (folder / "plan-1.json").write_text(json.dumps(record))
     refused(isorate("retry", "name=other", "quant.bits=3"), "not the cells", "quant.bits=4")
     assert "quant.bits=4" in isorate("list").stdout

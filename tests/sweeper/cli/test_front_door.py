@@ -22,21 +22,40 @@ def record(home, name, when, labels=("dense", "25% + 4bit")):
     path = home / "sweeps" / name / "plan-1.json"
     path.parent.mkdir(parents=True)
     cells = [
-        {"key": f"k{n}", "label": label, "model": "m", "tcr": 0.0, "config": {"model": {}},
-         "stages": {}}
+        {
+            "key": f"k{n}",
+            "label": label,
+            "model": "m",
+            "tcr": 0.0,
+            "config": {"model": {}},
+            "stages": {},
+        }
         for n, label in enumerate(labels)
-    ]  # fmt: skip
-    path.write_text(json.dumps({
-        "name": name, "created": "2026-01-01", "overrides": [], "checkpoints": "drop",
-        "cells": cells, "stages": {},
-    }))  # fmt: skip
+    ]
+    path.write_text(
+        json.dumps(
+            {
+                "name": name,
+                "created": "2026-01-01",
+                "overrides": [],
+                "checkpoints": "drop",
+                "cells": cells,
+                "stages": {},
+            }
+        )
+    )
     os.utime(path, (when, when))
 
 
 def isorate(*words, home):
     command = [sys.executable, "-m", "sweeper", *words]
-    return subprocess.run(command, capture_output=True, text=True, cwd=home,
-                          env=os.environ | {"ISORATE_HOME": str(home)})  # fmt: skip
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=home,
+        env=os.environ | {"ISORATE_HOME": str(home)},
+    )
 
 
 def test_nothing_at_all_is_a_question_not_a_run(tmp_path):

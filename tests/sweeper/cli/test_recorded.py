@@ -14,18 +14,34 @@ from sweeper.store import files
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     folder = tmp_path / "home" / "sweeps" / "mine"
-    for n, words in enumerate((["experiment=grid"], ["action=run", "name=mine", "quant.bits=16,4",
-                               "tasks.limit=20", "home=/elsewhere"])):  # fmt: skip
-        head = {"name": "mine", "created": f"2026-01-0{n + 1}", "overrides": words,
-                "checkpoints": "drop", "cells": [], "stages": {}}  # fmt: skip
+    for n, words in enumerate(
+        (
+            ["experiment=grid"],
+            ["action=run", "name=mine", "quant.bits=16,4", "tasks.limit=20", "home=/elsewhere"],
+        )
+    ):
+        head = {
+            "name": "mine",
+            "created": f"2026-01-0{n + 1}",
+            "overrides": words,
+            "checkpoints": "drop",
+            "cells": [],
+            "stages": {},
+        }
         files.write_whole(folder / f"plan-{n}.json", head)
     return tmp_path / "home"
 
 
 @pytest.mark.parametrize("verb", ["run", "plan", "retry", "prefetch"])
 def test_a_name_alone_takes_up_the_newest_arguments(home: Path, verb: str) -> None:
-    words = [f"action={verb}", "name=mine", f"home={home}", "output=json", "hydra/launcher=slurm",
-             "tracking.enabled=false"]  # fmt: skip
+    words = [
+        f"action={verb}",
+        "name=mine",
+        f"home={home}",
+        "output=json",
+        "hydra/launcher=slurm",
+        "tracking.enabled=false",
+    ]
     assert recorded.arguments(words) == ["quant.bits=16,4", "tasks.limit=20", *words]
 
 
@@ -36,17 +52,20 @@ def test_without_a_verb_and_in_the_home_of_the_environment(
     assert recorded.arguments(["name=mine"])[0] == "quant.bits=16,4"
 
 
-@pytest.mark.parametrize("words", [
-    ["action=run", "name=mine", "quant.bits=3"],
-    ["action=run", "name=mine", "prune=none"],
-    ["action=run", "name=mine", "+model.new=1"],
-    ["action=run", "name=mine", "~calibration"],
-    ["action=status", "name=mine"],
-    ["action=run", "name=other"],
-    ["action=run", "name=../up"],
-    ["action=run"],
-    ["--help"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["action=run", "name=mine", "quant.bits=3"],
+        ["action=run", "name=mine", "prune=none"],
+        ["action=run", "name=mine", "+model.new=1"],
+        ["action=run", "name=mine", "~calibration"],
+        ["action=status", "name=mine"],
+        ["action=run", "name=other"],
+        ["action=run", "name=../up"],
+        ["action=run"],
+        ["--help"],
+    ],
+)
 def test_what_says_more_or_means_no_grid_stays_as_typed(home: Path, words: list[str]) -> None:
     words = [*words, f"home={home}"]
     assert recorded.arguments(words) == words

@@ -16,8 +16,10 @@ DONE = {"enabled": True, "uri": "u", "created": 1, "updated": 0, "unchanged": 0,
 
 
 def request(answers: list[Any], *, watch: bool, every_s: float = 0.001) -> Any:
-    return Some(config=Some(watch=watch, tracking=Some(every_s=every_s)),
-                answer=lambda document, text: answers.append(text))  # fmt: skip
+    return Some(
+        config=Some(watch=watch, tracking=Some(every_s=every_s)),
+        answer=lambda document, text: answers.append(text),
+    )
 
 
 def writes(monkeypatch: pytest.MonkeyPatch, problems: list[str]) -> list[bool]:

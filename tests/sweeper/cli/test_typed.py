@@ -33,7 +33,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("+tasks.foo.bar=1", "tasks.foo", "valid: tasks.names"),
         ("+calibraton.samples=4", "calibraton", "valid: action"),
     ],
-)  # fmt: skip
+)
 def test_keys_that_nothing_reads_are_refused_with_plus_too(
     model: Path, word: str, key: str, hint: str
 ) -> None:
@@ -42,8 +42,12 @@ def test_keys_that_nothing_reads_are_refused_with_plus_too(
 
 
 def test_names_can_be_added_to_a_map(model: Path) -> None:
-    words = ["tasks=demo", "tasks.names=[demo_agreement]", "+tasks.limits.demo_agreement=5",
-             "prune.sparsity=0"]  # fmt: skip
+    words = [
+        "tasks=demo",
+        "tasks.names=[demo_agreement]",
+        "+tasks.limits.demo_agreement=5",
+        "prune.sparsity=0",
+    ]
     assert plan_of(model, *words).cells
 
 
@@ -72,8 +76,15 @@ def isorate(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
     text = tmp_path / "text.txt"
     if not text.exists():
         tiny.text(text)
-    own = ["model=custom", "tasks=none", f"home={tmp_path / 'home'}", f"calibration.path={text}",
-           "calibration.samples=4", "calibration.length=32", "model.group_size=32"]  # fmt: skip
+    own = [
+        "model=custom",
+        "tasks=none",
+        f"home={tmp_path / 'home'}",
+        f"calibration.path={text}",
+        "calibration.samples=4",
+        "calibration.length=32",
+        "model.group_size=32",
+    ]
     command = [sys.executable, "-m", "sweeper", "plan", *own, *words]
     return subprocess.run(command, capture_output=True, text=True, env=os.environ, check=False)
 
@@ -93,7 +104,7 @@ def test_a_directory_of_any_name_names_a_sweep(tmp_path: Path, name: str) -> Non
         (["model.id={0},{1}"], "several models are swept, so the sweep needs a name of its own"),
         (["list", "+foo=1"], "foo=1: there is no such key"),
     ],
-)  # fmt: skip
+)
 def test_what_no_plan_can_be_made_of(
     tmp_path: Path, model: Path, words: list[str], message: str
 ) -> None:

@@ -172,8 +172,14 @@ def test_pins_are_whole_or_absent_and_new_ones_win(tmp_path: Path) -> None:
 def test_a_pinned_plan_has_keys_of_its_own(cache: Path, tmp_path: Path) -> None:
     model_in(cache, commit=OLD)
     model_in(cache, commit=NEW)  # what main is now
-    words = ["model.format=hf", "model.id=org/model", "model.package=null", "quant=none",
-             "prune=none", "tasks.names=[arc_easy,demo_pydoc]"]  # fmt: skip
+    words = [
+        "model.format=hf",
+        "model.id=org/model",
+        "model.package=null",
+        "quant=none",
+        "prune=none",
+        "tasks.names=[arc_easy,demo_pydoc]",
+    ]
     held = Pins(models={"org/model@main": OLD}, tasks={"arc_easy": {"allenai/ai2_arc": OLD}})
     with composed([]) as (config, loader):
         (loose,) = builder.plan(config, loader, words).cells
@@ -204,13 +210,17 @@ def test_limits_of_single_tasks_win(cache: Path) -> None:
 @pytest.mark.parametrize(
     ("suite", "alone", "grouped", "among"),
     [
-        ("laborde2025", 0, {"mmlu_pro": 14, "bbh_cot_fewshot": 27, "minerva_math": 7},
-         "bbh_cot_fewshot_navigate"),
+        (
+            "laborde2025",
+            0,
+            {"mmlu_pro": 14, "bbh_cot_fewshot": 27, "minerva_math": 7},
+            "bbh_cot_fewshot_navigate",
+        ),
         ("jsq2024", 8, {"mmlu": 57}, "mmlu_anatomy"),
         ("mpt", 5, {"mmlu": 57}, "ptb_ppl2048"),
         ("small", 5, {}, "lambada_openai"),
     ],
-)  # fmt: skip
+)
 def test_every_suite_can_be_planned(
     suite: str, alone: int, grouped: dict[str, int], among: str
 ) -> None:

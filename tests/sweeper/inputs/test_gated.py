@@ -55,8 +55,17 @@ def test_it_is_said_before_submission(
     env |= {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "hf")}
     env |= {"HF_TOKEN": token} if token else {}
     home = tmp_path / "home"
-    command = [sys.executable, "-m", "sweeper", "run", f"home={home}", "model=llama-3.1-8b",
-               "tasks=none", "prune=none", "quant=none"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "sweeper",
+        "run",
+        f"home={home}",
+        "model=llama-3.1-8b",
+        "tasks=none",
+        "prune=none",
+        "quant=none",
+    ]
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 2, done.stderr
     assert "model.id=meta-llama/Llama-3.1-8B: gated" in done.stderr

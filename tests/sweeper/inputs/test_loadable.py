@@ -69,8 +69,10 @@ def pointer(name: str) -> Callable[[Path], None]:
         (without_tokenizer, "it has no tokenizer. Copy tokenizer.json"),
         (configured(model_type="brandnew"), "transformers cannot build it: .*brandnew"),
         (configured(model_type=None), "config.json has no model_type"),
-        (configured(architectures=["LlamaForTokenClassification"]),
-         "it is a LlamaForTokenClassification: no model that predicts the next token"),
+        (
+            configured(architectures=["LlamaForTokenClassification"]),
+            "it is a LlamaForTokenClassification: no model that predicts the next token",
+        ),
         (configured(architectures=["RobertaForMaskedLM"]), "no model that predicts the next"),
         (configured(is_encoder_decoder=True), "it is an encoder with a decoder"),
         (with_adapter, "an adapter lies beside its weights.*merge_and_unload"),
@@ -79,12 +81,14 @@ def pointer(name: str) -> Callable[[Path], None]:
         (pointer("model.safetensors"), "model.safetensors is a pointer of Git LFS"),
         (pointer("tokenizer.json"), "tokenizer.json is a pointer of Git LFS"),
         *(
-            (configured(quantization_config={"quant_method": by}),
-             rf"its weights are quantized already \({by}\)")
+            (
+                configured(quantization_config={"quant_method": by}),
+                rf"its weights are quantized already \({by}\)",
+            )
             for by in ("fp8", "gptq", "awq", "bitsandbytes", "compressed-tensors")
         ),
     ],
-)  # fmt: skip
+)
 def test_what_the_files_tell(model: Path, harm: Callable[[Path], None], message: str) -> None:
     assert plan_of(model, "prune.sparsity=50").cells
     harm(model)
@@ -96,13 +100,21 @@ def test_what_the_files_tell(model: Path, harm: Callable[[Path], None], message:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["calibration.length=600", "prune=wanda", "prune.sparsity=50"],
-         "calibration.length=600: the model takes texts of at most 512 tokens"),
-        (["tasks=demo", "tasks.names=[demo_agreement]", "tasks.apply_chat_template=true",
-          "prune.sparsity=0"],
-         "tasks.apply_chat_template=True: the tokenizer of .* has no chat template"),
+        (
+            ["calibration.length=600", "prune=wanda", "prune.sparsity=50"],
+            "calibration.length=600: the model takes texts of at most 512 tokens",
+        ),
+        (
+            [
+                "tasks=demo",
+                "tasks.names=[demo_agreement]",
+                "tasks.apply_chat_template=true",
+                "prune.sparsity=0",
+            ],
+            "tasks.apply_chat_template=True: the tokenizer of .* has no chat template",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_the_model_cannot_do(model: Path, words: list[str], message: str) -> None:
     with pytest.raises(BadInput, match=message):
         plan_of(model, *words)
@@ -123,7 +135,7 @@ TEXT = "The quick fox sees the old river and a teacher writes a song. "
         ("broken.jsonl", b'{"text": "a"}\n{"text": ', "line 2 is no JSON"),
         ("list.jsonl", b'["a"]\n', "line 1 is no object"),
     ],
-)  # fmt: skip
+)
 def test_text_that_is_none(
     model: Path, tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
@@ -169,10 +181,12 @@ def in_hub(whole: Path, hub: Path) -> str:
 @pytest.mark.parametrize(
     ("variable", "below"),
     [
-        ("HF_HOME", "hub"), ("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""),
+        ("HF_HOME", "hub"),
+        ("HF_HUB_CACHE", ""),
+        ("HUGGINGFACE_HUB_CACHE", ""),
         ("XDG_CACHE_HOME", "huggingface/hub"),
     ],
-)  # fmt: skip
+)
 def test_a_cache_as_people_have_it(
     whole: Path, tmp_path: Path, variable: str, below: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

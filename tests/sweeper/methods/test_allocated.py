@@ -18,9 +18,12 @@ from sweeper.methods.profiles import refuse_profile
 
 SIZES = (4096 * 4096, 4096 * 1024, 4096 * 1024, 4096 * 4096, *(4096 * 14336,) * 3)  # of 8B
 PARAMS = {
-    "method": "wanda", "sparsity": 0.5, "pattern": "unstructured", "profile": "allocated",
+    "method": "wanda",
+    "sparsity": 0.5,
+    "pattern": "unstructured",
+    "profile": "allocated",
     "levels": 20,
-}  # fmt: skip
+}
 
 
 def exhaustive(values: np.ndarray, costs: np.ndarray, budget: int) -> float:

@@ -114,15 +114,18 @@ def test_the_matrix_that_rounding_harms_gets_the_bits() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.sampled_from(SMALL), min_size=1, max_size=5),
-    st.sampled_from([0.1, 0.25, 1 / 3, 0.5]), st.integers(0, 10_000),
-)  # fmt: skip
+    st.sampled_from([0.1, 0.25, 1 / 3, 0.5]),
+    st.integers(0, 10_000),
+)
 def test_ranks_are_no_worse_than_exhaustive_search_within_the_uniform_size(
     shapes: list[tuple[int, int]], removed: float, seed: int
 ) -> None:
     made = rank_table(shapes, 4, seed)
     found = list(shares(made, removed).values())
-    sizes = [[r * c if rank is None else factors_of((r, c), rank) for rank in ranks((r, c), 4)]
-             for r, c in shapes]  # fmt: skip
+    sizes = [
+        [r * c if rank is None else factors_of((r, c), rank) for rank in ranks((r, c), 4)]
+        for r, c in shapes
+    ]
     budget = sum(factors_of(shape, rank_of(*shape, removed)) for shape in shapes)
     kept = [
         r * c if not share else factors_of((r, c), rank_of(r, c, share))
@@ -193,9 +196,12 @@ def test_bits_that_are_refused(name: str, change: dict[str, Any], message: str) 
 
 def test_low_rank_can_be_allocated_and_nothing_else() -> None:
     params = {
-        "method": "svd_llm", "sparsity": 0.2, "pattern": "low-rank", "profile": "allocated",
+        "method": "svd_llm",
+        "sparsity": 0.2,
+        "pattern": "low-rank",
+        "profile": "allocated",
         "levels": 20,
-    }  # fmt: skip
+    }
     assert refuse_profile(params) is None
     refused = str(refuse_profile(params | {"profile": "owl", "owl_m": 5.0, "owl_lambda": 0.08}))
     assert "low rank has none. valid with low rank: uniform, allocated." in refused

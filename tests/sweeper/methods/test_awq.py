@@ -17,10 +17,16 @@ from tests import tiny
 
 GROUP, BITS = 32, 4
 PARAMS: dict[str, Any] = {
-    "method": "awq", "bits": BITS, "group_size": GROUP, "symmetric": True, "mask": "none",
-    "model": {}, "calibration": {"samples": 4, "length": 64, "seed": 0},
-    "compute_dtype": "float32", "save_dtype": "float32",
-}  # fmt: skip
+    "method": "awq",
+    "bits": BITS,
+    "group_size": GROUP,
+    "symmetric": True,
+    "mask": "none",
+    "model": {},
+    "calibration": {"samples": 4, "length": 64, "seed": 0},
+    "compute_dtype": "float32",
+    "save_dtype": "float32",
+}
 NORM = "model.layers.0.post_attention_layernorm"
 
 

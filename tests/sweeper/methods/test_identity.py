@@ -17,9 +17,13 @@ from tests import tiny
 from tests.planned import plan_of
 
 PARAMS: dict[str, Any] = {
-    "bits": 8, "mask": "none", "model": {}, "compute_dtype": "float32", "save_dtype": "bfloat16",
+    "bits": 8,
+    "mask": "none",
+    "model": {},
+    "compute_dtype": "float32",
+    "save_dtype": "bfloat16",
     "calibration": {"samples": 4, "length": 48, "seed": 0},
-}  # fmt: skip
+}
 METHODS: dict[str, dict[str, Any]] = {
     "rtn": {"group_size": -1, "symmetric": True},
     "smoothquant": {"activation_bits": 8, "smoothing": 0.5},

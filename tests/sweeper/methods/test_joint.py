@@ -35,16 +35,28 @@ def ours(
     scale, zero = grid(weight, args)
     points = Grid(scale=scale, zero=zero, args=args)
     found = sparsify(
-        weight.clone(), factor, sparsity=sparsity, nm=nm, block_size=block,
-        matrices=[len(weight)], kept=kept, rounded=by_column(points, weight.shape[1]),
-    )  # fmt: skip
+        weight.clone(),
+        factor,
+        sparsity=sparsity,
+        nm=nm,
+        block_size=block,
+        matrices=[len(weight)],
+        kept=kept,
+        rounded=by_column(points, weight.shape[1]),
+    )
     return found, kept
 
 
 def reference(
-    weight: np.ndarray, inputs: np.ndarray, sparsity: float, nm: NM | None, block: int,
-    scale: np.ndarray, zero: np.ndarray, bits: int,
-) -> np.ndarray:  # fmt: skip
+    weight: np.ndarray,
+    inputs: np.ndarray,
+    sparsity: float,
+    nm: NM | None,
+    block: int,
+    scale: np.ndarray,
+    zero: np.ndarray,
+    bits: int,
+) -> np.ndarray:
     """Algorithm 1 of arXiv:2301.00774 with section 3.5, by numpy, one column after the other."""
     columns = weight.shape[1]
     hessian = 2 * inputs.T @ inputs / len(inputs)
@@ -71,9 +83,9 @@ def reference(
 
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize(
-    ("sparsity", "nm", "block"), [(0.25, None, 64), (0.5, None, 128), (0.25, (2, 8), 64),
-                                  (1 / 3, (1, 3), 66)]
-)  # fmt: skip
+    ("sparsity", "nm", "block"),
+    [(0.25, None, 64), (0.5, None, 128), (0.25, (2, 8), 64), (1 / 3, (1, 3), 66)],
+)
 def test_equal_to_a_dense_reference(
     sparsity: float, nm: NM | None, block: int, symmetric: bool
 ) -> None:
@@ -129,8 +141,14 @@ def test_both_errors_are_compensated(sparsity: float) -> None:
 )
 def test_refusals(change: dict[str, Any], message: str) -> None:
     params = {
-        "sparsity": 0.25, "pattern": "unstructured", "bits": 4, "group_size": 64,
-        "symmetric": True, "block_size": 128, "dampening": 0.01, "shapes": {"q_proj": (576, 576)},
-    }  # fmt: skip
+        "sparsity": 0.25,
+        "pattern": "unstructured",
+        "bits": 4,
+        "group_size": 64,
+        "symmetric": True,
+        "block_size": 128,
+        "dampening": 0.01,
+        "shapes": {"q_proj": (576, 576)},
+    }
     assert METHOD.refusal(params) is None
     assert message in str(METHOD.refusal(params | change))

@@ -31,10 +31,14 @@ def pruned(
         "magnitude": weight.masked_fill(by_size, 0),
         "wanda": weight.masked_fill(by_score, 0),
         "sparsegpt": sparsify(
-            weight.clone(), factor, sparsity=sparsity, nm=nm,
-            block_size=block_of(128, nm[1] if nm else 1), matrices=[len(weight)],
+            weight.clone(),
+            factor,
+            sparsity=sparsity,
+            nm=nm,
+            block_size=block_of(128, nm[1] if nm else 1),
+            matrices=[len(weight)],
         ),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("seed", range(3))

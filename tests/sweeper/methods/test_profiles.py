@@ -21,10 +21,19 @@ from tests import tiny
 
 CALIBRATION = {"samples": 4, "length": 64, "seed": 0}
 PARAMS: dict[str, Any] = {
-    "method": "wanda", "sparsity": 0.5, "pattern": "unstructured", "profile": "owl",
-    "owl_lambda": 0.08, "owl_m": 3.0, "model": {}, "calibration": CALIBRATION,
-    "block_size": 128, "dampening": 0.01, "compute_dtype": "float32", "save_dtype": "float32",
-}  # fmt: skip
+    "method": "wanda",
+    "sparsity": 0.5,
+    "pattern": "unstructured",
+    "profile": "owl",
+    "owl_lambda": 0.08,
+    "owl_m": 3.0,
+    "model": {},
+    "calibration": CALIBRATION,
+    "block_size": 128,
+    "dampening": 0.01,
+    "compute_dtype": "float32",
+    "save_dtype": "float32",
+}
 JOINT = {"method": "joint", "bits": 8, "mask": "keep", "group_size": 64, "symmetric": True}
 
 
@@ -98,8 +107,12 @@ def test_the_model_has_the_sparsity_of_its_label(
     # a threshold prunes one weight too many in each block and matrix of SparseGPT
     assert np.mean(list(found.values())) == pytest.approx(sparsity, abs=0.02)
     assert max(found.values()) - min(found.values()) == pytest.approx(0.16, abs=0.01)
-    label = {"sparsity": sparsity, "pattern": "unstructured", "bits": change.get("bits", 32),
-             "mask": change.get("mask", "none")}  # fmt: skip
+    label = {
+        "sparsity": sparsity,
+        "pattern": "unstructured",
+        "bits": change.get("bits", 32),
+        "mask": change.get("mask", "none"),
+    }
     out = tmp_path / "measured"
     out.mkdir()
     measured = measure.run(Job(params=label, out=out, scratch=out, inputs={"model": tmp_path}))
@@ -131,8 +144,9 @@ def test_every_pruner_honours_whatever_mapping_it_is_given(
     kind = quantize if "bits" in change else stage
     kind.run(job(folder, tmp_path, **change))
     found = shares(tmp_path)
-    expected = table(None, None, checkpoint.linears(checkpoint.load(folder / "dense",
-                     dtype="float32")), None)  # fmt: skip
+    expected = table(
+        None, None, checkpoint.linears(checkpoint.load(folder / "dense", dtype="float32")), None
+    )
     assert found == pytest.approx(expected, abs=1e-3)
 
 

@@ -19,9 +19,15 @@ SHAPES = {
 }
 PRUNE = {"sparsity": 0.25, "pattern": "unstructured", "block_size": 128, "dampening": 0.01}
 QUANTIZE = {
-    "bits": 4, "group_size": 64, "symmetric": True, "actorder": "static", "mask": "keep",
-    "block_size": 128, "dampening": 0.01, "shapes": SHAPES,
-}  # fmt: skip
+    "bits": 4,
+    "group_size": 64,
+    "symmetric": True,
+    "actorder": "static",
+    "mask": "keep",
+    "block_size": 128,
+    "dampening": 0.01,
+    "shapes": SHAPES,
+}
 
 
 def test_found_by_name() -> None:

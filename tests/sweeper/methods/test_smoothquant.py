@@ -24,10 +24,16 @@ from tests.sweeper.stages.conftest import PARAMS as SCORING
 from .layers import quantize_inputs
 
 PARAMS: dict[str, Any] = {
-    "method": "smoothquant", "bits": 8, "activation_bits": 8, "smoothing": 0.5, "mask": "none",
-    "model": {}, "calibration": {"samples": 4, "length": 64, "seed": 0},
-    "compute_dtype": "float32", "save_dtype": "float32",
-}  # fmt: skip
+    "method": "smoothquant",
+    "bits": 8,
+    "activation_bits": 8,
+    "smoothing": 0.5,
+    "mask": "none",
+    "model": {},
+    "calibration": {"samples": 4, "length": 64, "seed": 0},
+    "compute_dtype": "float32",
+    "save_dtype": "float32",
+}
 LABEL = {"sparsity": 0.0, "pattern": "unstructured", "bits": 8, "mask": "none"}
 NORM = "model.layers.0.post_attention_layernorm"
 
@@ -108,8 +114,9 @@ def test_smoothing_alone_does_not_change_the_model(
 
     monkeypatch.setattr(rtn_modifier.Nearest, "_round", unrounded)
     sources = {"model": folder / "dense", "calibration": folder / "text.txt"}
-    job = Job(params=PARAMS | {"save_dtype": save_dtype}, out=folder, scratch=folder,
-              sources=sources)  # fmt: skip
+    job = Job(
+        params=PARAMS | {"save_dtype": save_dtype}, out=folder, scratch=folder, sources=sources
+    )
     ids = torch.arange(2, 42).reshape(1, -1)
     with oneshot.compressed(job) as (model, _), torch.no_grad():
         for module in model.modules():
@@ -199,8 +206,9 @@ def test_smoothing_helps_where_inputs_have_outliers(folder: Path) -> None:
 
 def test_measure_proves_the_bits_of_the_inputs(folder: Path, tmp_path: Path) -> None:
     sources = {"model": smoothed(folder, "w8a8")}
-    job = Job(params=LABEL | {"activation_bits": 8}, out=tmp_path, scratch=tmp_path,
-              sources=sources)  # fmt: skip
+    job = Job(
+        params=LABEL | {"activation_bits": 8}, out=tmp_path, scratch=tmp_path, sources=sources
+    )
     found = measure.run(job)
     assert found["activation_bits"] == 8
     assert found["rate"]["nominal"] == 0.5  # weights alone, as the rate is defined
@@ -212,14 +220,20 @@ def test_measure_proves_the_bits_of_the_inputs(folder: Path, tmp_path: Path) -> 
     ("change", "message"),
     [
         (lambda m: m.setattr(matrices, "readers", lambda _: {}), "no matrix of LlamaForCausalLM"),
-        (lambda m: m.setattr(
-            smoothquant_modifier.Smoothing, "_listener", lambda *_: lambda *_: None
+        (
+            lambda m: m.setattr(
+                smoothquant_modifier.Smoothing, "_listener", lambda *_: lambda *_: None
+            ),
+            r"smoothed nothing after model\.layers\.0\.input_layernorm",
         ),
-         r"smoothed nothing after model\.layers\.0\.input_layernorm"),
-        (lambda m: m.setattr(smoothquant_modifier, "_divide", lambda _norm, scale, _dtype: scale),
-         "not in proportion to its weight"),
+        (
+            lambda m: m.setattr(
+                smoothquant_modifier, "_divide", lambda _norm, scale, _dtype: scale
+            ),
+            "not in proportion to its weight",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_model_that_cannot_be_smoothed_fails(
     folder: Path, change: Any, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -233,13 +247,18 @@ def test_a_model_that_cannot_be_smoothed_fails(
     ("change", "message"),
     [
         ({"bits": 4}, "quant.bits=4: smoothquant, valid: 6, 8."),
-        ({"activation_bits": 16}, "quant.activation_bits=16: smoothquant quantizes inputs too, "
-         "valid: 6, 8. For 16-bit inputs use quant=gptq, awq or rtn."),
+        (
+            {"activation_bits": 16},
+            "quant.activation_bits=16: smoothquant quantizes inputs too, "
+            "valid: 6, 8. For 16-bit inputs use quant=gptq, awq or rtn.",
+        ),
         ({"smoothing": 1.5}, "quant.smoothing=1.5: valid: 0 (all difficulty stays"),
-        ({"architecture": "GPT2LMHeadModel", "norms": {}},
-         "quant.method=smoothquant: no matrix of GPT2LMHeadModel reads the output of a norm"),
+        (
+            {"architecture": "GPT2LMHeadModel", "norms": {}},
+            "quant.method=smoothquant: no matrix of GPT2LMHeadModel reads the output of a norm",
+        ),
     ],
-)  # fmt: skip
+)
 def test_refusals(change: dict[str, Any], message: str) -> None:
     params = PARAMS | {"shapes": {"model.layers.0.self_attn.q_proj": (64, 64)}}
     assert METHOD.refusal(params) is None

@@ -42,9 +42,13 @@ def ours(
 ) -> torch.Tensor:
     factor, _ = inverse_factor(hessian.clone(), 0.01)
     return sparsify(
-        weight.clone(), factor,
-        sparsity=sparsity, nm=nm, block_size=block, matrices=[len(weight)],
-    )  # fmt: skip
+        weight.clone(),
+        factor,
+        sparsity=sparsity,
+        nm=nm,
+        block_size=block,
+        matrices=[len(weight)],
+    )
 
 
 @pytest.mark.parametrize("columns", [96, 256, 300])
@@ -116,9 +120,13 @@ def test_matrices_that_share_a_hessian_are_pruned_as_if_alone() -> None:
     )
     factor, _ = inverse_factor(hessian.clone(), 0.01)
     stacked = sparsify(
-        torch.cat([first, 9 * second]), factor,
-        sparsity=0.5, nm=None, block_size=128, matrices=[24, 40],
-    )  # fmt: skip
+        torch.cat([first, 9 * second]),
+        factor,
+        sparsity=0.5,
+        nm=None,
+        block_size=128,
+        matrices=[24, 40],
+    )
     alone = [ours(w, hessian, 0.5, None, 128) for w in (first, 9 * second)]
     assert torch.allclose(stacked, torch.cat(alone), rtol=0, atol=1e-11)
     assert torch.equal(stacked == 0, torch.cat(alone) == 0)

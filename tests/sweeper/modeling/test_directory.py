@@ -30,8 +30,10 @@ def sharded(model: Path) -> Path:
     tensors = load_file(model / "model.safetensors")
     (model / "model.safetensors").unlink()
     names = sorted(tensors)
-    parts = {"model-00001-of-00002.safetensors": names[::2],
-             "model-00002-of-00002.safetensors": names[1::2]}  # fmt: skip
+    parts = {
+        "model-00001-of-00002.safetensors": names[::2],
+        "model-00002-of-00002.safetensors": names[1::2],
+    }
     for file, own in parts.items():
         save_file({n: tensors[n] for n in own}, model / file, metadata={"format": "pt"})
     index = {"weight_map": {n: file for file, own in parts.items() for n in own}}
@@ -65,8 +67,9 @@ def test_what_lies_beside_the_model_neither_counts_nor_changes_it(
         sharded(model)
 
     def measured() -> dict[str, object]:
-        return measure.run(Job(params=LABEL, out=tmp_path, scratch=tmp_path,
-                               sources={"model": model}))  # fmt: skip
+        return measure.run(
+            Job(params=LABEL, out=tmp_path, scratch=tmp_path, sources={"model": model})
+        )
 
     before = identity(model), measured(), models.checkpoint_sha256(model)
     littered(model)
@@ -96,7 +99,8 @@ def test_files_are_found_by_the_index_alone(model: Path) -> None:
     sharded(model)
     littered(model)
     assert [path.name for path in directory.weights(model)] == [
-        "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
-    ]  # fmt: skip
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    ]
     assert "modeling_other.py" not in {path.name for path in directory.files(model)}
     assert "modeling_other.py" in {path.name for path in directory.files(model, code=True)}

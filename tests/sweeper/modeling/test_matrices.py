@@ -115,8 +115,11 @@ def test_one_model_that_cannot_be_treated_leaves_the_others(make: Make) -> None:
     both = f"model.id={make('gpt2')},{make('qwen2')}"
     plan = plan_of(make("qwen2"), both, "prune.sparsity=0,50")
     labels = [(cell.cell.model["id"], cell.label) for cell in plan.cells]
-    assert labels == [(str(make("gpt2")), "dense"), (str(make("qwen2")), "dense"),
-                      (str(make("qwen2")), "50%")]  # fmt: skip
+    assert labels == [
+        (str(make("gpt2")), "dense"),
+        (str(make("qwen2")), "dense"),
+        (str(make("qwen2")), "50%"),
+    ]
     assert [str(item.reason) for item in plan.dropped if "Conv1D" in item.reason]
 
 

@@ -52,8 +52,9 @@ def test_both_readers_split_as_the_file_says(model: Path) -> None:
 def test_what_is_saved_has_the_files_of_the_model(model: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    prune.run(Job(params={**PRUNE, "method": "magnitude"}, out=out, scratch=out,
-                  sources={"model": model}))  # fmt: skip
+    prune.run(
+        Job(params={**PRUNE, "method": "magnitude"}, out=out, scratch=out, sources={"model": model})
+    )
     for name in ("tokenizer.json", "tokenizer_config.json"):
         assert (out / "checkpoint" / name).read_bytes() == (model / name).read_bytes()
 

@@ -39,9 +39,11 @@ def test_bits_rest_on_one_table_of_the_model_that_is_quantized(plan: Any) -> Non
     made = plan(MIXED, "prune.sparsity=0,25", "quant.bits=3,4", "quant=gptq,rtn")
     cells = {cell.label: cell for cell in made.cells}
     assert set(cells) == {
-        f"{p}{q}{bits}bit (allocated)" for p in ("", "25% + ") for q in ("", "RTN ")
+        f"{p}{q}{bits}bit (allocated)"
+        for p in ("", "25% + ")
+        for q in ("", "RTN ")
         for bits in (3, 4)
-    }  # fmt: skip
+    }
     tables = of_kind(made, "sensitivity")
     assert len(tables) == 2
     dense = cells["4bit (allocated)"].stages["quantize"].parents
@@ -78,8 +80,14 @@ def test_rounding_alone_has_a_text_once_it_is_allocated(plan: Any) -> None:
 
 
 def test_ranks_rest_on_a_table_of_their_method(plan: Any) -> None:
-    made = plan("prune=svd_llm,asvd", "prune.sparsity=10,20", "prune.profile=uniform,allocated",
-                "quant=rtn", "quant.bits=16,8", "quant.group_size=-1")  # fmt: skip
+    made = plan(
+        "prune=svd_llm,asvd",
+        "prune.sparsity=10,20",
+        "prune.profile=uniform,allocated",
+        "quant=rtn",
+        "quant.bits=16,8",
+        "quant.group_size=-1",
+    )
     tables = of_kind(made, "sensitivity")
     assert {t.params["method"] for t in tables} == {"svd_llm", "asvd"}
     assert len(tables) == 2
@@ -93,21 +101,31 @@ def test_ranks_rest_on_a_table_of_their_method(plan: Any) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ([MIXED, "quant.bits=4", "prune.sparsity=25", "prune.profile=allocated"],
-         "prune.profile=allocated and quant.profile=allocated together would miss the rate"),
-        ([MIXED, "quant.bits=4", "prune.sparsity=25", "prune.profile=owl"],
-         "prune.profile=owl and quant.profile=allocated together"),
+        (
+            [MIXED, "quant.bits=4", "prune.sparsity=25", "prune.profile=allocated"],
+            "prune.profile=allocated and quant.profile=allocated together would miss the rate",
+        ),
+        (
+            [MIXED, "quant.bits=4", "prune.sparsity=25", "prune.profile=owl"],
+            "prune.profile=owl and quant.profile=allocated together",
+        ),
         ([MIXED, "quant.bits=4", "quant=awq"], "quant.method=awq has the same bits everywhere"),
         ([MIXED, "quant.bits=8"], "quant.bits=8: allocated bits mix 2, 3, 4, 8; valid: 3 to 7"),
         (["quant.profile=mixed", "quant.bits=4"], "quant.profile=mixed: valid: uniform, allocated"),
-        (["prune=svd_llm", "prune.profile=allocated", "prune.sparsity=20", "quant.bits=4"],
-         "quant.group_size=32: with allocated ranks it is not known"),
-        (["prune=svd_llm", "prune.profile=owl", "prune.sparsity=20"],
-         "valid with low rank: uniform, allocated"),
-        (["prune=shortgpt", "prune.profile=allocated", "prune.blocks=1"],
-         "prune.method=shortgpt has the same sparsity everywhere"),
+        (
+            ["prune=svd_llm", "prune.profile=allocated", "prune.sparsity=20", "quant.bits=4"],
+            "quant.group_size=32: with allocated ranks it is not known",
+        ),
+        (
+            ["prune=svd_llm", "prune.profile=owl", "prune.sparsity=20"],
+            "valid with low rank: uniform, allocated",
+        ),
+        (
+            ["prune=shortgpt", "prune.profile=allocated", "prune.blocks=1"],
+            "prune.method=shortgpt has the same sparsity everywhere",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_cell(plan: Any, overrides: list[str], message: str) -> None:
     with pytest.raises(BadInput) as refused:
         plan(*overrides)
@@ -115,26 +133,41 @@ def test_what_is_no_cell(plan: Any, overrides: list[str], message: str) -> None:
 
 
 def test_in_a_grid_what_cannot_be_is_left_out_with_its_reason(plan: Any) -> None:
-    made = plan("quant.profile=uniform,allocated", "prune.profile=uniform,allocated",
-                "quant.bits=8,4", "prune.sparsity=25")  # fmt: skip
+    made = plan(
+        "quant.profile=uniform,allocated",
+        "prune.profile=uniform,allocated",
+        "quant.bits=8,4",
+        "prune.sparsity=25",
+    )
     assert {cell.label for cell in made.cells} == {
-        "25% + 8bit", "25% + 4bit", "25% (allocated) + 8bit", "25% (allocated) + 4bit",
+        "25% + 8bit",
+        "25% + 4bit",
+        "25% (allocated) + 8bit",
+        "25% (allocated) + 4bit",
         "25% + 4bit (allocated)",
-    }  # fmt: skip
+    }
     reasons = {dropped.reason.partition(" ")[0] for dropped in made.dropped}
     assert len(made.dropped) == 3
     assert reasons == {"prune.profile=allocated", "quant.bits=8:"}
 
 
 def test_errors_on_other_inputs_are_another_table_and_another_cell(plan: Any) -> None:
-    for axes in (("prune.profile=allocated", "prune.sparsity=50", "prune.errors=unit,plain,loss"),
-                 (MIXED, "quant.bits=4", "quant.errors=unit,plain,loss"),
-                 ("prune=svd_llm", "prune.profile=allocated", "prune.sparsity=50",
-                  "prune.errors=unit,plain,loss")):  # fmt: skip
+    for axes in (
+        ("prune.profile=allocated", "prune.sparsity=50", "prune.errors=unit,plain,loss"),
+        (MIXED, "quant.bits=4", "quant.errors=unit,plain,loss"),
+        (
+            "prune=svd_llm",
+            "prune.profile=allocated",
+            "prune.sparsity=50",
+            "prune.errors=unit,plain,loss",
+        ),
+    ):
         made = plan(*axes)
         assert [stage.params["errors"] for stage in of_kind(made, "sensitivity")] == [
-            "unit", "plain", "loss"
-        ]  # fmt: skip
+            "unit",
+            "plain",
+            "loss",
+        ]
         assert len({cell.label for cell in made.cells}) == 3
 
 
@@ -149,8 +182,10 @@ def test_a_table_costs_by_its_options(plan: Any) -> None:
     def work(*overrides: str) -> float:
         return of_kind(plan(*overrides), "sensitivity")[0].work
 
-    shares = [work("prune.profile=allocated", "prune.sparsity=50", f"prune.levels={n}")
-              for n in (5, 10, 20)]  # fmt: skip
+    shares = [
+        work("prune.profile=allocated", "prune.sparsity=50", f"prune.levels={n}")
+        for n in (5, 10, 20)
+    ]
     assert shares[2] - shares[1] == pytest.approx(2 * (shares[1] - shares[0]))
     assert work(MIXED, "quant.bits=4") < shares[0]
     relative = [work(MIXED, "quant.bits=4", f"quant.errors={of}") for of in ("unit", "plain")]

@@ -93,11 +93,31 @@ def test_every_configuration_of_the_paper(plan):
     for cell in made.cells:
         labels.setdefault(cell.cell.model["name"], []).append(cell.label)
     expected = {
-        "dense", "25%", "33.333%", "50%", "75%", "8bit", "4bit", "3bit", "2bit",
-        "2:8", "1:4", "2:6", "1:3", "2:8 + 4bit", "1:4 + 4bit", "2:6 + 3bit", "1:3 + 3bit",
-        "50% + 8bit", "25% + 4bit", "33.333% + 3bit",
-        "NF4", "25% + NF4", "LLM.int8", "50% + LLM.int8",
-    }  # fmt: skip
+        "dense",
+        "25%",
+        "33.333%",
+        "50%",
+        "75%",
+        "8bit",
+        "4bit",
+        "3bit",
+        "2bit",
+        "2:8",
+        "1:4",
+        "2:6",
+        "1:3",
+        "2:8 + 4bit",
+        "1:4 + 4bit",
+        "2:6 + 3bit",
+        "1:3 + 3bit",
+        "50% + 8bit",
+        "25% + 4bit",
+        "33.333% + 3bit",
+        "NF4",
+        "25% + NF4",
+        "LLM.int8",
+        "50% + LLM.int8",
+    }
     assert {model: sorted(names) for model, names in labels.items()} == {
         "llama-3.1-8b": sorted(expected),
         "mistral-7b-v0.3": sorted(expected),
@@ -133,11 +153,17 @@ def test_joint_and_sequential_cells_come_in_equal_rates(plan):
 
 
 MEANING = [
-    "prune.sparsity=50", "prune.pattern=2:8", "prune.block_size=64", "prune.dampening=0.1",
+    "prune.sparsity=50",
+    "prune.pattern=2:8",
+    "prune.block_size=64",
+    "prune.dampening=0.1",
     "prune.profile=owl",
-    "calibration.seed=1", "calibration.samples=5", "calibration.length=16",
-    "model.compute_dtype=bfloat16", "model.save_dtype=float32",
-]  # fmt: skip
+    "calibration.seed=1",
+    "calibration.samples=5",
+    "calibration.length=16",
+    "model.compute_dtype=bfloat16",
+    "model.save_dtype=float32",
+]
 
 
 @pytest.mark.parametrize("override", MEANING)
@@ -192,8 +218,9 @@ def test_another_text_is_another_calibration_and_another_place_is_not(plan, own,
 def test_the_stage_of_a_method_without_calibration_does_not_depend_on_it(plan):
     made = plan("prune.sparsity=25", "quant=rtn", "quant.bits=4", "calibration.seed=0,1")
     assert [cell.label for cell in made.cells] == [
-        "25% + RTN 4bit [seed=0]", "25% + RTN 4bit [seed=1]",
-    ]  # fmt: skip
+        "25% + RTN 4bit [seed=0]",
+        "25% + RTN 4bit [seed=1]",
+    ]
     free = plan("prune=magnitude", "prune.sparsity=25", "calibration.seed=0,1")
     assert [cell.label for cell in free.cells] == ["magnitude 25%"]
     params = only(free, "prune").params
@@ -236,8 +263,13 @@ def test_what_bitsandbytes_can_do_is_said(plan):
         plan("quant=llm_int8", "quant.outlier_threshold=-1")
     made = plan("quant=gptq,nf4", "quant.bits=4,3", "prune.sparsity=0,25")
     assert [c.label for c in made.cells] == [
-        "4bit", "25% + 4bit", "3bit", "25% + 3bit", "NF4", "25% + NF4",
-    ]  # fmt: skip
+        "4bit",
+        "25% + 4bit",
+        "3bit",
+        "25% + 3bit",
+        "NF4",
+        "25% + NF4",
+    ]
     assert {d.reason for d in made.dropped} == {"quant.bits=3: nf4, valid: 4."}
 
 
@@ -528,8 +560,11 @@ def test_an_allocation_rests_on_one_table_of_errors(plan):
     assert not named["25% + 4bit"]
     order = list(made.stages)
     table = next(key for key, stage in made.stages.items() if stage.kind == "sensitivity")
-    assert all(order.index(table) < order.index(s.key) for s in made.stages.values()
-               if "sensitivity" in s.parents)  # fmt: skip
+    assert all(
+        order.index(table) < order.index(s.key)
+        for s in made.stages.values()
+        if "sensitivity" in s.parents
+    )
 
 
 def test_the_key_of_an_allocation_follows_its_table(plan):
@@ -552,8 +587,11 @@ def test_uniform_against_allocated_at_equal_rates(own):
 def test_a_quantized_model_can_be_pruned_afterwards(plan):
     made = plan("prune=wanda", "prune.sparsity=0,25", "prune.order=last", "quant.bits=4,3")
     assert {cell.label for cell in made.cells} == {
-        "4bit", "3bit", "4bit + wanda 25%", "3bit + wanda 25%",
-    }  # fmt: skip
+        "4bit",
+        "3bit",
+        "4bit + wanda 25%",
+        "3bit + wanda 25%",
+    }
     kinds = [stage.kind for stage in made.stages.values()]
     assert kinds.count("quantize") == kinds.count("prune") == 2  # the quantized model is shared
     cells = {cell.label: cell for cell in made.cells}

@@ -67,28 +67,44 @@ def cell(prune=(), quant=(), **others):
         ({"sparsity": 25}, {}, "25%", Fraction(1, 4)),
         ({"sparsity": 33.333}, {}, "33.333%", Fraction(1, 3)),
         ({"sparsity": 50, "profile": "owl"}, {}, "50% (owl)", Fraction(1, 2)),
-        ({"sparsity": 50, "profile": "owl"}, {"method": "joint", "bits": 4},
-         "50% (owl) + joint 4bit", Fraction(7, 8)),
+        (
+            {"sparsity": 50, "profile": "owl"},
+            {"method": "joint", "bits": 4},
+            "50% (owl) + joint 4bit",
+            Fraction(7, 8),
+        ),
         ({"sparsity": 66.667}, {}, "66.667%", Fraction(2, 3)),
-        ({"sparsity": 25, "method": "wanda", "order": "last"}, {"bits": 4}, "4bit + wanda 25%",
-         Fraction(13, 16)),
+        (
+            {"sparsity": 25, "method": "wanda", "order": "last"},
+            {"bits": 4},
+            "4bit + wanda 25%",
+            Fraction(13, 16),
+        ),
         ({"sparsity": 25, "method": "wanda", "order": "last"}, {}, "wanda 25%", Fraction(1, 4)),
         ({"pattern": "2:8"}, {}, "2:8", Fraction(1, 4)),
         ({}, {"bits": 4}, "4bit", Fraction(3, 4)),
         ({"sparsity": 25}, {"bits": 4}, "25% + 4bit", Fraction(13, 16)),
         ({}, {"bits": 3, "profile": "allocated"}, "3bit (allocated)", Fraction(13, 16)),
         ({"pattern": "1:3"}, {"bits": 3}, "1:3 + 3bit", Fraction(7, 8)),
-        ({"sparsity": 25}, {"bits": 4, "mask": "ignore"}, "25% + 4bit (mask ignored)",
-         Fraction(13, 16)),
+        (
+            {"sparsity": 25},
+            {"bits": 4, "mask": "ignore"},
+            "25% + 4bit (mask ignored)",
+            Fraction(13, 16),
+        ),
         ({"sparsity": 25, "method": "wanda"}, {}, "wanda 25%", Fraction(1, 4)),
-        ({"pattern": "2:8", "method": "magnitude"}, {"bits": 3, "method": "rtn"},
-         "magnitude 2:8 + RTN 3bit", Fraction(55, 64)),
+        (
+            {"pattern": "2:8", "method": "magnitude"},
+            {"bits": 3, "method": "rtn"},
+            "magnitude 2:8 + RTN 3bit",
+            Fraction(55, 64),
+        ),
         ({"sparsity": 25}, {"bits": 4, "method": "nf4"}, "25% + NF4", Fraction(13, 16)),
         ({}, {"bits": 8, "method": "llm_int8"}, "LLM.int8", Fraction(1, 2)),
         ({}, {"bits": 3, "method": "awq"}, "AWQ 3bit", Fraction(13, 16)),
         ({"sparsity": 25}, {"bits": 4, "method": "joint"}, "25% + joint 4bit", Fraction(13, 16)),
     ],
-)  # fmt: skip
+)
 def test_labels_and_rates(prune, quant, label, tcr):
     made = cell(prune, quant)
     assert made.label == label
@@ -167,9 +183,15 @@ def test_what_differs_is_another_cell():
 
 @pytest.mark.parametrize(
     ("value", "hint"),
-    [(2500, "mean 25"), (-3, "percentage"), (0.25, "mean 25"), (0.999, "mean 99.9"),
-     (100, "below 100"), (True, "percentage")],
-)  # fmt: skip
+    [
+        (2500, "mean 25"),
+        (-3, "percentage"),
+        (0.25, "mean 25"),
+        (0.999, "mean 99.9"),
+        (100, "below 100"),
+        (True, "percentage"),
+    ],
+)
 def test_a_sparsity_that_is_no_percentage(value, hint):
     with pytest.raises(BadInput, match=hint) as refused:
         cell({"sparsity": value})
@@ -213,14 +235,18 @@ def test_values_that_do_not_exist_are_named_with_those_that_do(prune, quant, mes
 
 @pytest.mark.parametrize(
     ("prune", "quant"),
-    [({"method": "none", "sparsity": 25}, {}), ({}, {"method": "none", "bits": 4}),
-     ({}, {"method": "joint", "bits": 4}),
-     ({"sparsity": 25, "method": "wanda"}, {"method": "joint", "bits": 4}),
-     ({"sparsity": 25, "order": "last"}, {"bits": 4}),
-     ({"sparsity": 25, "order": "last", "method": "wanda"}, {"bits": 4, "method": "nf4"}),
-     ({"sparsity": 25, "order": "last", "method": "wanda"}, {"method": "joint", "bits": 4}),
-     ({"pattern": "2:8", "sparsity": 0}, {}), ({"pattern": "2:8", "sparsity": 50}, {})],
-)  # fmt: skip
+    [
+        ({"method": "none", "sparsity": 25}, {}),
+        ({}, {"method": "none", "bits": 4}),
+        ({}, {"method": "joint", "bits": 4}),
+        ({"sparsity": 25, "method": "wanda"}, {"method": "joint", "bits": 4}),
+        ({"sparsity": 25, "order": "last"}, {"bits": 4}),
+        ({"sparsity": 25, "order": "last", "method": "wanda"}, {"bits": 4, "method": "nf4"}),
+        ({"sparsity": 25, "order": "last", "method": "wanda"}, {"method": "joint", "bits": 4}),
+        ({"pattern": "2:8", "sparsity": 0}, {}),
+        ({"pattern": "2:8", "sparsity": 50}, {}),
+    ],
+)
 def test_combinations_that_are_no_cell(prune, quant):
     with pytest.raises(NoCell):
         cell(prune, quant)

@@ -33,9 +33,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plan(model: Path) -> MakePlan:
     def make(*overrides: str, names: str = "demo_agreement") -> Plan:
         own = [
-            "model=custom", f"model.id={model}", "model.name=tiny", "prune.sparsity=0",
-            "model.group_size=32", f"tasks.names=[{names}]", "quant.method=none", "quant.bits=16",
-        ]  # fmt: skip
+            "model=custom",
+            f"model.id={model}",
+            "model.name=tiny",
+            "prune.sparsity=0",
+            "model.group_size=32",
+            f"tasks.names=[{names}]",
+            "quant.method=none",
+            "quant.bits=16",
+        ]
         with composed([]) as (config, loader):
             return builder.plan(config, loader, [*own, *overrides])
 
@@ -81,11 +87,18 @@ def test_which_documents_are_asked_is_not_part_of_the_family(plan: MakePlan, ove
 @pytest.mark.parametrize(
     "override",
     [
-        "tasks.dtype=float32", "tasks.batch_size=2", "tasks.num_fewshot=1", "tasks.block=32",
-        "tasks.apply_chat_template=true", "tasks.add_bos_token=true", "tasks.max_gen_toks=9",
-        "tasks.order_seed=2", "tasks.shared_context=false", "tasks.keep_text=false",
+        "tasks.dtype=float32",
+        "tasks.batch_size=2",
+        "tasks.num_fewshot=1",
+        "tasks.block=32",
+        "tasks.apply_chat_template=true",
+        "tasks.add_bos_token=true",
+        "tasks.max_gen_toks=9",
+        "tasks.order_seed=2",
+        "tasks.shared_context=false",
+        "tasks.keep_text=false",
     ],
-)  # fmt: skip
+)
 def test_how_an_answer_comes_about_is_part_of_the_family(plan: MakePlan, override: str) -> None:
     before, after = scored(plan()), scored(plan(override))
     assert before.key != after.key

@@ -20,9 +20,14 @@ WHY = "SVD-LLM sums its inputs in float64"
 
 def stage(kind, parents=None, **params):
     return Stage(
-        kind=kind, params=Params(params), parents=parents or {},
-        library={"llmcompressor": "0.14.0.1"}, sources={}, label="", work=1.0,
-    )  # fmt: skip
+        kind=kind,
+        params=Params(params),
+        parents=parents or {},
+        library={"llmcompressor": "0.14.0.1"},
+        sources={},
+        label="",
+        work=1.0,
+    )
 
 
 def cell(method):

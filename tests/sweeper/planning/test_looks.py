@@ -16,8 +16,12 @@ from tests import tracking_data as data
 Json = dict[str, Any]
 
 
-def plan(created: int, limit: int, grid: tuple[Json, ...] = data.GRID[:2],
-         tasks: tuple[str, ...] = data.TASKS) -> Json:  # fmt: skip
+def plan(
+    created: int,
+    limit: int,
+    grid: tuple[Json, ...] = data.GRID[:2],
+    tasks: tuple[str, ...] = data.TASKS,
+) -> Json:
     """A plan that asks `limit` documents of these tasks."""
     made: Json = copy.deepcopy(data.record(grid))
     made["created"] = f"2026-01-01T00:00:{created:02d}"

@@ -33,9 +33,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def plan(model: Path) -> MakePlan:
     def make(*overrides: str) -> Plan:
         own = [
-            "model=custom", f"model.id={model}", "model.name=tiny", "model.group_size=32",
-            "tasks.names=[demo_agreement,demo_pydoc]", "tasks.limit=20", "quant=rtn",
-        ]  # fmt: skip
+            "model=custom",
+            f"model.id={model}",
+            "model.name=tiny",
+            "model.group_size=32",
+            "tasks.names=[demo_agreement,demo_pydoc]",
+            "tasks.limit=20",
+            "quant=rtn",
+        ]
         with composed([]) as (config, loader):
             return builder.plan(config, loader, [*own, *overrides])
 

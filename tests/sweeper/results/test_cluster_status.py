@@ -13,14 +13,25 @@ from sweeper.results.outcomes import CellOutcome, StageOutcome
 
 
 def job(state: str, **fields: Any) -> Any:
-    given = {"cause": "", "reason": "", "job": "7", "node": "", "elapsed_s": 0.0, "restarts": 0,
-             "gpu_hours": 0.0, "log": ""}  # fmt: skip
+    given = {
+        "cause": "",
+        "reason": "",
+        "job": "7",
+        "node": "",
+        "elapsed_s": 0.0,
+        "restarts": 0,
+        "gpu_hours": 0.0,
+        "log": "",
+    }
     return SimpleNamespace(state=state, **(given | fields))
 
 
 def outcome(status: str = "missing") -> CellOutcome:
-    stages = [StageOutcome(kind="prune", key="p"), StageOutcome(kind="quantize", key="q"),
-              StageOutcome(kind="evaluate", key="t", task="cloze")]  # fmt: skip
+    stages = [
+        StageOutcome(kind="prune", key="p"),
+        StageOutcome(kind="quantize", key="q"),
+        StageOutcome(kind="evaluate", key="t", task="cloze"),
+    ]
     return CellOutcome(cell={"key": "c"}, status=status, reason="not yet", stages=tuple(stages))
 
 
@@ -29,11 +40,14 @@ def table(**stages: Any) -> Any:
 
 
 def test_a_running_stage_stands_for_its_cell() -> None:
-    found = cell_job(outcome(), table(
-        p=job("done", job="6", gpu_hours=1.0),
-        q=job("running", node="n1", elapsed_s=65.0, gpu_hours=0.5, restarts=2),
-        t=job("queued", gpu_hours=0.5),
-    ))  # fmt: skip
+    found = cell_job(
+        outcome(),
+        table(
+            p=job("done", job="6", gpu_hours=1.0),
+            q=job("running", node="n1", elapsed_s=65.0, gpu_hours=0.5, restarts=2),
+            t=job("queued", gpu_hours=0.5),
+        ),
+    )
     assert found is not None
     assert found.state == "running"
     assert found.reason == "quantize on n1, 1 min 05 s (job 7, started again 2 times)"
@@ -50,8 +64,11 @@ def test_gpu_hours_are_those_of_all_attempts_and_of_what_runs() -> None:
         for s in outcome().stages
     )
     found = replace(outcome(), stages=stages)
-    jobs = table(p=job("done", job="6", gpu_hours=1.0), q=job("done", gpu_hours=0.5),
-                 t=job("running", gpu_hours=0.5))  # fmt: skip
+    jobs = table(
+        p=job("done", job="6", gpu_hours=1.0),
+        q=job("done", gpu_hours=0.5),
+        t=job("running", gpu_hours=0.5),
+    )
     assert gpu_hours(found, jobs) == pytest.approx(1.0 + 0.1 + 0.5)
     assert gpu_hours(outcome(), table()) == 0.0
 
@@ -60,7 +77,9 @@ def test_what_ended_comes_before_what_waits_for_it() -> None:
     jobs = table(q=job("ended", cause="time limit", reason="ended after 60 min"), t=job("blocked"))
     (shown,) = overlaid([outcome()], jobs)
     assert (shown.status, shown.reason) == (
-        "ended", "quantize: time limit: ended after 60 min (job 7)")  # fmt: skip
+        "ended",
+        "quantize: time limit: ended after 60 min (job 7)",
+    )
 
 
 def test_the_store_knows_better_what_is_over() -> None:

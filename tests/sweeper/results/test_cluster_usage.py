@@ -13,26 +13,57 @@ from sweeper.results import outcomes as cell_outcomes
 from sweeper.results.mlflow import run as runs
 from tests import tracking_data as data
 
-EARLIER = {"job": "7_1", "node": "n1", "partition": "gpu", "gpus": 2, "gpu_type": "a10",
-           "gpu_hours": 0.5, "peak_rss_bytes": 3_000, "ending": "OSError"}  # fmt: skip
-MANIFEST = {"slurm": {"job": "9", "node": "n4", "partition": "gpu", "gpus": 2, "gpu_type": "a100",
-                      "gpu_hours": 0.25, "peak_rss_bytes": 2_000,
-                      "earlier_attempts": [EARLIER]}}  # fmt: skip
+EARLIER = {
+    "job": "7_1",
+    "node": "n1",
+    "partition": "gpu",
+    "gpus": 2,
+    "gpu_type": "a10",
+    "gpu_hours": 0.5,
+    "peak_rss_bytes": 3_000,
+    "ending": "OSError",
+}
+MANIFEST = {
+    "slurm": {
+        "job": "9",
+        "node": "n4",
+        "partition": "gpu",
+        "gpus": 2,
+        "gpu_type": "a100",
+        "gpu_hours": 0.25,
+        "peak_rss_bytes": 2_000,
+        "earlier_attempts": [EARLIER],
+    }
+}
 ROWS = [
-    {"job": "7_1", "restart": n, "state": "COMPLETED", "node": "n1", "elapsed_s": 1800.0,
-     "max_rss_bytes": 9, "gpus": 1, "gpu_hours": 0.5}
+    {
+        "job": "7_1",
+        "restart": n,
+        "state": "COMPLETED",
+        "node": "n1",
+        "elapsed_s": 1800.0,
+        "max_rss_bytes": 9,
+        "gpus": 1,
+        "gpu_hours": 0.5,
+    }
     for n in range(2)
-]  # fmt: skip
+]
 
 
 def test_every_attempt_counts() -> None:
     assert cluster_usage.gpu_hours([MANIFEST, None, {"device": "cpu"}]) == 0.75
     assert cluster_usage.metrics({"prune": MANIFEST, "measure": {}}) == {
-        ("gpu_hours", "prune"): 0.75, ("max_rss_bytes", "prune"): 3_000.0,
-        ("attempts", "prune"): 2, ("gpu_hours", "cell"): 0.75}  # fmt: skip
+        ("gpu_hours", "prune"): 0.75,
+        ("max_rss_bytes", "prune"): 3_000.0,
+        ("attempts", "prune"): 2,
+        ("gpu_hours", "cell"): 0.75,
+    }
     assert cluster_usage.tags([MANIFEST, None]) == {
-        "slurm.jobs": "7_1, 9", "slurm.nodes": "n1, n4", "slurm.partitions": "gpu",
-        "slurm.gpu_types": "a10, a100"}  # fmt: skip
+        "slurm.jobs": "7_1, 9",
+        "slurm.nodes": "n1, n4",
+        "slurm.partitions": "gpu",
+        "slurm.gpu_types": "a10, a100",
+    }
     assert cluster_usage.metrics({"prune": None}) == {}
 
 
@@ -42,7 +73,10 @@ def test_the_latest_round_knows_all_executions(tmp_path: Path) -> None:
     for name, rows in (("a", ROWS[:1]), ("b", ROWS)):
         (tmp_path / "jobs" / f"{name}.round.json").write_text(json.dumps({"accounting": rows}))
     assert cluster_usage.totals(launcher_record.executions(tmp_path)) == {
-        "gpu_hours": 1.0, "hours": 1.0, "executions": 2}  # fmt: skip
+        "gpu_hours": 1.0,
+        "hours": 1.0,
+        "executions": 2,
+    }
 
 
 @pytest.fixture

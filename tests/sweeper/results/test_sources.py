@@ -56,8 +56,15 @@ def logged(tmp_path_factory):
 def answered(task: str, seed: int) -> pd.DataFrame:
     """Scores of four documents."""
     right = np.random.default_rng(seed).integers(0, 2, 4).astype(float)
-    return pd.DataFrame({"doc_id": range(4), "doc_hash": list("abcd"), "target_hash": "t",
-                         "acc": right, "task": task})  # fmt: skip
+    return pd.DataFrame(
+        {
+            "doc_id": range(4),
+            "doc_hash": list("abcd"),
+            "target_hash": "t",
+            "acc": right,
+            "task": task,
+        }
+    )
 
 
 def test_results_come_back_from_mlflow_as_they_are_in_the_store(logged) -> None:
@@ -68,9 +75,8 @@ def test_results_come_back_from_mlflow_as_they_are_in_the_store(logged) -> None:
     assert read.scores.to_csv() == kept.scores.to_csv()
     in_store, in_mlflow = (
         {(s.key, s.kind, s.task, s.part) for outcome in found for s in outcome.stages}
-        for found in (outcomes.collect(plan, store),
-                      reader.outcomes("demo", home=home, uri=uri))
-    )  # fmt: skip
+        for found in (outcomes.collect(plan, store), reader.outcomes("demo", home=home, uri=uri))
+    )
     assert in_mlflow == in_store
     assert set(read.cells["status"]) == {"done", "failed", "missing"}
     assert set(read.documents) == set(kept.documents)
@@ -153,12 +159,15 @@ def test_one_table_of_the_paper(tmp_path) -> None:
     assert (tmp_path / "sweeps/published/reproduction/tables/table7.tex").is_file()
 
 
-@pytest.mark.parametrize(("words", "told"), [
-    (["source=paper"], "valid: store, mlflow, bundle, published"),
-    (["source=published", "only=table8"], "valid: claims, table1"),
-    (["source=published", "against=published"], "the source is the published numbers already"),
-    (["source=store", "sweeps=[one]"], "no such sweep"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["source=paper"], "valid: store, mlflow, bundle, published"),
+        (["source=published", "only=table8"], "valid: claims, table1"),
+        (["source=published", "against=published"], "the source is the published numbers already"),
+        (["source=store", "sweeps=[one]"], "no such sweep"),
+    ],
+)
 def test_what_cannot_be_read_is_refused(tmp_path, words, told) -> None:
     done = isorate(tmp_path, "reproduce", *words)
     assert done.returncode == 2

@@ -23,12 +23,20 @@ COMMON: dict[str, Any] = {
     "save_dtype": "bfloat16",
 }
 PRUNE: dict[str, Any] = {
-    "method": "sparsegpt", "sparsity": 0.25, "pattern": "unstructured", **COMMON,
-}  # fmt: skip
+    "method": "sparsegpt",
+    "sparsity": 0.25,
+    "pattern": "unstructured",
+    **COMMON,
+}
 QUANTIZE: dict[str, Any] = {
-    "method": "gptq", "bits": 4, "group_size": 64, "symmetric": True, "actorder": "static",
-    "mask": "none", **COMMON,
-}  # fmt: skip
+    "method": "gptq",
+    "bits": 4,
+    "group_size": 64,
+    "symmetric": True,
+    "actorder": "static",
+    "mask": "none",
+    **COMMON,
+}
 
 
 class Workshop:

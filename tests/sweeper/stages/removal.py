@@ -21,11 +21,20 @@ def qwen2(layers: int) -> Qwen2ForCausalLM:
     """A model whose configuration lists the kind of every layer: every second one is local."""
     kinds = ["full_attention", "sliding_attention"] * layers
     config = Qwen2Config(
-        vocab_size=384, hidden_size=64, intermediate_size=192, num_hidden_layers=layers,
-        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
-        use_sliding_window=True, sliding_window=8, layer_types=kinds[:layers],
-        tie_word_embeddings=True, bos_token_id=0, eos_token_id=0,
-    )  # fmt: skip
+        vocab_size=384,
+        hidden_size=64,
+        intermediate_size=192,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        use_sliding_window=True,
+        sliding_window=8,
+        layer_types=kinds[:layers],
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=0,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(1)
         model = Qwen2ForCausalLM(config).to(torch.bfloat16)

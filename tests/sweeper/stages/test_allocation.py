@@ -98,9 +98,10 @@ def test_errors_of_bits_are_those_of_the_quantizer(
     for option, width in ((1, 3), (2, 4)):
         out = workshop.quantize(method="rtn", bits=width, symmetric=symmetric)
         served = AutoModelForCausalLM.from_pretrained(
-            out / "checkpoint", dtype=torch.float32,
+            out / "checkpoint",
+            dtype=torch.float32,
             quantization_config=CompressedTensorsConfig(dequantize=True),
-        )  # fmt: skip
+        )
         unit = functional.normalize(inputs)
         lost = (served.get_submodule(name).weight - weight) @ unit.T
         expected = float(lost.square().sum() / (weight @ unit.T).square().sum())
@@ -193,8 +194,10 @@ def test_gptq_of_a_mix_is_gptq_of_each_width_in_the_first_layer(
     shared = {first[f"model.layers.0.self_attn.{n}_proj"] for n in "qkv"}
     assert len(shared) == 2, "one Hessian has to serve two widths"
     mixed = load_file(out / "checkpoint" / "model.safetensors")
-    alone = {w: load_file(workshop.quantize(bits=w) / "checkpoint" / "model.safetensors")
-             for w in set(first.values())}  # fmt: skip
+    alone = {
+        w: load_file(workshop.quantize(bits=w) / "checkpoint" / "model.safetensors")
+        for w in set(first.values())
+    }
     for name, width in first.items():
         part = f"{name}.weight_packed"
         # Stacked with other rows a product is rounded otherwise: a weight in the middle of two
@@ -215,9 +218,10 @@ def test_a_pruned_model_keeps_its_mask_under_a_mix(workshop: Any, tables: Tables
 def test_a_mix_can_be_pruned_afterwards(workshop: Any, by_rtn: tuple[Path, dict[str, int]]) -> None:
     out, given = by_rtn
     job = workshop.job(
-        PRUNE | {"method": "wanda", "sparsity": 0.25}, inputs={"model": out},
+        PRUNE | {"method": "wanda", "sparsity": 0.25},
+        inputs={"model": out},
         sources={"calibration": workshop.text},
-    )  # fmt: skip
+    )
     prune.run(job)
     found = workshop.measure(job.out, sparsity=0.25, **LABEL)
     assert found["containment"]["min"] == 1

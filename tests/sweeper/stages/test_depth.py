@@ -32,12 +32,17 @@ class Depth:
         out = self.root / f"{method}-{blocks}-{(dense or self.dense).name}"
         out.mkdir()
         params = PRUNE | {
-            "method": method, "pattern": "structured", "blocks": blocks, "sparsity": blocks / 5,
-        }  # fmt: skip
+            "method": method,
+            "pattern": "structured",
+            "blocks": blocks,
+            "sparsity": blocks / 5,
+        }
         job = Job(
-            params=params, out=out, scratch=out,
+            params=params,
+            out=out,
+            scratch=out,
             sources={"model": dense or self.dense, "calibration": self.text},
-        )  # fmt: skip
+        )
         return out, prune.run(job)
 
     def model(self) -> Any:

@@ -20,10 +20,19 @@ from tests import rounding
 from tests.sweeper.stages.conftest import TASK, TASKS
 
 CELL = {
-    "cell": "c", "label": "dense", "model": "m", "prune_method": "", "sparsity": 0.0,
-    "pattern": "", "quant_method": "", "bits": 16, "mask": "none", "calibration_seed": None,
-    "status": "done", "reason": "",
-}  # fmt: skip
+    "cell": "c",
+    "label": "dense",
+    "model": "m",
+    "prune_method": "",
+    "sparsity": 0.0,
+    "pattern": "",
+    "quant_method": "",
+    "bits": 16,
+    "mask": "none",
+    "calibration_seed": None,
+    "status": "done",
+    "reason": "",
+}
 GROUP = """
 group: tiny_group
 task: [tiny_choice, tiny_rest]
@@ -46,10 +55,18 @@ def folder(tasks: Path, tmp_path: Path) -> Path:
 def row(name: str, result: dict[str, Any]) -> dict[str, Any]:
     acc = result["metrics"]["acc"]
     return {
-        "cell": "c", "task": name, "metric": "acc", "value": acc["value"],
-        "stderr": acc["stderr"], "n": acc["n"], "higher_is_better": True, "primary": True,
-        "version": "2", "chance": 1 / 3, "group": "tiny_group",
-    }  # fmt: skip
+        "cell": "c",
+        "task": name,
+        "metric": "acc",
+        "value": acc["value"],
+        "stderr": acc["stderr"],
+        "n": acc["n"],
+        "higher_is_better": True,
+        "primary": True,
+        "version": "2",
+        "chance": 1 / 3,
+        "group": "tiny_group",
+    }
 
 
 def test_a_group_is_recombined_to_the_digits_of_lm_eval(
@@ -61,8 +78,13 @@ def test_a_group_is_recombined_to_the_digits_of_lm_eval(
 
     manager = TaskManager(include_defaults=False, include_path=str(folder))
     with rounding.exactly():  # else other batches might break a tie of two choices otherwise
-        lm = HFLM(pretrained=str(checkpoint), dtype="float64", device="cpu", batch_size=4,
-                  softmax_dtype="float64")  # fmt: skip
+        lm = HFLM(
+            pretrained=str(checkpoint),
+            dtype="float64",
+            device="cpu",
+            batch_size=4,
+            softmax_dtype="float64",
+        )
         expected = evaluator.simple_evaluate(lm, tasks=["tiny_group"], task_manager=manager)
     sources = {"model": checkpoint, "tasks": folder}
     leaves = resolve(["tiny_group"], folder, cache_dir=tmp_path)

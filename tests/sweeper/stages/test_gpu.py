@@ -70,9 +70,13 @@ def test_pruning(workshop: Any, method: str, pattern: str) -> None:
 
 @pytest.mark.parametrize(
     "params",
-    [*QUANTIZERS, pytest.param({}, id="gptq"), pytest.param({"mask": "exact"}, id="exact"),
-     pytest.param(JOINT, id="joint")],
-)  # fmt: skip
+    [
+        *QUANTIZERS,
+        pytest.param({}, id="gptq"),
+        pytest.param({"mask": "exact"}, id="exact"),
+        pytest.param(JOINT, id="joint"),
+    ],
+)
 def test_quantization(workshop: Any, params: Mapping[str, Any]) -> None:
     at_once = "sparsity" in params
     pruned = None if at_once else workshop.prune(sparsity=0.25)

@@ -18,8 +18,12 @@ from tests import rounding
 from .conftest import CALIBRATION
 from .test_sensitivity import PARAMS, inputs_of
 
-MATRICES = ("model.layers.0.self_attn.k_proj", "model.layers.0.mlp.up_proj",
-            "model.layers.1.self_attn.o_proj", "model.layers.1.mlp.down_proj")  # fmt: skip
+MATRICES = (
+    "model.layers.0.self_attn.k_proj",
+    "model.layers.0.mlp.up_proj",
+    "model.layers.1.self_attn.o_proj",
+    "model.layers.1.mlp.down_proj",
+)
 Read = tuple[Any, torch.Tensor]
 
 
@@ -64,9 +68,11 @@ def test_the_gradients_are_those_of_the_whole_model(
         slope = kept[name].grad
         assert slope is not None
         torch.testing.assert_close(
-            torch.cat(tuple(found[linears[name]])).double(), slope.square().mean(-1),
-            rtol=(slope.shape[-1] + 3) * rounding.UNIT, atol=0,  # squares are summed in float32
-        )  # fmt: skip
+            torch.cat(tuple(found[linears[name]])).double(),
+            slope.square().mean(-1),
+            rtol=(slope.shape[-1] + 3) * rounding.UNIT,
+            atol=0,  # squares are summed in float32
+        )
 
 
 def test_words_are_drawn_as_often_as_the_model_says(read: Read) -> None:

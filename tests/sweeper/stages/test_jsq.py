@@ -23,10 +23,18 @@ from .conftest import PRUNE
 
 STRENGTHS = [0.0, 0.05, 0.1, 0.2]
 JSQ: dict[str, Any] = {
-    "method": "jsq", "sparsity": 0.5, "range_weight": 2.0, "strengths": STRENGTHS,
-    "clamp": "range", "search_steps": 12, "search_samples": 4, "search_bits": 8,
-    "search_hot": 300.0, "search_cold": 10.0, "search_seed": 0,
-}  # fmt: skip
+    "method": "jsq",
+    "sparsity": 0.5,
+    "range_weight": 2.0,
+    "strengths": STRENGTHS,
+    "clamp": "range",
+    "search_steps": 12,
+    "search_samples": 4,
+    "search_bits": 8,
+    "search_hot": 300.0,
+    "search_cold": 10.0,
+    "search_seed": 0,
+}
 FIXED = JSQ | {"strengths": [0.0]}
 
 
@@ -106,9 +114,12 @@ class Rig:
 
     def landscape(self, layers: layer_chain.Chain) -> CompressedLoss:
         return CompressedLoss(
-            layers, _pruner(self.params, self.model), strengths=STRENGTHS, clamp="range",
+            layers,
+            _pruner(self.params, self.model),
+            strengths=STRENGTHS,
+            clamp="range",
             bits=self.params["search_bits"],
-        )  # fmt: skip
+        )
 
 
 def test_kept_states_change_no_energy(workshop: Any) -> None:

@@ -154,9 +154,11 @@ def test_biases_go_with_the_outer_factor(workshop: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     job = Job(
-        params=PRUNE | SVD, out=out, scratch=out,
+        params=PRUNE | SVD,
+        out=out,
+        scratch=out,
         sources={"model": source, "calibration": workshop.text},
-    )  # fmt: skip
+    )
     prune.run(job)
     model = reloaded(out)
     pair = model.get_submodule("model.layers.1.self_attn.q_proj")

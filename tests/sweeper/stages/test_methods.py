@@ -155,8 +155,9 @@ def test_wanda_refuses_inputs_that_are_not_finite(
         workshop.prune(method="wanda", fresh=True)
 
 
-@pytest.mark.parametrize("params", [*QUANTIZERS, pytest.param({}, id="gptq"),
-                                    pytest.param(JOINT, id="joint")])  # fmt: skip
+@pytest.mark.parametrize(
+    "params", [*QUANTIZERS, pytest.param({}, id="gptq"), pytest.param(JOINT, id="joint")]
+)
 def test_reload_is_the_model_that_was_in_memory(workshop: Any, params: Mapping[str, Any]) -> None:
     job = workshop.job(
         QUANTIZE | params, sources={"model": workshop.dense, "calibration": workshop.text}
@@ -417,7 +418,7 @@ def test_it_can_be_scored(workshop: Any, params: Mapping[str, Any], tmp_path: Pa
         PARAMS | {"dtype": "bfloat16", "block": 8},
         inputs={"model": workshop.quantize(**params)},
         sources={"tasks": tmp_path},
-    )  # fmt: skip
+    )
     found = evaluate.run(job)
     assert found["n_docs"] == 8
     assert 0 <= found["metrics"]["acc"]["value"] <= 1

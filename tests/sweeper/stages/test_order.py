@@ -79,8 +79,10 @@ def test_the_saved_model_is_the_quantized_one_without_those_weights(
 
 def test_scores_are_taken_on_the_inputs_of_the_quantized_model(workshop: Any) -> None:
     quantized = workshop.quantize(bits=2)
-    out, dense = after(workshop, quantized, sparsity=0.5), workshop.prune(method="wanda",
-                       sparsity=0.5)  # fmt: skip
+    out, dense = (
+        after(workshop, quantized, sparsity=0.5),
+        workshop.prune(method="wanda", sparsity=0.5),
+    )
     assert checkpoint.quantized_by(quantized / "checkpoint") == "compressed-tensors"
     assert checkpoint.quantized_by(workshop.dense) is None
     one, other = masks.load(out / "mask"), masks.load(dense / "mask")

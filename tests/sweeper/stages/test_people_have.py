@@ -133,20 +133,30 @@ def test_code_that_is_trusted_runs_in_every_stage(
     assert (both.out / "checkpoint" / "owncode.py").read_bytes() == (
         model / "owncode.py"
     ).read_bytes()
-    loaded = models.load(both.out / "checkpoint", dtype="float32", device="cpu",
-                         trust_remote_code=True)  # fmt: skip
+    loaded = models.load(
+        both.out / "checkpoint", dtype="float32", device="cpu", trust_remote_code=True
+    )
     assert type(loaded.model).__name__ == "OwnModel"
 
 
 def test_every_stage_of_a_trusted_model_knows_it(tmp_path: Path) -> None:
-    words = ["model.trust_remote_code=true", "prune.sparsity=50", "quant=rtn", "quant.bits=4",
-             "tasks=demo", "tasks.names=[demo_agreement]"]  # fmt: skip
+    words = [
+        "model.trust_remote_code=true",
+        "prune.sparsity=50",
+        "quant=rtn",
+        "quant.bits=4",
+        "tasks=demo",
+        "tasks.names=[demo_agreement]",
+    ]
     with pytest.raises(BadInput, match=r"code of its own \(own\.py\), which is not trusted"):
         plan_of(own_code(tmp_path / "model", "own"), "prune.sparsity=50")
     plan = plan_of(tiny.make(tmp_path / "plain"), *words)
     assert {stage.kind for stage in plan.stages.values()} == {
-        "prune", "quantize", "measure", "evaluate",
-    }  # fmt: skip
+        "prune",
+        "quantize",
+        "measure",
+        "evaluate",
+    }
     assert all(s.params["model"]["trust_remote_code"] for s in plan.stages.values())
 
 
@@ -157,8 +167,15 @@ def test_a_token_beyond_the_embedding_that_no_text_holds(tmp_path: Path) -> None
     tokenizer = json.loads(file.read_text())
     rows = json.loads((model / "config.json").read_text())["vocab_size"]
     last = max(tokenizer["model"]["vocab"].values())
-    extra = {"id": max(rows, last + 1), "content": "<image>", "special": True, "lstrip": False,
-             "rstrip": False, "normalized": False, "single_word": False}  # fmt: skip
+    extra = {
+        "id": max(rows, last + 1),
+        "content": "<image>",
+        "special": True,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "single_word": False,
+    }
     tokenizer["added_tokens"].append(extra)
     file.write_text(json.dumps(tokenizer))
     assert integrity.trouble(model) is None

@@ -124,10 +124,16 @@ def test_through_a_saved_checkpoint_as_through_one_joint_recipe(
     assert (tmp_path / "model.safetensors").read_bytes() == file_of(saved)
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"actorder": "none"}, {"symmetric": False}, {"group_size": -1, "bits": 3},
-    {"compute_dtype": "bfloat16"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"actorder": "none"},
+        {"symmetric": False},
+        {"group_size": -1, "bits": 3},
+        {"compute_dtype": "bfloat16"},
+    ],
+)
 def test_the_exact_mask_is_kept_and_is_another_model_than_the_heuristics(
     workshop: Any, options: dict[str, Any]
 ) -> None:

@@ -20,8 +20,11 @@ from .test_methods import JOINT, QUANTIZERS
 HALF = {"pattern": "structured", "sparsity": 0.5, "blocks": 1}
 LOW_RANK = {"svd_llm": SVD, "asvd": ASVD}
 PRUNERS: dict[str, dict[str, Any]] = {
-    "jsq": FIXED, **LOW_RANK, "shortgpt": HALF, "sleb": HALF,
-}  # fmt: skip
+    "jsq": FIXED,
+    **LOW_RANK,
+    "shortgpt": HALF,
+    "sleb": HALF,
+}
 
 
 @pytest.mark.parametrize("name", methods.names("prune"))

@@ -71,8 +71,9 @@ def made(stage: Stage, folder: Path, outputs: dict[str, Path]) -> dict[str, Any]
     out.mkdir()
     inputs = {role: outputs[parent.key] for role, parent in stage.parents.items()}
     sources = {role: Path(path) for role, path in stage.sources.items()}
-    return RUNS[stage.kind](Job(params=stage.params, out=out, scratch=out, inputs=inputs,
-                                sources=sources))  # fmt: skip
+    return RUNS[stage.kind](
+        Job(params=stage.params, out=out, scratch=out, inputs=inputs, sources=sources)
+    )
 
 
 def bits_in_tables(outcome: CellOutcome) -> pd.Series:
@@ -124,16 +125,21 @@ def test_planned_measured_and_tabled_bits_are_the_same(
 
 
 @given(
-    rows=st.integers(1, 80), groups=st.integers(1, 3), size=st.integers(1, 40),
+    rows=st.integers(1, 80),
+    groups=st.integers(1, 3),
+    size=st.integers(1, 40),
     bits=st.integers(1, 8),
-)  # fmt: skip
+)
 def test_zero_points_are_counted_as_they_are_packed(
     rows: int, groups: int, size: int, bits: int
 ) -> None:
     params = {
-        "bits": bits, "group_size": size, "symmetric": False, "save_dtype": "bfloat16",
+        "bits": bits,
+        "group_size": size,
+        "symmetric": False,
+        "save_dtype": "bfloat16",
         "shapes": {"q_proj": (rows, groups * size)},
-    }  # fmt: skip
+    }
     scale = torch.zeros(rows, groups, dtype=torch.bfloat16)
     points = pack_to_int32(torch.zeros(rows, groups, dtype=torch.int8), bits, packed_dim=0)
     stored = 8 * (scale.nbytes + points.contiguous().nbytes)

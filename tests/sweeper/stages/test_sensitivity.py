@@ -25,9 +25,12 @@ from .conftest import CALIBRATION, PRUNE
 
 LEVELS = 8
 PARAMS: dict[str, Any] = {
-    "levels": LEVELS, "errors": "unit", "calibration": CALIBRATION, "model": {},
+    "levels": LEVELS,
+    "errors": "unit",
+    "calibration": CALIBRATION,
+    "model": {},
     "compute_dtype": "float32",
-}  # fmt: skip
+}
 
 
 def taken(workshop: Any, errors: str) -> Path:
@@ -117,9 +120,12 @@ def test_the_checkpoint_has_the_shares_and_the_sparsity_of_its_label(
     workshop: Any, measured: Path, method: str
 ) -> None:
     params = PRUNE | {
-        "method": method, "sparsity": 0.5, "profile": "allocated", "levels": LEVELS,
+        "method": method,
+        "sparsity": 0.5,
+        "profile": "allocated",
+        "levels": LEVELS,
         "errors": "unit",
-    }  # fmt: skip
+    }
     job = workshop.job(
         params,
         inputs={"sensitivity": measured},

@@ -33,11 +33,23 @@ metric_list:
 metadata: {{version: 1.0}}
 """
 PARAMS: dict[str, Any] = {
-    "model": {}, "task_sha256": "", "backend": "hf", "dtype": "float32", "batch_size": 4,
-    "limit": None, "num_fewshot": None, "apply_chat_template": False, "order_seed": 1234,
-    "block": 5, "max_gen_toks": None, "add_bos_token": None, "shared_context": True,
-    "keep_text": True, "stop_collapsed": False, "part": None,
-}  # fmt: skip
+    "model": {},
+    "task_sha256": "",
+    "backend": "hf",
+    "dtype": "float32",
+    "batch_size": 4,
+    "limit": None,
+    "num_fewshot": None,
+    "apply_chat_template": False,
+    "order_seed": 1234,
+    "block": 5,
+    "max_gen_toks": None,
+    "add_bos_token": None,
+    "shared_context": True,
+    "keep_text": True,
+    "stop_collapsed": False,
+    "part": None,
+}
 METRIC = "token_perplexity_64"
 
 
@@ -64,9 +76,12 @@ def job(checkpoint: Path, folder: Path, tmp_path: Path) -> Callable[..., Job]:
         out.mkdir()
         (tmp_path / "scratch").mkdir(exist_ok=True)
         return Job(
-            params={"task": "windows64", **PARAMS, **params}, out=out, kin=kin,
-            scratch=tmp_path / "scratch", sources={"model": checkpoint, "tasks": folder},
-        )  # fmt: skip
+            params={"task": "windows64", **PARAMS, **params},
+            out=out,
+            kin=kin,
+            scratch=tmp_path / "scratch",
+            sources={"model": checkpoint, "tasks": folder},
+        )
 
     return build
 

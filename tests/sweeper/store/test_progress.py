@@ -94,8 +94,10 @@ def test_others_see_a_stage_at_work_and_its_output_is_its_own(
 
 
 def test_status_says_how_far_a_running_cell_is() -> None:
-    stages = (StageOutcome(kind="quantize", key="q", result={}),
-              StageOutcome(kind="evaluate", key="t", task="cloze"))  # fmt: skip
+    stages = (
+        StageOutcome(kind="quantize", key="q", result={}),
+        StageOutcome(kind="evaluate", key="t", task="cloze"),
+    )
     cell = {"key": "c", "model": "tiny", "label": "4bit", "tcr": 0.75}
     outcome = CellOutcome(cell=cell, status="missing", reason="not done yet", stages=stages)
     running = {"t": Headway(host="n1", note="8/10 documents, 0.5/s"), "other": Headway()}

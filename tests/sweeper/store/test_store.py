@@ -45,8 +45,11 @@ def test_a_committed_output_can_be_read_and_nothing_else_is_left(store: Store) -
     assert manifest is not None
     assert store.result(A) == {"score": 1.0}
     assert set(manifest["files"]) == {
-        "checkpoint/weights.bin", "mask/mask.bin", "records.txt", "result.json",
-    }  # fmt: skip
+        "checkpoint/weights.bin",
+        "mask/mask.bin",
+        "records.txt",
+        "result.json",
+    }
     assert manifest["device"] == "cpu"
     assert manifest["key"] == A["key"]
     assert store.scan("make") == {A["key"]}

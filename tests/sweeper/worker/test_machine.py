@@ -18,9 +18,13 @@ INTEL = "model name\t: Xeon 8481C\nflags\t\t: fpu avx2 avx512f amx_bf16\n"
 AMD = "model name\t: EPYC 7763\nflags\t\t: fpu avx2\n"
 
 
-@pytest.mark.parametrize(("text", "model", "flag"), [
-    (INTEL, "Xeon 8481C", "amx_bf16"), (AMD, "EPYC 7763", "avx2"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "model", "flag"),
+    [
+        (INTEL, "Xeon 8481C", "amx_bf16"),
+        (AMD, "EPYC 7763", "avx2"),
+    ],
+)
 def test_the_cpu_is_read_from_what_the_kernel_says(tmp_path, text, model, flag) -> None:
     (tmp_path / "cpuinfo").write_text(text)
     found, flags = machine._cpu(tmp_path / "cpuinfo")
@@ -38,8 +42,10 @@ def test_every_manifest_says_where_the_stage_ran() -> None:
 
 
 def outcome(made: dict, scored: dict) -> CellOutcome:
-    stages = (StageOutcome(kind="quantize", key="q", manifest=made),
-              StageOutcome(kind="evaluate", key="e", task="t", manifest=scored))  # fmt: skip
+    stages = (
+        StageOutcome(kind="quantize", key="q", manifest=made),
+        StageOutcome(kind="evaluate", key="e", task="t", manifest=scored),
+    )
     return CellOutcome(cell={"key": "c"}, status="done", reason="", stages=stages)
 
 

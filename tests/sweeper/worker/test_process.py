@@ -28,9 +28,18 @@ ROOT = str(Path(tests.__file__).parent.parent)
 
 def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[bytes]:
     command = [
-        sys.executable, "-P", "-m", "sweeper.worker.process", "--home", str(tmp_path / "home"),
-        "--logs", str(tmp_path / "logs"), "--stages", "tests.stubs.stages", *arguments,
-    ]  # fmt: skip
+        sys.executable,
+        "-P",
+        "-m",
+        "sweeper.worker.process",
+        "--home",
+        str(tmp_path / "home"),
+        "--logs",
+        str(tmp_path / "logs"),
+        "--stages",
+        "tests.stubs.stages",
+        *arguments,
+    ]
     environment = {**os.environ, "PYTHONPATH": ROOT}
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, bufsize=0
@@ -58,9 +67,16 @@ def test_stages_in_events_out(tmp_path: Path) -> None:
     worker.stdin.close()
     assert worker.wait(10) == 0
     assert [e["event"] for e in events] == [
-        "started", "progress", "done", "started", "progress", "done",
-        "started", "progress", "failed",
-    ]  # fmt: skip
+        "started",
+        "progress",
+        "done",
+        "started",
+        "progress",
+        "done",
+        "started",
+        "progress",
+        "failed",
+    ]
     assert events[1]["fraction"] == 0.5
     assert events[2]["peak_rss_bytes"] > 1e6
     assert events[8]["error"] == "StageFailure"
@@ -108,9 +124,13 @@ def test_it_dies_with_its_parent_though_stdin_stays_open(tmp_path: Path) -> None
     )
     options = ["--home", str(store.home), "--logs", str(tmp_path), "--stages", "tests.stubs.stages"]
     parent = subprocess.Popen(
-        [sys.executable, "-c", code, *options], bufsize=0, env={**os.environ, "PYTHONPATH": ROOT},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-c", code, *options],
+        bufsize=0,
+        env={**os.environ, "PYTHONPATH": ROOT},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
     assert parent.stderr
     worker = psutil.Process(int(parent.stderr.readline()))
     ask(parent, spec(name="slow", sleep=60.0))

@@ -32,8 +32,9 @@ def chain() -> list[dict[str, Any]]:
 
 def recorded(store: Store, stages: list[dict[str, Any]]) -> None:
     """These stages as a plan of the home."""
-    flat = {s["key"]: s | {"parents": {r: p["key"] for r, p in s["parents"].items()}}
-            for s in stages}  # fmt: skip
+    flat = {
+        s["key"]: s | {"parents": {r: p["key"] for r, p in s["parents"].items()}} for s in stages
+    }
     files.write_whole(store.home / "sweeps" / "demo" / "plan-1.json", {"stages": flat})
 
 

@@ -44,10 +44,13 @@ def home(path: Path, *, machine: str = "node1", seed: int = 0, lacking: str = ""
             continue
         _commit(path, spec, store.results[key], store.manifests[key], machine, seed)
     stages = {
-        key: {**spec, "sources": {"model": f"/disks/{machine}/models/tiny"},
-              "parents": {role: one["key"] for role, one in spec["parents"].items()}}
+        key: {
+            **spec,
+            "sources": {"model": f"/disks/{machine}/models/tiny"},
+            "parents": {role: one["key"] for role, one in spec["parents"].items()},
+        }
         for key, spec in plan["stages"].items()
-    }  # fmt: skip
+    }
     files.write_whole(path / "sweeps/demo/plan-0.json", {**plan, "stages": stages})
     return path
 
@@ -61,27 +64,44 @@ def _commit(
         documents = answered(spec["params"]["task"], spec["key"], seed, result)
         documents.to_parquet(out / "documents.parquet")
     files.write_json(out / "result.json", result)
-    files.write_json(out / "manifest.json", manifest.seal({
-        **facts, "host": machine, "attempt": f"{machine}.{spec['key']}", "device": machine,
-        "files": manifest.listing(out),
-    }))  # fmt: skip
+    files.write_json(
+        out / "manifest.json",
+        manifest.seal(
+            {
+                **facts,
+                "host": machine,
+                "attempt": f"{machine}.{spec['key']}",
+                "device": machine,
+                "files": manifest.listing(out),
+            }
+        ),
+    )
 
 
 def answered(task: str, key: str, seed: int, result: dict[str, Any]) -> pd.DataFrame:
     """Answers to all documents of a task; the result is set to what they give."""
     rng = np.random.default_rng([int(hashlib.sha256(key.encode()).hexdigest()[:8], 16), seed])
-    found = pd.DataFrame({
-        "doc_id": range(DOCUMENTS),
-        "doc_hash": [hashlib.sha256(f"{task}{n}".encode()).hexdigest() for n in range(DOCUMENTS)],
-        "target_hash": "t", "prediction": rng.integers(0, 4, DOCUMENTS).astype(str),
-        "likelihoods": list(rng.normal(-3, 1, (DOCUMENTS, 4))),
-        "text": "hf_abcdefghij", "seconds": rng.random(DOCUMENTS),
-    })  # fmt: skip
+    found = pd.DataFrame(
+        {
+            "doc_id": range(DOCUMENTS),
+            "doc_hash": [
+                hashlib.sha256(f"{task}{n}".encode()).hexdigest() for n in range(DOCUMENTS)
+            ],
+            "target_hash": "t",
+            "prediction": rng.integers(0, 4, DOCUMENTS).astype(str),
+            "likelihoods": list(rng.normal(-3, 1, (DOCUMENTS, 4))),
+            "text": "hf_abcdefghij",
+            "seconds": rng.random(DOCUMENTS),
+        }
+    )
     ((name, entry),) = result["metrics"].items()
     if task != "perplexity":
         found[name] = (rng.random(DOCUMENTS) < entry["value"]).astype(float)
-        entry |= {"value": float(found[name].mean()), "n": DOCUMENTS,
-                  "stderr": float(found[name].std(ddof=1) / DOCUMENTS**0.5)}  # fmt: skip
+        entry |= {
+            "value": float(found[name].mean()),
+            "n": DOCUMENTS,
+            "stderr": float(found[name].std(ddof=1) / DOCUMENTS**0.5),
+        }
         return found
     weight = rng.integers(20, 60, DOCUMENTS).astype(float)
     total = -weight * rng.normal(np.log(entry["value"]), 0.2, DOCUMENTS)
@@ -109,8 +129,9 @@ def edited(bundle: Path, to: Path, edits: Mapping[str, Edit], *, sealed: bool = 
         index = json.loads(held["bundle.json"])
         index["files"] = {
             name: {"size": len(body), "sha256": hashlib.sha256(body).hexdigest()}
-            for name, body in held.items() if name != "bundle.json"
-        }  # fmt: skip
+            for name, body in held.items()
+            if name != "bundle.json"
+        }
         held["bundle.json"] = json.dumps(index).encode()
     with zipfile.ZipFile(to, "w", zipfile.ZIP_DEFLATED) as packed:
         for name, body in held.items():

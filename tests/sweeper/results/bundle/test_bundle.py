@@ -120,8 +120,9 @@ def test_only_the_last_name_of_a_path_is_kept(text, expected):
 def test_one_changed_answer_is_named(packed, tmp_path, sealed):
     folder = evaluation(packed)
     was = json.loads(contents(packed)[f"{folder}/documents.jsonl"].splitlines()[7])["acc"]
-    changed = edited(packed, tmp_path / "x.zip", {f"{folder}/documents.jsonl": flipped(7)},
-                     sealed=sealed)  # fmt: skip
+    changed = edited(
+        packed, tmp_path / "x.zip", {f"{folder}/documents.jsonl": flipped(7)}, sealed=sealed
+    )
     found = verifying.verify(changed)
     (document,) = [one for one in found.differences if one.kind == "document"]
     assert (document.cell, document.task, document.document) == ("25%", "cloze", "7")
@@ -147,9 +148,12 @@ def test_the_copy_that_was_changed_is_told_from_the_record(packed, tmp_path):
 
 @pytest.mark.parametrize(
     ("column", "to", "named"),
-    [("prediction", "9", "prediction"), ("likelihoods", [0.0] * 4, "its record"),
-     ("doc_id", 99, "doc_id")],
-)  # fmt: skip
+    [
+        ("prediction", "9", "prediction"),
+        ("likelihoods", [0.0] * 4, "its record"),
+        ("doc_id", 99, "doc_id"),
+    ],
+)
 def test_any_change_of_a_document_is_named(packed, tmp_path, column, to, named):
     folder = evaluation(packed)
     edit = {f"{folder}/documents.jsonl": flipped(5, column, to)}
@@ -165,11 +169,13 @@ def test_a_consistent_forgery_of_answers_contradicts_the_scores(packed, tmp_path
     result = json.loads(contents(packed)[f"{folder}/result.json"])
     edits = {
         f"{folder}/documents.jsonl": lambda _: record,
-        f"{folder}/answers.json": lambda _: archive.json_bytes({
-            **answers.copy(record, {}),
-            "formulas": {"acc": {"value": "mean", "stderr": True}},
-        }),
-    }  # fmt: skip
+        f"{folder}/answers.json": lambda _: archive.json_bytes(
+            {
+                **answers.copy(record, {}),
+                "formulas": {"acc": {"value": "mean", "stderr": True}},
+            }
+        ),
+    }
     found = verifying.verify(edited(packed, tmp_path / "x.zip", edits, sealed=True)).differences
     score = next(one for one in found if one.kind == "score")
     assert score.recorded == repr(result["metrics"]["acc"]["value"])
@@ -346,10 +352,12 @@ def test_two_machines_are_repeated_evaluations(twice, tmp_path, capsys):
     assert len(noise) == 3 * len(GRID)
     one = noise[noise["label"].str.startswith("25% (") & (noise["task"] == "cloze")].iloc[0]
     first, again = (
-        [json.loads(line)["acc"] for line in
-         contents(path)[f"{evaluation(path)}/documents.jsonl"].splitlines()]
+        [
+            json.loads(line)["acc"]
+            for line in contents(path)[f"{evaluation(path)}/documents.jsonl"].splitlines()
+        ]
         for path in twice
-    )  # fmt: skip
+    )
     assert one["scores"] == sum(a != b for a, b in zip(first, again, strict=True)) > 0
     assert one["difference"] == pytest.approx((sum(again) - sum(first)) / DOCUMENTS)
     # What is concluded is about the first alone.

@@ -34,8 +34,15 @@ GRID = ["prune=magnitude", "quant=rtn", "prune.sparsity=0,50", "quant.bits=16,4"
 
 
 def plan_of(model: Path, *words: str, elsewhere=None):
-    words = ["model=custom", f"model.id={model}", "model.name=tiny", "model.group_size=32",
-             f"tasks.names=[{TASK}]", "tasks.limit=8", *(words or GRID)]  # fmt: skip
+    words = [
+        "model=custom",
+        f"model.id={model}",
+        "model.name=tiny",
+        "model.group_size=32",
+        f"tasks.names=[{TASK}]",
+        "tasks.limit=8",
+        *(words or GRID),
+    ]
     with composed(words) as (config, loader):
         return builder.plan(config, loader, words, Pins(), elsewhere)
 
@@ -106,9 +113,15 @@ def test_an_imported_checkpoint_is_measured_and_scored_as_if_made_here(
 def stock(tmp_path_factory):
     """A pruned model and the same quantized by GPTQ that knows of no mask; their directories."""
     home = tmp_path_factory.mktemp("stock")
-    words = [*tiny.overrides(home), f"tasks.names=[{TASK}]", "tasks.limit=8",
-             "prune=magnitude", "prune.sparsity=25", "quant.bits=2",
-             "quant.mask=ignore"]  # fmt: skip
+    words = [
+        *tiny.overrides(home),
+        f"tasks.names=[{TASK}]",
+        "tasks.limit=8",
+        "prune=magnitude",
+        "prune.sparsity=25",
+        "quant.bits=2",
+        "quant.mask=ignore",
+    ]
     with composed(words) as (config, loader):
         plan = builder.plan(config, loader, words, Pins())
     (mine,), store, specs = plan.cells, Store(home), nested(plan_json(plan)["stages"])
@@ -180,8 +193,17 @@ def test_a_mask_of_nothing_or_of_another_model_is_refused(stock, made, tmp_path)
 
 def test_zeros_by_rounding_do_not_count_as_pruned() -> None:
     """Of a quantized checkpoint without its mask nobody knows which zeros were pruned."""
-    counts = [{"rows": 10, "columns": 8, "zeros": zeros, "held": zeros, "pruned": zeros,
-               "nm_valid_groups": 20} for zeros in (40, 20)]  # fmt: skip
+    counts = [
+        {
+            "rows": 10,
+            "columns": 8,
+            "zeros": zeros,
+            "held": zeros,
+            "pruned": zeros,
+            "nm_valid_groups": 20,
+        }
+        for zeros in (40, 20)
+    ]
     params = {"sparsity": 0.25, "pattern": "unstructured", "bits": 4}
     assert not label.known(label.without_mask(counts, params))
     plain = label.without_mask(counts, params | {"bits": 16})  # there each zero was pruned
@@ -214,8 +236,9 @@ def test_the_cell_is_found_by_the_files(made, model) -> None:
     with pytest.raises(BadInput, match=r"no cell of this sweep: .*sparsity is 50.*, here 25"):
         checkpoint.find(
             plan_of(model, "prune=magnitude", "prune.sparsity=25", "quant.bits=16").cells,
-            place / "pruned", Pins(),
-        )  # fmt: skip
+            place / "pruned",
+            Pins(),
+        )
 
 
 def test_the_files_are_read_once_however_many_cells_there_are(made, model, monkeypatch) -> None:
@@ -239,21 +262,44 @@ def weights(config):
     return config["quantization_config"]["config_groups"]["group_0"]["weights"]
 
 
-@pytest.mark.parametrize(("change", "told"), [
-    (lambda c: weights(c).update(num_bits=8), "quant.bits is 8, here 4"),
-    (lambda c: weights(c).update(group_size=64), "quant.group_size is 64, here 32"),
-    (lambda c: weights(c).update(symmetric=False), "quant.symmetric is False, here True"),
-    (lambda c: c.update(hidden_size=128), "hidden_size is 128, tiny has 64"),
-    (lambda c: c.pop("quantization_config"), "quant.bits is 16, here 4"),
-    (lambda c: c["quantization_config"].update(quant_method="gptq"), "not read: quant_method 'gp"),
-    (lambda c: c["quantization_config"].update(format="float-quantized"), "as 'float-quantized'"),
-    (lambda c: c.update(quantization_config={
-        "quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}),
-     "quant.method is 'nf4', here 'rtn'"),
-    (lambda c: c.update(quantization_config={
-        "quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "fp4"}),
-     "bitsandbytes as 'fp4'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda c: weights(c).update(num_bits=8), "quant.bits is 8, here 4"),
+        (lambda c: weights(c).update(group_size=64), "quant.group_size is 64, here 32"),
+        (lambda c: weights(c).update(symmetric=False), "quant.symmetric is False, here True"),
+        (lambda c: c.update(hidden_size=128), "hidden_size is 128, tiny has 64"),
+        (lambda c: c.pop("quantization_config"), "quant.bits is 16, here 4"),
+        (
+            lambda c: c["quantization_config"].update(quant_method="gptq"),
+            "not read: quant_method 'gp",
+        ),
+        (
+            lambda c: c["quantization_config"].update(format="float-quantized"),
+            "as 'float-quantized'",
+        ),
+        (
+            lambda c: c.update(
+                quantization_config={
+                    "quant_method": "bitsandbytes",
+                    "load_in_4bit": True,
+                    "bnb_4bit_quant_type": "nf4",
+                }
+            ),
+            "quant.method is 'nf4', here 'rtn'",
+        ),
+        (
+            lambda c: c.update(
+                quantization_config={
+                    "quant_method": "bitsandbytes",
+                    "load_in_4bit": True,
+                    "bnb_4bit_quant_type": "fp4",
+                }
+            ),
+            "bitsandbytes as 'fp4'",
+        ),
+    ],
+)
 def test_what_does_not_fit_is_refused_by_its_field(made, model, tmp_path, change, told) -> None:
     _, place, label = made
     wrong = edited(place / "both", tmp_path / "wrong", change)
@@ -284,17 +330,26 @@ def test_weights_of_32_bits_are_taken_and_those_of_64_are_not(made, model, tmp_p
 
 def test_a_listed_cell_names_its_checkpoint_outright(made, model, tmp_path) -> None:
     _, place, label = made
-    listed = ["prune=magnitude", "quant=rtn", "prune.sparsity=50", "quant.bits=4",
-              f"model.compressed={place / 'both'}"]  # fmt: skip
+    listed = [
+        "prune=magnitude",
+        "quant=rtn",
+        "prune.sparsity=50",
+        "quant.bits=4",
+        f"model.compressed={place / 'both'}",
+    ]
     (only,) = plan_of(model, *listed).cells
     assert (only.label, set(only.stages)) == (label, {"measure"})
 
 
 def test_its_record_has_the_options_that_its_label_names(made, model) -> None:
     (only,) = plan_of(
-        model, "prune=wanda", "prune.sparsity=50", "prune.profile=owl", "quant=none",
+        model,
+        "prune=wanda",
+        "prune.sparsity=50",
+        "prune.profile=owl",
+        "quant=none",
         f"model.compressed={made[1] / 'pruned'}",
-    ).cells  # fmt: skip
+    ).cells
     assert only.label == "wanda 50% (owl)"
     assert cell_json(only)["config"]["prune"]["profile"] == "owl"
 

@@ -22,17 +22,31 @@ from tests.composing import composed
 from tests.sweeper.results.importers.test_scores import cell, written
 
 TASKS = ("demo_agreement", "demo_capitals")
-PARAMS = {"num_fewshot": "0", "model_dtype": "torch.bfloat16", "limit": "None",
-          "apply_chat_template": "False", "model": "hf"}  # fmt: skip
-WANTED = {"arc_easy": {"acc": True, "acc_norm": True}, "gsm8k": {"exact_match": True},
-          "wiki": {"word_perplexity": False}}  # fmt: skip
+PARAMS = {
+    "num_fewshot": "0",
+    "model_dtype": "torch.bfloat16",
+    "limit": "None",
+    "apply_chat_template": "False",
+    "model": "hf",
+}
+WANTED = {
+    "arc_easy": {"acc": True, "acc_norm": True},
+    "gsm8k": {"exact_match": True},
+    "wiki": {"word_perplexity": False},
+}
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory):
     model = tiny.make(tmp_path_factory.mktemp("model") / "tiny")
-    words = ["model=custom", f"model.id={model}", "model.name=tiny", "model.group_size=32",
-             "quant.bits=16,4", f"tasks.names=[{','.join(TASKS)}]"]  # fmt: skip
+    words = [
+        "model=custom",
+        f"model.id={model}",
+        "model.name=tiny",
+        "model.group_size=32",
+        "quant.bits=16,4",
+        f"tasks.names=[{','.join(TASKS)}]",
+    ]
     with composed(words) as (config, loader):
         return builder.plan(config, loader, words)
 
@@ -53,8 +67,13 @@ def server(tmp_path_factory) -> tuple[Path, str]:
         for key, value in {**PARAMS, **params}.items():
             client.log_param(run.info.run_id, key, value)
 
-    both = {"demo_agreement/acc": 0.75, "demo_agreement/acc_stderr": 0.04,
-            "demo_capitals_acc": 0.5, "demo_capitals_acc_stderr": 0.05, "loss": 3.0}  # fmt: skip
+    both = {
+        "demo_agreement/acc": 0.75,
+        "demo_agreement/acc_stderr": 0.04,
+        "demo_capitals_acc": 0.5,
+        "demo_capitals_acc_stderr": 0.05,
+        "loss": 3.0,
+    }
     log("dense", both)
     log("half", {"demo_agreement/acc": 0.7})
     log("vllm", both, model="vllm")
@@ -75,10 +94,18 @@ def foreign(**metrics: float) -> Foreign:
     return Foreign(source="x", params={}, metrics=metrics, wanted=WANTED)
 
 
-@pytest.mark.parametrize("key", [
-    "arc_easy/acc_norm,none", "arc_easy/acc_norm", "arc_easy_acc_norm", "arc_easy.acc_norm",
-    "eval/arc_easy/acc_norm", "arc_easy/acc_norm/none", "arc_easy_acc_norm_none",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "key",
+    [
+        "arc_easy/acc_norm,none",
+        "arc_easy/acc_norm",
+        "arc_easy_acc_norm",
+        "arc_easy.acc_norm",
+        "eval/arc_easy/acc_norm",
+        "arc_easy/acc_norm/none",
+        "arc_easy_acc_norm_none",
+    ],
+)
 def test_a_metric_is_found_by_each_of_its_names(key) -> None:
     run = foreign(**{key: 0.6, "arc_easy_norm": 1.0, "arc_easy2/acc": 0.9, "acc": 0.1})
     assert run.tasks == ["arc_easy"]
@@ -86,29 +113,49 @@ def test_a_metric_is_found_by_each_of_its_names(key) -> None:
     assert (only[0], only[1]["value"], only[1]["stderr"]) == ("acc_norm", 0.6, None)
 
 
-@pytest.mark.parametrize("key", [
-    "gsm8k/exact_match_stderr,strict-match", "gsm8k/exact_match_stderr/strict-match",
-    "gsm8k_exact_match_strict-match_stderr",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "key",
+    [
+        "gsm8k/exact_match_stderr,strict-match",
+        "gsm8k/exact_match_stderr/strict-match",
+        "gsm8k_exact_match_strict-match_stderr",
+    ],
+)
 def test_standard_errors_and_filters(key) -> None:
-    found = foreign(**{"gsm8k/exact_match,strict-match": 0.3, "gsm8k/exact_match,flexible-extract":
-                       0.4, key: 0.02}).scores("gsm8k")  # fmt: skip
+    found = foreign(
+        **{
+            "gsm8k/exact_match,strict-match": 0.3,
+            "gsm8k/exact_match,flexible-extract": 0.4,
+            key: 0.02,
+        }
+    ).scores("gsm8k")
     assert found["metrics"]["exact_match:strict-match"]["stderr"] == 0.02
     assert found["metrics"]["exact_match:flexible-extract"]["stderr"] is None
     assert found["primary"] in found["metrics"]
 
 
 def test_the_first_metric_of_the_task_is_primary_and_perplexity_falls() -> None:
-    assert foreign(**{"arc_easy/acc_norm": 0.5, "arc_easy/acc": 0.4}).scores("arc_easy")[
-        "primary"] == "acc"  # fmt: skip
+    assert (
+        foreign(**{"arc_easy/acc_norm": 0.5, "arc_easy/acc": 0.4}).scores("arc_easy")["primary"]
+        == "acc"
+    )
     entry = foreign(**{"wiki/word_perplexity": 9.0}).scores("wiki")["metrics"]["word_perplexity"]
     assert entry["higher_is_better"] is False
 
 
 def test_conditions_of_one_task_go_before_those_of_all() -> None:
-    run = Foreign(source="x", metrics={}, wanted=WANTED,
-                  params={"eval/num_fewshot": "0", "gsm8k/num_fewshot": "5", "model": "llama",
-                          "gsm8k/version": "3.0", "dtype": "torch.float16"})  # fmt: skip
+    run = Foreign(
+        source="x",
+        metrics={},
+        wanted=WANTED,
+        params={
+            "eval/num_fewshot": "0",
+            "gsm8k/num_fewshot": "5",
+            "model": "llama",
+            "gsm8k/version": "3.0",
+            "dtype": "torch.float16",
+        },
+    )
     assert run.conditions("arc_easy") == {"num_fewshot": 0, "dtype": "float16"}
     assert run.conditions("gsm8k") == {"num_fewshot": 5, "dtype": "float16", "version": "3.0"}
 
@@ -135,10 +182,15 @@ def test_by_its_id_and_with_a_task_that_lacks(server, plan, tmp_path) -> None:
         read(server, plan, "0" * 32, "4bit", tmp_path)
 
 
-@pytest.mark.parametrize(("run", "told"), [
-    ("vllm", "backend: 'vllm', here 'hf'"), ("wide", "dtype: 'float32', here 'bfloat16'"),
-    ("chat", "apply_chat_template: True, here False"), ("some", "limit: 100, here None"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("run", "told"),
+    [
+        ("vllm", "backend: 'vllm', here 'hf'"),
+        ("wide", "dtype: 'float32', here 'bfloat16'"),
+        ("chat", "apply_chat_template: True, here False"),
+        ("some", "limit: 100, here None"),
+    ],
+)
 def test_what_does_not_fit_is_refused_by_its_field(server, plan, tmp_path, run, told) -> None:
     ((planned, found),) = read(server, plan, f"theirs/{run}", "dense", tmp_path)
     with pytest.raises(BadInput, match="scored otherwise") as refused:
@@ -153,12 +205,15 @@ def test_shots_differ_from_another_import(server, plan, tmp_path) -> None:
         imported.add(sweep, *read(server, plan, "theirs/shots", "4bit", tmp_path)[0])
 
 
-@pytest.mark.parametrize(("path", "label", "told"), [
-    ("theirs", "dense", "8 runs, none of them written by Isorate: .*theirs/dense"),
-    ("theirs/none", "dense", "0 runs have this name; .*half"),
-    ("theirs/dense", None, "which cell was scored.* dense, 4bit"),
-    ("others", "dense", "no such experiment"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("path", "label", "told"),
+    [
+        ("theirs", "dense", "8 runs, none of them written by Isorate: .*theirs/dense"),
+        ("theirs/none", "dense", "0 runs have this name; .*half"),
+        ("theirs/dense", None, "which cell was scored.* dense, 4bit"),
+        ("others", "dense", "no such experiment"),
+    ],
+)
 def test_what_is_not_there_is_named(server, plan, tmp_path, path, label, told) -> None:
     with pytest.raises(BadInput, match=told):
         read(server, plan, path, label, tmp_path)
@@ -177,8 +232,9 @@ def test_our_own_runs_come_back_all_at_once(plan, tmp_path) -> None:
         imported.add(first, cell(plan, label), output)
     first.record(plan, [], "drop")
     uri = connection.default_uri(first.home)
-    done = sync.sync(first.load(), Store(first.home), home=first.home, uri=uri,
-                         imported=imported.outcomes(first))  # fmt: skip
+    done = sync.sync(
+        first.load(), Store(first.home), home=first.home, uri=uri, imported=imported.outcomes(first)
+    )
     assert (done.complete, done.created) == (True, 3)
     back = reader.outcomes("paid", home=tmp_path / "x", uri=uri)
     assert all(o.cell["origin"].startswith("imported from /") for o in back)
@@ -206,8 +262,9 @@ def test_a_run_of_ours_that_is_no_cell_here(plan, tmp_path) -> None:
     imported.add(first, cell(plan, "4bit"), lm_eval.read(written(tmp_path / "o")))
     first.record(plan, [], "drop")
     uri = connection.default_uri(first.home)
-    sync.sync(first.load(), Store(first.home), home=first.home, uri=uri,
-                  imported=imported.outcomes(first))  # fmt: skip
+    sync.sync(
+        first.load(), Store(first.home), home=first.home, uri=uri, imported=imported.outcomes(first)
+    )
     dense = [one for one in plan.cells if one.label == "dense"]
     with pytest.raises(BadInput, match="'4bit' of tiny is no cell of this sweep"):
         mlflow.read("paid", dense, None, home=tmp_path, uri=uri, kept=tmp_path / "k")

@@ -45,12 +45,20 @@ def written(folder: Path, shift: float = 0.0, *, samples: bool = True, **changes
     right = {"demo_agreement": [1, 1, 0, 1], "demo_capitals": [1, 0, 0, 1]}
     content = {
         "results": {
-            "demo_agreement": {"alias": "agreement", "acc,none": 0.75 - shift,
-                               "acc_stderr,none": 0.25, "acc_norm,none": 0.5,
-                               "acc_norm_stderr,none": "N/A"},
-            "demo_capitals": {"alias": "capitals", "exact_match,strict": 0.5,
-                         "exact_match_stderr,strict": 0.29, "exact_match,flexible": 0.75,
-                         "exact_match_stderr,flexible": 0.25},
+            "demo_agreement": {
+                "alias": "agreement",
+                "acc,none": 0.75 - shift,
+                "acc_stderr,none": 0.25,
+                "acc_norm,none": 0.5,
+                "acc_norm_stderr,none": "N/A",
+            },
+            "demo_capitals": {
+                "alias": "capitals",
+                "exact_match,strict": 0.5,
+                "exact_match_stderr,strict": 0.29,
+                "exact_match,flexible": 0.75,
+                "exact_match_stderr,flexible": 0.25,
+            },
             "other": {"acc,none": 0.1, "acc_stderr,none": 0.1},
             "group": {"acc,none": 0.6},
         },
@@ -62,11 +70,14 @@ def written(folder: Path, shift: float = 0.0, *, samples: bool = True, **changes
         "versions": {"demo_agreement": 1.0, "demo_capitals": 2.0, "other": 0.0},
         "n-shot": {"demo_agreement": 0, "demo_capitals": 3, "other": 0},
         "n-samples": {t: {"original": 4, "effective": 4} for t in (*TASKS, "other")},
-        "higher_is_better": {"demo_agreement": {"acc": True, "acc_norm": True},
-                             "demo_capitals": {"exact_match": True}, "other": {"acc": True}},
+        "higher_is_better": {
+            "demo_agreement": {"acc": True, "acc_norm": True},
+            "demo_capitals": {"exact_match": True},
+            "other": {"acc": True},
+        },
         "config": {"model": "hf", "model_dtype": "torch.bfloat16", "limit": None},
         "chat_template": None,
-    }  # fmt: skip
+    }
     for path, value in changes.items():
         *way, last = path.split("__")
         place = content
@@ -77,12 +88,23 @@ def written(folder: Path, shift: float = 0.0, *, samples: bool = True, **changes
     (run / f"results{stamp}.json").write_text(json.dumps(content))
     for task in TASKS if samples else ():
         rows = [
-            {"doc_id": i, "doc_hash": f"d{i}", "prompt_hash": "p", "target_hash": f"t{i}",
-             "filter": name, "metrics": [metric], metric: value}
-            for metric, names in (("acc", ["none"]) if task == "demo_agreement" else
-                                  ("exact_match", ["strict", "flexible"]),)
-            for name in names for i, value in enumerate(right[task])
-        ]  # fmt: skip
+            {
+                "doc_id": i,
+                "doc_hash": f"d{i}",
+                "prompt_hash": "p",
+                "target_hash": f"t{i}",
+                "filter": name,
+                "metrics": [metric],
+                metric: value,
+            }
+            for metric, names in (
+                ("acc", ["none"])
+                if task == "demo_agreement"
+                else ("exact_match", ["strict", "flexible"]),
+            )
+            for name in names
+            for i, value in enumerate(right[task])
+        ]
         lines = "".join(json.dumps(row) + "\n" for row in rows)
         (run / f"samples_{task}{stamp}.jsonl").write_text(lines)
     return folder
@@ -134,11 +156,14 @@ def test_a_task_that_lacks_leaves_the_cell_undone(plan, tmp_path) -> None:
     assert (outcome.status, outcome.reason) == ("missing", "not imported: demo_capitals")
 
 
-@pytest.mark.parametrize(("changes", "field"), [
-    ({"chat_template": "{{ x }}"}, "apply_chat_template: True, here False"),
-    ({"config__model": "vllm"}, "backend: 'vllm', here 'hf'"),
-    ({"config__model_dtype": "torch.float16"}, "dtype: 'float16', here 'bfloat16'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"chat_template": "{{ x }}"}, "apply_chat_template: True, here False"),
+        ({"config__model": "vllm"}, "backend: 'vllm', here 'hf'"),
+        ({"config__model_dtype": "torch.float16"}, "dtype: 'float16', here 'bfloat16'"),
+    ],
+)
 def test_what_does_not_fit_is_refused_by_its_field(plan, tmp_path, changes, field) -> None:
     output = lm_eval.read(written(tmp_path / "out", **changes))
     with pytest.raises(
@@ -149,10 +174,13 @@ def test_what_does_not_fit_is_refused_by_its_field(plan, tmp_path, changes, fiel
     assert imported.records(Sweep(tmp_path, "paid")) == []
 
 
-@pytest.mark.parametrize(("changes", "field"), [
-    ({"versions__demo_agreement": 3.0}, "version: '3.0', here '1.0'"),
-    ({"n-shot__demo_capitals": 5}, "num_fewshot: 5, here 3"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"versions__demo_agreement": 3.0}, "version: '3.0', here '1.0'"),
+        ({"n-shot__demo_capitals": 5}, "num_fewshot: 5, here 3"),
+    ],
+)
 def test_two_imports_must_agree(plan, tmp_path, changes, field) -> None:
     sweep = Sweep(tmp_path, "paid")
     imported.add(sweep, cell(plan, "dense"), lm_eval.read(written(tmp_path / "one")))
@@ -175,8 +203,10 @@ def test_an_imported_cell_stands_in_for_one_that_is_not_done(plan, tmp_path) -> 
     sweep = Sweep(tmp_path, "paid")
     imported.add(sweep, cell(plan, "dense"), lm_eval.read(written(tmp_path / "out")))
     mine = imported.outcomes(sweep)
-    waiting = [outcomes.CellOutcome(cell={"key": one.key}, status="missing", reason="")
-               for one in plan.cells]  # fmt: skip
+    waiting = [
+        outcomes.CellOutcome(cell={"key": one.key}, status="missing", reason="")
+        for one in plan.cells
+    ]
     both = outcomes.joined(waiting, mine)
     assert len(both) == len(plan.cells)
     assert [o.status for o in both].count("done") == 1
@@ -195,9 +225,14 @@ def test_what_was_imported_whole_is_not_run(plan, tmp_path) -> None:
     assert brought.stages["quantize"].key not in left.stages
 
 
-@pytest.mark.parametrize(("content", "told"), [
-    (None, "no results"), ("[1]", "it lacks results"), ("{", "it is no JSON of lm-eval"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "no results"),
+        ("[1]", "it lacks results"),
+        ("{", "it is no JSON of lm-eval"),
+    ],
+)
 def test_what_lm_eval_did_not_write_is_refused(tmp_path, content, told) -> None:
     if content is not None:
         (tmp_path / "results_1.json").write_text(content)
@@ -218,28 +253,42 @@ def test_no_task_in_common(plan, tmp_path) -> None:
 def test_the_verb_records_the_plan_so_that_reports_name_what_lacks(tmp_path) -> None:
     model = tiny.make(tmp_path / "tiny")
     home = f"home={tmp_path / 'home'}"
-    grid = ["model=custom", f"model.id={model}", "model.group_size=32", "quant.bits=16,4",
-            f"tasks.names=[{','.join(TASKS)}]", "name=paid", home]  # fmt: skip
+    grid = [
+        "model=custom",
+        f"model.id={model}",
+        "model.group_size=32",
+        "quant.bits=16,4",
+        f"tasks.names=[{','.join(TASKS)}]",
+        "name=paid",
+        home,
+    ]
     path = f"path={written(tmp_path / 'out')}"
     command = [sys.executable, "-m", "sweeper"]
-    done = subprocess.run([*command, "import", *grid, "cell=dense", path], capture_output=True,
-                          text=True, timeout=120)  # fmt: skip
+    done = subprocess.run(
+        [*command, "import", *grid, "cell=dense", path], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     assert "Not imported: 4bit" in done.stdout
-    planned = subprocess.run([*command, "plan", *grid, "output=json"], capture_output=True,
-                             text=True, timeout=120)  # fmt: skip
+    planned = subprocess.run(
+        [*command, "plan", *grid, "output=json"], capture_output=True, text=True, timeout=120
+    )
     plan = json.loads(planned.stdout)
     dense = next(one["key"] for one in plan["cells"] if one["label"] == "dense")
     assert plan["imported"] == [dense]
     # Its measure and two evaluations need no hours; the other cell's four stages do.
     assert (plan["stages"]["total"], plan["stages"]["done"]) == (7, 3)
-    state = subprocess.run([*command, "status", "name=paid", home, "output=json"],
-                           capture_output=True, text=True, timeout=120)  # fmt: skip
+    state = subprocess.run(
+        [*command, "status", "name=paid", home, "output=json"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     found = {one["label"]: one for one in json.loads(state.stdout)["cells"]}
     assert (found["dense"]["status"], found["4bit"]["status"]) == ("done", "missing")
     assert found["dense"]["reason"].startswith("imported from ")
-    told = subprocess.run([*command, "report", "name=paid", home], capture_output=True, text=True,
-                          timeout=120)  # fmt: skip
+    told = subprocess.run(
+        [*command, "report", "name=paid", home], capture_output=True, text=True, timeout=120
+    )
     assert told.returncode == 0, told.stderr
     cells = (tmp_path / "home/sweeps/paid/report/data/cells.csv").read_text()
     assert "dense" in cells
@@ -271,5 +320,6 @@ def test_with_hashes_the_documents_decide(plan, tmp_path) -> None:
     (panel,) = panels(rows.results(imported.outcomes(sweep)))
     assert (panel.gap == "").all()
     assert set(rows.results(imported.outcomes(sweep)).scores["asked"]) == {
-        "all documents", "the first 4 of the data set",
-    }  # fmt: skip
+        "all documents",
+        "the first 4 of the data set",
+    }

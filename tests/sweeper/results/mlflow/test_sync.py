@@ -175,8 +175,10 @@ def test_a_stage_at_work_shows_its_pace_until_it_is_done(home, plan):
 def test_a_cell_that_is_done_or_fails_anew_says_nothing_of_before(home, plan, store, blank):
     """A tag that holds no more is removed: why, on which node, with which version, tags of ours."""
     stages = plan["cells"][0]["stages"]
-    late = {key: (store.results.pop(key), store.manifests.pop(key))
-            for key in stages["evaluate"].values()}  # fmt: skip
+    late = {
+        key: (store.results.pop(key), store.manifests.pop(key))
+        for key in stages["evaluate"].values()
+    }
     sync.sync(plan, store, home=home)
     before = runs_of(home)["dense"].data.tags
     assert before["isorate.reason"].startswith("not done yet")

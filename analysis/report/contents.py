@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from analysis.comparison.across_models import across_table
 from analysis.comparison.at_chance import chance_table
 from analysis.comparison.definition_sensitivity import exponent_table, ranking_table
 from analysis.comparison.disagreements import disagreement_table
@@ -80,6 +81,8 @@ def _significance(groups: Sequence[Panel]) -> list[Table]:
         answers_table(groups),
         methods_table(groups, "sr2"),
         methods_table(groups, "sr1"),
+        across_table(groups, "sr2"),
+        across_table(groups, "sr1"),
         ranking_table(groups),
         exponent_table(groups),
         next_table(groups),

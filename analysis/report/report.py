@@ -43,6 +43,8 @@ DETAILS = (
     "parting",
     "methods_sr1",
     "methods_sr2",
+    "across_models_sr1",
+    "across_models_sr2",
 )
 
 

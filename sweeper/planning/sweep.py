@@ -19,7 +19,7 @@ from typing import Any
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
 from sweeper.planning import looks
-from sweeper.planning.cells import shape_inference
+from sweeper.planning.cells import basis, shape_inference
 from sweeper.planning.cells.cell import Cell
 from sweeper.planning.chosen_launcher import remembered
 from sweeper.planning.plan import Plan, PlannedCell
@@ -229,6 +229,7 @@ def _config(planned: PlannedCell) -> Json:
         sections["groups"] = dict(planned.groups)
     if cell.calibration:
         sections["calibration"] = cell.calibration.dict
+    sections |= basis.steps(cell.model)
     if cell.model.dict.get("compressed"):
         return sections | _said(cell)
     for name in ("prune", "quantize"):

@@ -19,7 +19,16 @@ Spec = Mapping[str, Any]
 Json = Mapping[str, Any]
 
 DOCUMENTS = "documents.parquet"
-ROLES = ("convert", "sensitivity", "prune", "quantize", "measure", "evaluate")
+ROLES = (
+    "convert",
+    "rescale",
+    "rotate",
+    "sensitivity",
+    "prune",
+    "quantize",
+    "measure",
+    "evaluate",
+)
 
 
 class Reads(Protocol):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeper.cli.request import Request
 from sweeper.errors import IsorateError
+from sweeper.planning.record import SweepRecord
 from sweeper.results import cluster_status, formatting, provenance, tables
 from sweeper.results import outcomes as cell_outcomes
 from sweeper.results.importers import scores
@@ -82,7 +83,7 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
 
 
 def current(
-    request: Request, record: Mapping[str, Any], jobs: cluster_status.Jobs | None
+    request: Request, record: SweepRecord, jobs: cluster_status.Jobs | None
 ) -> list[CellOutcome]:
     """Every cell of a sweep: what the store holds, a cluster works on, and was imported."""
     outcomes = cluster_status.overlaid(cell_outcomes.collect(record, request.store), jobs)
@@ -174,7 +175,7 @@ def write(
         raise IsorateError(f"no report: {refused}") from refused
 
 
-def sync(request: Request, record: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Any]:
+def sync(request: Request, record: SweepRecord, *, quiet: bool = False) -> dict[str, Any]:
     """Bring MLflow up to date; what was done, for people and scripts.
 
     Args:

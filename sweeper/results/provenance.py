@@ -50,7 +50,7 @@ def _versions(outcomes: Sequence[CellOutcome]) -> dict[str, str]:
     found: dict[str, set[str]] = {}
     for outcome in outcomes:
         for stage in outcome.stages:
-            for name, version in ((stage.manifest or {}).get("versions") or {}).items():
+            for name, version in stage.facts.get("versions", {}).items():
                 found.setdefault(name, set()).add(str(version))
     return {name: _joined(versions) for name, versions in sorted(found.items())}
 

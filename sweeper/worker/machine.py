@@ -13,7 +13,8 @@ import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+
+from sweeper.store.manifest import Facts
 
 # the widest of each family that moves a product's rounding, the strongest first
 _FLAGS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sve2", "sve", "asimd")
@@ -21,7 +22,7 @@ _LIBRARIES = (r"oneAPI Math Kernel Library Version ([\d.]+)", r"MKL-DNN v([\d.]+
 _NAMES = ("MKL", "oneDNN")
 
 
-def facts() -> dict[str, Any]:
+def facts() -> Facts:
     """``cpu`` (model), ``instructions`` (the strongest set) and ``kernels`` (libraries) at work."""
     model, flags = _cpu(Path("/proc/cpuinfo"))
     strongest = next((flag for flag in _FLAGS if flag in flags), "")

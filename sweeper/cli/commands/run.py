@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from sweeper.cli import live_sync, reporting
 from sweeper.cli.commands.plan import outdated
@@ -11,6 +10,7 @@ from sweeper.cli.request import Request
 from sweeper.inputs import availability
 from sweeper.planning import chosen_launcher, retention
 from sweeper.planning.sweep import nested, plan_json
+from sweeper.store.spec import Spec
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def perform(request: Request) -> int:
     return reporting.conclude(request, keys={cell.key for cell in plan.cells}, ended=ended)
 
 
-def specs_of(request: Request) -> dict[str, dict[str, Any]]:
+def specs_of(request: Request) -> dict[str, Spec]:
     """The stages that may have to be run, as the launcher takes them, with their estimates."""
     specs = nested(plan_json(request.todo)["stages"])
     for key, estimate in request.cost.estimates.items():

@@ -77,6 +77,7 @@ class PlanBody(TypedDict):
 
 class _Head(TypedDict):
     name: str
+    home: NotRequired[str]
     created: str
     overrides: Sequence[str]
     checkpoints: str

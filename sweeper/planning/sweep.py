@@ -18,7 +18,7 @@ from typing import Any, TypedDict, cast
 
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
-from sweeper.planning import looks
+from sweeper.planning import looks, moved_home
 from sweeper.planning.cells import shape_inference
 from sweeper.planning.cells.cell import Cell
 from sweeper.planning.chosen_launcher import remembered
@@ -102,7 +102,8 @@ class Sweep:
 
         Those are ``compressed`` and, where it is known, ``pruned``.
         """
-        found = [files.read_json(path) for path in sorted((self.path / ELSEWHERE).glob("*.json"))]
+        names = sorted((self.path / ELSEWHERE).glob("*.json"))
+        found = [moved_home.rebased(files.read_json(path), self.home) for path in names]
         return {
             (one["model"], one["label"]): {"compressed": one["path"]}
             | {k: one[k] for k in ("pruned",) if k in one}
@@ -126,6 +127,7 @@ class Sweep:
                 "created": datetime.now(UTC).isoformat(timespec="microseconds"),
                 "overrides": [redact(text) for text in overrides],
                 "checkpoints": checkpoints,
+                moved_home.HOME: str(self.home),
             }
             files.write_whole(target, head | meaning)
 
@@ -177,7 +179,7 @@ def _written(path: Path) -> float:
 
 def read_plan(path: Path) -> LoadedPlan:
     """One recorded plan, with each stage's parents inside it."""
-    record: PlanRecord = files.read_json(path)
+    record: PlanRecord = moved_home.rebased(files.read_json(path), path.parent.parent.parent)
     return {**record, "stages": nested(record["stages"])}
 
 

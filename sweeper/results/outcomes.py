@@ -132,13 +132,23 @@ def collect(record: SweepRecord, store: Reads) -> list[CellOutcome]:
 
 
 def joined(planned: Sequence[CellOutcome], imported: Sequence[CellOutcome]) -> list[CellOutcome]:
-    """The cells of a plan; an imported one stands in for a planned one that is not done."""
+    """The cells of a plan; an imported one stands in for a planned one that is not done.
+
+    One that the plan has with other settings by now (more documents, say) is left out, as an
+    earlier look at a cell is.
+    """
     brought = {outcome.key: outcome for outcome in imported}
     kept = [
         o if o.status == "done" or o.key not in brought else brought.pop(o.key) for o in planned
     ]
     known = {outcome.key for outcome in kept}
-    return kept + [outcome for key, outcome in brought.items() if key not in known]
+    named = {_named(outcome) for outcome in planned}
+    left = [o for key, o in brought.items() if key not in known and _named(o) not in named]
+    return kept + left
+
+
+def _named(outcome: CellOutcome) -> tuple[str, str]:
+    return str(outcome.cell["model"]), str(outcome.cell["label"])
 
 
 def _outcome(

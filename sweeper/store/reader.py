@@ -18,6 +18,11 @@ _LOOKS = 10
 log = logging.getLogger(__name__)
 
 
+def called(spec: StageId) -> str:
+    """A stage in a message: "prune of wanda 50%"; by its key where it has no label."""
+    return f"{spec['kind']} of {spec.get('label') or spec['key']}"
+
+
 class Listing(NamedTuple):
     """The keys of one kind of stage that have an output, and those that failed."""
 
@@ -142,7 +147,12 @@ class Outputs:
             return self.has_bulk(spec) or not bulk
         except DamagedOutput as damage:
             if aside := self.set_aside(spec):
-                log.warning("damaged output: %s. Moved to %s; it is built again.", damage, aside)
+                log.warning(
+                    "damaged output of %s: %s. Moved to %s; it is built again.",
+                    called(spec),
+                    damage,
+                    aside,
+                )
             return False
 
     def look_again(self, spec: StageId) -> None:

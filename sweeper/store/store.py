@@ -23,7 +23,7 @@ from typing import Any
 from sweeper.errors import IsorateError
 from sweeper.store import files, garbage, manifest, process_id
 from sweeper.store.progress import Headway
-from sweeper.store.reader import Outputs, signature
+from sweeper.store.reader import Outputs, called, signature
 from sweeper.store.spec import Spec, StageId
 
 __all__ = ["Attempt", "Spec", "Store"]
@@ -185,11 +185,10 @@ class Store(Outputs):
         files.write_json(attempt.out / name, manifest.seal(record))
         (attempt.out / name).rename(self.path(attempt.spec) / name)
         log.warning(
-            "%s of %s %s was dropped and is built again with other bytes than recorded: "
+            "%s of the %s was dropped and is built again with other bytes than recorded: "
             "kept in %s; scores taken before and after may differ",
             directory,
-            attempt.spec["kind"],
-            attempt.spec["key"],
+            called(attempt.spec),
             name,
         )
 

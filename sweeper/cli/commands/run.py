@@ -10,6 +10,7 @@ from sweeper.cli.request import Request
 from sweeper.inputs import availability
 from sweeper.planning import chosen_launcher, retention
 from sweeper.planning.sweep import nested, plan_json
+from sweeper.store.reader import called
 from sweeper.store.spec import Spec
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,11 @@ def perform(request: Request) -> int:
         )
     if request.config.wait:
         reporting.wait(request)
-    ended = {k: o.reason for k, o in outcome.stages.items() if o.state == "ended"}
+    ended = [
+        reporting.Ended(key=key, stage=called(specs[key]), reason=o.reason, lasting=o.lasting)
+        for key, o in outcome.stages.items()
+        if o.state == "ended"
+    ]
     return reporting.conclude(request, keys={cell.key for cell in plan.cells}, ended=ended)
 
 

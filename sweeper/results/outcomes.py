@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sweeper.errors import DamagedOutput
+from sweeper.modeling import kernels
 from sweeper.planning.looks import UNSCORED
 
 Spec = Mapping[str, Any]
@@ -210,9 +211,13 @@ def devices(outcome: CellOutcome) -> str:
 def _device(manifest: Json) -> str:
     named = str(manifest.get("device_name") or "")
     typed = f"{manifest.get('device', '')} {(manifest.get('slurm') or {}).get('gpu_type', '')}"
-    if manifest.get("device") != "cpu":
-        return named or typed.strip()
+    gpu = manifest.get("device") != "cpu"
+    chosen = kernels.summary(manifest.get("kernel_settings") or {}, gpu=gpu)
+    if gpu:
+        name = named or typed.strip()
+        return f"{name} ({chosen})" if name and chosen else name
     known = [str(manifest[name]) for name in ("cpu", "instructions") if manifest.get(name)]
+    known += [chosen] if known and chosen else []
     return f"cpu ({', '.join(known)})" if known else "cpu"
 
 

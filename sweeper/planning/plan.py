@@ -45,6 +45,8 @@ class Stage:
         bulk_bytes: about how large its checkpoint will be; for estimates only.
         answers: what each of its answers depends on beside parents and library; None if it
             has no answers to share.
+        kernels: "portable" where its process is to have them (`sweeper.modeling.kernels`); "" for
+            the best of its processor. Not part of the identity.
     """
 
     kind: str
@@ -56,6 +58,7 @@ class Stage:
     work: float
     bulk_bytes: float = 0.0
     answers: Params | None = None
+    kernels: str = ""
 
     @cached_property
     def key(self) -> str:
@@ -128,6 +131,8 @@ class Stage:
         }
         if self.family:
             record["family"] = self.family
+        if self.kernels:
+            record["kernels"] = self.kernels
         return record
 
 

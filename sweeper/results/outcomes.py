@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sweeper.errors import DamagedOutput
+from sweeper.modeling import kernels
 from sweeper.planning.record import CellRecord, SweepRecord, own_keys
 from sweeper.store.manifest import Facts, Failure, Manifest
 from sweeper.store.spec import Spec, StageId
@@ -218,10 +219,14 @@ def devices(outcome: CellOutcome) -> str:
 
 
 def _device(facts: Facts) -> str:
-    gpu = facts["slurm"].get("gpu_type", "") if facts.get("slurm") else ""
-    if facts.get("device") != "cpu":
-        return facts.get("device_name") or f"{facts.get('device', '')} {gpu}".strip()
+    gpu = facts.get("device") != "cpu"
+    chosen = kernels.summary(facts.get("kernel_settings", {}), gpu=gpu)
+    if gpu:
+        typed = facts["slurm"].get("gpu_type", "") if facts.get("slurm") else ""
+        name = facts.get("device_name") or f"{facts.get('device', '')} {typed}".strip()
+        return f"{name} ({chosen})" if name and chosen else name
     known = [text for text in (facts.get("cpu"), facts.get("instructions")) if text]
+    known += [chosen] if known and chosen else []
     return f"cpu ({', '.join(known)})" if known else "cpu"
 
 

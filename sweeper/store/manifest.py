@@ -72,6 +72,7 @@ class Facts(TypedDict, total=False):
     cpu: str
     instructions: str
     kernels: str
+    kernel_settings: Mapping[str, str]
     versions: Mapping[str, str]
     commit: str
     work: float

@@ -22,6 +22,7 @@ class _Described(StageId):
     work: float
     bulk_bytes: float
     family: NotRequired[str]
+    kernels: NotRequired[str]
     estimate_s: NotRequired[float]
 
 

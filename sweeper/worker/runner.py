@@ -16,6 +16,7 @@ from typing import Any
 
 from sweeper.errors import IsorateError, StageFailure
 from sweeper.inputs import sources
+from sweeper.modeling import kernels
 from sweeper.redaction import redact
 from sweeper.stages import Job
 from sweeper.store.manifest import Facts, Failure
@@ -71,6 +72,7 @@ def run_stage(spec: Spec, store: Store, bench: Bench | None = None, *, bulk: boo
         return
     if known := store.failure(spec):
         raise StageFailure(f"{known['message']} (failed before; `isorate retry` clears it)")
+    kernels.choose([spec])
     parents = spec.get("parents", {})
     inputs = {role: _input(parent, store, bench) for role, parent in parents.items()}
     resolved = sources.resolve(spec)
@@ -87,7 +89,9 @@ def run_stage(spec: Spec, store: Store, bench: Bench | None = None, *, bulk: boo
             progress=Recorder(attempt.place, bench.progress),
         )
         try:
-            result = bench.find(spec["kind"])(job)
+            run = bench.find(spec["kind"])
+            kernels.hold()
+            result = run(job)
         except StageFailure as failure:
             store.fail(attempt, {**bench.facts(), **_failure(attempt, failure, meter)})
             raise

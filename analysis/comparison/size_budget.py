@@ -24,7 +24,8 @@ def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
     """Per model the best cell of every budget: a row wherever a better one begins to fit.
 
     A budget admits every cell whose checkpoint is no larger; the sizes are those of the
-    files. The set that cannot be told from the best comes from all pairs of what fits.
+    files. Which do not differ significantly from the best comes from all pairs of what
+    fits.
     """
     rows = [row for panel in panels for row in _choices(panel, by)]
     columns = (
@@ -36,7 +37,7 @@ def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
         Column(key="low", title="95 % from", form="number"),
         Column(key="high", title="to", form="number"),
         Column(key="sure", title="How sure"),
-        Column(key="instead", title="Cannot be told from it"),
+        Column(key="instead", title="Not significantly different"),
     )
     notes = (
         "A budget admits every cell whose files are no larger, whatever its nominal rate; a "
@@ -45,7 +46,7 @@ def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
     )
     return Table(
         name=f"choice_{by}",
-        caption=f"What to take for a budget, by {NAMES[by]}",
+        caption=f"Best configuration per size budget, by {NAMES[by]}",
         columns=columns,
         rows=pd.DataFrame(rows),
         notes=notes,

@@ -30,10 +30,11 @@ def headline_table(panels: Sequence[Panel], *, both: bool = False) -> Table:
         Column(key="model", title="model"),
         Column(key="label", title="cell"),
         Column(key="tcr", title="TCr", form="percent"),
+        *(_retention(rows, both=True) if both else ()),  # in sight on a phone
         Column(key="bytes", title="size, MB", form="megabytes", digits=1),
         Column(key="bits_per_weight", title="bits/weight", form="number", digits=2),
         Column(key="containment", title="mask kept", form="percent", digits=1),
-        *_retention(rows, both=both),
+        *(() if both else _retention(rows, both=False)),
     ]
     if not rows.empty:
         rows["label"] = [name for panel in panels for name in labels(panel)]

@@ -35,6 +35,7 @@ class _Axis:
     column: str
     scale: float
     label: str
+    said: str
     together: str
 
 
@@ -43,6 +44,7 @@ _RATE = _Axis(
     column="tcr",
     scale=100.0,
     label="Theoretical compression rate, TCr (%)",
+    said="TCr",
     together="Cells on one vertical compete at equal TCr.",
 )
 _SIZE = _Axis(
@@ -50,6 +52,7 @@ _SIZE = _Axis(
     column="served",
     scale=1e-6,
     label="Size as served (MB), smaller to the right",
+    said="the size of the files as served",
     together="Cells on one vertical take equally many bytes.",
 )
 
@@ -100,7 +103,7 @@ def _against(
             published_points.beside(axes, by, "tcr")
         dropped = _name_points(axes, shown, by, axis)
         caption = (
-            f"{panel.model}: {NAMES[by]} against {axis.label.split(',')[0]}. Bars are one standard "
+            f"{panel.model}: {NAMES[by]} against {axis.said}. Bars are one standard "
             f"error over documents; the grey step is the Pareto front. {axis.together}{dropped}"
         )
         yield finished(drawing, f"retention_over_{axis.name}_{by}", panel.model, caption, by)

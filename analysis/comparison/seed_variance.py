@@ -325,8 +325,11 @@ def conclusion(rate: Fraction, standing: Standing) -> str:
         )
     others = [_other(c, standing.first) for c in standing.tied]
     least = min(c.detectable for c in standing.tied)
-    open_ = f"{at}, {standing.first.label} cannot be told from {listed(others)}: undecided for"
-    return f"{open_} the methods; so many seeds detect differences of {least:.3f} or more{unseen}."
+    return (
+        f"{at}, {standing.first.label} is not significantly different from {listed(others)}: "
+        f"undecided for the methods; so many seeds detect differences of {least:.3f} or more"
+        f"{unseen}."
+    )
 
 
 def _other(contrast: Contrast, method: Method) -> str:

@@ -75,7 +75,7 @@ class Verdict:
 
     Attributes:
         model: the model they come from.
-        tcr: their common rate; None for a group by kind (SrCr).
+        tcr: their common rate; None for a group by kind (SrCr) or by size.
         by: the quantity compared: "sr1", "sr2", "srcr_p", "srcr_q" or "srcr_j".
         ranked: rows of the panel that could be compared, best value first.
         best: those of them that cannot be told from the best.
@@ -83,6 +83,7 @@ class Verdict:
         pairs: the first of `ranked` against each one of another method.
         left_out: (row, why) of those that could not be compared.
         family: how many tests the correction covers.
+        size: bytes of their files, if those are what they have in common.
     """
 
     model: str
@@ -94,6 +95,7 @@ class Verdict:
     pairs: tuple[Pair, ...]
     left_out: tuple[tuple[int, str], ...]
     family: int
+    size: float | None = None
 
     @property
     def decided(self) -> bool:

@@ -35,16 +35,18 @@ class Written:
         files: name of each file -> its path.
         verdicts: in words.
         table: every cell with its rate, its size and what it keeps, as text; "" without scores.
+        answers: what to choose at equal TCr, and at equal size, as text.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
     verdicts: Sequence[str] = ()
     table: str = ""
+    answers: str = ""
 
     @property
     def text(self) -> str:
-        """The table, then the verdicts."""
-        return "\n\n".join(filter(None, [self.table, "\n".join(self.verdicts)]))
+        """The table, then the answers."""
+        return "\n\n".join(filter(None, [self.table, self.answers]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +175,7 @@ def write(
     from analysis.data.results import BadResults
     from analysis.data.task_groups import pooled
     from analysis.output.render import printed
-    from analysis.report.contents import conclusions
+    from analysis.report.contents import conclusions, spoken
     from analysis.report.headline import headline_table
     from analysis.report.report import write_report
 
@@ -187,6 +189,7 @@ def write(
             files=files,
             verdicts=conclusions(whole, groups),
             table=formatting.table(head, printed(table)) if len(table.rows) else "",
+            answers=spoken(whole, groups),
         )
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused

@@ -6,13 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sweeper
+from isorate.pinning import program, search_path
 from launchers.schedule import Task
 from sweeper.worker.process import THREAD_VARIABLES
 
@@ -38,7 +37,7 @@ class Command:
     warm: tuple[str, ...] = ()
 
     def arguments(self, device: str) -> list[str]:
-        """The command line. ``-P``: a directory that happens to be called sweeper is not ours."""
+        """The command line."""
         named = {
             "--home": self.home,
             "--logs": self.logs,
@@ -48,15 +47,7 @@ class Command:
             "--parent": os.getpid(),
         }
         options = [str(part) for pair in named.items() for part in pair]
-        return [
-            sys.executable,
-            "-P",
-            "-m",
-            "sweeper.worker.process",
-            *options,
-            "--warm",
-            *self.warm,
-        ]
+        return [*program("sweeper.worker.process"), *options, "--warm", *self.warm]
 
 
 class WorkerProcess:
@@ -140,5 +131,4 @@ def _environment(threads: int, gpu: str | None) -> Mapping[str, str]:
     """Ours, with the limits of one worker, and the code that we run ourselves found first."""
     limits = dict.fromkeys(THREAD_VARIABLES, str(threads))
     device = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
-    code = [str(Path(sweeper.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, **limits, **device, "PYTHONPATH": os.pathsep.join(filter(None, code))}
+    return {**os.environ, **limits, **device, "PYTHONPATH": search_path()}

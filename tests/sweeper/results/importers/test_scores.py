@@ -204,8 +204,7 @@ def test_an_imported_cell_stands_in_for_one_that_is_not_done(plan, tmp_path) -> 
     imported.add(sweep, cell(plan, "dense"), lm_eval.read(written(tmp_path / "out")))
     mine = imported.outcomes(sweep)
     waiting = [
-        outcomes.CellOutcome(cell=cell_json(one), status="missing", reason="")
-        for one in plan.cells
+        outcomes.CellOutcome(cell=cell_json(one), status="missing", reason="") for one in plan.cells
     ]
     both = outcomes.joined(waiting, mine)
     assert len(both) == len(plan.cells)

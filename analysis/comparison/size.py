@@ -28,7 +28,7 @@ from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.data.results import REMOVED
 from analysis.metrics import DENSE_BITS, Array, Definition
-from analysis.output.table import OWN_SEED, Column, Table
+from analysis.output.table import ACROSS, OWN_SEED, Column, Table, if_any
 from analysis.output.text import NAMES
 
 TOLERANCE = 0.01
@@ -243,6 +243,7 @@ def equal_size_table(
 ) -> Table:
     """Groups at equal rate under each accounting, each with the set that may be best."""
     rows = [row for panel in panels for row in _grouped(panel, rates, by)]
+    frame = pd.DataFrame(rows, columns=_EQUAL)
     columns = (
         Column(key="model", title="Model"),
         Column(key="rate", title="Equal by"),
@@ -251,8 +252,8 @@ def equal_size_table(
         Column(key="sr", title=NAMES[by], form="estimate"),
         Column(key="z", title="Standard errors below the best", form="number", digits=1),
         Column(key="verdict", title="Verdict"),
+        *if_any(frame, ACROSS),
     )
-    frame = pd.DataFrame(rows, columns=_EQUAL)
     notes = (
         f"Sizes within {TOLERANCE:.0%} count as equal, rates only if they are. Each group is a "
         "family of its own (Holm, 5 %). For one model the whole-model rate is TCr times a "
@@ -268,7 +269,19 @@ def equal_size_table(
     )
 
 
-_EQUAL = ["model", "rate", "group", "size", "cell", "label", "sr", "sr_stderr", "z", "verdict"]
+_EQUAL = [
+    "model",
+    "rate",
+    "group",
+    "size",
+    "cell",
+    "label",
+    "sr",
+    "sr_stderr",
+    "z",
+    "verdict",
+    "across",
+]
 
 
 def _grouped(panel: Panel, rates: Sequence[Rate], by: Definition) -> Iterator[dict[str, object]]:
@@ -277,7 +290,7 @@ def _grouped(panel: Panel, rates: Sequence[Rate], by: Definition) -> Iterator[di
         share = table[f"share_{rate.key}"].to_numpy(float)
         for number, rows in enumerate(groups(share, rate)):
             verdict = compare(panel, rows, by, nominal=rate.exact)
-            z = {pair.second: pair.z for pair in verdict.pairs}
+            pairs = {pair.second: pair for pair in verdict.pairs}
             for row in verdict.ranked:
                 yield {
                     "model": panel.model,
@@ -288,8 +301,9 @@ def _grouped(panel: Panel, rates: Sequence[Rate], by: Definition) -> Iterator[di
                     "label": names[row],
                     "sr": table[by].iat[row],
                     "sr_stderr": table[f"{by}_stderr"].iat[row],
-                    "z": z.get(row, np.nan),
+                    "z": pairs[row].z if row in pairs else np.nan,
                     "verdict": _standing(verdict, row),
+                    "across": pairs[row].across if row in pairs else "",
                 }
 
 

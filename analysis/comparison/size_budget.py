@@ -12,7 +12,7 @@ from analysis.comparison.verdicts import compare
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Array, Definition
-from analysis.output.table import Column, Table
+from analysis.output.table import ACROSS, Column, Table, if_any
 from analysis.output.text import NAMES, listed
 from analysis.statistics.intervals import sr_intervals
 
@@ -26,7 +26,7 @@ def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
     A budget admits every cell whose checkpoint is no larger; the sizes are those of the
     files. The set that cannot be told from the best comes from all pairs of what fits.
     """
-    rows = [row for panel in panels for row in _choices(panel, by)]
+    rows = pd.DataFrame([row for panel in panels for row in _choices(panel, by)])
     columns = (
         Column(key="model", title="Model"),
         Column(key="budget", title="If this much fits, MB", form="megabytes", digits=1),
@@ -37,6 +37,7 @@ def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
         Column(key="high", title="to", form="number"),
         Column(key="sure", title="How sure"),
         Column(key="instead", title="Cannot be told from it"),
+        *if_any(rows, ACROSS),
     )
     notes = (
         "A budget admits every cell whose files are no larger, whatever its nominal rate; a "
@@ -47,7 +48,7 @@ def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
         name=f"choice_{by}",
         caption=f"What to take for a budget, by {NAMES[by]}",
         columns=columns,
-        rows=pd.DataFrame(rows),
+        rows=rows,
         notes=notes,
         definition=by,
     )
@@ -79,6 +80,7 @@ def _choices(panel: Panel, by: Definition) -> list[dict[str, object]]:
                 "sure": _sure(len(every), len(tied)),
                 "instead": listed(tied, MOST_NAMED, ", "),
                 "every_tied": ", ".join(tied),
+                "across": verdict.across,
             }
         )
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from analysis.comparison.across_machines import noted
 from analysis.comparison.at_chance import chance_table
 from analysis.comparison.definition_sensitivity import exponent_table, ranking_table
 from analysis.comparison.disagreements import disagreement_table
@@ -37,7 +38,7 @@ def all_tables(results: Results, groups: Sequence[Panel]) -> list[Table]:
     """
     found = [*main_tables(groups, results.cells), *size_tables(groups)]
     further = [*_significance(groups), machines_table(results), noise_table(results)]
-    return found + [table for table in further if len(table.rows)]
+    return noted(found + [table for table in further if len(table.rows)], groups)
 
 
 def conclusions(results: Results, groups: Sequence[Panel]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from analysis.comparison.across_machines import mixed_notes
 from analysis.comparison.summary import retention_table, summarise
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
@@ -48,6 +49,7 @@ def headline_table(panels: Sequence[Panel]) -> Table:
         caption="Every cell: rate, real size and what it keeps",
         columns=tuple(columns),
         rows=rows.reset_index(drop=True),
+        notes=mixed_notes(panels),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from analysis.comparison.across_machines import noted
 from analysis.comparison.summary import retention_table
 from analysis.comparison.two_cells import asked, compared_table, parting_table
 from analysis.data.panel import Panel, panels
@@ -82,7 +83,7 @@ def write_report(
     tables = all_tables(whole, groups)
     if compare:
         pairs = asked(groups, compare)
-        tables = [compared_table(pairs), parting_table(pairs), *tables]
+        tables = [*noted([compared_table(pairs), parting_table(pairs)], groups), *tables]
     figures = [
         *all_figures(groups),
         *curve_figures(groups),

@@ -45,15 +45,20 @@ def conclusion(panel: Panel, verdict: Verdict) -> str:
         sure = f"{z:.1f}" if others == 1 else f"at least {z:.1f}"
         return (
             f"{at}, choose {shown}: {SCOPE} it is better than {rest} by {sure} standard "
-            f"errors{_own(verdict)}{_flags(panel, (top,))}."
+            f"errors{_own(verdict)}{_flags(panel, (top,))}{_across(verdict.across)}."
         )
     tied = [names[row] for row in verdict.best if row != top and row not in verdict.own]
     worse = [names[row] for row in verdict.ranked if row not in (*verdict.best, *verdict.own)]
     rest = f"; worse: {_listed(worse)}" if worse else ""
     return (
         f"{at}, {shown} scored highest but cannot be told from {_listed(tied)}: "
-        f"undecided{rest}{_own(verdict)}{_flags(panel, verdict.best)}."
+        f"undecided{rest}{_own(verdict)}{_flags(panel, verdict.best)}{_across(verdict.across)}."
     )
+
+
+def _across(types: str) -> str:
+    """What is said of a comparison across machines, whose errors do not contain them."""
+    return f" (across machines, which no standard error here contains: {types})" if types else ""
 
 
 def _own(verdict: Verdict) -> str:
@@ -81,11 +86,11 @@ def _against(verdict: Verdict, pair: Pair, names: Sequence[str], estimate: Estim
     told = f"{at}, {first} {verb} {plus_minus(*a)}{unit}, {second} {plus_minus(*b)}"
     if not np.isfinite(pair.z):
         return f"{told}: a standard error is missing, undecided."
-    how = _how(pair)
+    how, far = _how(pair), _across(pair.across)
     if not pair.decided:
         near = _near(pair)
-        return f"{told}: they cannot be told apart (z = {pair.z:.1f}{how}), undecided.{near}"
-    return f"{told}: {SCOPE}, {first} is better by {pair.z:.1f} standard errors{how}."
+        return f"{told}: they cannot be told apart (z = {pair.z:.1f}{how}), undecided{far}.{near}"
+    return f"{told}: {SCOPE}, {first} is better by {pair.z:.1f} standard errors{how}{far}."
 
 
 def _how(pair: Pair) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from analysis.comparison.across_machines import mixed_notes
 from analysis.comparison.equal_size import equal_size
 from analysis.comparison.seed_variance import (
     Contrast,
@@ -145,6 +146,7 @@ def _warnings(panel: Panel) -> tuple[str, ...]:
             "The same method and seed twice; the first counts in verdicts about methods, "
             f"not: {listed(again)}."
         )
+    said += mixed_notes([panel])
     said += _without_sr(panel, names, status)
     return (*said, *(n for n in chance_notes([panel]) if panel.baseline is not None))
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from analysis.comparison.across_machines import noted
 from analysis.comparison.at_chance import chance_table
 from analysis.comparison.definition_sensitivity import exponent_table, ranking_table
 from analysis.comparison.disagreements import disagreement_table
@@ -182,7 +183,7 @@ class Filled:
 def tables_of(section: Section, material: Material) -> tuple[Table, ...]:
     """The tables of a section that have rows."""
     made = (table for make in section.tables for table in make(material))
-    return tuple(table for table in made if len(table.rows))
+    return tuple(noted([table for table in made if len(table.rows)], material.groups))
 
 
 def filled(material: Material) -> list[Filled]:

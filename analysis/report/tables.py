@@ -15,7 +15,7 @@ from analysis.comparison.verdicts import Verdict, verdicts
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Definition, exact, tcr
-from analysis.output.table import AT_CHANCE, OWN_SEED, STOPPED, Column, Table
+from analysis.output.table import ACROSS, AT_CHANCE, OWN_SEED, STOPPED, Column, Table
 from analysis.output.text import NAMES, listed, percent
 
 
@@ -126,6 +126,7 @@ def equal_tcr_table(panels: Sequence[Panel], by: Definition) -> Table:
         Column(key="difference", title="Below the best (95 % CI)", form="difference"),
         Column(key="p", title="p (Holm)", form="p"),
         Column(key="verdict", title="Verdict"),
+        ACROSS,
     ]
     notes = (
         "Family: all pairs of cells of one model at one TCr, but those that differ in their "
@@ -199,6 +200,7 @@ def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
                 "z": pair.z if pair else np.nan,
                 "p": pair.p if pair else np.nan,
                 "verdict": _standing(verdict, row, out),
+                "across": pair.across if pair else "",
             }
         )
     return rows

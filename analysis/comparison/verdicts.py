@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from analysis.comparison.summary import srcr_weight
+from analysis.data.devices import across
 from analysis.data.panel import Panel
 from analysis.metrics import DENSE_BITS, Array, Definition, Rows, tcr, unbounded
 from analysis.statistics.intervals import (
@@ -52,6 +53,7 @@ class Pair:
         equivalent: p value that the two differ by less than `intervals.MARGIN`,
             corrected over the pairs shown here; nan for an SrCr, which has no such margin.
         paired: whether the test is document by document.
+        across: the types of machine that the two met, if they met several.
     """
 
     first: int
@@ -62,6 +64,7 @@ class Pair:
     interval: Interval
     equivalent: float
     paired: bool
+    across: str = ""
 
     @property
     def decided(self) -> bool:
@@ -75,7 +78,7 @@ class Verdict:
 
     Attributes:
         model: the model they come from.
-        tcr: their common rate; None for a group by kind (SrCr).
+        tcr: their common rate; None for a group by kind (SrCr) or by size.
         by: the quantity compared: "sr1", "sr2", "srcr_p", "srcr_q" or "srcr_j".
         ranked: rows of the panel that could be compared, best value first.
         best: those of them that cannot be told from the best.
@@ -83,6 +86,8 @@ class Verdict:
         pairs: the first of `ranked` against each one of another method.
         left_out: (row, why) of those that could not be compared.
         family: how many tests the correction covers.
+        size: bytes of their files, if those are what they have in common.
+        across: the types of machine that the ranked cells met, if they met several.
     """
 
     model: str
@@ -94,6 +99,8 @@ class Verdict:
     pairs: tuple[Pair, ...]
     left_out: tuple[tuple[int, str], ...]
     family: int
+    size: float | None = None
+    across: str = ""
 
     @property
     def decided(self) -> bool:
@@ -200,6 +207,7 @@ def compare(
         pairs=pairs,
         left_out=tuple(left_out),
         family=family,
+        across=across(panel.cells, ranked) if len(ranked) > 1 else "",
     )
 
 
@@ -235,6 +243,7 @@ def _pairs(
             equivalent=float(equal[i]),
             paired=panel.paired(ranked[0], ranked[i]),
             interval=interval,
+            across=across(panel.cells, (ranked[0], ranked[i])),
         )
         for i, interval in zip(rivals.tolist(), ends, strict=True)
     )

@@ -15,6 +15,7 @@ from sweeper import methods
 from sweeper.config.section import Frozen, Section
 from sweeper.errors import NoCell
 from sweeper.methods.profiles import PROFILE_KEYS
+from sweeper.modeling.rate import compression_rate
 from sweeper.planning.cells import basis, pruning, quantization
 from sweeper.planning.cells.pruning import Pruning
 from sweeper.planning.cells.quantization import MASKS, Quantization
@@ -68,7 +69,7 @@ class Cell:
 
         p is the share of the linear weights that are gone: zeros, or parameters removed.
         """
-        return 1 - self.bits / 16 * (1 - self.sparsity)
+        return compression_rate(self.bits, self.sparsity)
 
     @property
     def label(self) -> str:

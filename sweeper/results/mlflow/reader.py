@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import BadInput, IsorateError, one_of
+from sweeper.planning.record import CellConfig, CellRecord
 from sweeper.planning.sweep import Sweep
 from sweeper.redaction import redact
 from sweeper.results.mlflow import connection
@@ -181,12 +182,12 @@ def _artifact(client: MlflowClient, run: Run, name: str, aside: Path) -> str:
         ) from error
 
 
-def _cell(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
+def _cell(run: Run, config: CellConfig) -> CellRecord:
     """The cell as the plan recorded it, from the run's parameters."""
     params, tags = run.data.params, run.data.tags
     seed, scales = params.get("calibration_seed"), params.get("scale_bits")
     sparsity = float(params["sparsity"])
-    return {
+    cell: CellRecord = {
         "key": tags[CELL],
         "label": tags["isorate.label"],
         "model": params["model"],
@@ -201,8 +202,10 @@ def _cell(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         "rerun": int(params.get("rerun", 0)),
         "scale_bits": None if scales is None else float(scales),
         "config": config,
-        **({"origin": tags[ORIGIN]} if ORIGIN in tags else {}),
     }
+    if ORIGIN in tags:
+        cell["origin"] = tags[ORIGIN]
+    return cell
 
 
 def _stage(

@@ -26,6 +26,7 @@ from analysis.report.figures.pareto_figures import front_figures
 from analysis.report.figures.published_points import PAPERS
 from analysis.report.figures.retention_figures import all_figures
 from analysis.report.findings import findings
+from analysis.report.layer_errors import layer_error_maps, layer_error_table
 from analysis.report.task_breakdown import heat_maps
 
 PAGE = "report.html"
@@ -83,12 +84,14 @@ def write_report(
     if compare:
         pairs = asked(groups, compare)
         tables = [compared_table(pairs), parting_table(pairs), *tables]
+    tables += [one for one in [layer_error_table(results, groups)] if len(one.rows)]
     figures = [
         *all_figures(groups),
         *curve_figures(groups),
         *heat_maps(groups),
         *front_figures(groups),
         *beside_figures(groups),
+        *layer_error_maps(results, groups),
     ]
     if len(groups) == 1:
         tables = [without_model(table) for table in tables]

@@ -17,7 +17,7 @@ from sweeper.errors import NoCell
 from sweeper.methods.profiles import PROFILE_KEYS
 from sweeper.methods.refinement.options import REFINE
 from sweeper.modeling.rate import compression_rate
-from sweeper.planning.cells import pruning, quantization
+from sweeper.planning.cells import basis, pruning, quantization
 from sweeper.planning.cells.pruning import Pruning
 from sweeper.planning.cells.quantization import MASKS, Quantization
 
@@ -47,7 +47,7 @@ class Cell:
     @property
     def dense(self) -> bool:
         """Whether it is the model as it is."""
-        return self.pruning is None and self.quantization is None
+        return self.pruning is None and self.quantization is None and not basis.rotated(self.model)
 
     @property
     def sparsity(self) -> float:
@@ -79,7 +79,8 @@ class Cell:
         if self.pruning and self.pruning.last:
             parts.reverse()
         again = f" (rerun {self.rerun})" if self.rerun else ""
-        return (" + ".join(parts) or "dense") + MASKS.get(self.mask, "") + again
+        own = MASKS.get(self.mask, "") + basis.suffix(self.model)
+        return (" + ".join(parts) or "dense") + own + again
 
 
 class CellMaker:
@@ -95,7 +96,8 @@ class CellMaker:
             BadInput: a value that means nothing in any grid.
             NoCell: a combination of valid values that is no cell of its own.
         """
-        model, prune, quant = sections["model"], sections["prune"], sections["quant"]
+        prune, quant = sections["prune"], sections["quant"]
+        model = self._once(basis.of, *(sections[name] for name in ("model", "rescale", "rotate")))
         pruned = self._once(pruning.of, prune)
         zeros = pruned is not None and not pruned.removes
         quantized = self._once(_quantization, quant, model, zeros)
@@ -105,8 +107,11 @@ class CellMaker:
             pruned, quantized = _pruned_last(pruned, quantized)
         if pruned and quantized:
             _refuse_two_profiles(pruned, quantized)
+        frozen = self._once(Frozen.of, model)
+        if not (pruned or quantized) and basis.rotated(frozen):
+            raise NoCell("the rotated model is the dense one: rotate what is pruned or quantized")
         return Cell(
-            model=self._once(Frozen.of, model),
+            model=frozen,
             pruning=pruned,
             quantization=quantized,
             calibration=self._once(Frozen.of, sections["calibration"])

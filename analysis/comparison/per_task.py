@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.comparison.verdicts import ALPHA, Verdict, holm, verdicts
+from analysis.comparison.verdicts import ALPHA, Verdict, verdicts
 from analysis.data.labels import labels
 from analysis.data.paired import Sample, mcnemar
 from analysis.data.panel import Panel
 from analysis.metrics import Rows
 from analysis.output.table import Column, Table
+from analysis.statistics.holm import holm
 
 NOTES = (
     "Family: all tasks of all pairs of one model at one TCr, Holm's correction at 5 %; only "

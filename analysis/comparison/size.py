@@ -143,10 +143,15 @@ def _overhead(cell: dict[Any, Any], kept: float) -> float:
     return kept * {"nf4": 32 / 64, "llm_int8": 32 / 4096}.get(str(cell["quant_method"]), 0.0)
 
 
-def groups(share: Array, rate: Rate) -> list[list[int]]:
-    """Rows of equal rate, smallest size last; only groups of two or more."""
+def groups(share: Array, *, exact: bool) -> list[list[int]]:
+    """Rows of equal rate, smallest size last; only groups of two or more.
+
+    Args:
+        share: of the dense size; nan where it is not known.
+        exact: whether equal means exactly equal, or within `TOLERANCE`.
+    """
     found: list[list[int]] = []
-    slack = 1e-9 if rate.exact else TOLERANCE
+    slack = 1e-9 if exact else TOLERANCE
     for row in sorted(np.flatnonzero(np.isfinite(share)), key=lambda r: -share[r]):
         if found and share[found[-1][0]] - share[row] <= slack * share[found[-1][0]]:
             found[-1].append(int(row))
@@ -275,7 +280,7 @@ def _grouped(panel: Panel, rates: Sequence[Rate], by: Definition) -> Iterator[di
     table, names = sizes(panel), labels(panel)
     for rate in rates:
         share = table[f"share_{rate.key}"].to_numpy(float)
-        for number, rows in enumerate(groups(share, rate)):
+        for number, rows in enumerate(groups(share, exact=rate.exact)):
             verdict = compare(panel, rows, by, nominal=rate.exact)
             z = {pair.second: pair.z for pair in verdict.pairs}
             for row in verdict.ranked:

@@ -9,11 +9,12 @@ import pandas as pd
 
 from analysis.comparison.disagreements import parted
 from analysis.comparison.per_task import pair_rows
-from analysis.comparison.verdicts import ALPHA, holm
+from analysis.comparison.verdicts import ALPHA
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.errors import NotComparable
 from analysis.output.table import Column, Table, several
+from analysis.statistics.holm import holm
 
 Asked = tuple[Panel, int, int]
 """A model, and the rows of the two cells in it."""

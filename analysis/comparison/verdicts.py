@@ -24,6 +24,7 @@ from scipy import special
 from analysis.comparison.summary import srcr_weight
 from analysis.data.panel import Panel
 from analysis.metrics import DENSE_BITS, Array, Definition, Rows, tcr, unbounded
+from analysis.statistics.holm import holm
 from analysis.statistics.intervals import (
     Interval,
     difference_stderr,
@@ -107,15 +108,6 @@ def equal_tcr_groups(cells: pd.DataFrame) -> dict[Fraction, list[int]]:
     for row, (p, q) in enumerate(zip(cells["sparsity"], cells["bits"], strict=True)):
         groups.setdefault(tcr(p, q), []).append(row)
     return dict(sorted(groups.items()))
-
-
-def holm(p: Array) -> Array:
-    """Holm's step-down p values of one family; nan (not tested) stays nan and does not count."""
-    adjusted = np.full(len(p), np.nan)
-    order = np.argsort(p)[: int(np.isfinite(p).sum())]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1) if len(order) else steps
-    return adjusted
 
 
 @unbounded()

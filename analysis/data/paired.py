@@ -11,20 +11,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from analysis.data.documents import Documents, Scored, scored
+from analysis.data.documents import Documents, scored
 from analysis.metrics import Array, Rows
 
 SAME = 1e-6
 """Relative difference up to which documents add up to the recorded score."""
 
+Link = Literal["mean", "perplexity", "bits"]
+
 # How a score follows from r = sum(numerator) / sum(weight), with its derivative.
-_LINKS: Mapping[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+_LINKS: Mapping[Link, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
     "mean": (lambda r: r, np.ones_like),
     "perplexity": (lambda r: np.exp(-r), lambda r: -np.exp(-r)),
     "bits": (lambda r: -r / np.log(2), lambda r: np.full_like(r, -1 / np.log(2))),
@@ -47,7 +50,7 @@ class Sample:
     numerator: Array
     weight: Array
     strata: NDArray[np.int_]
-    link: str
+    link: Link
 
     @property
     def binary(self) -> bool:
@@ -118,7 +121,10 @@ def sample(
         first: the row whose documents the others are held against.
     """
     found = [documents.scored(cell, task, metric) for cell in cells]
-    linked = [None if one is None else _link(one, value[i]) for i, one in enumerate(found)]
+    linked = [
+        None if one is None else link_of(one.numerator, one.weight, value[i])
+        for i, one in enumerate(found)
+    ]
     order = range(len(cells)) if first is None else (first, *range(len(cells)))
     anchor = next((i for i in order if linked[i]), None)
     if anchor is None or (model := found[anchor]) is None or (link := linked[anchor]) is None:
@@ -156,7 +162,11 @@ def rescored(
         value: the recorded score.
     """
     every, some = scored(whole, metric), scored(left, metric)
-    if every is None or some is None or (link := _link(every, value)) is None:
+    if (
+        every is None
+        or some is None
+        or (link := link_of(every.numerator, every.weight, value)) is None
+    ):
         return None
     one = Sample(
         shared=np.array([True]),
@@ -171,9 +181,9 @@ def rescored(
     return found, float(np.sqrt((one.influence**2).sum()))
 
 
-def _link(one: Scored, value: float) -> str | None:
-    """How the documents give the recorded score; None if in no way that is known."""
-    rate = np.array(one.numerator.sum() / one.weight.sum())
+def link_of(numerator: Array, weight: Array, value: float) -> Link | None:
+    """How (n,) documents give the recorded score; None if in no way that is known."""
+    rate = np.array(numerator.sum() / weight.sum())
     for name, (score, _) in _LINKS.items():
         with np.errstate(over="ignore"):
             told = float(score(rate))

@@ -65,6 +65,8 @@ class Panel:
         n: (C, T) documents.
         gap: (C, T) why a score cannot be compared with the baseline's; "" if it can.
         remark: (C, T) what to know of a comparison that stands; "" if nothing.
+        weighed: (T,) of a group of subtasks, what they weigh by in its mean: "size", all their
+            documents, or "asked" where sizes are not known; "" for a task of its own.
         unextracted: (C, T) generated answers in which nothing was found to score.
         levels: (T,) what guessing scores, nan where it is unknown or means nothing.
         chance: (T,) why the task's baseline says nothing; "" if it does.
@@ -83,6 +85,7 @@ class Panel:
     n: Array
     gap: NDArray[np.object_]
     remark: NDArray[np.object_]
+    weighed: tuple[str, ...]
     unextracted: Array
     levels: Array
     chance: tuple[str, ...]
@@ -259,6 +262,7 @@ def _panel(model: str, cells: pd.DataFrame, primary: pd.DataFrame, documents: Do
         n=grid.spread("n", np.nan).astype(float),
         gap=gaps(grid, value, baseline),
         remark=remarks(grid, baseline),
+        weighed=_weighed(grid),
         unextracted=grid.spread("unextracted", np.nan).astype(float),
         levels=grid.spread("chance", np.nan).astype(float)[read_by, np.arange(len(tasks))],
         chance=("",) * len(tasks),
@@ -267,6 +271,12 @@ def _panel(model: str, cells: pd.DataFrame, primary: pd.DataFrame, documents: Do
     )
     object.__setattr__(panel, "chance", _chance(panel, panel.levels))
     return panel
+
+
+def _weighed(grid: Grid) -> tuple[str, ...]:
+    parts, size = (grid.spread(name, np.nan).astype(float) for name in ("parts", "size"))
+    known = np.where(np.isfinite(size).any(axis=0), "size", "asked")
+    return tuple(np.where(np.isfinite(parts).any(axis=0), known, "").tolist())
 
 
 def _chance(panel: Panel, levels: Array) -> tuple[str, ...]:

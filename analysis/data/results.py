@@ -105,7 +105,7 @@ SCORE_TEXT = (
     "unlike",
     "common",
 )
-SCORE_NUMBERS = ("value", "stderr", "n", "chance", "unextracted")
+SCORE_NUMBERS = ("value", "stderr", "n", "chance", "unextracted", "size", "parts")
 SCORE_FLAGS = ("higher_is_better", "primary", "collapsed", "stopped")
 SCORE_REQUIRED = ("cell", "task", "metric", "value", "stderr", "higher_is_better", "primary")
 
@@ -143,7 +143,8 @@ class Results:
             seed; where it is not given, its columns do); rerun (1, 2, ... of the dense model
             scored once more, which is no cell to compare; else 0).
         scores: one row per cell, task and metric: value and stderr (same unit), n
-            (documents), higher_is_better, chance, primary, version, collapsed, unextracted
+            (documents asked), size (documents of the task in all), parts (subtasks that were put
+            together), higher_is_better, chance, primary, version, collapsed, unextracted
             (generated answers in which nothing was found to score), stopped (given up as
             collapsed before all documents were asked: such a score is compared with none),
             backend and dtype that scored it; asked (which documents: "all documents", or the first

@@ -104,7 +104,7 @@ def scores_table(panels: Sequence[Panel]) -> Table:
         caption="Scores as measured",
         columns=_filled(columns, rows),
         rows=rows,
-        notes=(*chance_notes(panels), *stopped_notes(panels)),
+        notes=(*weighing_notes(panels), *chance_notes(panels), *stopped_notes(panels)),
     )
 
 
@@ -181,6 +181,23 @@ def stopped_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
         f"{STOPPED} collapsed and asked no further: the score is the one so far, over fewer "
         "documents than the others, and is compared with nothing.",
     )
+
+
+def weighing_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
+    """What the score of a group of tasks is a mean over."""
+    by = {t: how for p in panels for t, how in zip(p.tasks, p.weighed, strict=True) if how}
+    whole, asked = ([t for t, how in by.items() if how == one] for one in ("size", "asked"))
+    notes = []
+    if whole:
+        notes.append(
+            f"{listed(whole)}: each subtask weighs by all its documents, however many were asked."
+        )
+    if asked:
+        notes.append(
+            f"{listed(asked)}: subtasks weigh by the documents asked, for how many they have in "
+            "all was not recorded; under another limit it may be another mean."
+        )
+    return tuple(notes)
 
 
 def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:

@@ -3,7 +3,8 @@
 One table per cell and task, as an evaluation writes it: doc_id, doc_hash, target_hash and
 one column per metric (a perplexity has two: `<metric>.sum`, a log-likelihood, and
 `<metric>.weight`). `subtask` is optional and names the part of the task a document is from,
-`subtask_size` how many documents that part has in all, asked or not.
+`subtask_size` how many documents that part has in all, asked or not, `position` the place of a
+document in the order in which they are asked.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from analysis.metrics import Array
 IDENTITY = ("doc_id", "doc_hash", "target_hash")
 SUBTASK = "subtask"
 SUBTASK_SIZE = "subtask_size"
+POSITION = "position"
 Key = tuple[str, str]
 One = Path | pd.DataFrame
 Source = One | Mapping[str, One]
@@ -38,6 +40,7 @@ class Scored:
         subtask: (n,) the part of the task that it is from; "" where a task has no parts.
         share: (n,) how much it counts: the part's share of the whole task over its share of these
             documents; 1 where they are asked in proportion, or the sizes are not known.
+        position: (n,) place in the order in which they are asked, from 0; nan where unknown.
     """
 
     identity: tuple[tuple[object, ...], ...]
@@ -45,6 +48,7 @@ class Scored:
     weight: Array
     subtask: tuple[str, ...]
     share: Array
+    position: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +137,9 @@ def scored(table: pd.DataFrame, metric: str) -> Scored | None:
         weight=weight,
         subtask=tuple(table[SUBTASK] if SUBTASK in table else [""] * len(table)),
         share=_shares(table),
+        position=table[POSITION].to_numpy(float)
+        if POSITION in table
+        else np.full(len(table), np.nan),
     )
 
 

@@ -9,7 +9,7 @@ evaluation would draw as many documents from each.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -44,6 +44,7 @@ class Sample:
         weight: (C, n) ones, or words or bytes.
         strata: (n,) the subtask of each document, as a number.
         share: (n,) how much each document counts, see `Scored`.
+        position: (n,) its place in the order of its subtask, see `Scored`.
         link: how the score follows from the sums: "mean", "perplexity" or "bits".
     """
 
@@ -52,6 +53,7 @@ class Sample:
     weight: Array
     strata: NDArray[np.int_]
     share: Array
+    position: Array
     link: Link
 
     @property
@@ -74,6 +76,34 @@ class Sample:
                 centred = raw[:, here] - raw[:, here].mean(axis=1, keepdims=True)
                 raw[:, here] = centred * np.sqrt(count / (count - 1))
         return np.asarray(raw)
+
+    @cached_property
+    def scores(self) -> Array:
+        """(C,) what the documents add up to; nan for cells that do not share them."""
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            top, bottom = self.share * self.numerator, self.share * self.weight
+            found = _LINKS[self.link][0](top.sum(axis=1) / bottom.sum(axis=1))
+        return np.where(self.shared, found, np.nan)
+
+    def first(self, limit: float) -> Sample | None:
+        """The same cells on the first documents of every subtask, which weigh as before.
+
+        None where it is not known which these are, or a subtask would have none.
+        """
+        kept = self.position < limit
+        parts = range(int(self.strata.max()) + 1)
+        left = np.bincount(self.strata[kept], minlength=len(parts))
+        if not np.isfinite(self.position).all() or not left.all():
+            return None
+        thinned = (np.bincount(self.strata) / len(self.strata)) / (left / left.sum())
+        return replace(
+            self,
+            numerator=self.numerator[:, kept],
+            weight=self.weight[:, kept],
+            strata=self.strata[kept],
+            share=(self.share * thinned[self.strata])[kept],
+            position=self.position[kept],
+        )
 
     def covariance(self, rows: Rows, unpaired: Array) -> Array:
         """(k, k) covariance of the scores of k cells.
@@ -148,6 +178,7 @@ def sample(
         weight=np.array([empty if one is None else one.weight for one in rows]),
         strata=np.unique(model.subtask, return_inverse=True)[1],
         share=model.share,
+        position=model.position,
         link=link,
     )
 
@@ -173,6 +204,7 @@ def rescored(
         weight=some.weight[None],
         strata=np.unique(some.subtask, return_inverse=True)[1],
         share=some.share,
+        position=some.position,
         link=link,
     )
     rate = np.array((some.share * some.numerator).sum() / (some.share * some.weight).sum())

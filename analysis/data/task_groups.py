@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.data import looks
 from analysis.data.documents import Documents, One
 from analysis.data.results import Results
 from analysis.metrics import Array
@@ -109,6 +110,7 @@ def _whole(name: str, cell: Hashable, part: pd.DataFrame) -> Row:
         "collapsed": bool(part["collapsed"].all()),
         "stopped": bool(part["stopped"].any()),
         **{name: ", ".join(sorted(set(part[name]))) for name in ("backend", "dtype", "asked")},
+        "looks": looks.said(limit for text in part["looks"] for limit in looks.read(text)),
         "unlike": "",
         "common": "",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sweeper.planning.looks import LOOKS
 from sweeper.results import cluster_usage
 from sweeper.results.outcomes import CellOutcome, Json, compressed_on, devices
 from sweeper.store.hashing import key_of
@@ -48,6 +49,7 @@ def score_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
         for asked in [result.get("asked") or _asked(outcome.cell, task, home.get(task, ""), result)]
         for row in _score_rows(outcome.key, task, home.get(task, ""), result)
         for row in [row | {"asked": asked, "size": _size(result, asked, row["n"])}]
+        for row in [row | {"looks": " ".join(map(str, outcome.cell.get(LOOKS, {}).get(task, ())))}]
     ]
 
 

@@ -125,6 +125,7 @@ def differences(runs: int, *, sizes: bool) -> tuple[np.ndarray, np.ndarray]:
             weight=np.ones_like(right),
             strata=strata,
             share=share,
+            position=np.tile(np.arange(float(LIMIT)), 2),
             link="mean",
         )
         sigma = both.covariance([0, 1], np.zeros(2))

@@ -62,7 +62,7 @@ def test_what_was_asked_at_other_looks_is_recorded_and_reaches_the_tables() -> N
     """A test that is made now is one of several, whichever way the sweep went."""
     grown = merge([plan(1, 20), plan(2, 80), plan(3, 40)])
     tasks = data.TASKS
-    assert all(cell["looks"] == dict.fromkeys(tasks, [20, 40]) for cell in grown["cells"])
+    assert all(cell["looks"] == {task: [20, 40] for task in tasks} for cell in grown["cells"])
     store = data.FakeStore()
     data.fill(store, grown)
     found = tables.results(outcomes.collect(grown, store))

@@ -158,7 +158,11 @@ class Results:
         documents: scores of single documents by (cell, task), read when they are asked
             for; where two cells share documents they are compared pair by pair.
 
-    The two tables are copied, completed with the absent columns and put in one canonical order,
+        layers: errors of matrices, where a stage recorded them, one row per cell and matrix: cell,
+            name, weights, error (of its output, relative), energy (of its output before, per
+            token), direction (share of its inputs' energy in their first direction).
+
+    Cells and scores are copied, completed with the absent columns and put in one canonical order,
     so that equal results give equal output whatever order they were collected in.
 
     Raises:
@@ -168,6 +172,7 @@ class Results:
     cells: pd.DataFrame
     scores: pd.DataFrame
     documents: Documents = field(default_factory=Documents)
+    layers: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def __post_init__(self) -> None:
         cells = _typed(self.cells, "cells", CELL_TEXT, CELL_NUMBERS, CELL_FLAGS, CELL_REQUIRED)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.planning.record import CellRecord
@@ -70,8 +72,36 @@ def results(outcomes: Sequence[CellOutcome]) -> Results:
         if stage.documents is not None and stage.task in outcome.scores
     }
     return tables.Results(
-        cells=pd.DataFrame(cell_rows(outcomes)), scores=scores, documents=Documents(paths)
+        cells=pd.DataFrame(cell_rows(outcomes)),
+        scores=scores,
+        documents=Documents(paths),
+        layers=pd.DataFrame(layer_rows(outcomes)),
     )
+
+
+def layer_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
+    """The `layers` table: one row per cell and matrix that a stage recorded the error of.
+
+    A record that was lost or cut off is no reason to have no report: it is left out.
+    """
+    found, read = list[Row](), dict[Path, list[Row]]()
+    for outcome in outcomes:
+        for stage in outcome.stages:
+            path = stage.layer_errors
+            if path is None or outcome.status != "done":
+                continue
+            if path not in read:
+                read[path] = _read_json(path)
+            found += [{"cell": outcome.key, **row} for row in read[path]]
+    return found
+
+
+def _read_json(path: Path) -> list[Row]:
+    try:
+        rows: list[Row] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return []
+    return rows
 
 
 def _groups(cell: CellRecord) -> dict[str, str]:

@@ -13,6 +13,7 @@ from pydantic import PrivateAttr
 
 from sweeper.errors import StageFailure, several
 from sweeper.methods.quantization.identity import Identity
+from sweeper.methods.quantization.refined_nearest import SCALED
 
 
 class AWQScaling(AWQModifier):  # type: ignore[misc]  # llm-compressor is untyped
@@ -42,6 +43,12 @@ class AWQScaling(AWQModifier):  # type: ignore[misc]  # llm-compressor is untype
                 f"({error}). Use quant=gptq or quant=rtn."
             ) from error
         self._identity = Identity(state.model, "awq")
+
+    def _compute_best_scale(self, mapping: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        scales: torch.Tensor = super()._compute_best_scale(mapping, *args, **kwargs)
+        for matrix in mapping.balance_layers:  # for who has seen their inputs before
+            setattr(matrix, SCALED, scales)
+        return scales
 
     def _setup_activation_cache_hooks(self) -> None:
         super()._setup_activation_cache_hooks()

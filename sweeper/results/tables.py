@@ -50,7 +50,8 @@ def score_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
         for task, result in outcome.scores.items()
         for asked in [result.get("asked") or _asked(outcome.cell, task, home.get(task, ""), result)]
         for row in _score_rows(outcome.key, task, home.get(task, ""), result)
-        for row in [row | {"asked": asked}]
+        for row in [row | {"asked": asked, "size": _size(result, asked, row["n"])}]
+        for row in [row | {"looks": _looks(outcome.cell, task)}]
     ]
 
 
@@ -202,6 +203,17 @@ def _asked(cell: CellRecord, task: str, group: str, result: Json) -> str:
     if limit is None or (count is not None and count < limit):
         return ALL
     return f"the first {limit} of the order of seed {section.get('order_seed')}"
+
+
+def _looks(cell: CellRecord, task: str) -> str:
+    """Documents of a task that were asked at other looks, as `analysis.data.looks` reads them."""
+    return " ".join(str(limit) for limit in cell.get("looks", {}).get(task, ()))
+
+
+def _size(result: Json, asked: str, n: float | None) -> float | None:
+    """All documents of a task; of a score that does not say, known where all were asked."""
+    total: float | None = result.get("documents_total")
+    return total if total is not None else n if asked == ALL else None
 
 
 def _score_rows(cell: str, task: str, group: str, result: Json) -> Iterator[Row]:

@@ -25,7 +25,7 @@ from analysis.metrics import Definition
 from analysis.output.text import listed
 from analysis.report.answers import unsaved_bytes
 from analysis.report.sentences import conclusion, sentences
-from analysis.report.tables import chance_notes
+from analysis.report.tables import chance_notes, grown_notes
 
 PERPLEXITIES_ONLY = (
     "Perplexities alone were scored: Sr2 and SrCr, which are made of tasks where "
@@ -148,6 +148,7 @@ def _warnings(panel: Panel) -> tuple[str, ...]:
         )
     said += mixed_notes([panel])
     said += _without_sr(panel, names, status)
+    said += grown_notes([panel])
     return (*said, *(n for n in chance_notes([panel]) if panel.baseline is not None))
 
 

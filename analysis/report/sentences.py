@@ -37,9 +37,10 @@ def conclusion(panel: Panel, verdict: Verdict) -> str:
         rival = names[nearest.second]
         rest = rival if others == 1 else f"each of the {others} others{of}; nearest is {rival}"
         flags = f"{_own(verdict)}{_flags(panel, (top,))}{_across(verdict.across)}"
+        seen = "" if verdict.looks == 1 else f", valid at all {verdict.looks} looks"
         return (
             f"{at}, choose {shown}: {SCOPE} it is better than {rest}, by "
-            f"{_difference(nearest)}{flags}."
+            f"{_difference(nearest)}{seen}{flags}."
         )
     tied = [names[row] for row in verdict.best if row != top and row not in verdict.own]
     worse = [names[row] for row in verdict.ranked if row not in (*verdict.best, *verdict.own)]
@@ -79,6 +80,9 @@ def _against(verdict: Verdict, pair: Pair, names: Sequence[str], estimate: Estim
         return f"{told}: a standard error is missing, undecided."
     how, far = ", document by document" if pair.paired else "", _across(pair.across)
     apart = _difference(pair)
+    if verdict.looks > 1:
+        how += f", over {verdict.looks} looks"
+        how += f", told at look {pair.look}" if pair.look else ""
     if not pair.decided:
         near = _near(pair)
         return f"{told}: not significantly different{how}, by {apart}: undecided{far}.{near}"

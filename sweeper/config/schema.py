@@ -156,6 +156,11 @@ class PruneConfig:
     )
     search_cold: float = key(10.0, "jsq: last temperature; between them it falls geometrically")
     search_seed: int = key(0, "jsq: decides first vector, moves and acceptances")
+    refine: int = key(
+        0,
+        "sparsegpt, wanda, magnitude: steps of conjugate gradients that refit the kept weights of "
+        "each layer; 20 is usual, 0 does nothing",
+    )
     alpha: float = key(0.5, "asvd: exponent of the mean size of an input; 0 is the plain SVD")
 
 
@@ -186,6 +191,15 @@ class QuantConfig:
     )
     block_size: int = key(128, "columns per OBS block")
     dampening: float = key(0.01, "share of the mean Hessian diagonal added to it")
+    refine: int = key(
+        0,
+        "gptq, joint, rtn, awq: sweeps of coordinate descent over the codes; 3 is usual, 0 does "
+        "nothing",
+    )
+    rescale: bool = key(False, "with refine: before each sweep, scales are fitted to the codes")
+    swaps: bool = key(
+        False, "with refine, joint only: pruned and kept weights change places where that is better"
+    )
     activation_bits: int = key(16, "bits per input of a matrix; 8: smoothquant")
     smoothing: float = key(
         0.5, "smoothquant: share of the inputs' outliers that moves to the weights, 0 to 1"

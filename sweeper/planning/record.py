@@ -34,8 +34,8 @@ class CellRecord(TypedDict):
     """A planned cell; see `sweeper.planning.plan.PlannedCell`.
 
     ``tcr``, ``sparsity`` are shares in [0, 1], ``scale_bits`` bits per linear weight of the dense
-    model. ``earlier`` (cell key -> task -> evaluation) and ``unscored`` come from
-    `sweeper.planning.looks`.
+    model. ``earlier`` (cell key -> task -> evaluation), ``unscored`` and ``looks`` (task ->
+    documents that were asked at other looks) come from `sweeper.planning.looks`.
     """
 
     key: str
@@ -57,6 +57,7 @@ class CellRecord(TypedDict):
     former: NotRequired[Sequence[str]]
     earlier: NotRequired[Mapping[str, Mapping[str, str]]]
     unscored: NotRequired[Sequence[str]]
+    looks: NotRequired[Mapping[str, Sequence[int]]]
 
 
 def makers(cell: CellRecord) -> dict[str, str]:

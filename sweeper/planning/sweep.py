@@ -246,11 +246,8 @@ def _config(planned: PlannedCell) -> CellConfig:
         sections["groups"] = dict(planned.groups)
     if cell.calibration:
         sections["calibration"] = cell.calibration.dict
-    steps = basis.steps(cell.model)
-    if "rescale" in steps:
-        sections["rescale"] = steps["rescale"]
-    if "rotate" in steps:
-        sections["rotate"] = steps["rotate"]
+    for kind, options in basis.steps(cell.model).items():
+        sections[kind] = options
     if cell.model.dict.get("compressed"):
         return {**sections, **_said(cell)}
     if "prune" in planned.stages:

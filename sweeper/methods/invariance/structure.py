@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sweeper.errors import StageFailure, several
-from sweeper.modeling import matrices
+from sweeper.modeling import matrices, trace
 
 ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 FEED_FORWARD = ("gate_proj", "up_proj", "down_proj")
@@ -61,7 +61,7 @@ def layers(model: Any) -> list[Layer]:
     Raises:
         StageFailure: they are of another build; says which part.
     """
-    read = matrices.readers(model)
+    read = trace.of(model).norms
     names = {id(module): name for name, module in model.named_modules()}
     return [_layer(model, names[id(each)], read) for each in matrices.layers(model)]
 

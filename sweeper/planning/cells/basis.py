@@ -8,7 +8,7 @@ dense cell of its own. A rotated one is the same model, treated in another way.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from sweeper.config.section import Frozen, Section
 from sweeper.errors import BadInput, one_of
@@ -17,7 +17,10 @@ BASIS = "basis"
 """The key of a model's section that has what is done before compression, in its order."""
 BASE = "base"
 """The key of its section that names the model that it is another base of."""
-RESCALE, ROTATE = "rescale", "rotate"
+Kind = Literal["rescale", "rotate"]
+RESCALE: Literal["rescale"] = "rescale"
+ROTATE: Literal["rotate"] = "rotate"
+KINDS: tuple[Kind, ...] = (RESCALE, ROTATE)
 METHODS = {RESCALE: ("none", "random"), ROTATE: ("none", "hadamard")}
 SPREAD = 1.5
 _OFF_GRID = (
@@ -32,10 +35,10 @@ def of(model: Section, rescale: Section, rotate: Section) -> Section:
     Raises:
         BadInput: a value that means nothing, or a change of a checkpoint made elsewhere.
     """
-    for name, section in ((RESCALE, rescale), (ROTATE, rotate)):
-        if section["method"] not in METHODS[name]:
-            raise BadInput(f"{name}.method", section["method"], one_of(METHODS[name]) + ".")
-    steps: dict[str, Any] = {}
+    for kind, section in ((RESCALE, rescale), (ROTATE, rotate)):
+        if section["method"] not in METHODS[kind]:
+            raise BadInput(f"{kind}.method", section["method"], one_of(METHODS[kind]) + ".")
+    steps: dict[Kind, Any] = {}
     if rescale["method"] != "none":
         if not 1 < rescale["spread"] <= 16:
             valid = "the largest factor: above 1, at most 16."
@@ -49,20 +52,20 @@ def of(model: Section, rescale: Section, rotate: Section) -> Section:
             raise BadInput("rotate.block_size", size, "columns of a block, or null: all.")
         steps[ROTATE] = _own(rotate, "block_size", "seed")
     if steps and model.get("compressed"):
-        name = next(iter(steps))
+        first = next(iter(steps))
         raise BadInput(
-            f"{name}.method",
-            steps[name]["method"],
+            f"{first}.method",
+            steps[first]["method"],
             "a checkpoint that was compressed elsewhere (model.compressed) is taken as it is.",
-            f"Set {name}=none.",
+            f"Set {first}=none.",
         )
     return {**model, BASIS: steps} if steps else model
 
 
-def steps(model: Frozen) -> Mapping[str, Mapping[str, Any]]:
+def steps(model: Frozen) -> Mapping[Kind, Mapping[str, Any]]:
     """What is done to a model before it is compressed: kind of stage -> its options."""
     found: Mapping[str, Mapping[str, Any]] = model.dict.get(BASIS, {})
-    return {kind: found[kind] for kind in (RESCALE, ROTATE) if kind in found}
+    return {kind: found[kind] for kind in KINDS if kind in found}
 
 
 def rotated(model: Frozen) -> bool:

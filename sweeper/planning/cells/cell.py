@@ -15,6 +15,7 @@ from sweeper import methods
 from sweeper.config.section import Frozen, Section
 from sweeper.errors import NoCell
 from sweeper.methods.profiles import PROFILE_KEYS
+from sweeper.methods.refinement.options import REFINE
 from sweeper.modeling.rate import compression_rate
 from sweeper.planning.cells import basis, pruning, quantization
 from sweeper.planning.cells.pruning import Pruning
@@ -142,7 +143,7 @@ def _tasks(section: Section) -> Frozen:
 def _looks_at_text(pruned: Pruning | None, quantized: Quantization | None) -> bool:
     parts = [part for part in (pruned, quantized) if part]
     mixed = quantized is not None and quantized.mixed
-    return mixed or any(methods.method(part.method).calibrated for part in parts)
+    return mixed or any(methods.reads_text(part.method, dict(part.options)) for part in parts)
 
 
 def _refuse_two_profiles(pruned: Pruning, quantized: Quantization) -> None:
@@ -162,6 +163,8 @@ def _pruned_by(quantized: Quantization, pruned: Pruning | None) -> Pruning:
         raise NoCell(f"quant.method={name} prunes and quantizes at once; without pruning use gptq")
     if pruned.method != "sparsegpt":
         raise NoCell(f"quant.method={name} prunes as sparsegpt does, not as {pruned.method}")
+    if REFINE in dict(pruned.options):
+        raise NoCell(f"quant.method={name} fits what it keeps itself: valid is prune.refine=0")
     return replace(pruned, options=tuple(o for o in pruned.options if o[0] in PROFILE_KEYS))
 
 
@@ -171,6 +174,11 @@ def _pruned_last(pruned: Pruning, quantized: Quantization) -> tuple[Pruning, Qua
         raise NoCell(
             f"prune.method={pruned.method} cannot prune a quantized model (prune.order=last): it "
             "would move the weights it keeps off their grid; use magnitude or wanda"
+        )
+    if REFINE in dict(pruned.options):
+        raise NoCell(
+            "prune.refine would move the weights that a quantized model keeps off their grid "
+            "(prune.order=last): valid is prune.refine=0"
         )
     how = methods.method(quantized.method)
     if how.prunes or not isinstance(how, methods.ByModifiers):

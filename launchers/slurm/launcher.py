@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from launchers.base import Observer, Outcome, PlansOnly, ignore
-from launchers.slurm import records
+from launchers.slurm import next_look, records
 from launchers.slurm.cluster import limits, queue
 from launchers.slurm.cluster.commands import patiently, speak_to
 from launchers.slurm.cluster.queue import Cancelled
@@ -152,6 +152,10 @@ class SlurmLauncher(PlansOnly):
                     tries=tried_again(tries, verdict, known.stages, todo.needed),
                 )
             return {"resubmitted": again, "given_up": dict(verdict.given_up)}
+
+    def next_look(self, sweep: Sweep, store: Store) -> dict[str, Any]:
+        """Take a race to its next look; see `launchers.slurm.next_look`."""
+        return next_look.submit(self, sweep, store)
 
     def _memory(self, sweep: Sweep, known: JobTable, todo: Todo) -> Mapping[str, float]:
         """Factors on memory as a repair round would choose them; none where more was asked for.

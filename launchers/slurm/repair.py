@@ -1,4 +1,7 @@
-"""The last job of every submission: try again what may fare better, then collect and report."""
+"""The last job of every submission: try again what may fare better, then collect and report.
+
+Of a race it also decides the look that has ended, and submits the next one.
+"""
 
 from __future__ import annotations
 
@@ -110,7 +113,7 @@ class Round:
     verbs: Sequence[str]
 
     def __call__(self) -> Json:
-        """Repair, collect, and leave a record of both."""
+        """Repair, take a race to its next look, collect, and leave a record of all."""
         log_to_stderr()
         sweep = Sweep(Path(self.home), self.sweep)
         done: Json = {"submission": self.submission, **records.who()}
@@ -136,9 +139,9 @@ class Round:
         return DelayedSubmission(self)
 
     def _repair(self, sweep: Sweep) -> Json:
-        launcher = launcher_record.make(self.launcher)
-        found: Json = launcher.repair(sweep, Store(Path(self.home)), after=self.submission)
-        return found
+        launcher, store = launcher_record.make(self.launcher), Store(Path(self.home))
+        found: Json = launcher.repair(sweep, store, after=self.submission)
+        return found if found["resubmitted"] else found | launcher.next_look(sweep, store)
 
     def _verb(self, verb: str) -> int:
         """Exit status of a verb of this sweep, in a process of its own."""

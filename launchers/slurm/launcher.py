@@ -72,6 +72,10 @@ class SlurmLauncher(PlansOnly):
         seat = "any" if self._settings.device_of(asked) == "cuda" else None
         return [seat] * max(1, min(self._settings.array_parallelism, stages))
 
+    def gpus(self, kind: str) -> int:
+        """How many GPUs a job for a stage of a kind asks for."""
+        return self._settings.requests.of_kind(kind).gpus
+
     # --- carrying out ----------------------------------------------------------------
 
     def carry_out(

@@ -90,6 +90,35 @@ def _check_same(request: Request, known: Mapping[str, Any], wanted: Mapping[str,
         )
 
 
+def expectation(request: Request) -> dict[str, Any]:
+    """What the race is expected to ask and to take, as JSON data; touches nothing.
+
+    Raises:
+        BadInput: see `check`; or a margin that all documents cannot show.
+    """
+    from analysis.race.settings import RaceSettings
+    from sweeper.results.race import expecting
+
+    spent = request.cost
+    found = expecting.expected(
+        request.plan,
+        RaceSettings.from_json(check(request)),
+        request.store,
+        state.read(request.sweep.path),
+        {key: one.seconds for key, one in spent.estimates.items()},
+    )
+    return expecting.document(found, spent.device, request.launcher.gpus("evaluate"))
+
+
+def expected(request: Request) -> list[str]:
+    """The same for people: what the race is expected to ask, and where it stands."""
+    from sweeper.results.race import expecting
+
+    now = state.read(request.sweep.path)
+    told = expecting.text(expectation(request))
+    return [told, telling.text(now)] if now is not None and now.looks else [told]
+
+
 def begin(request: Request) -> State:
     """Write down how the race is run, unless it was; decide what can be decided.
 

@@ -23,6 +23,7 @@ from sweeper.planning.race.asking import RACED
 from sweeper.planning.race.state import State
 from sweeper.results import tables
 from sweeper.results.outcomes import CellOutcome
+from sweeper.results.race import margins
 
 Json = dict[str, Any]
 
@@ -53,7 +54,7 @@ def followed(state: State, results: Results, dropped: Mapping[str, str] | None =
         dropped: cell -> why it left the race here, where a record says so; else it is found.
 
     Raises:
-        IsorateError: no race can be held over these answers.
+        IsorateError: no race can be held over these answers, or none with this margin.
     """
     settings = RaceSettings.from_json(state.begun["settings"])
     try:
@@ -98,6 +99,7 @@ def decisions(records: Sequence[Mapping[str, Any]]) -> list[Decision]:
 
 
 def _begun(state: State, settings: RaceSettings, field: Field) -> Json:
+    margins.check(settings, field)
     contests = field.contests.items()
     return {
         "field": {

@@ -2,21 +2,21 @@
 
 How good a checkpoint is follows from what was done to it; each document is right or wrong by
 a draw that cells share in part, so that differences are paired as real ones are. The environment
-variable RACE_JOURNAL names a directory that takes one file for each document that is asked;
-RACE_SECONDS is how long an evaluation takes, RACE_KILL names the labels of checkpoints (prune
-method and bits, as "2:4/8") whose evaluations kill their process, once each.
+variable RACE_JOURNAL names a directory that notes each document that is asked, RACE_DOCUMENTS is
+how many a task has, RACE_SECONDS how long an evaluation takes, and RACE_KILL names checkpoints
+(pattern and bits, as "2:4/8") whose evaluations after the first look kill their process, once each.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from sweeper.stages import Job
 
-DOCUMENTS = 1000
 SHARED = 0.7
 """The share of documents whose draw is the same for all cells."""
 _LOST = {"unstructured": 0.02, "2:4": 0.20, 16: 0.0, 8: 0.03, 4: 0.12}
@@ -53,9 +53,14 @@ def _draw(*parts: object) -> float:
     return int(digest[:12], 16) / 16**12
 
 
+def documents() -> int:
+    """How many each task has."""
+    return int(os.environ.get("RACE_DOCUMENTS", "1000"))
+
+
 def order(task: str) -> list[int]:
     """The seeded order of a task's documents."""
-    return sorted(range(DOCUMENTS), key=lambda document: _draw(task, document, "order"))
+    return sorted(range(documents()), key=lambda document: _draw(task, document, "order"))
 
 
 def note(folder: str | None, name: str) -> None:

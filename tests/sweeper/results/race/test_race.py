@@ -68,15 +68,17 @@ def test_beaten_cells_are_asked_no_more_and_no_document_twice(whole: Any) -> Non
     lost = {cell for group in decision["groups"] for cell in group["beaten"]}
     assert {"2:4", "2:4 + 8bit"} <= rig.labels(lost)
     assert counts["2:4-16-demo_endings"] == 128
-    assert counts["-16-demo_agreement"] == stub.DOCUMENTS
-    assert all(count <= stub.DOCUMENTS for count in counts.values())
+    assert counts["-16-demo_agreement"] == stub.documents()
+    assert all(count <= stub.documents() for count in counts.values())
     assert sum(counts.values()) == _documents(rig)
 
 
 def _documents(rig: RaceRig) -> int:
     """As the records say, each cell's last look."""
     now = rig.now
-    return sum(limit or stub.DOCUMENTS for tasks in now.limits.values() for limit in tasks.values())
+    return sum(
+        limit or stub.documents() for tasks in now.limits.values() for limit in tasks.values()
+    )
 
 
 def test_checkpoints_stay_as_long_as_their_cells_race(whole: Any) -> None:
@@ -111,8 +113,11 @@ def test_what_was_decided_follows_from_the_documents_that_are_there_now(whole: A
         assert {name: kept[name] for name in again} == again
 
 
-def test_killed_anywhere_it_goes_on_where_it_was(base: Json, tmp_path: Path, journal: Path) -> None:
+def test_killed_anywhere_it_goes_on_where_it_was(
+    base: Json, tmp_path: Path, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three stages at a time, everything forgotten in between."""
+    monkeypatch.setenv("RACE_DOCUMENTS", "200")
     rig = RaceRig(tmp_path, base)
     for _ in range(60):
         now = RaceRig(tmp_path, base).advance()

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison.disagreements import parted
-from analysis.comparison.per_task import pair_rows
+from analysis.comparison.per_task import GROWN, pair_rows
 from analysis.comparison.verdicts import ALPHA
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
@@ -84,7 +84,7 @@ def compared_table(pairs: Sequence[Asked]) -> Table:
         caption="The two cells that were asked for, task by task",
         columns=columns,
         rows=pd.DataFrame(rows),
-        notes=NOTES,
+        notes=(*NOTES, *((GROWN,) if any(any(p.looks) for p, *_ in pairs) else ())),
     )
 
 

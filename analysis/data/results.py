@@ -104,8 +104,9 @@ SCORE_TEXT = (
     "asked",
     "unlike",
     "common",
+    "looks",
 )
-SCORE_NUMBERS = ("value", "stderr", "n", "chance", "unextracted")
+SCORE_NUMBERS = ("value", "stderr", "n", "chance", "unextracted", "size", "parts")
 SCORE_FLAGS = ("higher_is_better", "primary", "collapsed", "stopped")
 SCORE_REQUIRED = ("cell", "task", "metric", "value", "stderr", "higher_is_better", "primary")
 
@@ -143,12 +144,15 @@ class Results:
             seed; where it is not given, its columns do); rerun (1, 2, ... of the dense model
             scored once more, which is no cell to compare; else 0).
         scores: one row per cell, task and metric: value and stderr (same unit), n
-            (documents), higher_is_better, chance, primary, version, collapsed, unextracted
+            (documents asked), size (documents of the task in all), parts (subtasks that were put
+            together), higher_is_better, chance, primary, version, collapsed, unextracted
             (generated answers in which nothing was found to score), stopped (given up as
             collapsed before all documents were asked: such a score is compared with none),
             backend and dtype that scored it; asked (which documents: "all documents", or the first
             so many of an order); unlike and common (`analysis.data.common_documents`: why its
-            documents are none of the baseline's, and what was left of them); group (the benchmark
+            documents are none of the baseline's, and what was left of them); looks (how many of its
+            first documents were asked when its scores were looked at before, "20 40"; "" where this
+            is the first look); group (the benchmark
             that the task is a part of, "" for a task of its own). Accuracies are fractions of 1:
             a score of 0 or of all n documents is read as a count.
         documents: scores of single documents by (cell, task), read when they are asked

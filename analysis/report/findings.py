@@ -22,7 +22,7 @@ from analysis.data.panel import Panel
 from analysis.metrics import Definition
 from analysis.output.text import listed
 from analysis.report.sentences import conclusion, sentences
-from analysis.report.tables import chance_notes
+from analysis.report.tables import chance_notes, grown_notes
 
 PERPLEXITIES_ONLY = (
     "Perplexities alone were scored: Sr2 and SrCr, which are made of tasks where "
@@ -124,6 +124,7 @@ def _warnings(panel: Panel) -> tuple[str, ...]:
             f"not: {listed(again)}."
         )
     said += _without_sr(panel, names, status)
+    said += grown_notes([panel])
     return (*said, *(n for n in chance_notes([panel]) if panel.baseline is not None))
 
 

@@ -43,9 +43,10 @@ def conclusion(panel: Panel, verdict: Verdict) -> str:
             else f"each of the {others} others{of}"
         )
         sure = f"{z:.1f}" if others == 1 else f"at least {z:.1f}"
+        seen = "" if verdict.looks == 1 else f", valid at all {verdict.looks} looks"
         return (
             f"{at}, choose {shown}: {SCOPE} it is better than {rest} by {sure} standard "
-            f"errors{_own(verdict)}{_flags(panel, (top,))}."
+            f"errors{seen}{_own(verdict)}{_flags(panel, (top,))}."
         )
     tied = [names[row] for row in verdict.best if row != top and row not in verdict.own]
     worse = [names[row] for row in verdict.ranked if row not in (*verdict.best, *verdict.own)]
@@ -81,11 +82,22 @@ def _against(verdict: Verdict, pair: Pair, names: Sequence[str], estimate: Estim
     told = f"{at}, {first} {verb} {plus_minus(*a)}{unit}, {second} {plus_minus(*b)}"
     if not np.isfinite(pair.z):
         return f"{told}: a standard error is missing, undecided."
+    if verdict.looks > 1:
+        return f"{told}: {_over_looks(verdict, pair, first)}"
     how = _how(pair)
     if not pair.decided:
         near = _near(pair)
         return f"{told}: they cannot be told apart (z = {pair.z:.1f}{how}), undecided.{near}"
     return f"{told}: {SCOPE}, {first} is better by {pair.z:.1f} standard errors{how}."
+
+
+def _over_looks(verdict: Verdict, pair: Pair, first: str) -> str:
+    """What is said of a pair of a sweep that grew: nothing that holds for one look only."""
+    low, high = pair.interval.low, pair.interval.high
+    interval = f"difference {pair.difference:.3f}, at all looks 95 % {low:.3f} to {high:.3f}"
+    if not pair.decided:
+        return f"over {verdict.looks} looks they cannot be told apart ({interval}), undecided."
+    return f"{SCOPE}, {first} is better, told at look {pair.look} of {verdict.looks} ({interval})."
 
 
 def _how(pair: Pair) -> str:

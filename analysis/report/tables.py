@@ -104,7 +104,7 @@ def scores_table(panels: Sequence[Panel]) -> Table:
         caption="Scores as measured",
         columns=_filled(columns, rows),
         rows=rows,
-        notes=(*chance_notes(panels), *stopped_notes(panels)),
+        notes=(*weighing_notes(panels), *chance_notes(panels), *stopped_notes(panels)),
     )
 
 
@@ -126,6 +126,7 @@ def equal_tcr_table(panels: Sequence[Panel], by: Definition) -> Table:
         Column(key="difference", title="Below the best", form="number"),
         Column(key="z", title="Standard errors", form="number", digits=1),
         Column(key="p", title="p (Holm)", form="p"),
+        Column(key="look", title="Told at look", form="number", digits=0),
         Column(key="verdict", title="Verdict"),
     ]
     notes = (
@@ -133,6 +134,7 @@ def equal_tcr_table(panels: Sequence[Panel], by: Definition) -> Table:
         "calibration seed alone; two-sided z tests, Holm's correction "
         "at 5 %. The verdicts hold for these checkpoints; standard errors are over documents and "
         "say nothing of other calibration samples.",
+        *grown_notes(panels),
         *chance_notes(panels),
     )
     return Table(
@@ -183,6 +185,39 @@ def stopped_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
     )
 
 
+def grown_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
+    """How sweeps that grew are tested, if any did."""
+    said = []
+    for panel in panels:
+        looks = zip(panel.tasks, panel.looks, strict=True)
+        seen = {task: ", ".join(map(str, limits)) for task, limits in looks if limits}
+        if seen:
+            told = listed([f"{task} (at {limits} documents)" for task, limits in seen.items()])
+            said.append(
+                f"{panel.model}: documents were added after earlier looks at {told}. So p values "
+                "and intervals are those that hold at all looks together (normal mixture), and a "
+                "verdict stays at the look at which it fell."
+            )
+    return tuple(said)
+
+
+def weighing_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
+    """What the score of a group of tasks is a mean over."""
+    by = {t: how for p in panels for t, how in zip(p.tasks, p.weighed, strict=True) if how}
+    whole, asked = ([t for t, how in by.items() if how == one] for one in ("size", "asked"))
+    notes = []
+    if whole:
+        notes.append(
+            f"{listed(whole)}: each subtask weighs by all its documents, however many were asked."
+        )
+    if asked:
+        notes.append(
+            f"{listed(asked)}: subtasks weigh by the documents asked, for how many they have in "
+            "all was not recorded; under another limit it may be another mean."
+        )
+    return tuple(notes)
+
+
 def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
     names, estimate = labels(panel), values(panel, verdict.by)
     achieved = panel.cells["achieved_tcr"].to_numpy(float)
@@ -203,6 +238,7 @@ def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
                 "difference": pair.difference if pair else np.nan,
                 "z": pair.z if pair else np.nan,
                 "p": pair.p if pair else np.nan,
+                "look": pair.look if pair and pair.look else np.nan,
                 "verdict": _standing(verdict, row, out),
             }
         )

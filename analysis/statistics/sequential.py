@@ -21,6 +21,10 @@ from numpy.typing import ArrayLike
 
 from analysis.metrics import Array
 
+EXPECTED_SPREAD = 0.05
+"""Standard deviation of true differences of Sr at equal rate that is expected where nothing else is
+said: five points of the dense model."""
+
 
 def mixture_rho(spread: float) -> float:
     """Rho for differences that are expected to have this standard deviation.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from sweeper.planning.looks import LOOKS
 from sweeper.results import cluster_usage
 from sweeper.results.outcomes import CellOutcome, Json, compressed_on, devices
 from sweeper.store.hashing import key_of
@@ -47,7 +48,8 @@ def score_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
         for task, result in outcome.scores.items()
         for asked in [result.get("asked") or _asked(outcome.cell, task, home.get(task, ""), result)]
         for row in _score_rows(outcome.key, task, home.get(task, ""), result)
-        for row in [row | {"asked": asked}]
+        for row in [row | {"asked": asked, "size": _size(result, asked, row["n"])}]
+        for row in [row | {"looks": " ".join(map(str, outcome.cell.get(LOOKS, {}).get(task, ())))}]
     ]
 
 
@@ -169,6 +171,12 @@ def _asked(cell: Json, task: str, group: str, result: Json) -> str:
     if limit is None or (count is not None and count < limit):
         return ALL
     return f"the first {limit} of the order of seed {section.get('order_seed')}"
+
+
+def _size(result: Json, asked: str, n: float | None) -> float | None:
+    """All documents of a task; of a score that does not say, known where all were asked."""
+    total: float | None = result.get("documents_total")
+    return total if total is not None else n if asked == ALL else None
 
 
 def _score_rows(cell: str, task: str, group: str, result: Json) -> Iterator[Row]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import BadInput, IsorateError, one_of
+from sweeper.planning.looks import LOOKS
 from sweeper.planning.sweep import Sweep
 from sweeper.redaction import redact
 from sweeper.results.mlflow import connection
@@ -140,7 +141,7 @@ def _outcome(client: MlflowClient, run: Run, aside: Path, kept: Path) -> CellOut
     tags = run.data.tags
     documents = _documents(client, run, kept)
     return CellOutcome(
-        cell=_cell(run, config),
+        cell=_cell(run, config) | _looks(stages),
         status=tags["isorate.status"],
         reason=tags.get("isorate.reason", ""),
         stages=tuple(
@@ -203,6 +204,11 @@ def _cell(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         "config": config,
         **({"origin": tags[ORIGIN]} if ORIGIN in tags else {}),
     }
+
+
+def _looks(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    found = {one["task"]: one[LOOKS] for one in stages.values() if LOOKS in one}
+    return {LOOKS: found} if found else {}
 
 
 def _stage(

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from sweeper.planning.looks import LOOKS
 from sweeper.results import cluster_usage
 from sweeper.results.outcomes import CellOutcome, Json, StageOutcome, devices, epoch
 from sweeper.store.progress import Headway
@@ -245,6 +246,7 @@ def _artifacts(outcome: CellOutcome) -> dict[str, str | Path]:
     for stage in outcome.stages:
         answers = {"result": stage.result, "manifest": stage.manifest, "failure": stage.failure}
         named = {"kind": stage.kind, "task": stage.task, "part": stage.part}
+        answers |= {LOOKS: outcome.cell.get(LOOKS, {}).get(stage.task)}
         stages[stage.name] = named | {k: v for k, v in answers.items() if v is not None}
     config = yaml.safe_dump(outcome.cell["config"], sort_keys=False, allow_unicode=True)
     written = json.dumps(stages, indent=2, sort_keys=True, ensure_ascii=False)

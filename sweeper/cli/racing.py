@@ -55,9 +55,20 @@ def check(request: Request) -> dict[str, Any]:
     """
     wanted = settings(request)
     refusals.check(request.plan, request.todo)
+    if wanted["margin"] is not None:
+        _check_margin(request, wanted)
     if (known := record.begun(request.sweep.path)) is not None:
         _check_same(request, known, wanted)
     return wanted
+
+
+def _check_margin(request: Request, wanted: Mapping[str, Any]) -> None:
+    from analysis.race.settings import RaceSettings
+    from sweeper.results.race import expecting, margins
+
+    field, sized = expecting.field_of(request.plan, request.store, state.read(request.sweep.path))
+    if sized:
+        margins.check(RaceSettings.from_json(wanted), field)
 
 
 def _check_same(request: Request, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ from sweeper.inputs.tasks.catalog import Lookup
 from sweeper.planning.plan import Plan, PlannedCell
 from sweeper.planning.race.state import State
 from sweeper.planning.stages.evaluation import DOCUMENTS
-from sweeper.results.race import deciding, margins
+from sweeper.results.race import deciding
 from sweeper.store.hashing import cache_directory
 from sweeper.store.store import Store
 
@@ -55,13 +55,8 @@ def expected(
         store: knows how many documents the dense cells have answered.
         now: the race as far as it is; None before it begins.
         seconds: stage key of the plan -> expected seconds.
-
-    Raises:
-        BadInput: a margin that all documents cannot show.
     """
     field, sized = field_of(plan, store, now)
-    if sized:
-        margins.check(settings, field)
     known = deciding.decisions(now.looks) if now else []
     found = expected_documents(settings, field, known[-1] if known else None)
     totals = {m: sum(leaf.size for leaf in c.leaves) for m, c in field.contests.items()}

@@ -79,7 +79,7 @@ def as_recorded(now: State) -> int:
     return sum(n or stub.documents() for tasks in now.limits.values() for n in tasks.values())
 
 
-@pytest.mark.parametrize("pack", ["cell", "pull"])
+@pytest.mark.parametrize("pack", ["cell", pytest.param("pull", marks=pytest.mark.slow)])
 def test_each_look_submits_the_next_one(
     slurm: FakeSlurm, tmp_path: Path, journal: Path, pack: str
 ) -> None:
@@ -159,6 +159,7 @@ def _until_round(slurm: FakeSlurm) -> Round:
     return found
 
 
+@pytest.mark.slow
 def test_run_takes_up_a_race_whose_last_job_never_came(
     slurm: FakeSlurm, tmp_path: Path, journal: Path
 ) -> None:
@@ -177,6 +178,7 @@ def test_run_takes_up_a_race_whose_last_job_never_came(
     assert documents(journal) == as_recorded(cluster.now)
 
 
+@pytest.mark.slow
 def test_what_was_given_up_is_not_submitted_again_by_itself(
     slurm: FakeSlurm, tmp_path: Path
 ) -> None:

@@ -60,7 +60,7 @@ class RaceSettings:
     by: Quantity = "sr2"
     margin: float | None = None
     first_look: int = FIRST_LOOK
-    assumed_spread: float = 0.05
+    assumed_spread: float = 0.1
     stderr: float | None = None
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ class RaceSettings:
             )
         if not self.assumed_spread > 0:
             raise BadSettings(
-                "assumed_spread", self.assumed_spread, "above 0, for example 0.05 (5 points of Sr)"
+                "assumed_spread", self.assumed_spread, "above 0, for example 0.1 (10 points of Sr)"
             )
         for key in ("margin", "stderr"):
             value = getattr(self, key)

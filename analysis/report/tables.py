@@ -238,7 +238,7 @@ def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
                 "difference": pair.difference if pair else np.nan,
                 "z": pair.z if pair else np.nan,
                 "p": pair.p if pair else np.nan,
-                "look": pair.look if pair and pair.look else np.nan,
+                **({"look": pair.look or np.nan} if pair and verdict.looks > 1 else {}),
                 "verdict": _standing(verdict, row, out),
             }
         )
@@ -308,6 +308,8 @@ def _filled(columns: Sequence[Column], rows: pd.DataFrame) -> tuple[Column, ...]
         return tuple(columns)
 
     def says(column: Column) -> bool:
+        if column.key not in rows:
+            return False
         data = rows[column.key]
         if column.key == "model":
             return bool(data.nunique() > 1)

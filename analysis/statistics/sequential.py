@@ -21,9 +21,9 @@ from numpy.typing import ArrayLike
 
 from analysis.metrics import Array
 
-EXPECTED_SPREAD = 0.05
+EXPECTED_SPREAD = 0.1
 """Standard deviation of true differences of Sr at equal rate that is expected where nothing else is
-said: five points of the dense model."""
+said: ten points of the dense model."""
 
 
 def mixture_rho(spread: float) -> float:

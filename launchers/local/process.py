@@ -14,6 +14,7 @@ from typing import Any
 
 import sweeper
 from launchers.schedule import Task
+from sweeper.modeling import kernels
 from sweeper.worker.process import THREAD_VARIABLES
 
 Event = dict[str, Any]
@@ -29,6 +30,7 @@ class Command:
         threads: of each worker.
         stages: package of the stage modules.
         warm: kinds of stages to come, which an idle worker imports ahead.
+        portable: whether they have portable kernels, see `sweeper.modeling.kernels`.
     """
 
     home: Path
@@ -36,6 +38,7 @@ class Command:
     threads: int
     stages: str
     warm: tuple[str, ...] = ()
+    portable: bool = False
 
     def arguments(self, device: str) -> list[str]:
         """The command line. ``-P``: a directory that happens to be called sweeper is not ours."""
@@ -71,7 +74,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 bufsize=0,
-                env=_environment(command.threads, gpu),
+                env=_environment(command, gpu),
                 start_new_session=True,
             )
         self._rest = b""
@@ -136,9 +139,10 @@ class WorkerProcess:
             stream.close()
 
 
-def _environment(threads: int, gpu: str | None) -> Mapping[str, str]:
+def _environment(command: Command, gpu: str | None) -> Mapping[str, str]:
     """Ours, with the limits of one worker, and the code that we run ourselves found first."""
-    limits = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    limits = dict.fromkeys(THREAD_VARIABLES, str(command.threads))
+    limits |= kernels.ENVIRONMENT if command.portable else {}
     device = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
     code = [str(Path(sweeper.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     return {**os.environ, **limits, **device, "PYTHONPATH": os.pathsep.join(filter(None, code))}

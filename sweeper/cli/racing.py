@@ -12,10 +12,12 @@ from sweeper.cli.request import Request
 from sweeper.errors import BadInput
 from sweeper.planning import retention
 from sweeper.planning.race import record, refusals, state
-from sweeper.planning.race.asking import EVALUATE
+from sweeper.planning.race.record import Begun
 from sweeper.planning.race.state import State
+from sweeper.planning.record import CellRecord, own_keys
 from sweeper.planning.sweep import plan_json
 from sweeper.results.race import advance, telling
+from sweeper.store.spec import Spec
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +73,7 @@ def _check_margin(request: Request, wanted: Mapping[str, Any]) -> None:
         margins.check(RaceSettings.from_json(wanted), field)
 
 
-def _check_same(request: Request, known: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def _check_same(request: Request, known: Begun, wanted: Mapping[str, Any]) -> None:
     anew = "name=ANOTHER begins another race, which takes over every answer that is there."
     for name, value in wanted.items():
         if (before := known["settings"][name]) != value:
@@ -136,53 +138,59 @@ def begin(request: Request) -> State:
     Raises:
         BadInput: see `check`.
     """
-    base = plan_json(request.plan)
-    record.begin(
+    base, wanted = plan_json(request.plan), check(request)
+    known = record.begin(
         request.sweep.path,
         {
-            "settings": check(request),
+            "settings": wanted,
             "base": base,
             "overrides": list(request.arguments),
             "checkpoints": str(request.config.checkpoints),
         },
     )
-    _check_same(request, record.begun(request.sweep.path) or {}, settings(request))
+    _check_same(request, known, wanted)
     return advance.advance(request.sweep, request.store)
 
 
-def carry_out(request: Request, now: State) -> Any:
+def carry_out(request: Request, now: State) -> tuple[Any, dict[str, Spec]]:
     """Carry out the look under way and, on this machine, every one that follows it.
 
     On a cluster the last job of a look decides it and submits the next one.
 
     Returns:
-        The launcher's outcome of the last look that was carried out.
+        The launcher's outcome of the last look that was carried out, and its stages by key.
     """
     while True:
         if now.looks:
             log.info("%s", telling.decided(now))
-        outcome = _carried(request, now)
+        specs = {spec["key"]: spec for spec in _specs(request, now)}
+        outcome = _carried(request, now, specs)
         if request.launcher.drops_at_end:
-            return outcome
+            return outcome, specs
         later = advance.advance(request.sweep, request.store)
         drop(request, now)
         if later.over and later.number != now.number:
             log.info("%s", telling.decided(later))
         if later.over or later.number == now.number:
-            return outcome
+            return outcome, specs
         now = later
 
 
-def _carried(request: Request, now: State) -> Any:
+def _specs(request: Request, now: State) -> list[Spec]:
     specs = advance.specs(now, request.store)
     for spec in specs:
         if spec["key"] in request.cost.estimates:
             spec["estimate_s"] = round(request.cost.estimates[spec["key"]].seconds, 2)
-    by_key = {spec["key"]: spec for spec in specs}
-    cells = {cell["key"]: _lineage(cell, by_key) for cell in now.plan["cells"]}
-    dropper = retention.Dropper(request.store, request.home, specs, str(now.begun["checkpoints"]))
+    return specs
+
+
+def _carried(request: Request, now: State, specs: Mapping[str, Spec]) -> Any:
+    cells = {cell["key"]: _lineage(cell, specs) for cell in now.plan["cells"]}
+    dropper = retention.Dropper(
+        request.store, request.home, list(specs.values()), now.begun["checkpoints"]
+    )
     return request.launcher.carry_out(
-        specs,
+        list(specs.values()),
         request.store,
         observer=request.launcher.observer(request.sweep.name, cells),
         logs=request.sweep.logs,
@@ -193,14 +201,13 @@ def _carried(request: Request, now: State) -> Any:
 def drop(request: Request, now: State) -> None:
     """Drop the checkpoints of cells that are asked no more, as far as the policy keeps none."""
     stages = retention.planned(request.home)
-    for spec in retention.unread(request.store, stages, str(now.begun["checkpoints"])):
+    for spec in retention.unread(request.store, stages, now.begun["checkpoints"]):
         request.store.drop_bulk(spec)
 
 
-def _lineage(cell: Mapping[str, Any], specs: Mapping[str, Any]) -> set[str]:
+def _lineage(cell: CellRecord, specs: Mapping[str, Spec]) -> set[str]:
     """Keys of the stages that a cell rests on."""
-    own = [key for role, key in cell["stages"].items() if role != EVALUATE]
-    queue = [specs[key] for key in (*own, *cell["stages"][EVALUATE].values())]
+    queue = [specs[key] for key in own_keys(cell)]
     found: set[str] = set()
     while queue:
         spec = queue.pop()

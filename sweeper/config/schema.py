@@ -280,6 +280,11 @@ class Config:
     action: str = key("run", "the verb; `isorate plan` is sugar for action=plan")
     output: str = key("text", "text, or json: one JSON document on stdout and nothing else there")
     home: str = key("outputs", "directory of store, sweeps and MLflow; $ISORATE_HOME")
+    reproducible: bool = key(
+        False,
+        "compress and score in float32, with portable kernels and deterministic algorithms: two "
+        "processors then differ least, and all takes longer (docs/reliability.md)",
+    )
     checkpoints: str = key("drop", "keep, pruned or drop: what stays once its last reader is done")
     yes: bool = key(False, "`gc`, `forget`: delete what is otherwise only shown")
     watch: bool = key(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sweeper.planning import sweep
 from sweeper.planning.race import record, state
-from sweeper.planning.race.asking import EVALUATE
 from sweeper.store.store import Spec, Store
 
 Stages = Mapping[str, Spec]
@@ -34,7 +32,7 @@ def _to_come(race: state.State) -> dict[str, Spec]:
     base = race.begun["base"]
     specs = sweep.nested(base["stages"])
     own = (cell for cell in base["cells"] if cell["key"] in race.racing)
-    keys = [key for cell in own for key in cell["stages"].get(EVALUATE, {}).values()]
+    keys = [key for cell in own for key in cell["stages"].get("evaluate", {}).values()]
     return {key: specs[key] for key in keys}
 
 
@@ -65,7 +63,7 @@ class Dropper:
     def __init__(self, store: Store, home: Path, stages: Sequence[Spec], policy: str) -> None:
         self._store = store
         self._policy = policy
-        self._stages: dict[str, Any] = planned(home) | {str(s["key"]): s for s in stages}
+        self._stages: dict[str, Spec] = planned(home) | {str(s["key"]): s for s in stages}
         self._waiting = {
             key: {reader for reader in found if not store.is_done(self._stages[reader])}
             for key, found in readers(self._stages).items()

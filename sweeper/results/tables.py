@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sweeper.planning.looks import LOOKS
+from sweeper.planning.record import CellRecord
 from sweeper.results import cluster_usage
 from sweeper.results.outcomes import CellOutcome, Json, compressed_on, devices
 from sweeper.store.hashing import key_of
@@ -49,7 +49,7 @@ def score_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
         for asked in [result.get("asked") or _asked(outcome.cell, task, home.get(task, ""), result)]
         for row in _score_rows(outcome.key, task, home.get(task, ""), result)
         for row in [row | {"asked": asked, "size": _size(result, asked, row["n"])}]
-        for row in [row | {"looks": " ".join(map(str, outcome.cell.get(LOOKS, {}).get(task, ())))}]
+        for row in [row | {"looks": _looks(outcome.cell, task)}]
     ]
 
 
@@ -74,7 +74,7 @@ def results(outcomes: Sequence[CellOutcome]) -> Results:
     )
 
 
-def _groups(cell: Json) -> dict[str, str]:
+def _groups(cell: CellRecord) -> dict[str, str]:
     """Leaf task -> the group that it is a part of."""
     groups = cell.get("config", {}).get("groups", {})
     return {task: group for group, tasks in groups.items() for task in tasks}
@@ -94,9 +94,9 @@ def _cell_row(outcome: CellOutcome) -> Row:
     row |= _measures(measured)
     row["scale_bits"] = _scale_bits(cell, measured)
     row["collapsed"] = any(bool(r.get("collapsed")) for r in outcome.scores.values())
-    row["seconds"] = sum(float((s.manifest or {}).get("seconds", 0)) for s in outcome.stages)
+    row["seconds"] = sum(s.facts.get("seconds", 0.0) for s in outcome.stages)
     row |= {"device": devices(outcome), "compressed_on": compressed_on(outcome)}
-    hours = cluster_usage.metrics({stage.name: stage.manifest for stage in outcome.stages})
+    hours = cluster_usage.metrics({stage.name: stage.facts for stage in outcome.stages})
     row["gpu_hours"] = hours.get(("gpu_hours", "cell"))
     return row
 
@@ -149,7 +149,7 @@ def _measures(measured: Json) -> Row:
     return row | {"nm_valid": None if share is None else share == 1}
 
 
-def _scale_bits(cell: Json, measured: Json) -> float | None:
+def _scale_bits(cell: CellRecord, measured: Json) -> float | None:
     """Of scales and zero points: as measured, else as the method said when it was planned."""
     found = [_at(measured, f"bits_per_weight/{part}") for part in ("scales", "zero_points")]
     planned: float | None = cell.get("scale_bits")
@@ -162,7 +162,7 @@ def _at(tree: Any, path: str) -> Any:
     return tree
 
 
-def _asked(cell: Json, task: str, group: str, result: Json) -> str:
+def _asked(cell: CellRecord, task: str, group: str, result: Json) -> str:
     """Which documents an evaluation of ours was asked, as `asked` of the scores."""
     section = cell.get("config", {}).get("tasks", {})
     limits = section.get("limits") or {}
@@ -171,6 +171,11 @@ def _asked(cell: Json, task: str, group: str, result: Json) -> str:
     if limit is None or (count is not None and count < limit):
         return ALL
     return f"the first {limit} of the order of seed {section.get('order_seed')}"
+
+
+def _looks(cell: CellRecord, task: str) -> str:
+    """Documents of a task that were asked at other looks, as `analysis.data.looks` reads them."""
+    return " ".join(str(limit) for limit in cell.get("looks", {}).get(task, ()))
 
 
 def _size(result: Json, asked: str, n: float | None) -> float | None:

@@ -17,6 +17,7 @@ from launchers.slurm.cluster.commands import SlurmError
 from launchers.slurm.job.attempt import Journal, Place
 from launchers.slurm.job.stage_job import attempt
 from sweeper.errors import IsorateError
+from sweeper.modeling import kernels
 from sweeper.planning.sweep import Sweep
 from sweeper.redaction import log_to_stderr
 from sweeper.store.store import Spec, Store
@@ -112,7 +113,10 @@ def make(
         until: see `Worker`.
     """
     store, planned = Store(sweep.home), sweep.load()["stages"]
-    specs = {key: {**planned[key], "estimate_s": s} for key, s in estimates.items()}
+    specs: dict[str, Spec] = {
+        key: {**planned[key], "estimate_s": s} for key, s in estimates.items()
+    }
+    kernels.choose(specs.values())
 
     def carry_out(spec: Spec, bulk: bool) -> Json | None:
         own = (a for a in mine(spec["key"]) if (a["job"], a["restart"]) == place.execution)

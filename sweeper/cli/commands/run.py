@@ -12,6 +12,8 @@ from sweeper.cli.request import Request
 from sweeper.inputs import availability
 from sweeper.planning import chosen_launcher, retention
 from sweeper.planning.sweep import nested, plan_json
+from sweeper.store.reader import called
+from sweeper.store.spec import Spec
 
 log = logging.getLogger(__name__)
 
@@ -41,15 +43,22 @@ def perform(request: Request) -> int:
     if other := chosen_launcher.remember(sweep.path, chosen_launcher.choice(request.config)):
         log.warning("%s", other)
     with live_sync.followed(request):
-        outcome = racing.carry_out(request, race) if raced else _carry_out(request, specs)
+        if raced:
+            outcome, specs = racing.carry_out(request, race)
+        else:
+            outcome = _carry_out(request, specs)
     if request.config.wait:
         reporting.wait(request)
-    ended = {k: o.reason for k, o in outcome.stages.items() if o.state == "ended"}
     keys = racing.keys(request) if raced else {cell.key for cell in plan.cells}
+    ended = [
+        reporting.Ended(key=key, stage=called(specs[key]), reason=o.reason, lasting=o.lasting)
+        for key, o in outcome.stages.items()
+        if o.state == "ended"
+    ]
     return reporting.conclude(request, keys=keys, ended=ended)
 
 
-def _carry_out(request: Request, specs: Mapping[str, Any]) -> Any:
+def _carry_out(request: Request, specs: Mapping[str, Spec]) -> Any:
     drop = retention.Dropper(
         request.store, request.home, list(specs.values()), request.config.checkpoints
     )
@@ -64,7 +73,7 @@ def _carry_out(request: Request, specs: Mapping[str, Any]) -> Any:
     )
 
 
-def specs_of(request: Request) -> dict[str, dict[str, Any]]:
+def specs_of(request: Request) -> dict[str, Spec]:
     """The stages that may have to be run, as the launcher takes them, with their estimates."""
     specs = nested(plan_json(request.todo)["stages"])
     for key, estimate in request.cost.estimates.items():

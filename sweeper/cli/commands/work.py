@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 from sweeper.cli import racing, reporting
 from sweeper.cli.commands.run import specs_of
@@ -12,8 +11,10 @@ from sweeper.cli.request import Request
 from sweeper.inputs import availability
 from sweeper.planning import retention
 from sweeper.planning.race.state import State
+from sweeper.planning.record import own_keys
 from sweeper.results.importers import scores
 from sweeper.results.race import advance, telling
+from sweeper.store.spec import Spec
 
 _LOOK_S = 2.0
 """Seconds between two looks at what others are at."""
@@ -69,7 +70,7 @@ def _estimates(request: Request) -> dict[str, float]:
     record = sweep.load()
     brought = {outcome.key for outcome in scores.outcomes(sweep)}
     cells = (cell for cell in record["cells"] if cell["key"] not in brought)
-    named = {key for cell in cells for key in _keys(cell["stages"])}
+    named = {key for cell in cells for key in own_keys(cell)}
     return dict.fromkeys(_with_ancestors(record["stages"][key] for key in named), 1.0)
 
 
@@ -97,7 +98,7 @@ def _to_come(request: Request, worked: Mapping[str, float]) -> dict[str, float]:
     return found
 
 
-def _with_ancestors(specs: Iterable[Mapping[str, Any]]) -> set[str]:
+def _with_ancestors(specs: Iterable[Spec]) -> set[str]:
     """Keys of stages and of all that they rest on."""
     found: set[str] = set()
     queue = list(specs)
@@ -107,11 +108,6 @@ def _with_ancestors(specs: Iterable[Mapping[str, Any]]) -> set[str]:
             found.add(str(spec["key"]))
             queue += spec["parents"].values()
     return found
-
-
-def _keys(stages: dict[str, Any]) -> Iterator[str]:
-    for value in stages.values():
-        yield from _keys(value) if isinstance(value, dict) else (str(value),)
 
 
 def _drop(request: Request) -> int:

@@ -9,26 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from math import ceil
-from typing import Any
+from typing import cast
 
 from sweeper.errors import IsorateError
 from sweeper.planning.plan import PART, Params, Stage
+from sweeper.planning.race.record import Limits, Sizes
+from sweeper.planning.record import CellRecord, CellStages, PlanBody, makers
 from sweeper.planning.stages.evaluation import DOCUMENTS, answered_by
 from sweeper.store.hashing import key_of
-
-Json = dict[str, Any]
-Limits = Mapping[str, Mapping[str, int | None]]
-"""Key of a cell of the base plan -> leaf task -> its first documents; None: as without a race."""
-
-Sizes = Mapping[str, Mapping[str, int]]
-"""Model -> leaf task -> documents."""
+from sweeper.store.spec import StageRecord
 
 EVALUATE = "evaluate"
-RACED = "raced"
-"""Of a cell of a look: its key in the base plan, which stays while that of the look changes."""
 
 
-def asked(base: Mapping[str, Any], limits: Limits, before: Limits, sizes: Sizes) -> Json:
+def asked(base: PlanBody, limits: Limits, before: Limits, sizes: Sizes) -> PlanBody:
     """The plan of one look: all that makes the cells, and the evaluations that were asked for.
 
     Args:
@@ -42,17 +36,17 @@ def asked(base: Mapping[str, Any], limits: Limits, before: Limits, sizes: Sizes)
         IsorateError: the plan was made by another version, whose stages have other keys.
     """
     stages = restored(base["stages"])
-    cells: list[Json] = []
+    cells: list[CellRecord] = []
     own: dict[str, Stage] = {}
     for cell in base["cells"]:
-        named = {role: key for role, key in cell["stages"].items() if role != EVALUATE}
+        named = makers(cell)
         mine = limits.get(cell["key"], {})
         was, of = before.get(cell["key"], {}), sizes.get(cell["model"], {})
         tasks = {
             task: with_limit(
                 stages[key], mine[task], _share(mine[task], was.get(task, 0), of.get(task))
             )
-            for task, key in cell["stages"].get(EVALUATE, {}).items()
+            for task, key in cell["stages"].get("evaluate", {}).items()
             if task in mine
         }
         cells.append(_cell(cell, named, tasks))
@@ -61,7 +55,7 @@ def asked(base: Mapping[str, Any], limits: Limits, before: Limits, sizes: Sizes)
     return {"cells": cells, "stages": {key: stage.record() for key, stage in own.items()}}
 
 
-def restored(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Stage]:
+def restored(records: Mapping[str, StageRecord]) -> dict[str, Stage]:
     """Stages from their records, parents inside.
 
     Raises:
@@ -82,6 +76,7 @@ def restored(records: Mapping[str, Mapping[str, Any]]) -> dict[str, Stage]:
                 work=record["work"],
                 bulk_bytes=record["bulk_bytes"],
                 answers=answered_by(record["params"]) if record["kind"] == EVALUATE else None,
+                kernels=record.get("kernels", ""),
             )
             if made.key != key:
                 raise IsorateError(
@@ -133,21 +128,24 @@ def _share(limit: int | None, before: int | None, documents: int | None) -> floa
     return min(1.0, max(0.0, (limit - before) / (documents or DOCUMENTS)))
 
 
-def _cell(cell: Json, named: Mapping[str, str], tasks: Mapping[str, Stage]) -> Json:
+def _cell(cell: CellRecord, named: Mapping[str, str], tasks: Mapping[str, Stage]) -> CellRecord:
     """The cell with these evaluations; what it was in an older format is no matter here."""
-    own = {name: value for name, value in cell.items() if name != "former"}
-    tasks_said = dict(cell["config"]["tasks"])
-    tasks_said["limits"] = {
-        **(tasks_said.get("limits") or {}),
+    asked_of = dict(cell["config"]["tasks"])
+    asked_of["limits"] = {
+        **(asked_of.get("limits") or {}),
         **{task: s.params["limit"] for task, s in tasks.items() if s.params["limit"]},
     }
-    return {
-        **own,
-        RACED: cell["key"],
+    look: CellRecord = {
+        **cell,
+        "raced": cell["key"],
         "key": key_of({**named, **{f"task:{name}": stage.key for name, stage in tasks.items()}}),
-        "config": {**cell["config"], "tasks": tasks_said},
-        "stages": {**named, EVALUATE: {name: stage.key for name, stage in tasks.items()}},
+        "config": {**cell["config"], "tasks": asked_of},
+        "stages": cast(
+            CellStages, {**named, EVALUATE: {name: stage.key for name, stage in tasks.items()}}
+        ),
     }
+    look.pop("former", None)
+    return look
 
 
 def _lineage(stage: Stage) -> dict[str, Stage]:

@@ -11,62 +11,107 @@ from __future__ import annotations
 
 import getpass
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
+from sweeper.planning import moved_home
+from sweeper.planning.record import PlanBody
 from sweeper.store import files
-
-Json = dict[str, Any]
 
 FOLDER = "race"
 BEGUN = f"{FOLDER}/begun.json"
 
+Limits = Mapping[str, Mapping[str, int | None]]
+"""Key of a cell of the base plan -> leaf task -> its first documents; None: as without a race."""
+Sizes = Mapping[str, Mapping[str, int]]
+"""Model -> leaf task -> documents that the plan without a race asks."""
 
-def begin(sweep: Path, value: Mapping[str, Any]) -> Json:
+
+class Begun(TypedDict):
+    """How a race is run.
+
+    ``settings`` are those of `analysis.race.settings`, ``base`` is the plan without a race,
+    ``overrides`` and ``checkpoints`` are as of a plan, ``home`` is where the home was.
+    """
+
+    settings: Mapping[str, Any]
+    base: PlanBody
+    overrides: Sequence[str]
+    checkpoints: str
+    home: NotRequired[str]
+    created: NotRequired[str]
+
+
+class LookRecord(TypedDict):
+    """What followed from a look.
+
+    ``asks`` is what every cell is asked from then on, ``racing`` are those that may be asked more.
+    Look 0 has ``field`` (`analysis.race.field`, as JSON) and ``sizes``, each further one
+    ``decision`` (`analysis.race.decision`) and ``dropped``: cell -> why it left the race here.
+    """
+
+    asks: Limits
+    racing: Sequence[str]
+    over: bool
+    field: NotRequired[Mapping[str, Any]]
+    sizes: NotRequired[Sizes]
+    decision: NotRequired[Mapping[str, Any]]
+    dropped: NotRequired[Mapping[str, str]]
+    look: NotRequired[int]
+    created: NotRequired[str]
+
+
+def begin(sweep: Path, value: Begun) -> Begun:
     """Write down how a race is run, unless that was done; what is written, by whomever."""
-    return _once(sweep / BEGUN, value)
+    home = {moved_home.HOME: str(_home(sweep))}
+    found: Begun = moved_home.rebased(_once(sweep / BEGUN, {**home, **value}), _home(sweep))
+    return found
 
 
-def begun(sweep: Path) -> Json | None:
+def begun(sweep: Path) -> Begun | None:
     """How the race of a sweep is run; None if it has none."""
-    return _read(sweep / BEGUN)
+    found: Begun | None = _read(sweep / BEGUN)
+    return None if found is None else moved_home.rebased(found, _home(sweep))
 
 
-def decide(sweep: Path, number: int, value: Mapping[str, Any]) -> Json:
+def decide(sweep: Path, number: int, value: LookRecord) -> LookRecord:
     """Write down what followed from a look, unless that was done; what is written, by whomever."""
-    return _once(_look(sweep, number), {"look": number, **value})
+    found: LookRecord = _once(_look(sweep, number), {"look": number, **value})
+    return found
 
 
-def looks(sweep: Path) -> list[Json]:
+def looks(sweep: Path) -> list[LookRecord]:
     """The looks that were decided, look 0 first."""
-    found: list[Json] = []
+    found: list[LookRecord] = []
     while (record := _read(_look(sweep, len(found)))) is not None:
         found.append(record)
     return found
+
+
+def _home(sweep: Path) -> Path:
+    return sweep.parent.parent
 
 
 def _look(sweep: Path, number: int) -> Path:
     return sweep / FOLDER / f"look-{number}.json"
 
 
-def _read(path: Path) -> Json | None:
+def _read(path: Path) -> Any:
     try:
-        found: Json = files.read_json(path)
+        return files.read_json(path)
     except FileNotFoundError:
         return None
-    return found
 
 
-def _once(path: Path, value: Mapping[str, Any]) -> Json:
+def _once(path: Path, value: Mapping[str, Any]) -> Any:
     files.write_once(path, {**_who(), **value})
     files.look_again(path.parent)
-    found: Json = files.read_json(path)
-    return found
+    return files.read_json(path)
 
 
-def _who() -> Json:
+def _who() -> dict[str, str]:
     """Who writes a record, and when."""
     now = datetime.now(UTC).isoformat(timespec="microseconds")
     return {"created": now, "host": socket.gethostname(), "user": getpass.getuser()}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from sweeper.planning.race import record
-from sweeper.planning.race.asking import EVALUATE, Limits, asked
-
-Json = dict[str, Any]
+from sweeper.planning.race.asking import asked
+from sweeper.planning.race.record import Begun, Limits, LookRecord, Sizes
+from sweeper.planning.record import CellRecord, PlanBody
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +23,8 @@ class State:
         looks: what was decided, look 0 first.
     """
 
-    begun: Mapping[str, Any]
-    looks: Sequence[Mapping[str, Any]]
+    begun: Begun
+    looks: Sequence[LookRecord]
 
     @property
     def number(self) -> int:
@@ -38,10 +37,9 @@ class State:
         return bool(self.looks) and bool(self.looks[-1]["over"])
 
     @property
-    def cells(self) -> Sequence[Mapping[str, Any]]:
+    def cells(self) -> Sequence[CellRecord]:
         """All cells of the base plan, dense ones and reruns included."""
-        found: Sequence[Mapping[str, Any]] = self.begun["base"]["cells"]
-        return found
+        return self.begun["base"]["cells"]
 
     @property
     def racing(self) -> frozenset[str]:
@@ -59,20 +57,24 @@ class State:
     def before(self) -> Limits:
         """The same of the look before."""
         if len(self.looks) > 1:
-            found: Limits = self.looks[-2]["asks"]
-            return found
+            return self.looks[-2]["asks"]
         return beginning(self.cells) if self.looks else {}
 
+    @property
+    def sizes(self) -> Sizes:
+        """How many documents the tasks have; {} before the dense cells have answered."""
+        return self.looks[0].get("sizes", {}) if self.looks else {}
+
     @cached_property
-    def plan(self) -> Json:
+    def plan(self) -> PlanBody:
         """The plan of the look under way."""
-        sizes = self.looks[0]["sizes"] if self.looks else {}
-        return asked(self.begun["base"], self.limits, self.before, sizes)
+        return asked(self.begun["base"], self.limits, self.before, self.sizes)
 
     @property
     def since(self) -> str:
         """When the look under way was set: every process writes its plan down with that time."""
-        return str((self.looks[-1] if self.looks else self.begun)["created"])
+        last: Begun | LookRecord = self.looks[-1] if self.looks else self.begun
+        return last["created"]
 
 
 def read(sweep: Path) -> State | None:
@@ -81,16 +83,16 @@ def read(sweep: Path) -> State | None:
     return None if found is None else State(begun=found, looks=record.looks(sweep))
 
 
-def is_dense(cell: Mapping[str, Any]) -> bool:
+def is_dense(cell: CellRecord) -> bool:
     """Whether a cell is the model as it is; also one of its reruns."""
     return not cell["sparsity"] and cell["bits"] == 16
 
 
-def beginning(cells: Sequence[Mapping[str, Any]]) -> Limits:
+def beginning(cells: Sequence[CellRecord]) -> Limits:
     """Dense cells are asked all, the others nothing yet."""
     return {cell["key"]: whole(cell) for cell in cells if is_dense(cell)}
 
 
-def whole(cell: Mapping[str, Any]) -> dict[str, int | None]:
+def whole(cell: CellRecord) -> dict[str, int | None]:
     """Every task of a cell with None: as many documents as the plan without a race asks."""
-    return dict.fromkeys(cell["stages"].get(EVALUATE, {}))
+    return dict.fromkeys(cell["stages"].get("evaluate", {}))

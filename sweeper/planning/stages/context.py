@@ -19,12 +19,14 @@ class Shared:
 
     Attributes:
         pins: the revisions that the sweep takes from the hub.
+        kernels: those that all stages ask for.
         stages: key -> stage, of all that were made.
         elsewhere: model section -> the checkpoint that was made of it elsewhere, where it has one.
     """
 
-    def __init__(self, pins: Pins) -> None:
+    def __init__(self, pins: Pins, kernels: str = "") -> None:
         self.pins = pins
+        self.kernels = kernels
         self.stages: dict[str, Stage] = {}
         self.elsewhere: dict[Frozen, resolve.Model] = {}
         self._made: dict[tuple[Any, ...], Any] = {}
@@ -44,7 +46,7 @@ class Shared:
 
     def stage(self, **fields: Any) -> Stage:
         """The stage with these fields: the one that is there, if its key is."""
-        stage = Stage(**fields)
+        stage = Stage(**fields, kernels=self.kernels)
         return self.stages.setdefault(stage.key, stage)
 
     def model(self, section: Frozen) -> resolve.Model:

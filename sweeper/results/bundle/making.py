@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sweeper.planning.race.state import State
+from sweeper.planning.record import SweepRecord
 from sweeper.results.bundle import archive, conclusions, races, records, verify
 from sweeper.results.bundle.portable import Redact, portable
 from sweeper.results.outcomes import CellOutcome
@@ -15,7 +16,7 @@ from sweeper.results.outcomes import CellOutcome
 def contents(
     outcomes: Sequence[CellOutcome],
     *,
-    plan: Mapping[str, Any] | None,
+    plan: SweepRecord | None,
     provenance: Mapping[str, Any],
     redact: Redact,
     race: State | None = None,

@@ -17,7 +17,7 @@ from typing import Any
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
 from sweeper.inputs.pins import Pins
-from sweeper.planning import external_checkpoint
+from sweeper.planning import external_checkpoint, moved_home
 from sweeper.planning.plan import PlannedCell
 from sweeper.planning.sweep import ELSEWHERE, Sweep
 from sweeper.store import files
@@ -99,7 +99,8 @@ def add(sweep: Sweep, planned: PlannedCell, path: Path, pruned: Path | None = No
     meaning = {"model": model, "label": label}
     target = sweep.path / ELSEWHERE / f"{key_of(meaning)}.json"
     before = {"pruned": str(pruned)} if pruned else {}
-    files.write_whole(target, meaning | {"path": str(path)} | before)
+    where = {moved_home.HOME: str(sweep.home), "path": str(path)}
+    files.write_whole(target, meaning | where | before)
     return target
 
 

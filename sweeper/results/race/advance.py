@@ -6,18 +6,15 @@ and its plan is the same plan whoever writes it down.
 
 from __future__ import annotations
 
-from typing import Any
-
 from sweeper.planning.plan import PART
 from sweeper.planning.race import record, state
-from sweeper.planning.race.asking import EVALUATE, RACED
 from sweeper.planning.race.state import State
+from sweeper.planning.record import SweepRecord
 from sweeper.planning.sweep import LOOK, Sweep, nested
 from sweeper.results import outcomes
 from sweeper.store import files
+from sweeper.store.spec import Spec
 from sweeper.store.store import Store
-
-Json = dict[str, Any]
 
 
 def under_way(sweep: Sweep) -> State | None:
@@ -40,11 +37,11 @@ def advance(sweep: Sweep, store: Store) -> State:
     while True:
         now = state.read(sweep.path)
         assert now is not None, "a race begins before it advances"
-        plan = now.plan
-        sweep.record_look(plan, now.number, now.since, now.begun)
+        begun = now.begun
+        sweep.record_look(now.plan, now.number, now.since, begun["overrides"], begun["checkpoints"])
         if now.over:
             return now
-        found = outcomes.collect({**plan, "stages": nested(plan["stages"])}, store)
+        found = outcomes.collect(_alone(sweep, now), store)
         if any(outcome.status == "missing" for outcome in found):
             return now
         from sweeper.results.race import deciding
@@ -52,7 +49,21 @@ def advance(sweep: Sweep, store: Store) -> State:
         record.decide(sweep.path, now.number, deciding.decided(now, found))
 
 
-def specs(now: State, store: Store) -> list[Json]:
+def _alone(sweep: Sweep, now: State) -> SweepRecord:
+    """The look under way as the only plan of a sweep."""
+    return {
+        "name": sweep.name,
+        "created": now.since,
+        "overrides": now.begun["overrides"],
+        "checkpoints": now.begun["checkpoints"],
+        "cells": now.plan["cells"],
+        "stages": nested(now.plan["stages"]),
+        "superseded": [],
+        "launcher": [],
+    }
+
+
+def specs(now: State, store: Store) -> list[Spec]:
     """The stages of the look under way, parents inside.
 
     Evaluations have the seconds that they are expected to take: what the dense cell needed for a
@@ -60,16 +71,16 @@ def specs(now: State, store: Store) -> list[Json]:
     """
     plan = now.plan
     found = nested(plan["stages"])
-    sizes = now.looks[0]["sizes"] if now.looks else {}
+    sizes = now.sizes
     rates = {
         (cell["model"], task): _seconds_per_document(found[key], store)
         for cell in plan["cells"]
         if state.is_dense(cell)
-        for task, key in cell["stages"][EVALUATE].items()
+        for task, key in cell["stages"]["evaluate"].items()
     }
     for cell in plan["cells"]:
-        before = now.before.get(cell[RACED], {})
-        for task, key in cell["stages"][EVALUATE].items():
+        before = now.before.get(cell["raced"], {})
+        for task, key in cell["stages"]["evaluate"].items():
             size = sizes.get(cell["model"], {}).get(task)
             if size is not None and (rate := rates.get((cell["model"], task))):
                 asked, was = found[key]["params"]["limit"] or size, before.get(task, 0)
@@ -80,7 +91,7 @@ def specs(now: State, store: Store) -> list[Json]:
     return list(found.values())
 
 
-def _seconds_per_document(spec: Json, store: Store) -> float:
+def _seconds_per_document(spec: Spec, store: Store) -> float:
     """Of an evaluation that is done; 0 if it is not."""
     result = store.result(spec) or {}
     documents, seconds = result.get("n_docs") or 0, float(result.get("seconds") or 0.0)

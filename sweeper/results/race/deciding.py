@@ -19,23 +19,21 @@ from analysis.race.reading import NotRaceable, answers_of, field_of
 from analysis.race.schedule import Leaf, Look, looks
 from analysis.race.settings import RaceSettings
 from sweeper.errors import IsorateError
-from sweeper.planning.race.asking import RACED
+from sweeper.planning.race.record import LookRecord
 from sweeper.planning.race.state import State
 from sweeper.results import tables
 from sweeper.results.outcomes import CellOutcome
 from sweeper.results.race import margins
 
-Json = dict[str, Any]
-
 
 def steady(outcomes: Sequence[CellOutcome]) -> list[CellOutcome]:
     """The cells under the keys that stay from look to look: those of the plan without a race."""
     return [
-        replace(one, cell={**one.cell, "key": one.cell.get(RACED, one.key)}) for one in outcomes
+        replace(one, cell={**one.cell, "key": one.cell.get("raced", one.key)}) for one in outcomes
     ]
 
 
-def decided(state: State, outcomes: Sequence[CellOutcome]) -> Json:
+def decided(state: State, outcomes: Sequence[CellOutcome]) -> LookRecord:
     """The record of the look under way, all of whose cells are done or have failed.
 
     Raises:
@@ -44,7 +42,9 @@ def decided(state: State, outcomes: Sequence[CellOutcome]) -> Json:
     return followed(state, tables.results(steady(outcomes)))
 
 
-def followed(state: State, results: Results, dropped: Mapping[str, str] | None = None) -> Json:
+def followed(
+    state: State, results: Results, dropped: Mapping[str, str] | None = None
+) -> LookRecord:
     """The record of the look under way.
 
     Args:
@@ -77,7 +77,7 @@ def followed(state: State, results: Results, dropped: Mapping[str, str] | None =
     }
 
 
-def field_from(record: Mapping[str, Any]) -> Field:
+def field_from(record: LookRecord) -> Field:
     """The field of a race from the record of its look 0."""
     kept = record["field"]
     return Field(
@@ -93,12 +93,12 @@ def field_from(record: Mapping[str, Any]) -> Field:
     )
 
 
-def decisions(records: Sequence[Mapping[str, Any]]) -> list[Decision]:
+def decisions(records: Sequence[LookRecord]) -> list[Decision]:
     """What was decided at each look from the first one on."""
     return [Decision.from_json(one["decision"]) for one in records[1:]]
 
 
-def _begun(state: State, settings: RaceSettings, field: Field) -> Json:
+def _begun(state: State, settings: RaceSettings, field: Field) -> LookRecord:
     margins.check(settings, field)
     contests = field.contests.items()
     return {

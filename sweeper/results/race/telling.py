@@ -40,8 +40,8 @@ def documents(now: State) -> Json:
     """
     if not now.looks:
         return {"race": 0, "full": 0, "share": None}
-    kept, sizes = now.looks[0]["field"], now.looks[0]["sizes"]
-    raced = [cell for cell in now.cells if cell["model"] in kept["contests"]]
+    sizes = now.sizes
+    raced = [cell for cell in now.cells if cell["model"] in sizes]
     full = sum(sum(sizes[cell["model"]].values()) for cell in raced)
     asked = sum(
         size if limit is None else limit

@@ -181,7 +181,7 @@ def test_one_that_is_behind_makes_no_earlier_look_the_newest_plan(
     behind = rig.advance()
     rig.work()
     ahead = rig.advance()
-    rig.sweep.record_look(behind.plan, behind.number, behind.since, behind.begun)
+    rig.sweep.record_look(behind.plan, behind.number, behind.since, [], "drop")
     assert json.loads(rig.sweep.plans[-1].read_text())["look"] == ahead.number == 1
 
 

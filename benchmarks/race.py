@@ -26,6 +26,7 @@ from analysis.published.reference import laborde2025
 from analysis.race.decide import decide
 from analysis.race.decision import Decision
 from analysis.race.field import Answers, Contest, Field, Group
+from analysis.race.reading import SERVED
 from analysis.race.schedule import Look, looks
 from analysis.race.settings import RaceSettings
 from benchmarks.racing import Differences, contest, differences, pairs_of, play
@@ -77,7 +78,7 @@ def _model(panel: Panel) -> Model:
 
     by_tcr = [group("TCr", own) for own in equal_tcr_groups(panel.cells).values() if len(own) > 1]
     share = sizes(panel)["share_served"].to_numpy(float)
-    by_size = [group("size", own) for own in size_groups(share, exact=False)]
+    by_size = [group("size", own) for own in size_groups(share, SERVED)]
     return Model(
         name=panel.model,
         own=contest(DOCUMENTS, dict(zip(DOCUMENTS, dense.tolist(), strict=True))),

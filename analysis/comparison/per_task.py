@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison.verdicts import ALPHA, Verdict, verdicts
+from analysis.data.devices import across
 from analysis.data.labels import labels
 from analysis.data.paired import Sample, mcnemar
 from analysis.data.panel import Panel
 from analysis.metrics import Rows
-from analysis.output.table import Column, Table
+from analysis.output.table import ACROSS, Column, Table, if_any
 from analysis.statistics.holm import holm
 from analysis.statistics.sequential import EXPECTED_SPREAD, mixture_p, mixture_rho
 
@@ -39,6 +40,7 @@ def per_task_table(panels: Sequence[Panel]) -> Table:
     rows = [
         row for panel in panels for verdict in verdicts(panel) for row in _of_group(panel, verdict)
     ]
+    frame = pd.DataFrame(rows)
     columns = (
         Column(key="model", title="Model"),
         Column(key="tcr", title="TCr", form="percent"),
@@ -51,12 +53,13 @@ def per_task_table(panels: Sequence[Panel]) -> Table:
         Column(key="only_second", title="Only the other right", form="number", digits=0),
         Column(key="p", title="p (Holm)", form="p"),
         Column(key="verdict", title="Verdict"),
+        *if_any(frame, ACROSS),
     )
     return Table(
         name="per_task",
         caption="Task by task, document by document",
         columns=columns,
-        rows=pd.DataFrame(rows),
+        rows=frame,
         notes=notes(panels),
     )
 
@@ -98,6 +101,7 @@ def pair_rows(panel: Panel, first: int, second: int) -> Iterator[dict[str, objec
             "only_second": counts[1],
             "raw": _p(shared, pair, difference, stderr, grown=bool(panel.looks[task])),
             "ahead": better * difference > 0,
+            "across": across(panel.cells, pair),
         }
 
 

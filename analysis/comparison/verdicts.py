@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from analysis.comparison.repeated_looks import Look, Told, always, equivalent, once, repeated
 from analysis.comparison.summary import srcr_weight
 from analysis.data import looks
+from analysis.data.devices import across
 from analysis.data.panel import Panel
 from analysis.metrics import DENSE_BITS, Array, Definition, Rows, tcr, unbounded
 from analysis.statistics.holm import holm
@@ -57,6 +58,7 @@ class Pair:
             corrected over the pairs shown here; nan for an SrCr, which has no such margin.
         paired: whether the test is document by document.
         look: of a sweep that grew, the look at which the verdict fell, from 1; else 0.
+        across: the types of machine that the two met, if they met several.
     """
 
     first: int
@@ -68,6 +70,7 @@ class Pair:
     equivalent: float
     paired: bool
     look: int = 0
+    across: str = ""
 
     @property
     def decided(self) -> bool:
@@ -81,7 +84,7 @@ class Verdict:
 
     Attributes:
         model: the model they come from.
-        tcr: their common rate; None for a group by kind (SrCr).
+        tcr: their common rate; None for a group by kind (SrCr) or by size.
         by: the quantity compared: "sr1", "sr2", "srcr_p", "srcr_q" or "srcr_j".
         ranked: rows of the panel that could be compared, best value first.
         best: those of them that cannot be told from the best.
@@ -91,6 +94,8 @@ class Verdict:
         family: how many tests the correction covers.
         looks: how often the sweep was looked at; above 1, every p value and interval holds at all
             looks together.
+        size: bytes of their files, if those are what they have in common.
+        across: the types of machine that the ranked cells met, if they met several.
     """
 
     model: str
@@ -103,6 +108,8 @@ class Verdict:
     left_out: tuple[tuple[int, str], ...]
     family: int
     looks: int = 1
+    size: float | None = None
+    across: str = ""
 
     @property
     def decided(self) -> bool:
@@ -215,6 +222,7 @@ def compare(
         left_out=tuple(left_out),
         family=told.family,
         looks=len(before) + 1 if grown else 1,
+        across=across(panel.cells, ranked) if len(ranked) > 1 else "",
     )
 
 
@@ -256,6 +264,7 @@ def _pairs(
             equivalent=float(equal[i]),
             paired=panel.paired(ranked[0], ranked[i]),
             interval=interval,
+            across=across(panel.cells, (ranked[0], ranked[i])),
         )
         for i, interval in zip(rivals.tolist(), ends, strict=True)
     )

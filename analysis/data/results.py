@@ -38,6 +38,7 @@ CELL_TEXT = (
     "method",
     "unproved",
     "compressed_on",
+    "base",
 )
 CELL_NUMBERS = (
     "sparsity",
@@ -137,7 +138,8 @@ class Results:
             scale_bits (scales and zero points; where it was not measured, as planned),
             group_size (quantized weights per scale), bytes, linear_weights, total_weights,
             macs, collapsed, seconds, gpu_hours, device (that scored it), compressed_on (device
-            that made it); origin (where a cell comes from that was not made here); prune_profile,
+            that made it); origin (where a cell comes from that was not made here); base (the
+            model that this one is another base of, "" where it is none); prune_profile,
             quant_profile (how sparsity and bits are spread over matrices, "" where all are
             alike); of JSQ editing ("searched", or the one strength) and range_weight;
             calibration_samples; method (what identifies a cell but for its model and calibration
@@ -158,7 +160,11 @@ class Results:
         documents: scores of single documents by (cell, task), read when they are asked
             for; where two cells share documents they are compared pair by pair.
 
-    The two tables are copied, completed with the absent columns and put in one canonical order,
+        layers: errors of matrices, where a stage recorded them, one row per cell and matrix: cell,
+            name, weights, error (of its output, relative), energy (of its output before, per
+            token), direction (share of its inputs' energy in their first direction).
+
+    Cells and scores are copied, completed with the absent columns and put in one canonical order,
     so that equal results give equal output whatever order they were collected in.
 
     Raises:
@@ -168,6 +174,7 @@ class Results:
     cells: pd.DataFrame
     scores: pd.DataFrame
     documents: Documents = field(default_factory=Documents)
+    layers: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def __post_init__(self) -> None:
         cells = _typed(self.cells, "cells", CELL_TEXT, CELL_NUMBERS, CELL_FLAGS, CELL_REQUIRED)

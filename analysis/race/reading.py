@@ -8,10 +8,10 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 
+from analysis.comparison.size import RATES, sizes
 from analysis.comparison.size import groups as size_groups
-from analysis.comparison.size import sizes
 from analysis.comparison.verdicts import equal_tcr_groups, not_proved
-from analysis.data.documents import Documents, scored
+from analysis.data.documents import POSITION, Documents, scored
 from analysis.data.paired import Link, link_of
 from analysis.data.panel import Panel, panels
 from analysis.data.results import Results, is_dense
@@ -20,7 +20,8 @@ from analysis.output.text import listed, percent
 from analysis.race.field import Answers, CellAnswers, Contest, Field, Group
 from analysis.race.schedule import Leaf
 
-POSITION, CLUSTER = "position", "cluster"
+CLUSTER = "cluster"
+SERVED = next(rate for rate in RATES if rate.key == "served")
 
 
 class NotRaceable(BadResults):
@@ -127,7 +128,7 @@ def _groups(panel: Panel) -> Iterator[Group]:
         kept = [row for row in rows if row not in unfit]
         yield from group(kept, f"{panel.model} at {percent(rate)} TCr")
     share = sizes(panel)["share_served"].to_numpy(float)
-    for rows in size_groups(share, exact=False):
+    for rows in size_groups(share, SERVED):
         kept = [row for row in rows if row != panel.baseline]
         if kept:
             size = 100 * share[kept[0]]

@@ -15,7 +15,7 @@ from analysis.comparison.verdicts import Verdict, verdicts
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Definition, exact, tcr
-from analysis.output.table import AT_CHANCE, OWN_SEED, STOPPED, Column, Table
+from analysis.output.table import ACROSS, AT_CHANCE, OWN_SEED, STOPPED, Column, Table
 from analysis.output.text import NAMES, listed, percent
 
 
@@ -54,6 +54,8 @@ def cells_table(panels: Sequence[Panel]) -> Table:
     columns = [
         Column(key="model", title="Model"),
         Column(key="label", title="Cell"),
+        Column(key="sr1", title="Sr1", form="estimate", definition="sr1"),
+        Column(key="sr2", title="Sr2", form="estimate", definition="sr2"),
         Column(key="tcr", title="TCr", form="percent"),
         Column(key="achieved_tcr", title="Achieved TCr", form="percent"),
         Column(key="whole_tcr", title="Whole-model TCr", form="percent", digits=2),
@@ -62,8 +64,6 @@ def cells_table(panels: Sequence[Panel]) -> Table:
         Column(key="size", title="Size, % of dense", form="percent", digits=1),
         Column(key="containment", title="Mask kept", form="percent", digits=2),
         *(Column(key=f"task:{t}", title=f"R {t}", form="estimate") for t in tasks),
-        Column(key="sr1", title="Sr1", form="estimate", definition="sr1"),
-        Column(key="sr2", title="Sr2", form="estimate", definition="sr2"),
         Column(key="srcr_p", title="SrCr_p", form="estimate"),
         Column(key="srcr_q", title="SrCr_q", form="estimate"),
         Column(key="srcr_j", title="SrCr_j", form="estimate"),
@@ -123,17 +123,17 @@ def equal_tcr_table(panels: Sequence[Panel], by: Definition) -> Table:
         Column(key="label", title="Cell"),
         Column(key="achieved_tcr", title="Achieved TCr", form="percent"),
         Column(key="sr", title=NAMES[by], form="estimate"),
-        Column(key="difference", title="Below the best", form="number"),
-        Column(key="z", title="Standard errors", form="number", digits=1),
+        Column(key="difference", title="Below the best (95 % CI)", form="difference"),
         Column(key="p", title="p (Holm)", form="p"),
         Column(key="look", title="Told at look", form="number", digits=0),
         Column(key="verdict", title="Verdict"),
+        ACROSS,
     ]
     notes = (
         "Family: all pairs of cells of one model at one TCr, but those that differ in their "
         "calibration seed alone; two-sided z tests, Holm's correction "
-        "at 5 %. The verdicts hold for these checkpoints; standard errors are over documents and "
-        "say nothing of other calibration samples.",
+        "at 5 %; an interval is of its pair alone. The verdicts hold for these checkpoints; "
+        "standard errors are over documents and say nothing of other calibration samples.",
         *grown_notes(panels),
         *chance_notes(panels),
     )
@@ -145,12 +145,6 @@ def equal_tcr_table(panels: Sequence[Panel], by: Definition) -> Table:
         notes=notes,
         definition=by,
     )
-
-
-def all_tables(panels: Sequence[Panel], cells: pd.DataFrame) -> list[Table]:
-    """Every table of the report, in its order."""
-    equal = [equal_tcr_table(panels, "sr2"), equal_tcr_table(panels, "sr1")]
-    return [*equal, cells_table(panels), scores_table(panels), tcr_table(cells)]
 
 
 def chance_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
@@ -236,10 +230,13 @@ def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
                 "sr": estimate.value[row],
                 "sr_stderr": estimate.stderr[row],
                 "difference": pair.difference if pair else np.nan,
+                "difference_low": pair.interval.low if pair else np.nan,
+                "difference_high": pair.interval.high if pair else np.nan,
                 "z": pair.z if pair else np.nan,
                 "p": pair.p if pair else np.nan,
                 **({"look": pair.look or np.nan} if pair and verdict.looks > 1 else {}),
                 "verdict": _standing(verdict, row, out),
+                "across": pair.across if pair else "",
             }
         )
     return rows

@@ -15,6 +15,8 @@ class CellConfig(TypedDict):
     tasks: Mapping[str, Any]
     groups: NotRequired[Mapping[str, Sequence[str]]]
     calibration: NotRequired[Mapping[str, Any]]
+    rescale: NotRequired[Mapping[str, Any]]
+    rotate: NotRequired[Mapping[str, Any]]
     prune: NotRequired[Mapping[str, Any]]
     quantize: NotRequired[Mapping[str, Any]]
 

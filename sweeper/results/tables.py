@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.planning.record import CellRecord
@@ -70,8 +72,36 @@ def results(outcomes: Sequence[CellOutcome]) -> Results:
         if stage.documents is not None and stage.task in outcome.scores
     }
     return tables.Results(
-        cells=pd.DataFrame(cell_rows(outcomes)), scores=scores, documents=Documents(paths)
+        cells=pd.DataFrame(cell_rows(outcomes)),
+        scores=scores,
+        documents=Documents(paths),
+        layers=pd.DataFrame(layer_rows(outcomes)),
     )
+
+
+def layer_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
+    """The `layers` table: one row per cell and matrix that a stage recorded the error of.
+
+    A record that was lost or cut off is no reason to have no report: it is left out.
+    """
+    found, read = list[Row](), dict[Path, list[Row]]()
+    for outcome in outcomes:
+        for stage in outcome.stages:
+            path = stage.layer_errors
+            if path is None or outcome.status != "done":
+                continue
+            if path not in read:
+                read[path] = _read_json(path)
+            found += [{"cell": outcome.key, **row} for row in read[path]]
+    return found
+
+
+def _read_json(path: Path) -> list[Row]:
+    try:
+        rows: list[Row] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return []
+    return rows
 
 
 def _groups(cell: CellRecord) -> dict[str, str]:
@@ -89,6 +119,7 @@ def _cell_row(outcome: CellOutcome) -> Row:
     row |= {"calibration_seed": cell.get("calibration_seed"), "rerun": cell.get("rerun", 0)}
     row |= {"status": outcome.status, "reason": outcome.reason}
     row |= {"origin": cell.get("origin", ""), "method": _method(row, cell.get("config", {}))}
+    row["base"] = cell.get("config", {}).get("model", {}).get("base", "")
     row |= {"group_size": cell.get("config", {}).get("quantize", {}).get("group_size")}
     row |= _profiles(cell.get("config", {})) | _jsq(cell.get("config", {}))
     row |= _measures(measured)
@@ -115,6 +146,7 @@ def _method(row: Row, config: Json) -> str:
             "quantize": config.get("quantize"),
             "calibration": text,
             "compressed": config.get("model", {}).get("compressed"),
+            **({"rotate": config["rotate"]} if "rotate" in config else {}),
         }
     )
 

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison.verdicts import verdicts
+from analysis.data.devices import across
 from analysis.data.documents import IDENTITY
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
-from analysis.output.table import Column, Table
+from analysis.output.table import ACROSS, Column, Table, if_any
 
 MOST = 25  # documents of one task and pair
 LONGEST = 200  # characters of an answer
@@ -23,7 +24,7 @@ NOTES = (
 
 def disagreement_table(panels: Sequence[Panel]) -> Table:
     """One row per document of a counted task where the two said different things."""
-    rows = [row for panel in panels for row in _of_panel(panel)]
+    rows = pd.DataFrame([row for panel in panels for row in _of_panel(panel)])
     columns = (
         Column(key="model", title="Model"),
         Column(key="tcr", title="TCr", form="percent"),
@@ -35,12 +36,13 @@ def disagreement_table(panels: Sequence[Panel]) -> Table:
         Column(key="second_said", title="The rival said"),
         Column(key="first_score", title="Its score", form="number"),
         Column(key="second_score", title="The rival's", form="number"),
+        *if_any(rows, ACROSS),
     )
     return Table(
         name="disagreements",
         caption="Where the best cell and its rival disagree",
         columns=columns,
-        rows=pd.DataFrame(rows),
+        rows=rows,
         notes=NOTES,
     )
 
@@ -56,6 +58,7 @@ def _of_panel(panel: Panel) -> Iterator[dict[str, object]]:
             "tcr": float(verdict.tcr),
             "first": names[first],
             "second": names[second],
+            "across": across(panel.cells, (first, second)),
         }
         yield from ({**head, **row} for row in parted(panel, first, second, most=MOST))
 

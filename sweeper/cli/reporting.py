@@ -35,16 +35,18 @@ class Written:
         files: name of each file -> its path.
         verdicts: in words.
         table: every cell with its rate, its size and what it keeps, as text; "" without scores.
+        answers: what to choose at equal TCr, and at equal size, as text.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
     verdicts: Sequence[str] = ()
     table: str = ""
+    answers: str = ""
 
     @property
     def text(self) -> str:
-        """The table, then the verdicts."""
-        return "\n\n".join(filter(None, [self.table, "\n".join(self.verdicts)]))
+        """The table, then the answers."""
+        return "\n\n".join(filter(None, [self.table, self.answers]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +175,7 @@ def write(
     from analysis.data.results import BadResults
     from analysis.data.task_groups import pooled
     from analysis.output.render import printed
-    from analysis.report.contents import conclusions
+    from analysis.report.contents import conclusions, spoken
     from analysis.report.headline import headline_table
     from analysis.report.report import write_report
 
@@ -186,10 +188,16 @@ def write(
         return Written(
             files=files,
             verdicts=conclusions(whole, groups),
-            table=formatting.table(head, printed(table)) if len(table.rows) else "",
+            table=_headline(head, printed(table), table.notes) if len(table.rows) else "",
+            answers=spoken(whole, groups),
         )
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
+
+
+def _headline(head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    """The table of every cell as text, with what has to be known of it below."""
+    return "\n\n".join((formatting.table(head, rows), *notes))
 
 
 def sync(request: Request, record: SweepRecord, *, quiet: bool = False) -> dict[str, Any]:

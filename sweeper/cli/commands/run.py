@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from sweeper.cli import live_sync, reporting
-from sweeper.cli.commands.plan import outdated
+from sweeper.cli.commands.plan import outdated, warned
 from sweeper.cli.request import Request
 from sweeper.inputs import availability
 from sweeper.planning import chosen_launcher, retention
@@ -28,6 +28,8 @@ def perform(request: Request) -> int:
         log.info("%s", old)
     for note in plan.notes:
         log.info("note: %s", note)
+    for warning in warned(request):
+        log.warning("%s", warning)
     specs = specs_of(request)
     todo = [specs[key] for key in specs if key in spent.pending]
     availability.before_submission(todo, pinned=bool(request.pins))

@@ -150,6 +150,7 @@ SECTIONS: tuple[Section, ...] = (
             lambda m: [chance_table(m.groups)],
             lambda m: [disagreement_table(m.groups)],
         ),
+        open=("disagreement_texts",),
     ),
     Section(
         key="trust",

@@ -2,12 +2,12 @@
 
     python benchmarks/machines.py [--home DIR] [--workers N] [SETTING ...]
 
-Each setting is an environment in which libraries take other kernels than this processor's best,
-as they would on another one. In each, three cells of the demo (dense, 25% + 4bit, 3bit) are
-made and scored anew, in a home of its own below DIR that keeps what is done: run again, it goes on.
-Prints Sr2, perplexity and CPU seconds of every cell, then the largest distance of two settings and
-whether they made the same bytes. One processor is no other: what it does beyond its instruction
-sets (AMX where it has none, another vendor's microcode) is not seen here.
+Each setting is an environment in which libraries take other kernels than the best of this
+processor, as they would on another one. In each, three cells of the demo (dense, 25% + 4bit,
+3bit) are made and scored anew, in a home of its own below DIR that keeps what is done: run again,
+it goes on. Prints Sr2, perplexity and CPU seconds, then how far any two settings are apart and
+whether they made the same bytes. One processor is no other: what another one does beyond
+instruction sets (AMX where this has none, say) is not seen here.
 """
 
 from __future__ import annotations
@@ -60,9 +60,6 @@ SETTINGS = {
         FLOAT32,
     ),
     "key": Setting("reproducible=true", {}, KEY),
-    "key-avx2": Setting(
-        "reproducible=true", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "MKL_CBWR": "AUTO"}, KEY
-    ),
     "key-others": Setting("reproducible=true", OTHER_LIBRARIES, KEY),
 }
 
@@ -87,12 +84,13 @@ def main() -> None:
 def carried_out(name: str, base: Path, workers: int) -> pd.DataFrame:
     """One row a cell: its scores in a setting, its CPU seconds and the hash of its checkpoint."""
     setting, home = SETTINGS[name], base.absolute() / name
-    model = next(base.absolute().glob("*/store/convert"), None)
-    if model is not None and not (home / "store" / "convert").exists():
-        shutil.copytree(model, home / "store" / "convert")  # no kernel has a part in it
+    model = next(base.absolute().glob("*/store/convert/*/checkpoint"), None)
+    if model is not None and not (home / "store").exists():
+        shutil.copytree(model.parents[1], home / "store" / "convert")  # no kernel has a part in it
     command = [
         *(sys.executable, "-m", "sweeper", "run", "model=smollm2-135m", "name=machines"),
         *(f"cells={CELLS}", f"home={home}", "tracking.enabled=false"),
+        "checkpoints=keep",
         *(f"hydra.launcher.workers={workers}", *setting.arguments),
     ]
     subprocess.run(command, check=True, env=os.environ | setting.environment, stdout=sys.stderr)

@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison.verdicts import verdicts
+from analysis.data.devices import across
 from analysis.data.documents import IDENTITY
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.data.questions import Question, Questions
-from analysis.output.table import Column, Table
+from analysis.output.table import ACROSS, Column, Table, if_any
 
 MOST = 25  # documents of one task and pair
 SHOWN = 3  # of them with question and answers as text
@@ -26,7 +27,7 @@ NOTES = (
 
 def disagreement_table(panels: Sequence[Panel]) -> Table:
     """One row per document of a counted task where the two said different things."""
-    rows = [row for panel in panels for row in _of_panel(panel)]
+    rows = pd.DataFrame([row for panel in panels for row in _of_panel(panel)])
     columns = (
         Column(key="model", title="Model"),
         Column(key="tcr", title="TCr", form="percent"),
@@ -38,12 +39,13 @@ def disagreement_table(panels: Sequence[Panel]) -> Table:
         Column(key="second_said", title="Runner-up's answer"),
         Column(key="first_score", title="Best cell's score", form="number"),
         Column(key="second_score", title="Runner-up's score", form="number"),
+        *if_any(rows, ACROSS),
     )
     return Table(
         name="disagreements",
         caption="Where the best cell and the runner-up disagree",
         columns=columns,
-        rows=pd.DataFrame(rows),
+        rows=rows,
         notes=NOTES,
     )
 
@@ -108,6 +110,7 @@ def _of_panel(panel: Panel) -> Iterator[dict[str, object]]:
             "tcr": float(verdict.tcr),
             "first": names[first],
             "second": names[second],
+            "across": across(panel.cells, (first, second)),
         }
         yield from ({**head, **row} for row in parted(panel, first, second, most=MOST))
 

@@ -28,7 +28,7 @@ from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.data.results import REMOVED
 from analysis.metrics import DENSE_BITS, Array, Definition
-from analysis.output.table import OWN_SEED, Column, Table
+from analysis.output.table import ACROSS, OWN_SEED, Column, Table, if_any
 from analysis.output.text import NAMES
 
 TOLERANCE = 0.01
@@ -248,6 +248,7 @@ def equal_size_table(
 ) -> Table:
     """Groups at equal rate under each accounting, each with the set that may be best."""
     rows = [row for panel in panels for row in _grouped(panel, rates, by)]
+    frame = pd.DataFrame(rows, columns=_EQUAL)
     columns = (
         Column(key="model", title="Model"),
         Column(key="rate", title="Equal by"),
@@ -257,8 +258,8 @@ def equal_size_table(
         Column(key="difference", title="Below the best (95 % CI)", form="difference"),
         Column(key="p", title="p (Holm)", form="p"),
         Column(key="verdict", title="Verdict"),
+        *if_any(frame, ACROSS),
     )
-    frame = pd.DataFrame(rows, columns=_EQUAL)
     notes = (
         f"Sizes within {TOLERANCE:.0%} count as equal, rates only if they are. Each group is a "
         "family of its own (Holm, 5 %). For one model the whole-model rate is TCr times a "
@@ -276,7 +277,7 @@ def equal_size_table(
 
 _EQUAL = [
     *("model", "rate", "group", "size", "cell", "label", "sr", "sr_stderr"),
-    *("difference", "difference_low", "difference_high", "z", "p", "verdict"),
+    *("difference", "difference_low", "difference_high", "z", "p", "verdict", "across"),
 ]
 
 
@@ -304,6 +305,7 @@ def _grouped(panel: Panel, rates: Sequence[Rate], by: Definition) -> Iterator[di
                     "z": pair.z if pair else np.nan,
                     "p": pair.p if pair else np.nan,
                     "verdict": _standing(verdict, row),
+                    "across": pairs[row].across if row in pairs else "",
                 }
 
 

@@ -12,7 +12,7 @@ from analysis.comparison.verdicts import compare
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Array, Definition
-from analysis.output.table import Column, Table
+from analysis.output.table import ACROSS, Column, Table, if_any
 from analysis.output.text import NAMES, listed
 from analysis.statistics.intervals import sr_intervals
 
@@ -27,7 +27,7 @@ def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
     files. Which do not differ significantly from the best comes from all pairs of what
     fits.
     """
-    rows = [row for panel in panels for row in _choices(panel, by)]
+    rows = pd.DataFrame([row for panel in panels for row in _choices(panel, by)])
     columns = (
         Column(key="model", title="Model"),
         Column(key="budget", title="Up to, MB", form="megabytes", digits=1),
@@ -35,6 +35,7 @@ def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
         Column(key="sr", title=f"{NAMES[by]} (95 % CI)", form="difference"),
         Column(key="sure", title="Significant?"),
         Column(key="instead", title="Not significantly different"),
+        *if_any(rows, ACROSS),
     )
     notes = (
         "A budget admits every cell whose files are no larger, whatever its nominal rate; a "
@@ -45,7 +46,7 @@ def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
         name=f"choice_{by}",
         caption=f"Best configuration per size budget, by {NAMES[by]}",
         columns=columns,
-        rows=pd.DataFrame(rows),
+        rows=rows,
         notes=notes,
         definition=by,
     )
@@ -77,6 +78,7 @@ def _choices(panel: Panel, by: Definition) -> list[dict[str, object]]:
                 "sure": _sure(len(every), len(tied)),
                 "instead": listed(tied, MOST_NAMED, ", "),
                 "every_tied": ", ".join(tied),
+                "across": verdict.across,
             }
         )
     return rows

@@ -51,6 +51,15 @@ def several(form: Form, digits: int, **titles: str) -> tuple[Column, ...]:
     )
 
 
+def if_any(rows: pd.DataFrame, *columns: Column) -> tuple[Column, ...]:
+    """Those of some columns in which a row says anything."""
+    return tuple(c for c in columns if c.key in rows and (rows[c.key].fillna("") != "").any())
+
+
+ACROSS = Column(key="across", title="Across machines")
+"""Which types of machine two things that are compared have met, where that is more than one."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
     """A table ready to be written.

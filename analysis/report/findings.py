@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from analysis.comparison.across_machines import mixed_notes
 from analysis.comparison.equal_size import equal_size
 from analysis.comparison.seed_variance import (
     Contrast,
@@ -24,7 +25,7 @@ from analysis.metrics import Definition
 from analysis.output.text import listed
 from analysis.report.answers import unsaved_bytes
 from analysis.report.sentences import conclusion, sentences
-from analysis.report.tables import chance_notes
+from analysis.report.tables import chance_notes, grown_notes
 
 PERPLEXITIES_ONLY = (
     "Perplexities alone were scored: Sr2 and SrCr, which are made of tasks where "
@@ -145,7 +146,9 @@ def _warnings(panel: Panel) -> tuple[str, ...]:
             "The same method and seed twice; the first counts in verdicts about methods, "
             f"not: {listed(again)}."
         )
+    said += mixed_notes([panel])
     said += _without_sr(panel, names, status)
+    said += grown_notes([panel])
     return (*said, *(n for n in chance_notes([panel]) if panel.baseline is not None))
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from analysis.comparison.across_machines import mixed_notes
 from analysis.comparison.summary import retention_table, summarise
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
@@ -54,6 +55,7 @@ def headline_table(panels: Sequence[Panel], *, both: bool = False) -> Table:
         caption="Every cell: rate, size and what it keeps",
         columns=tuple(columns),
         rows=rows.reset_index(drop=True),
+        notes=mixed_notes(panels),
     )
 
 

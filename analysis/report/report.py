@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from analysis.comparison.across_machines import noted
 from analysis.comparison.disagreements import disagreement_texts
 from analysis.comparison.summary import retention_table
 from analysis.comparison.two_cells import asked, compared_table, parting_table
@@ -78,8 +79,8 @@ def write_report(
         parts = [_with(part, texts) if part.section.key == "tasks" else part for part in parts]
     if compare:
         pairs = asked(groups, compare)
-        shown = (compared_table(pairs), parting_table(pairs))
-        parts.insert(1, Filled(section=_ASKED, tables=shown))
+        shown = noted([compared_table(pairs), parting_table(pairs)], groups)
+        parts.insert(1, Filled(section=_ASKED, tables=tuple(shown)))
     if len(groups) == 1:
         parts = [replace(p, tables=tuple(map(without_model, p.tables))) for p in parts]
     tables = [table for part in parts for table in part.tables]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
+from analysis.comparison.across_machines import noted
+from analysis.comparison.across_models import across_table
 from analysis.comparison.at_chance import chance_table
 from analysis.comparison.definition_sensitivity import exponent_table, ranking_table
 from analysis.comparison.disagreements import disagreement_table
@@ -30,6 +32,7 @@ from analysis.report.figures.pareto_figures import front_figures
 from analysis.report.figures.retention_figures import per_cell, retention_over
 from analysis.report.figures.srcr_figures import srcr_figures
 from analysis.report.headline import headline_table
+from analysis.report.layer_errors import layer_error_maps, layer_error_table
 from analysis.report.next_steps import next_table
 from analysis.report.tables import cells_table, equal_tcr_table, scores_table, tcr_table
 from analysis.report.task_breakdown import answers_table, heat_maps
@@ -49,7 +52,7 @@ class Material:
 
 
 Tables = Callable[[Material], Iterable[Table]]
-Figures = Callable[[Sequence[Panel]], Iterable[Figure]]
+Figures = Callable[[Material], Iterable[Figure]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,7 @@ class Section:
         short: its name in the navigation.
         lead: what a reader must know of all of it; "" for nothing.
         tables: each makes some tables; those without rows are left out.
-        figures: each draws some figures of some models; what says nothing is not drawn.
+        figures: each draws some figures; what says nothing is not drawn.
         open: names of the tables that are shown at once; the others are folded.
     """
 
@@ -81,7 +84,7 @@ SECTIONS: tuple[Section, ...] = (
         title="Result",
         short="Result",
         tables=(lambda m: [headline_table(m.groups, both=True)],),
-        figures=(retention_over,),
+        figures=(lambda m: retention_over(m.groups),),
     ),
     Section(
         key="rate",
@@ -91,6 +94,7 @@ SECTIONS: tuple[Section, ...] = (
         tables=(
             lambda m: (equal_tcr_table(m.groups, "sr2"), equal_tcr_table(m.groups, "sr1")),
             lambda m: (methods_table(m.groups, "sr2"), methods_table(m.groups, "sr1")),
+            lambda m: (across_table(m.groups, "sr2"), across_table(m.groups, "sr1")),
         ),
         open=("equal_tcr_sr2", "equal_tcr_sr1", "methods_sr2", "methods_sr1"),
     ),
@@ -103,7 +107,7 @@ SECTIONS: tuple[Section, ...] = (
             lambda m: (choice_table(m.groups, "sr2"), choice_table(m.groups, "sr1")),
             lambda m: size_tables(m.groups),
         ),
-        figures=(front_figures,),
+        figures=(lambda m: front_figures(m.groups),),
         open=("choice_sr2", "choice_sr1"),
     ),
     Section(
@@ -115,7 +119,7 @@ SECTIONS: tuple[Section, ...] = (
             lambda m: [scores_table(m.groups)],
             lambda m: [tcr_table(m.results.cells)],
         ),
-        figures=(per_cell, heat_maps),
+        figures=(lambda m: per_cell(m.groups), lambda m: heat_maps(m.groups)),
         open=("cells",),
     ),
     Section(
@@ -126,7 +130,7 @@ SECTIONS: tuple[Section, ...] = (
             lambda m: [ranking_table(m.groups)],
             lambda m: [exponent_table(m.groups)],
         ),
-        figures=(srcr_figures,),
+        figures=(lambda m: srcr_figures(m.groups),),
     ),
     Section(
         key="curves",
@@ -138,7 +142,7 @@ SECTIONS: tuple[Section, ...] = (
             lambda m: [budget_tables(m.groups)],
             lambda m: [beside_table(m.groups)],
         ),
-        figures=(curve_figures, beside_figures),
+        figures=(lambda m: curve_figures(m.groups), lambda m: beside_figures(m.groups)),
     ),
     Section(
         key="tasks",
@@ -151,6 +155,13 @@ SECTIONS: tuple[Section, ...] = (
             lambda m: [disagreement_table(m.groups)],
         ),
         open=("disagreement_texts",),
+    ),
+    Section(
+        key="layers",
+        title="Where compression loses most",
+        short="Layers",
+        tables=(lambda m: [layer_error_table(m.results, m.groups)],),
+        figures=(lambda m: layer_error_maps(m.results, m.groups),),
     ),
     Section(
         key="trust",
@@ -183,7 +194,7 @@ class Filled:
 def tables_of(section: Section, material: Material) -> tuple[Table, ...]:
     """The tables of a section that have rows."""
     made = (table for make in section.tables for table in make(material))
-    return tuple(table for table in made if len(table.rows))
+    return tuple(noted([table for table in made if len(table.rows)], material.groups))
 
 
 def filled(material: Material) -> list[Filled]:
@@ -193,22 +204,22 @@ def filled(material: Material) -> list[Filled]:
         Filled(
             section=section,
             tables=tables_of(section, material),
-            figures=tuple(_drawn(section, material.groups, taken)),
+            figures=tuple(_drawn(section, material, taken)),
         )
         for section in SECTIONS
     ]
 
 
-def figures_of(panels: Sequence[Panel]) -> list[Figure]:
+def figures_of(material: Material) -> list[Figure]:
     """Every figure of a report, in its order."""
     taken: set[str] = set()
-    return [figure for section in SECTIONS for figure in _drawn(section, panels, taken)]
+    return [figure for section in SECTIONS for figure in _drawn(section, material, taken)]
 
 
-def _drawn(section: Section, panels: Sequence[Panel], taken: set[str]) -> Iterator[Figure]:
+def _drawn(section: Section, material: Material, taken: set[str]) -> Iterator[Figure]:
     """The figures of a section; two models may differ only in what a file name cannot hold."""
     for draw in section.figures:
-        for figure in draw(panels):
+        for figure in draw(material):
             name, again = figure.name, 1
             while name in taken:
                 again += 1

@@ -36,17 +36,24 @@ def conclusion(panel: Panel, verdict: Verdict) -> str:
         of = " of other methods" if verdict.own else ""
         rival = names[nearest.second]
         rest = rival if others == 1 else f"each of the {others} others{of}; nearest is {rival}"
+        flags = f"{_own(verdict)}{_flags(panel, (top,))}{_across(verdict.across)}"
+        seen = "" if verdict.looks == 1 else f", valid at all {verdict.looks} looks"
         return (
             f"{at}, choose {shown}: {SCOPE} it is better than {rest}, by "
-            f"{_difference(nearest)}{_own(verdict)}{_flags(panel, (top,))}."
+            f"{_difference(nearest)}{seen}{flags}."
         )
     tied = [names[row] for row in verdict.best if row != top and row not in verdict.own]
     worse = [names[row] for row in verdict.ranked if row not in (*verdict.best, *verdict.own)]
     rest = f"; worse: {_listed(worse)}" if worse else ""
     return (
         f"{at}, {shown} scored highest but is not significantly different from {_listed(tied)}: "
-        f"undecided{rest}{_own(verdict)}{_flags(panel, verdict.best)}."
+        f"undecided{rest}{_own(verdict)}{_flags(panel, verdict.best)}{_across(verdict.across)}."
     )
+
+
+def _across(types: str) -> str:
+    """What is said of a comparison across machines, whose errors do not contain them."""
+    return f" (across machines, which no standard error here contains: {types})" if types else ""
 
 
 def _own(verdict: Verdict) -> str:
@@ -71,12 +78,15 @@ def _against(verdict: Verdict, pair: Pair, names: Sequence[str], estimate: Estim
     told = f"{_at(verdict)}, {first} {verb} {plus_minus(*a)}{unit}, {second} {plus_minus(*b)}"
     if not np.isfinite(pair.z):
         return f"{told}: a standard error is missing, undecided."
-    how = ", document by document" if pair.paired else ""
+    how, far = ", document by document" if pair.paired else "", _across(pair.across)
     apart = _difference(pair)
+    if verdict.looks > 1:
+        how += f", over {verdict.looks} looks"
+        how += f", told at look {pair.look}" if pair.look else ""
     if not pair.decided:
         near = _near(pair)
-        return f"{told}: not significantly different{how}, by {apart}: undecided.{near}"
-    return f"{told}: {SCOPE}, {first} is better{how}, by {apart}."
+        return f"{told}: not significantly different{how}, by {apart}: undecided{far}.{near}"
+    return f"{told}: {SCOPE}, {first} is better{how}, by {apart}{far}."
 
 
 def _at(verdict: Verdict) -> str:

@@ -15,7 +15,7 @@ from analysis.comparison.verdicts import Verdict, verdicts
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Definition, exact, tcr
-from analysis.output.table import AT_CHANCE, OWN_SEED, STOPPED, Column, Table
+from analysis.output.table import ACROSS, AT_CHANCE, OWN_SEED, STOPPED, Column, Table
 from analysis.output.text import NAMES, listed, percent
 
 
@@ -104,7 +104,7 @@ def scores_table(panels: Sequence[Panel]) -> Table:
         caption="Scores as measured",
         columns=_filled(columns, rows),
         rows=rows,
-        notes=(*chance_notes(panels), *stopped_notes(panels)),
+        notes=(*weighing_notes(panels), *chance_notes(panels), *stopped_notes(panels)),
     )
 
 
@@ -125,13 +125,16 @@ def equal_tcr_table(panels: Sequence[Panel], by: Definition) -> Table:
         Column(key="sr", title=NAMES[by], form="estimate"),
         Column(key="difference", title="Below the best (95 % CI)", form="difference"),
         Column(key="p", title="p (Holm)", form="p"),
+        Column(key="look", title="Told at look", form="number", digits=0),
         Column(key="verdict", title="Verdict"),
+        ACROSS,
     ]
     notes = (
         "Family: all pairs of cells of one model at one TCr, but those that differ in their "
         "calibration seed alone; two-sided z tests, Holm's correction "
         "at 5 %; an interval is of its pair alone. The verdicts hold for these checkpoints; "
         "standard errors are over documents and say nothing of other calibration samples.",
+        *grown_notes(panels),
         *chance_notes(panels),
     )
     return Table(
@@ -176,6 +179,39 @@ def stopped_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
     )
 
 
+def grown_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
+    """How sweeps that grew are tested, if any did."""
+    said = []
+    for panel in panels:
+        looks = zip(panel.tasks, panel.looks, strict=True)
+        seen = {task: ", ".join(map(str, limits)) for task, limits in looks if limits}
+        if seen:
+            told = listed([f"{task} (at {limits} documents)" for task, limits in seen.items()])
+            said.append(
+                f"{panel.model}: documents were added after earlier looks at {told}. So p values "
+                "and intervals are those that hold at all looks together (normal mixture), and a "
+                "verdict stays at the look at which it fell."
+            )
+    return tuple(said)
+
+
+def weighing_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
+    """What the score of a group of tasks is a mean over."""
+    by = {t: how for p in panels for t, how in zip(p.tasks, p.weighed, strict=True) if how}
+    whole, asked = ([t for t, how in by.items() if how == one] for one in ("size", "asked"))
+    notes = []
+    if whole:
+        notes.append(
+            f"{listed(whole)}: each subtask weighs by all its documents, however many were asked."
+        )
+    if asked:
+        notes.append(
+            f"{listed(asked)}: subtasks weigh by the documents asked, for how many they have in "
+            "all was not recorded; under another limit it may be another mean."
+        )
+    return tuple(notes)
+
+
 def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
     names, estimate = labels(panel), values(panel, verdict.by)
     achieved = panel.cells["achieved_tcr"].to_numpy(float)
@@ -198,7 +234,9 @@ def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
                 "difference_high": pair.interval.high if pair else np.nan,
                 "z": pair.z if pair else np.nan,
                 "p": pair.p if pair else np.nan,
+                **({"look": pair.look or np.nan} if pair and verdict.looks > 1 else {}),
                 "verdict": _standing(verdict, row, out),
+                "across": pair.across if pair else "",
             }
         )
     return rows
@@ -267,6 +305,8 @@ def _filled(columns: Sequence[Column], rows: pd.DataFrame) -> tuple[Column, ...]
         return tuple(columns)
 
     def says(column: Column) -> bool:
+        if column.key not in rows:
+            return False
         data = rows[column.key]
         if column.key == "model":
             return bool(data.nunique() > 1)

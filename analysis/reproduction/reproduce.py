@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from analysis.comparison.across_machines import noted
 from analysis.comparison.size import equal_size_table, sizes_table
 from analysis.data.panel import Panel, panels
 from analysis.data.results import BadResults, Results
@@ -82,8 +83,9 @@ def items(sources: Sequence[Source], only: str | None = None) -> list[Item]:
     if only is not None and only not in ITEMS:
         raise BadResults(f"there is no {only!r} to reproduce; valid: {', '.join(ITEMS)}")
     read = [_read(source) for source in sources]
+    every = [panel for one in read for panel in one.panels]
     made = [
-        item
+        replace(item, tables=tuple(noted(item.tables, every)))
         for item in _items(read, [only] if only else list(ITEMS))
         if item.tables or item.figures
     ]

@@ -232,11 +232,16 @@ def write(
         return Written(
             files=files,
             verdicts=conclusions(whole, groups),
-            table=formatting.table(head, printed(table)) if len(table.rows) else "",
+            table=_headline(head, printed(table), table.notes) if len(table.rows) else "",
             answers=spoken(whole, groups),
         )
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
+
+
+def _headline(head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    """The table of every cell as text, with what has to be known of it below."""
+    return "\n\n".join((formatting.table(head, rows), *notes))
 
 
 def sync(request: Request, record: SweepRecord, *, quiet: bool = False) -> dict[str, Any]:

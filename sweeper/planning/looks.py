@@ -14,6 +14,8 @@ from sweeper.store.spec import Spec
 
 Settings = dict[str, Any]
 Identity = tuple[Any, ...]
+_SHARE = ("limit", "part")
+"""What of an evaluation's settings says which documents it asks, not how."""
 
 
 def newest(records: Sequence[LoadedPlan]) -> list[CellRecord]:
@@ -21,7 +23,9 @@ def newest(records: Sequence[LoadedPlan]) -> list[CellRecord]:
 
     A checkpoint that several plans name is the cell of the newest of them. It has all tasks that
     any of them scores, each with the sweep's settings; ``earlier`` lists the looks that were left
-    behind (cell key -> task -> evaluation), ``unscored`` the tasks that only those have.
+    behind (cell key -> task -> evaluation), ``unscored`` the tasks that only those have, ``looks``
+    how many of a task's documents had been asked at looks that differ in nothing else: a test that
+    is made now is not the first one.
 
     Args:
         records: plans, oldest first.
@@ -100,6 +104,31 @@ def _whole(
         own["stages"] = {**cell["stages"], "evaluate": counting}
     if earlier:
         own["earlier"] = earlier
+    if grown := _grown(looks, stages, counting):
+        own["looks"] = grown
     if unscored := sorted({t for left in earlier.values() for t in left} - counting.keys()):
         own["unscored"] = unscored
     return own
+
+
+def _grown(
+    looks: Sequence[CellRecord], stages: Mapping[str, Spec], counting: Mapping[str, str]
+) -> dict[str, list[int]]:
+    """Task -> numbers of documents of the other looks, as far as they are among today's.
+
+    Whoever saw more documents before than are asked now has looked at all of today's.
+    """
+    found: dict[str, set[int]] = {}
+    for look in looks:
+        for _, task, key in _evaluations(look):
+            if task not in counting or key == counting[task]:
+                continue
+            then, now = stages[key]["params"], stages[counting[task]]["params"]
+            limits = [one["limit"] for one in (then, now) if one["limit"] is not None]
+            if limits and then["limit"] != now["limit"] and _manner(then) == _manner(now):
+                found.setdefault(task, set()).add(min(limits))
+    return {task: sorted(limits) for task, limits in found.items()}
+
+
+def _manner(params: Mapping[str, Any]) -> Settings:
+    return {name: value for name, value in params.items() if name not in _SHARE}

@@ -15,6 +15,8 @@ class CellConfig(TypedDict):
     tasks: Mapping[str, Any]
     groups: NotRequired[Mapping[str, Sequence[str]]]
     calibration: NotRequired[Mapping[str, Any]]
+    rescale: NotRequired[Mapping[str, Any]]
+    rotate: NotRequired[Mapping[str, Any]]
     prune: NotRequired[Mapping[str, Any]]
     quantize: NotRequired[Mapping[str, Any]]
 
@@ -32,8 +34,8 @@ class CellRecord(TypedDict):
     """A planned cell; see `sweeper.planning.plan.PlannedCell`.
 
     ``tcr``, ``sparsity`` are shares in [0, 1], ``scale_bits`` bits per linear weight of the dense
-    model. ``earlier`` (cell key -> task -> evaluation) and ``unscored`` come from
-    `sweeper.planning.looks`.
+    model. ``earlier`` (cell key -> task -> evaluation), ``unscored`` and ``looks`` (task ->
+    documents that were asked at other looks) come from `sweeper.planning.looks`.
     """
 
     key: str
@@ -55,6 +57,7 @@ class CellRecord(TypedDict):
     former: NotRequired[Sequence[str]]
     earlier: NotRequired[Mapping[str, Mapping[str, str]]]
     unscored: NotRequired[Sequence[str]]
+    looks: NotRequired[Mapping[str, Sequence[int]]]
 
 
 def makers(cell: CellRecord) -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import Any, TypedDict, cast
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
 from sweeper.planning import looks, moved_home
-from sweeper.planning.cells import shape_inference
+from sweeper.planning.cells import basis, shape_inference
 from sweeper.planning.cells.cell import Cell
 from sweeper.planning.chosen_launcher import remembered
 from sweeper.planning.plan import Plan, PlannedCell, Stage
@@ -246,6 +246,8 @@ def _config(planned: PlannedCell) -> CellConfig:
         sections["groups"] = dict(planned.groups)
     if cell.calibration:
         sections["calibration"] = cell.calibration.dict
+    for kind, options in basis.steps(cell.model).items():
+        sections[kind] = options
     if cell.model.dict.get("compressed"):
         return {**sections, **_said(cell)}
     if "prune" in planned.stages:

@@ -21,7 +21,17 @@ from sweeper.store.spec import Spec, StageId
 Json = Mapping[str, Any]
 
 DOCUMENTS = "documents.parquet"
-ROLES = ("convert", "sensitivity", "prune", "quantize", "measure", "evaluate")
+LAYER_ERRORS = "layer_errors.json"
+ROLES = (
+    "convert",
+    "rescale",
+    "rotate",
+    "sensitivity",
+    "prune",
+    "quantize",
+    "measure",
+    "evaluate",
+)
 
 
 class Reads(Protocol):
@@ -53,6 +63,7 @@ class StageOutcome:
         result, manifest, failure: the store's answers.
         damage: what is wrong with its output, which then counts as absent.
         documents: where its scores of single documents are, if it wrote any.
+        layer_errors: where the errors of the matrices that it changed are, if it wrote them.
     """
 
     kind: str
@@ -64,6 +75,7 @@ class StageOutcome:
     failure: Failure | None = None
     damage: str = ""
     documents: Path | None = None
+    layer_errors: Path | None = None
 
     @property
     def facts(self) -> Facts:
@@ -196,9 +208,15 @@ def _read(spec: Spec, store: Reads) -> StageOutcome:
     except DamagedOutput as damage:
         return replace(known, damage=str(damage))
     failure = store.failure(spec) if result is None else None
-    kept = manifest is not None and DOCUMENTS in manifest["files"]
-    documents = store.path(spec) / DOCUMENTS if kept else None
-    return replace(known, result=result, manifest=manifest, failure=failure, documents=documents)
+    files = manifest["files"] if manifest is not None else {}
+    return replace(
+        known,
+        result=result,
+        manifest=manifest,
+        failure=failure,
+        documents=store.path(spec) / DOCUMENTS if DOCUMENTS in files else None,
+        layer_errors=store.path(spec) / LAYER_ERRORS if LAYER_ERRORS in files else None,
+    )
 
 
 def _order(stage: StageOutcome) -> tuple[int, str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.planning.record import CellRecord
@@ -48,7 +50,8 @@ def score_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
         for task, result in outcome.scores.items()
         for asked in [result.get("asked") or _asked(outcome.cell, task, home.get(task, ""), result)]
         for row in _score_rows(outcome.key, task, home.get(task, ""), result)
-        for row in [row | {"asked": asked}]
+        for row in [row | {"asked": asked, "size": _size(result, asked, row["n"])}]
+        for row in [row | {"looks": _looks(outcome.cell, task)}]
     ]
 
 
@@ -69,8 +72,36 @@ def results(outcomes: Sequence[CellOutcome]) -> Results:
         if stage.documents is not None and stage.task in outcome.scores
     }
     return tables.Results(
-        cells=pd.DataFrame(cell_rows(outcomes)), scores=scores, documents=Documents(paths)
+        cells=pd.DataFrame(cell_rows(outcomes)),
+        scores=scores,
+        documents=Documents(paths),
+        layers=pd.DataFrame(layer_rows(outcomes)),
     )
+
+
+def layer_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
+    """The `layers` table: one row per cell and matrix that a stage recorded the error of.
+
+    A record that was lost or cut off is no reason to have no report: it is left out.
+    """
+    found, read = list[Row](), dict[Path, list[Row]]()
+    for outcome in outcomes:
+        for stage in outcome.stages:
+            path = stage.layer_errors
+            if path is None or outcome.status != "done":
+                continue
+            if path not in read:
+                read[path] = _read_json(path)
+            found += [{"cell": outcome.key, **row} for row in read[path]]
+    return found
+
+
+def _read_json(path: Path) -> list[Row]:
+    try:
+        rows: list[Row] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return []
+    return rows
 
 
 def _groups(cell: CellRecord) -> dict[str, str]:
@@ -88,6 +119,7 @@ def _cell_row(outcome: CellOutcome) -> Row:
     row |= {"calibration_seed": cell.get("calibration_seed"), "rerun": cell.get("rerun", 0)}
     row |= {"status": outcome.status, "reason": outcome.reason}
     row |= {"origin": cell.get("origin", ""), "method": _method(row, cell.get("config", {}))}
+    row["base"] = cell.get("config", {}).get("model", {}).get("base", "")
     row |= {"group_size": cell.get("config", {}).get("quantize", {}).get("group_size")}
     row |= _profiles(cell.get("config", {})) | _jsq(cell.get("config", {}))
     row |= _measures(measured)
@@ -114,6 +146,7 @@ def _method(row: Row, config: Json) -> str:
             "quantize": config.get("quantize"),
             "calibration": text,
             "compressed": config.get("model", {}).get("compressed"),
+            **({"rotate": config["rotate"]} if "rotate" in config else {}),
         }
     )
 
@@ -170,6 +203,17 @@ def _asked(cell: CellRecord, task: str, group: str, result: Json) -> str:
     if limit is None or (count is not None and count < limit):
         return ALL
     return f"the first {limit} of the order of seed {section.get('order_seed')}"
+
+
+def _looks(cell: CellRecord, task: str) -> str:
+    """Documents of a task that were asked at other looks, as `analysis.data.looks` reads them."""
+    return " ".join(str(limit) for limit in cell.get("looks", {}).get(task, ()))
+
+
+def _size(result: Json, asked: str, n: float | None) -> float | None:
+    """All documents of a task; of a score that does not say, known where all were asked."""
+    total: float | None = result.get("documents_total")
+    return total if total is not None else n if asked == ALL else None
 
 
 def _score_rows(cell: str, task: str, group: str, result: Json) -> Iterator[Row]:

@@ -15,11 +15,14 @@ from launchers.slurm import records
 from launchers.slurm.cluster import queue
 from launchers.slurm.cluster.commands import SlurmError
 from launchers.slurm.job.attempt import Journal, Place
+from launchers.slurm.job.deaths import Deaths
 from launchers.slurm.job.stage_job import attempt
+from launchers.slurm.status import ran_out
 from sweeper.errors import IsorateError
 from sweeper.modeling import kernels
 from sweeper.planning.sweep import Sweep
 from sweeper.redaction import log_to_stderr
+from sweeper.results.launcher_record import JOBS
 from sweeper.store.store import Spec, Store
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _ASK_S = 30.0
+NEXT_ROUND = "it ran out of memory: the next round asks for more, equal jobs have no more"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +136,15 @@ def make(
         for one in begun:
             if (ending := one.get("ending")) and not ending["again"]:
                 return str(ending["message"])
+            if place.in_slurm and ending and ran_out(ending):
+                return NEXT_ROUND
         return f"it was begun {len(begun)} times" if len(begun) >= tries else ""
+
+    def fatal(key: str) -> str:
+        silent = (a for a in mine(key) if not a.get("ending") and a["job"] != place.job)
+        return NEXT_ROUND if any(deaths.of_memory(one) for one in silent) else ""
+
+    deaths = Deaths(sweep.path / JOBS / submission)
 
     return Worker(
         specs=specs,
@@ -141,6 +153,7 @@ def make(
         workers=workers,
         attempt=carry_out,
         hopeless=hopeless,
+        fatal=fatal if place.in_slurm else lambda key: "",
         job=place.job if place.in_slurm else "",
         over=Gone() if place.in_slurm else None,
         until=until,

@@ -140,8 +140,11 @@ def _outcome(client: MlflowClient, run: Run, aside: Path, kept: Path) -> CellOut
     config = yaml.safe_load(_artifact(client, run, CONFIG, aside))
     tags = run.data.tags
     documents = _documents(client, run, kept)
+    cell = _cell(run, config)
+    if looks := {one["task"]: one["looks"] for one in stages.values() if "looks" in one}:
+        cell["looks"] = looks
     return CellOutcome(
-        cell=_cell(run, config),
+        cell=cell,
         status=tags["isorate.status"],
         reason=tags.get("isorate.reason", ""),
         stages=tuple(

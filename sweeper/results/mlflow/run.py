@@ -25,7 +25,7 @@ CELL = "isorate.cell"
 SWEEP = "isorate.sweep"
 ORIGIN = "isorate.origin"
 STATUS = {"done": "FINISHED", "failed": "FAILED", "missing": "RUNNING"}
-SECTIONS = ("prune", "quantize", "calibration")
+SECTIONS = ("rescale", "rotate", "prune", "quantize", "calibration")
 LONGEST_PARAM = 500
 LONGEST_TAG = 2000
 LONGEST_PART = 100
@@ -244,7 +244,9 @@ def _artifacts(outcome: CellOutcome) -> dict[str, str | Path]:
     for stage in outcome.stages:
         answers = {"result": stage.result, "manifest": stage.manifest, "failure": stage.failure}
         named = {"kind": stage.kind, "task": stage.task, "part": stage.part}
-        stages[stage.name] = named | {k: v for k, v in answers.items() if v is not None}
+        looks = outcome.cell.get("looks", {}).get(stage.task)
+        told = {k: v for k, v in answers.items() if v is not None}
+        stages[stage.name] = {**named, **told, **({"looks": looks} if looks else {})}
     config = yaml.safe_dump(outcome.cell["config"], sort_keys=False, allow_unicode=True)
     written = json.dumps(stages, indent=2, sort_keys=True, ensure_ascii=False)
     documents = {

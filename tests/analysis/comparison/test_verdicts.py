@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from analysis.comparison.verdicts import (
     compare,
     equal_tcr_groups,
-    holm,
     srcr_verdicts,
     verdicts,
     z_matrix,
@@ -24,6 +23,7 @@ from analysis.data.results import Results
 from analysis.output.text import percent, plus_minus
 from analysis.report.sentences import conclusion, sentences
 from analysis.report.tables import cells_table
+from analysis.statistics.holm import holm
 
 
 def named(panel: Panel, rows) -> list[str]:

@@ -12,7 +12,7 @@ from analysis.data.panel import panels
 from analysis.published import jsq, reference
 from analysis.report.figures import published_points
 from analysis.report.report import html
-from analysis.report.sections import SECTIONS, Filled, figures_of
+from analysis.report.sections import SECTIONS, Filled, Material, figures_of
 
 
 def test_every_row_of_the_three_sources_is_a_point_once() -> None:
@@ -56,7 +56,11 @@ def test_sr1_of_jsq_is_the_mean_of_seven_retentions() -> None:
 def test_the_page_shows_them_only_on_request_and_inside_the_axes(make) -> None:
     results = make()
     groups = panels(results)
-    figures = [f for f in figures_of(groups) if f.name.startswith("retention_over_tcr")]
+    figures = [
+        f
+        for f in figures_of(Material(results=results, groups=groups))
+        if f.name.startswith("retention_over_tcr")
+    ]
     parts = [Filled(section=SECTIONS[0], figures=tuple(figures))]
     page = html(results, title="t", provenance={}, groups=groups, parts=parts, links={})
     for figure in figures:

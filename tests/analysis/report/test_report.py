@@ -16,7 +16,7 @@ from analysis.data.panel import panels
 from analysis.output.figure import slug
 from analysis.output.text import END, LONGEST, short
 from analysis.report.report import write_report
-from analysis.report.sections import figures_of
+from analysis.report.sections import Material, figures_of
 
 VOID = {"meta", "input", "br", "link", "img", "path", "use", "rect"}
 
@@ -175,7 +175,8 @@ def test_long_names_leave_room_for_the_drawing(make) -> None:
         cells=lambda c: c.assign(label=long + c["label"]),
         scores=lambda s: s.assign(task=long + s["task"]),
     )
-    drawn = {figure.name.split("_Smol")[0] for figure in figures_of(panels(results))}
+    material = Material(results=results, groups=panels(results))
+    drawn = {figure.name.split("_Smol")[0] for figure in figures_of(material)}
     assert {"retention_per_cell", "srcr_joint_cells"} <= drawn
     assert short("2:8 + 4bit (seed 1)") == "2:8 + 4bit (seed 1)"
     assert short(long + "(seed 1)").endswith("_read_(seed 1)"[-END:])
@@ -222,7 +223,7 @@ def test_a_sweep_with_little_in_it_says_so(make, tmp_path: Path, cells, said: st
 
 def test_models_that_share_a_file_name_keep_their_figures(make) -> None:
     one, other = make(model="a/b"), make(model="a b")
-    figures = figures_of([*panels(one), *panels(other)])
+    figures = figures_of(Material(results=one, groups=[*panels(one), *panels(other)]))
     assert slug("a/b") == slug("a b")
     assert len({figure.name for figure in figures}) == len(figures)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from isorate.overrides import override
 from sweeper.cli.commands import work
-from sweeper.config.overrides import override
 from tests import tiny
 from tests.launchers.fake_slurm import FakeSlurm
 

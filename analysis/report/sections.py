@@ -164,6 +164,7 @@ SECTIONS: tuple[Section, ...] = (
             lambda m: [chance_table(m.groups)],
             lambda m: [disagreement_table(m.groups)],
         ),
+        open=("disagreement_texts",),
     ),
     Section(
         key="layers",

@@ -60,9 +60,14 @@ def mine() -> dict[str, Queued]:
 
 
 def unanswered(submitted: Sequence[Json]) -> list[str]:
-    """Names of arrays whose submission was begun, and that have no job in the record."""
+    """Names of arrays whose submission was begun and not ended: nobody will let them run."""
     entries = [entry for record in submitted for entry in (*record["arrays"], record["round"])]
-    return [e["name"] for e in entries if e and not (e.get("jobs") or e.get("job"))]
+    return [e["name"] for e in entries if e and _is_left(e)]
+
+
+def _is_left(entry: Json) -> bool:
+    """Whether a submission died over an array: without an answer, or before it was let go."""
+    return not (entry.get("jobs") or entry.get("job")) or bool(entry.get("held"))
 
 
 def cancel_ghosts(names: Sequence[str]) -> None:

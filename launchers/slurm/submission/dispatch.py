@@ -18,7 +18,7 @@ from launchers.slurm.repair import Round
 from launchers.slurm.resources.requests import ROUND, model_parameters
 from launchers.slurm.resources.resources import Resources
 from launchers.slurm.settings import Settings
-from launchers.slurm.submission import preflight, pulling
+from launchers.slurm.submission import capped, preflight, pulling
 from launchers.slurm.submission.arrays import Array, arrays
 from launchers.slurm.submission.merging import merge
 from launchers.slurm.submission.packing import FULL, Unit, pack
@@ -102,6 +102,7 @@ class Dispatch:
         )
         asked = ready(own.requests.of_kind(ROUND))
         submission.round(last, asked, set(todo.live.values()))
+        submission.release()
         jobs = _jobs(submission, planned)
         for key in todo.needed:
             reason = f"job {jobs[key]}" if key in jobs else "waits for a later wave"
@@ -134,7 +135,14 @@ class Dispatch:
         if self.settings.pack == "pull":  # fewer workers do the same
             return pulling.fewer(planned, limit.free - 1), 0
         first = self.units(todo, request)[: limit.free - 1]
-        return arrays(first, todo.live, largest), len(units) - len(first)
+        return self._arrays(first, todo, largest), len(units) - len(first)
+
+    def _arrays(self, units: Sequence[Unit], todo: Todo, largest: int) -> list[Array]:
+        """Arrays by what their elements wait for, or by request where the cap binds them all."""
+        slots, earlier = self.settings.array_parallelism, sorted(set(todo.live.values()))
+        if len(units) + len(earlier) <= slots:
+            return arrays(units, todo.live, largest)
+        return capped.arrays(units, todo.live, slots=slots, largest=largest, running=earlier)
 
     def planned(
         self, todo: Todo, request: Callable[[Spec], Resources], largest: int
@@ -148,7 +156,7 @@ class Dispatch:
         """
         own = self.settings
         if own.pack != "pull":
-            return arrays(self.units(todo, request), todo.live, largest)
+            return self._arrays(self.units(todo, request), todo, largest)
         whole = pulling.arrays(
             todo.specs,
             todo.needed,

@@ -22,8 +22,8 @@ def _without(module: str) -> Iterator[None]:
             sys.modules[module] = before
 
 
-# submitit loads numpy for the sake of pickles that hold arrays. Ours hold keys and paths, and a third
-# of the seconds before the first stage were numpy's.
+# submitit loads numpy for the sake of pickles that hold arrays. Ours hold keys and paths, and a
+# third of the CPU seconds before the first stage were numpy's.
 with _without("numpy"):
     from submitit.core.submission import submitit_main
 

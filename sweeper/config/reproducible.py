@@ -14,8 +14,8 @@ from sweeper.errors import BadInput
 
 DTYPE = "float32"
 NOTE = (
-    "reproducible=true: float32 and portable kernels; the time below is that of the stages measured "
-    "or assumed without them, and it takes several times as long"
+    "reproducible=true: float32 and portable kernels; the time below is that of stages without "
+    "them, and it takes several times as long"
 )
 _SETS = {"model": "compute_dtype", "tasks": "dtype"}
 

@@ -34,12 +34,14 @@ class StageOutcome:
             reasons outside the cell, the next run tries again; "queued": a cluster has it,
             this run does not wait for it.
         reason: one sentence; empty when done.
+        lasting: of one that ended: the next run ends in the same way, until something is changed.
         seconds: of this run's last attempt; 0 if it was there already.
         cpu_seconds: likewise.
     """
 
     state: State
     reason: str = ""
+    lasting: bool = False
     seconds: float = 0.0
     cpu_seconds: float = 0.0
 

@@ -173,7 +173,8 @@ class Worker:
     def _host(self, spec: Spec) -> str:
         """Where a stage was carried out; "" if it was not, or its output is damaged."""
         with suppress(DamagedOutput):
-            return str((self.store.manifest(spec) or {}).get("host", ""))
+            found = self.store.manifest(spec)
+            return found.get("host", "") if found else ""
         return ""
 
     @cached_property

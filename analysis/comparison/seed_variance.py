@@ -20,13 +20,14 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from analysis.comparison.verdicts import ALPHA, holm, verdicts
+from analysis.comparison.verdicts import ALPHA, verdicts
 from analysis.data.devices import across
 from analysis.data.panel import Panel
 from analysis.data.results import METHOD
 from analysis.metrics import Array, Definition
 from analysis.output.table import ACROSS, Column, Table, if_any
 from analysis.output.text import NAMES, listed, percent, plus_minus
+from analysis.statistics.holm import holm
 from analysis.statistics.intervals import MARGIN, Interval, normal, sr_covariance, tost
 from analysis.statistics.pooled_variance import (
     SeedVariance,
@@ -329,8 +330,11 @@ def conclusion(rate: Fraction, standing: Standing) -> str:
         )
     others = [_other(c, standing.first) for c in standing.tied]
     least = min(c.detectable for c in standing.tied)
-    open_ = f"{at}, {standing.first.label} cannot be told from {listed(others)}: undecided for"
-    return f"{open_} the methods; so many seeds detect differences of {least:.3f} or more{unseen}."
+    return (
+        f"{at}, {standing.first.label} is not significantly different from {listed(others)}: "
+        f"undecided for the methods; so many seeds detect differences of {least:.3f} or more"
+        f"{unseen}."
+    )
 
 
 def _other(contrast: Contrast, method: Method) -> str:

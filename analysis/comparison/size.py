@@ -128,6 +128,11 @@ def _bits_left(cell: dict[Any, Any], codes: float, kept: float) -> dict[str, flo
     return {f"bits_{name}": value for name, value in named.items()} | {"bits_hardware": np.nan}
 
 
+def unpruned_bits(cell: dict[Any, Any]) -> float:
+    """Bits per linear weight with every code stored and its scales: what pruning could save of."""
+    return float(cell["bits"]) + _overhead(cell, 1.0)
+
+
 def _overhead(cell: dict[Any, Any], kept: float) -> float:
     """Scales and zero points per weight of the dense model, of which a share ``kept`` is there.
 
@@ -250,7 +255,8 @@ def equal_size_table(
         Column(key="size", title="Size, % of dense", form="percent", digits=2),
         Column(key="label", title="Cell"),
         Column(key="sr", title=NAMES[by], form="estimate"),
-        Column(key="z", title="Standard errors below the best", form="number", digits=1),
+        Column(key="difference", title="Below the best (95 % CI)", form="difference"),
+        Column(key="p", title="p (Holm)", form="p"),
         Column(key="verdict", title="Verdict"),
         *if_any(frame, ACROSS),
     )
@@ -270,17 +276,8 @@ def equal_size_table(
 
 
 _EQUAL = [
-    "model",
-    "rate",
-    "group",
-    "size",
-    "cell",
-    "label",
-    "sr",
-    "sr_stderr",
-    "z",
-    "verdict",
-    "across",
+    *("model", "rate", "group", "size", "cell", "label", "sr", "sr_stderr"),
+    *("difference", "difference_low", "difference_high", "z", "p", "verdict", "across"),
 ]
 
 
@@ -292,6 +289,7 @@ def _grouped(panel: Panel, rates: Sequence[Rate], by: Definition) -> Iterator[di
             verdict = compare(panel, rows, by, nominal=rate.exact)
             pairs = {pair.second: pair for pair in verdict.pairs}
             for row in verdict.ranked:
+                pair = pairs.get(row)
                 yield {
                     "model": panel.model,
                     "rate": rate.title,
@@ -301,7 +299,11 @@ def _grouped(panel: Panel, rates: Sequence[Rate], by: Definition) -> Iterator[di
                     "label": names[row],
                     "sr": table[by].iat[row],
                     "sr_stderr": table[f"{by}_stderr"].iat[row],
-                    "z": pairs[row].z if row in pairs else np.nan,
+                    "difference": pair.difference if pair else np.nan,
+                    "difference_low": pair.interval.low if pair else np.nan,
+                    "difference_high": pair.interval.high if pair else np.nan,
+                    "z": pair.z if pair else np.nan,
+                    "p": pair.p if pair else np.nan,
                     "verdict": _standing(verdict, row),
                     "across": pairs[row].across if row in pairs else "",
                 }
@@ -316,4 +318,4 @@ def _standing(verdict: Verdict, row: int) -> str:
         return "nothing to compare"
     if verdict.decided:
         return "best"
-    return "cannot be told from the best" if row != verdict.ranked[0] else "highest, undecided"
+    return "not significantly below the best" if row != verdict.ranked[0] else "highest, undecided"

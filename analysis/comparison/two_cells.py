@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison.disagreements import parted
-from analysis.comparison.per_task import pair_rows
-from analysis.comparison.verdicts import ALPHA, holm
+from analysis.comparison.per_task import GROWN, pair_rows
+from analysis.comparison.verdicts import ALPHA
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.errors import NotComparable
 from analysis.output.table import ACROSS, Column, Table, if_any, several
+from analysis.statistics.holm import holm
 
 Asked = tuple[Panel, int, int]
 """A model, and the rows of the two cells in it."""
@@ -85,7 +86,7 @@ def compared_table(pairs: Sequence[Asked]) -> Table:
         caption="The two cells that were asked for, task by task",
         columns=columns,
         rows=frame,
-        notes=NOTES,
+        notes=(*NOTES, *((GROWN,) if any(any(p.looks) for p, *_ in pairs) else ())),
     )
 
 

@@ -9,7 +9,7 @@ hash. Where hashes lack, two scores belong together if both sides asked the same
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,7 +62,7 @@ def alike(results: Results) -> Results:
         if change.common:
             scores.loc[at, ["value", "stderr", "n"]] = [change.value, change.stderr, change.n]
     kept = {key: one.documents for key, one in changes.items() if one.documents is not None}
-    documents = Documents({**results.documents.sources, **kept})
+    documents = replace(results.documents, sources={**results.documents.sources, **kept})
     return Results(cells=results.cells, scores=scores, documents=documents)
 
 

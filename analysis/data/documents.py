@@ -2,7 +2,9 @@
 
 One table per cell and task, as an evaluation writes it: doc_id, doc_hash, target_hash and
 one column per metric (a perplexity has two: `<metric>.sum`, a log-likelihood, and
-`<metric>.weight`). `subtask` is optional and names the part of the task a document is from.
+`<metric>.weight`). `subtask` is optional and names the part of the task a document is from,
+`subtask_size` how many documents that part has in all, asked or not, `position` the place of a
+document in the order in which they are asked.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ from analysis.metrics import Array
 
 IDENTITY = ("doc_id", "doc_hash", "target_hash")
 SUBTASK = "subtask"
+SUBTASK_SIZE = "subtask_size"
+POSITION = "position"
 Key = tuple[str, str]
 One = Path | pd.DataFrame
 Source = One | Mapping[str, One]
@@ -34,19 +38,30 @@ class Scored:
         numerator: (n,) the score, or the log-likelihood of a perplexity.
         weight: (n,) 1, or the words or bytes of a perplexity.
         subtask: (n,) the part of the task that it is from; "" where a task has no parts.
+        share: (n,) how much it counts: the part's share of the whole task over its share of these
+            documents; 1 where they are asked in proportion, or the sizes are not known.
+        position: (n,) place in the order in which they are asked, from 0; nan where unknown.
     """
 
     identity: tuple[tuple[object, ...], ...]
     numerator: Array
     weight: Array
     subtask: tuple[str, ...]
+    share: Array
+    position: Array
 
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """The documents of a sweep by (cell, task); of a benchmark, those of its subtasks."""
+    """The documents of a sweep by (cell, task); of a benchmark, those of its subtasks.
+
+    Attributes:
+        sources: where they are.
+        sizes: subtask -> all its documents, asked or not, where that is known.
+    """
 
     sources: Mapping[Key, Source] = field(default_factory=dict)
+    sizes: Mapping[str, float] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.sources)
@@ -66,7 +81,9 @@ class Documents:
         if isinstance(source, Mapping):
             # in one order whatever theirs, or cells would not be compared document by document
             parts = [_part(self._one(cell, name, source[name]), name) for name in sorted(source)]
-            return pd.concat(parts, ignore_index=True)
+            whole = pd.concat(parts, ignore_index=True)
+            known = set(source) <= set(self.sizes)
+            return whole.assign(**{SUBTASK_SIZE: whole[SUBTASK].map(self.sizes)} if known else {})
         return self._one(cell, task, source)
 
     @staticmethod
@@ -119,7 +136,20 @@ def scored(table: pd.DataFrame, metric: str) -> Scored | None:
         numerator=numerator,
         weight=weight,
         subtask=tuple(table[SUBTASK] if SUBTASK in table else [""] * len(table)),
+        share=_shares(table),
+        position=table[POSITION].to_numpy(float)
+        if POSITION in table
+        else np.full(len(table), np.nan),
     )
+
+
+def _shares(table: pd.DataFrame) -> Array:
+    """(n,) what makes a mean over these documents one over all documents of every subtask."""
+    if SUBTASK_SIZE not in table or SUBTASK not in table:
+        return np.ones(len(table))
+    parts = table.groupby(SUBTASK)[SUBTASK_SIZE]
+    asked, size = parts.transform("size").to_numpy(float), table[SUBTASK_SIZE].to_numpy(float)
+    return np.asarray(size / asked * (len(table) / float(parts.first().sum())))
 
 
 def _part(table: pd.DataFrame, name: str) -> pd.DataFrame:

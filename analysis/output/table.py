@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.metrics import Definition
 
-Form = Literal["text", "percent", "number", "estimate", "megabytes", "p"]
+Form = Literal["text", "percent", "number", "estimate", "difference", "megabytes", "p"]
 
 
 AT_CHANCE = "†"
@@ -28,7 +28,8 @@ class Column:
     """One column of a table.
 
     Attributes:
-        key: the column of the rows; an estimate has `<key>_stderr` beside it, and
+        key: the column of the rows; an estimate has `<key>_stderr` beside it, a difference
+            `<key>_low` and `<key>_high`, the ends of its 95 % interval, and
             `<key>_mark` holds a sign that is printed after the number.
         title: the heading.
         form: how a value is printed.

@@ -14,13 +14,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis.comparison.verdicts import ALPHA, holm
+from analysis.comparison.verdicts import ALPHA
 from analysis.data.devices import across
 from analysis.data.panel import Panel
 from analysis.metrics import Definition
 from analysis.output.table import Column, Table
 from analysis.output.text import NAMES
 from analysis.reproduction.claim import MARGIN, MODELS, Claim, Found, Missing
+from analysis.statistics.holm import holm
 
 Standing = Literal["holds", "fails", "undecided", "not tested"]
 

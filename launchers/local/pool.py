@@ -205,6 +205,7 @@ def _outcome(state: State, event: Event) -> StageOutcome:
     return StageOutcome(
         state=state,
         reason=event.get("message", ""),
+        lasting=event.get("lasting", False),
         seconds=event["seconds"],
         cpu_seconds=event["cpu_seconds"],
     )

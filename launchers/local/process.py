@@ -6,13 +6,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sweeper
+from isorate.pinning import program, search_path
 from launchers.schedule import Task
 from sweeper.modeling import kernels
 from sweeper.worker.process import THREAD_VARIABLES
@@ -41,7 +40,7 @@ class Command:
     portable: bool = False
 
     def arguments(self, device: str) -> list[str]:
-        """The command line. ``-P``: a directory that happens to be called sweeper is not ours."""
+        """The command line."""
         named = {
             "--home": self.home,
             "--logs": self.logs,
@@ -51,15 +50,7 @@ class Command:
             "--parent": os.getpid(),
         }
         options = [str(part) for pair in named.items() for part in pair]
-        return [
-            sys.executable,
-            "-P",
-            "-m",
-            "sweeper.worker.process",
-            *options,
-            "--warm",
-            *self.warm,
-        ]
+        return [*program("sweeper.worker.process"), *options, "--warm", *self.warm]
 
 
 class WorkerProcess:
@@ -144,5 +135,4 @@ def _environment(command: Command, gpu: str | None) -> Mapping[str, str]:
     limits = dict.fromkeys(THREAD_VARIABLES, str(command.threads))
     limits |= kernels.ENVIRONMENT if command.portable else {}
     device = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
-    code = [str(Path(sweeper.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, **limits, **device, "PYTHONPATH": os.pathsep.join(filter(None, code))}
+    return {**os.environ, **limits, **device, "PYTHONPATH": search_path()}

@@ -118,6 +118,7 @@ class Lines:
         self.title = title
         self.tally = Tally(cells or {})
         self._workers = 1
+        self._causes: dict[str, str] = {}
 
     def begin(self, stages: Sequence[Spec], known: Mapping[str, StageOutcome]) -> None:
         """Say how much there is to do."""
@@ -145,7 +146,17 @@ class Lines:
                 "done     %s in %s; %s", stage_name(spec), _clock(outcome.seconds), self.summary()
             )
         else:
-            log.error("%-8s %s: %s", outcome.state, stage_name(spec), outcome.reason)
+            log.error("%-8s %s: %s", outcome.state, stage_name(spec), self._why(spec, outcome))
+
+    def _why(self, spec: Spec, outcome: StageOutcome) -> str:
+        """The reason, in full where it was not said of another stage before."""
+        for cause, first in self._causes.items():
+            if outcome.reason == cause:
+                return f"for the same reason as {first}"
+            if outcome.reason.endswith(f": {cause}"):
+                return outcome.reason.removesuffix(f": {cause}")
+        self._causes[outcome.reason] = stage_name(spec)
+        return outcome.reason
 
     def say(self, message: str) -> None:
         """Log it as a warning."""
@@ -197,7 +208,8 @@ class Display(Lines):
         """Its line goes; a trouble is printed for good."""
         self.tally.settle(spec, outcome)
         if outcome.state in ("failed", "ended"):
-            self._print(f"{outcome.state} {stage_name(spec)}: {outcome.reason}", "red")
+            why = self._why(spec, outcome)
+            self._print(f"{outcome.state} {stage_name(spec)}: {why}", "red")
 
     def say(self, message: str) -> None:
         """Print it above the table."""

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import subprocess
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isorate.overrides import override
+from isorate.pinning import program
 from launchers.slurm import records
 from launchers.slurm.cluster.accounting import ask
 from launchers.slurm.status import JobState
-from sweeper.config.overrides import override
 from sweeper.errors import IsorateError
 from sweeper.planning import retention
 from sweeper.planning.sweep import Sweep
@@ -143,7 +143,7 @@ class Round:
     def _verb(self, verb: str) -> int:
         """Exit status of a verb of this sweep, in a process of its own."""
         words = [override("name", self.sweep), override("home", self.home)]
-        command = [sys.executable, "-m", "sweeper", verb, *words]
+        command = [*program("sweeper"), verb, *words]
         log.info("%s", " ".join(command))
         return subprocess.run(command, check=False).returncode
 

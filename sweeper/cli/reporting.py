@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.cli.request import Request
-from sweeper.errors import IsorateError
+from sweeper.errors import IsorateError, several
+from sweeper.planning.record import SweepRecord
 from sweeper.results import cluster_status, formatting, provenance, tables
 from sweeper.results import outcomes as cell_outcomes
 from sweeper.results.importers import scores
@@ -34,19 +35,38 @@ class Written:
         files: name of each file -> its path.
         verdicts: in words.
         table: every cell with its rate, its size and what it keeps, as text; "" without scores.
+        answers: what to choose at equal TCr, and at equal size, as text.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
     verdicts: Sequence[str] = ()
     table: str = ""
+    answers: str = ""
 
     @property
     def text(self) -> str:
-        """The table, then the verdicts."""
-        return "\n\n".join(filter(None, [self.table, "\n".join(self.verdicts)]))
+        """The table, then the answers."""
+        return "\n\n".join(filter(None, [self.table, self.answers]))
 
 
-def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str]) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A stage whose attempts ended for a reason outside the cell.
+
+    Attributes:
+        key: of the stage.
+        stage: what people call it.
+        reason: why.
+        lasting: whether another run ends in the same way, until something is changed.
+    """
+
+    key: str
+    stage: str
+    reason: str
+    lasting: bool
+
+
+def conclude(request: Request, *, keys: Collection[str], ended: Sequence[Ended]) -> int:
     """Report and log a sweep, and say how the cells that were asked for fared.
 
     While a cluster works on them it only says so: the last job reports and logs.
@@ -54,7 +74,7 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
     Args:
         request: the command.
         keys: the cells that were asked for.
-        ended: stages whose attempts ended for reasons outside the cell -> why.
+        ended: stages whose attempts ended for reasons outside the cell.
 
     Returns:
         The exit status: 0 if all of these cells are done or in a cluster's hands, else 1.
@@ -71,7 +91,7 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
         {
             "name": request.sweep.name,
             "cells": [cell_state(outcome) for outcome in asked],
-            "ended": dict(ended),
+            "ended": {stage.key: stage.reason for stage in ended},
             "verdicts": list(written.verdicts),
             "report": {name: str(path) for name, path in written.files.items()},
             "tracking": tracked,
@@ -82,7 +102,7 @@ def conclude(request: Request, *, keys: Collection[str], ended: Mapping[str, str
 
 
 def current(
-    request: Request, record: Mapping[str, Any], jobs: cluster_status.Jobs | None
+    request: Request, record: SweepRecord, jobs: cluster_status.Jobs | None
 ) -> list[CellOutcome]:
     """Every cell of a sweep: what the store holds, a cluster works on, and was imported."""
     outcomes = cluster_status.overlaid(cell_outcomes.collect(record, request.store), jobs)
@@ -155,7 +175,7 @@ def write(
     from analysis.data.results import BadResults
     from analysis.data.task_groups import pooled
     from analysis.output.render import printed
-    from analysis.report.contents import conclusions
+    from analysis.report.contents import conclusions, spoken
     from analysis.report.headline import headline_table
     from analysis.report.report import write_report
 
@@ -169,6 +189,7 @@ def write(
             files=files,
             verdicts=conclusions(whole, groups),
             table=_headline(head, printed(table), table.notes) if len(table.rows) else "",
+            answers=spoken(whole, groups),
         )
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
@@ -179,7 +200,7 @@ def _headline(head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequenc
     return "\n\n".join((formatting.table(head, rows), *notes))
 
 
-def sync(request: Request, record: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Any]:
+def sync(request: Request, record: SweepRecord, *, quiet: bool = False) -> dict[str, Any]:
     """Bring MLflow up to date; what was done, for people and scripts.
 
     Args:
@@ -250,7 +271,7 @@ def states(
     gpu_hours: Sequence[float] = (),
 ) -> str:
     """All cells with their states, as a table and a count; with GPU hours where any are given."""
-    found = [_status(outcome, running or {}) for outcome in outcomes]
+    found = _once([_status(outcome, running or {}) for outcome in outcomes], outcomes)
     hours = [[f"{spent:.2f}"] for spent in gpu_hours] or [[] for _ in found]
     lines = [
         (o.cell["model"], o.cell["label"], state, *spent, why)
@@ -262,16 +283,43 @@ def states(
     return f"{formatting.table(columns, lines)}\n\n{total}"
 
 
+_ENDED = {
+    False: "Ended for a reason outside the cell; run again to go on:",
+    True: "Ended by an error that another run would meet again; mend it, then run again:",
+}
+
+
+def _once(
+    found: Sequence[tuple[str, str]], outcomes: Sequence[CellOutcome]
+) -> list[tuple[str, str]]:
+    """The same with each cause of a failure said in full once, of the first cell that has it."""
+    first: dict[str, CellOutcome] = {}
+    told = []
+    for (state, why), outcome in zip(found, outcomes, strict=True):
+        if state != "failed" or first.setdefault(why, outcome) is outcome:
+            told.append((state, why))
+        else:
+            cell = first[why].cell
+            model = "" if cell["model"] == outcome.cell["model"] else f"{cell['model']}: "
+            told.append((state, f"as {model}{cell['label']}"))
+    return told
+
+
 def _text(
     asked: Sequence[CellOutcome],
-    ended: Mapping[str, str],
+    ended: Sequence[Ended],
     written: Written,
     tracked: Mapping[str, Any],
 ) -> str:
     lines = [states(asked)]
-    if ended:
-        lines += ["", "Ended for a reason outside the cell; run again to go on:"]
-        lines += sorted({f"  {why}" for why in ended.values()})
+    for lasting, head in _ENDED.items():
+        causes: dict[str, list[str]] = {}
+        for each in ended:
+            if each.lasting == lasting:
+                causes.setdefault(each.reason, []).append(each.stage)
+        if causes:
+            lines += ["", head]
+            lines += [f"  {several(whose, 3)}: {why}" for why, whose in sorted(causes.items())]
     if written.text:
         lines += ["", written.text]
     if "report.html" in written.files:

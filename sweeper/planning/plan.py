@@ -10,6 +10,7 @@ from typing import Any
 from sweeper.planning import formats
 from sweeper.planning.cells.cell import Cell
 from sweeper.store.hashing import digest, key_of
+from sweeper.store.spec import StageRecord
 
 PART = "part "
 """Roles that begin so are parts of the stage itself: they answer to the same family."""
@@ -114,9 +115,9 @@ class Stage:
         library = _library_lines(tuple(self.library.items()))
         return [*sorted(f"{role}={key}" for role, key in parents.items()), *library, str(form)]
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> StageRecord:
         """The stage as JSON, its parents by key."""
-        return {
+        record: StageRecord = {
             "kind": self.kind,
             "key": self.key,
             "params": dict(self.params),
@@ -127,9 +128,12 @@ class Stage:
             "label": self.label,
             "work": self.work,
             "bulk_bytes": self.bulk_bytes,
-            **({"family": self.family} if self.family else {}),
-            **({"kernels": self.kernels} if self.kernels else {}),
         }
+        if self.family:
+            record["family"] = self.family
+        if self.kernels:
+            record["kernels"] = self.kernels
+        return record
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sweeper.planning import sweep
 from sweeper.store.store import Spec, Store
@@ -47,7 +46,7 @@ class Dropper:
     def __init__(self, store: Store, home: Path, stages: Sequence[Spec], policy: str) -> None:
         self._store = store
         self._policy = policy
-        self._stages: dict[str, Any] = planned(home) | {str(s["key"]): s for s in stages}
+        self._stages: dict[str, Spec] = planned(home) | {str(s["key"]): s for s in stages}
         self._waiting = {
             key: {reader for reader in found if not store.is_done(self._stages[reader])}
             for key, found in readers(self._stages).items()

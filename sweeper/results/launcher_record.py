@@ -2,7 +2,8 @@
 
 <sweep>/jobs/<submission>.json
     one call of the launcher: ``launcher`` (its ``_target_`` and arguments), ``created``,
-    ``host``, ``user``, ``submission``, and what else the launcher needs for itself
+    ``host``, ``user``, ``home`` (where the home was), ``submission``, and what else the launcher
+    needs for itself
 <sweep>/jobs/<submission>.round.json
     what the job that ends a submission found: ``accounting``, one row for each execution of each
     job with ``gpu_hours`` and ``elapsed_s``
@@ -24,9 +25,34 @@ ROUND = ".round.json"
 
 
 def submissions(sweep: Path) -> list[Json]:
-    """All submissions of a sweep, the oldest first."""
+    """All submissions of a sweep, the oldest first; in a copied home not those of the original."""
+    return [record for path, record in _recorded(sweep) if _original(path, record) is None]
+
+
+def copied_from(sweep: Path) -> Path | None:
+    """The home whose jobs the latest submission speaks of, where this home is a copy of it."""
+    found = [_original(path, record) for path, record in _recorded(sweep)]
+    return found[-1] if found else None
+
+
+def _recorded(sweep: Path) -> list[tuple[Path, Json]]:
     names = sorted((sweep / JOBS).glob("*.json"))
-    return [files.read_json(path) for path in names if not path.name.endswith(ROUND)]
+    return [(path, files.read_json(path)) for path in names if not path.name.endswith(ROUND)]
+
+
+def _original(path: Path, record: Json) -> Path | None:
+    """The home that a submission was made from, if the record there is another file than this.
+
+    Where there is none any more the home was moved, and its jobs with it.
+    """
+    if "home" not in record:
+        return None
+    sweep = path.parent.parent
+    there = Path(record["home"]) / sweep.parent.name / sweep.name / JOBS / path.name
+    try:
+        return None if there.samefile(path) else Path(record["home"])
+    except OSError:
+        return None
 
 
 def rounds(sweep: Path) -> list[Json]:

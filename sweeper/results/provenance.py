@@ -50,12 +50,12 @@ def _scoring(section: Any) -> str:
 
 def _kernels(outcomes: Sequence[CellOutcome]) -> dict[str, str]:
     """What the environment made libraries use, where it did; portable kernels by their name."""
-    manifests = [stage.manifest or {} for outcome in outcomes for stage in outcome.stages]
+    stages = [stage.facts for outcome in outcomes for stage in outcome.stages]
     found = {
-        kernels.summary(m.get("kernel_settings") or {}, gpu=m.get("device") != "cpu")
+        kernels.summary(facts.get("kernel_settings", {}), gpu=facts["device"] != "cpu")
         or "the processor's best"
-        for m in manifests
-        if m.get("device")
+        for facts in stages
+        if facts.get("device")
     }
     chosen = found != {"the processor's best"}
     return {"kernels": _joined(found)} if found and chosen else {}
@@ -65,7 +65,7 @@ def _versions(outcomes: Sequence[CellOutcome]) -> dict[str, str]:
     found: dict[str, set[str]] = {}
     for outcome in outcomes:
         for stage in outcome.stages:
-            for name, version in ((stage.manifest or {}).get("versions") or {}).items():
+            for name, version in stage.facts.get("versions", {}).items():
                 found.setdefault(name, set()).add(str(version))
     return {name: _joined(versions) for name, versions in sorted(found.items())}
 

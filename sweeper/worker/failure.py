@@ -23,6 +23,7 @@ class Ending:
         error: the class of the error.
         message: what happened and what to do.
         again: whether a second attempt could fare better.
+        lasting: whether another run would end in the same way, until something is changed.
         traceback: its last lines.
     """
 
@@ -30,6 +31,7 @@ class Ending:
     error: str
     message: str
     again: bool = False
+    lasting: bool = False
     traceback: str = ""
 
     def as_json(self) -> dict[str, Any]:
@@ -45,14 +47,25 @@ def explain(error: Exception, home: Path) -> Ending:
         error=type(error).__name__,
         message=redact(message),
         again=again,
+        lasting=_lasts(error),
         traceback=redact("".join(traceback.format_exception(error)[-8:])),
     )
+
+
+def _lasts(error: Exception) -> bool:
+    """Whether it is not the machine's state (memory, disk, network, damage) that was met."""
+    passing = isinstance(error, OSError | MemoryError | DamagedOutput)
+    return not (passing or _of_memory(error) or "CUDA error" in str(error))
+
+
+def _of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
 
 
 def _read(error: Exception, home: Path) -> tuple[str, bool]:
     if isinstance(error, IsorateError):
         return str(error), isinstance(error, DamagedOutput)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if _of_memory(error):
         return f"out of memory ({error}): use fewer workers or a smaller batch", True
     if isinstance(error, OSError) and error.errno in _NO_SPACE:
         where = error.filename or home

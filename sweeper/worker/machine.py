@@ -15,9 +15,9 @@ import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from sweeper.modeling import kernels
+from sweeper.store.manifest import Facts
 
 # the widest of each family that moves a product's rounding, the strongest first
 _FLAGS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sve2", "sve", "asimd")
@@ -25,7 +25,7 @@ _LIBRARIES = (r"oneAPI Math Kernel Library Version ([\d.]+)", r"MKL-DNN v([\d.]+
 _NAMES = ("MKL", "oneDNN")
 
 
-def facts() -> dict[str, Any]:
+def facts() -> Facts:
     """``cpu`` (model), ``instructions`` (the strongest set) and ``kernels`` (libraries) at work.
 
     Where the environment chooses kernels, ``kernel_settings`` has its variables.
@@ -33,12 +33,14 @@ def facts() -> dict[str, Any]:
     model, flags = _cpu(Path("/proc/cpuinfo"))
     strongest = next((flag for flag in _FLAGS if flag in flags), "")
     chosen = kernels.settings()
-    return {
+    found: Facts = {
         "cpu": model,
         "instructions": _used() or strongest,
         "kernels": _kernels(),
-        **({"kernel_settings": chosen} if chosen else {}),
     }
+    if chosen:
+        found["kernel_settings"] = chosen
+    return found
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import logging
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from sweeper.inputs import sources
 from sweeper.modeling import kernels
 from sweeper.redaction import redact
 from sweeper.stages import Job
+from sweeper.store.manifest import Facts, Failure
 from sweeper.store.progress import Recorder
 from sweeper.store.store import Attempt, Spec, Store
 from sweeper.worker.metering import Meter
@@ -52,7 +53,7 @@ class Bench:
     find: Callable[[str], Run] = field(default=find_stage)
     device: str = "cpu"
     progress: Callable[..., None] = _silent
-    facts: Callable[[], Mapping[str, Any]] = dict
+    facts: Callable[[], Facts] = Facts
 
 
 def run_stage(spec: Spec, store: Store, bench: Bench | None = None, *, bulk: bool = False) -> None:
@@ -95,8 +96,10 @@ def run_stage(spec: Spec, store: Store, bench: Bench | None = None, *, bulk: boo
             store.fail(attempt, {**bench.facts(), **_failure(attempt, failure, meter)})
             raise
         # the work lets other sweeps estimate their time from this one's
-        work = {"work": spec["work"]} if spec.get("work") else {}
-        store.commit(attempt, result, {**bench.facts(), **meter.facts(), **work})
+        facts: Facts = {**bench.facts(), **meter.facts()}
+        if work := spec.get("work"):
+            facts["work"] = work
+        store.commit(attempt, result, facts)
 
 
 def _input(parent: Spec, store: Store, bench: Bench) -> Path:
@@ -116,7 +119,7 @@ def name(spec: Spec) -> tuple[str, str]:
     return spec["kind"], spec.get("label") or spec["key"]
 
 
-def _failure(attempt: Attempt, error: StageFailure, meter: Meter) -> dict[str, Any]:
+def _failure(attempt: Attempt, error: StageFailure, meter: Meter) -> Failure:
     return {
         **meter.facts(),
         "kind": attempt.spec["kind"],

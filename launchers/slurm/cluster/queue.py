@@ -11,7 +11,10 @@ from launchers import leases
 from launchers.slurm import records
 from launchers.slurm.cluster.commands import SlurmError, run
 from launchers.slurm.records import Element, Json
+from sweeper.planning.sweep import Sweep
 from sweeper.results import launcher_record
+from sweeper.store.reader import called
+from sweeper.store.spec import Spec
 
 _FORMAT = "%i|%T|%r|%N|%P|%b|%j"  # a stranger's name may hold anything: it comes last
 
@@ -145,10 +148,12 @@ def _of_others(sweep: Path, submitted: Sequence[Json], own: set[str]) -> list[st
         for r in others
     ]
     home = sweep.parent.parent
-    for key in {key for e in records.elements(sweep, list(submitted)) for key in e.keys}:
+    specs: Mapping[str, Spec] = {}
+    for key in sorted({key for e in records.elements(sweep, list(submitted)) for key in e.keys}):
         holder = leases.holder(leases.of_stage(home, key))
         if holder is not None and holder.job not in own:
-            said.append(f"{holder} works on stage {key}")
+            specs = specs or Sweep(home, sweep.name).load()["stages"]
+            said.append(f"{holder} works on {called(specs[key]) if key in specs else key}")
     return said
 
 

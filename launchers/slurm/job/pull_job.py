@@ -117,7 +117,9 @@ def make(
         until: see `Worker`.
     """
     store, planned = Store(sweep.home), sweep.load()["stages"]
-    specs = {key: {**planned[key], "estimate_s": s} for key, s in estimates.items()}
+    specs: dict[str, Spec] = {
+        key: {**planned[key], "estimate_s": s} for key, s in estimates.items()
+    }
     kernels.choose(specs.values())
 
     def carry_out(spec: Spec, bulk: bool) -> Json | None:

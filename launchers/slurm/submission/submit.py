@@ -295,6 +295,7 @@ class Submission:
     def _write(self) -> None:
         record = self._head | {
             "submission": self.name,
+            "home": str(self.sweep.parent.parent.resolve()),
             "launcher": dict(self.launcher),
             "arrays": self._arrays,
             "round": self._round,

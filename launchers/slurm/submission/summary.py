@@ -46,7 +46,7 @@ class Shape:
         words = {
             "measured": "measured",
             "scaled": "scaled from measured stages",
-            "requested": "as requested, nothing is measured yet",
+            "requested": "at most, by the time they ask for: nothing is measured yet",
         }
         hours = ", ".join(f"{count} jobs {words[name]}" for name, count in self.sources.items())
         lines = [

@@ -14,6 +14,13 @@ def perform(request: Request) -> int:
     sweep = request.sweep
     sweep.load()
     launcher = launcher_record.launcher(sweep.path)
+    if launcher is None and (original := launcher_record.copied_from(sweep.path)):
+        raise BadInput(
+            "home",
+            request.home,
+            f"it is a copy of {original}, from which the jobs of {sweep.name} were submitted.",
+            f"Theirs: isorate cancel {sweep.name} home={original}",
+        )
     if launcher is None:
         raise BadInput(
             "name",

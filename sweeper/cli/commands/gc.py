@@ -5,6 +5,7 @@ from __future__ import annotations
 from sweeper.cli.request import Request
 from sweeper.planning import retention
 from sweeper.results import formatting
+from sweeper.store.reader import called
 
 
 def perform(request: Request) -> int:
@@ -27,7 +28,13 @@ def perform(request: Request) -> int:
             "dropped": dropped,
             "checkpoint_bytes": freed,
         },
-        text(deleted, dropped, formatting.size(freed), policy, done=request.config.yes),
+        text(
+            deleted,
+            [f"{called(spec)}: {path}" for spec, path in zip(unread, dropped, strict=True)],
+            formatting.size(freed),
+            policy,
+            done=request.config.yes,
+        ),
     )
     return 0
 
@@ -36,7 +43,7 @@ def text(deleted: list[str], dropped: list[str], freed: str, policy: str, *, don
     """The same for a person: every path, then the sum."""
     verb = "deleted" if done else "would be deleted"
     lines = [f"{verb}: {path}" for path in deleted]
-    lines += [f"{verb}: the checkpoint in {path}" for path in dropped]
+    lines += [f"{verb}: the checkpoint of {path}" for path in dropped]
     lines.append(
         f"{len(deleted)} leftovers {verb}, and {freed} of {len(dropped)} checkpoints that nobody "
         f"reads any more (checkpoints={policy}); results and records stay"

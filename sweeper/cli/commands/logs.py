@@ -39,12 +39,21 @@ def _title(stage: str, path: Path) -> str:
 
 
 def cell(request: Request) -> CellOutcome:
-    """The outcome of the one cell that `cell` names by label or key."""
+    """The outcome of the one cell that `cell` names: its label, "MODEL: LABEL", or its key.
+
+    Raises:
+        BadInput: it names none, or cells of several models.
+    """
     outcomes = cell_outcomes.collect(request.sweep.load(), request.store)
     asked = request.config.cell
-    matching = [o for o in outcomes if asked in (o.cell["label"], o.key)]
+    matching = [o for o in outcomes if asked in (o.cell["label"], _full(o), o.key)]
     if len(matching) != 1:
-        labels = list(dict.fromkeys(o.cell["label"] for o in outcomes))
-        valid = one_of(labels) if not matching else one_of([o.key for o in matching])
-        raise BadInput("cell", asked, valid + ".", "For example: cell='25% + 4bit'")
+        labels = [_full(o) for o in matching] or [str(o.cell["label"]) for o in outcomes]
+        valid = one_of(list(dict.fromkeys(labels)))
+        example = f"{labels[0]!r}" if matching else "'25% + 4bit'"
+        raise BadInput("cell", asked, valid + ".", f"For example: cell={example}")
     return matching[0]
+
+
+def _full(outcome: CellOutcome) -> str:
+    return f"{outcome.cell['model']}: {outcome.cell['label']}"

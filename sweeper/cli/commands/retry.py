@@ -17,12 +17,13 @@ def perform(request: Request) -> int:
         BadInput: there is no such sweep, or none of the cells that were named is one of its.
     """
     recorded, plan = request.sweep.load(), request.plan
+    words = typed(recorded["overrides"], recorded["launcher"])
     if not {cell["key"] for cell in recorded["cells"]} & {cell.key for cell in plan.cells}:
         raise BadInput(
             "name",
             request.sweep.name,
             "these are not the cells of that sweep.",
-            "It was run with: " + (typed(recorded) or "no arguments"),
+            "It was run with: " + (words or "no arguments"),
         )
     cleared = sum(request.store.clear_failure(stage.record()) for stage in plan.stages.values())
     print(f"isorate: {cleared} failures forgotten", file=sys.stderr)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 
 from sweeper.cli import live_sync, reporting
-from sweeper.cli.commands.plan import outdated
+from sweeper.cli.commands.plan import outdated, warned
 from sweeper.cli.request import Request
 from sweeper.inputs import availability
 from sweeper.planning import chosen_launcher, retention
 from sweeper.planning.sweep import nested, plan_json
+from sweeper.store.reader import called
+from sweeper.store.spec import Spec
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +28,8 @@ def perform(request: Request) -> int:
         log.info("%s", old)
     for note in plan.notes:
         log.info("note: %s", note)
+    for warning in warned(request):
+        log.warning("%s", warning)
     specs = specs_of(request)
     todo = [specs[key] for key in specs if key in spent.pending]
     availability.before_submission(todo, pinned=bool(request.pins))
@@ -48,11 +51,15 @@ def perform(request: Request) -> int:
         )
     if request.config.wait:
         reporting.wait(request)
-    ended = {k: o.reason for k, o in outcome.stages.items() if o.state == "ended"}
+    ended = [
+        reporting.Ended(key=key, stage=called(specs[key]), reason=o.reason, lasting=o.lasting)
+        for key, o in outcome.stages.items()
+        if o.state == "ended"
+    ]
     return reporting.conclude(request, keys={cell.key for cell in plan.cells}, ended=ended)
 
 
-def specs_of(request: Request) -> dict[str, dict[str, Any]]:
+def specs_of(request: Request) -> dict[str, Spec]:
     """The stages that may have to be run, as the launcher takes them, with their estimates."""
     specs = nested(plan_json(request.todo)["stages"])
     for key, estimate in request.cost.estimates.items():

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from sweeper.cli import reporting
 from sweeper.cli.commands.run import specs_of
 from sweeper.cli.request import Request
 from sweeper.inputs import availability
 from sweeper.planning import retention
+from sweeper.planning.record import own_keys
 from sweeper.results.importers import scores
+from sweeper.store.spec import Spec
 
 
 def perform(request: Request) -> int:
@@ -49,11 +50,11 @@ def _estimates(request: Request) -> dict[str, float]:
     record = sweep.load()
     brought = {outcome.key for outcome in scores.outcomes(sweep)}
     cells = (cell for cell in record["cells"] if cell["key"] not in brought)
-    named = {key for cell in cells for key in _keys(cell["stages"])}
+    named = {key for cell in cells for key in own_keys(cell)}
     return dict.fromkeys(_with_ancestors(record["stages"][key] for key in named), 1.0)
 
 
-def _with_ancestors(specs: Iterable[Mapping[str, Any]]) -> set[str]:
+def _with_ancestors(specs: Iterable[Spec]) -> set[str]:
     """Keys of stages and of all that they rest on."""
     found: set[str] = set()
     queue = list(specs)
@@ -63,11 +64,6 @@ def _with_ancestors(specs: Iterable[Mapping[str, Any]]) -> set[str]:
             found.add(str(spec["key"]))
             queue += spec["parents"].values()
     return found
-
-
-def _keys(stages: dict[str, Any]) -> Iterator[str]:
-    for value in stages.values():
-        yield from _keys(value) if isinstance(value, dict) else (str(value),)
 
 
 def _drop(request: Request) -> int:

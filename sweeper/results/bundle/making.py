@@ -6,6 +6,7 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sweeper.planning.record import SweepRecord
 from sweeper.results.bundle import archive, conclusions, records, verify
 from sweeper.results.bundle.portable import Redact, portable
 from sweeper.results.outcomes import CellOutcome
@@ -14,7 +15,7 @@ from sweeper.results.outcomes import CellOutcome
 def contents(
     outcomes: Sequence[CellOutcome],
     *,
-    plan: Mapping[str, Any] | None,
+    plan: SweepRecord | None,
     provenance: Mapping[str, Any],
     redact: Redact,
 ) -> dict[str, bytes]:

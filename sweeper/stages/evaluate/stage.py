@@ -85,6 +85,7 @@ class _Evaluation:
             "collapsed_reason": reason,
             "stopped": len(found) < wanted,
             "documents_wanted": wanted,
+            "documents_total": len(self.prepared.order),
             "softmax_dtype": models.SOFTMAX_DTYPE,
             **{name: self.params[name] for name in ("dtype", "backend", "batch_size")},
             "shared_context": self.lm.shared if fresh else self.params["shared_context"],

@@ -87,8 +87,8 @@ def test_a_paired_verdict_reads_as_an_interval() -> None:
     assert pair.paired
     assert pair.interval.low < pair.difference < pair.interval.high
     told = sentences(p, verdicts(p)[0])[0]
-    assert "document by document; difference" in told
-    assert "95 %" in told
+    assert "document by document, by 0." in told
+    assert "(95 % CI " in told
 
 
 @pytest.mark.parametrize("by", ["sr1", "sr2"])

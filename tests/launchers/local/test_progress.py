@@ -72,6 +72,20 @@ def test_lines(caplog: pytest.LogCaptureFixture) -> None:
     assert text.rstrip().endswith("0/2 cells, 3/3 stages, 1 ended, 1 failed")
 
 
+def test_a_cause_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    cause = "KeyError: 'experts.0'"
+    blocked = StageOutcome(state="blocked", reason=f"its make stage (dense) ended: {cause}")
+    lines = Lines("demo", CELLS)
+    with caplog.at_level(logging.INFO, logger="isorate"):
+        lines.begin([A, B, C], {})
+        for stage in (C, A):
+            lines.ended(stage, StageOutcome(state="ended", reason=cause))
+        lines.ended(B, blocked)
+    assert caplog.text.count(cause) == 1
+    assert "ended    25% + 4bit: make: for the same reason as dense: make" in caplog.text
+    assert "blocked  25% + 4bit: score cloze: its make stage (dense) ended\n" in caplog.text
+
+
 def test_live_display() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=100)

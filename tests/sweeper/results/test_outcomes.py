@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 
@@ -40,6 +41,17 @@ def test_every_planned_cell_has_an_outcome_even_when_nothing_ran(plan, store):
     )
     assert not any(o.begun for o in outcomes)
     assert not tables.score_rows(outcomes)
+
+
+def test_an_import_stands_in_for_its_cell_and_not_for_another_look_at_it(plan, store):
+    planned = cell_outcomes.collect(plan, store)
+    brought = replace(planned[1], status="done", reason="imported")
+    earlier = replace(brought, cell={**brought.cell, "key": "with 20 documents"})
+    other = replace(brought, cell={**brought.cell, "key": "other", "label": "75%"})
+    found = cell_outcomes.joined(planned, [brought, other])
+    assert [o.status for o in found] == ["missing", "done"] + ["missing"] * 6 + ["done"]
+    found = cell_outcomes.joined(planned, [earlier])
+    assert [o.key for o in found] == [o.key for o in planned], "the sweep has grown since"
 
 
 def test_a_cell_is_done_when_all_its_stages_are(plan, store):

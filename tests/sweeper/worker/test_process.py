@@ -170,18 +170,19 @@ def test_a_worker_counts_its_threads_before_torch_does(tmp_path: Path) -> None:
 def test_endings() -> None:
     home = Path("/home/of/store")
     cases = [
-        (StageFailure("x"), "failed", False),
-        (BadInput("k", 1, "valid: 2"), "attempt_ended", False),
-        (DamagedOutput("x"), "attempt_ended", True),
-        (MemoryError(), "attempt_ended", True),
-        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), "attempt_ended", True),
-        (OSError(28, "No space left on device"), "attempt_ended", False),
-        (ConnectionResetError(), "attempt_ended", True),
-        (TypeError("a defect"), "attempt_ended", False),
+        (StageFailure("x"), "failed", False, True),
+        (BadInput("k", 1, "valid: 2"), "attempt_ended", False, True),
+        (DamagedOutput("x"), "attempt_ended", True, False),
+        (MemoryError(), "attempt_ended", True, False),
+        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), "attempt_ended", True, False),
+        (RuntimeError("CUDA error: unspecified launch failure"), "attempt_ended", False, False),
+        (OSError(28, "No space left on device"), "attempt_ended", False, False),
+        (ConnectionResetError(), "attempt_ended", True, False),
+        (TypeError("a defect"), "attempt_ended", False, True),
     ]
-    for error, event, again in cases:
+    for error, event, again, lasting in cases:
         ending = explain(error, home)
-        assert (ending.event, ending.again) == (event, again), error
+        assert (ending.event, ending.again, ending.lasting) == (event, again, lasting), error
     assert "/home/of/store" in explain(OSError(28, "No space"), home).message
 
 

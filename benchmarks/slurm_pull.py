@@ -96,7 +96,7 @@ GRID = (
     "prune.sparsity=0,10,20,25,33.333,40,50,60,75",
     "quant.bits=16,8,4,3,2",
     "tracking.enabled=false",
-    "+hydra.launcher.stages=tests.stubs.kinds",
+    "++hydra.launcher.stages=tests.stubs.kinds",
 )
 """45 cells of stand-ins for the real stages, whose scores follow from their parameters."""
 
@@ -122,6 +122,7 @@ def kill(root: Path, seconds: float, kills: int, seed: int) -> None:
         "hydra.launcher.cpus_per_task=1",
         "hydra.launcher.mem_gb=1",
         "hydra.launcher.timeout_min=60",
+        "hydra.launcher.kinds={round:{gpus_per_node:0,cpus_per_task:1,mem_gb:1}}",
         "hydra.launcher.collect=[report]",
         f"hydra.launcher.retry={{rounds:{kills}}}",
         STANDIN_SECONDS=str(seconds),

@@ -297,6 +297,12 @@ class FakeSlurm:
     def _verdict(self, job: str, entry: dict) -> str:
         if entry["options"].get("hold"):
             return "wait"
+        if "?" in str(entry["options"].get("dependency", "")):  # any of several
+            watched = [part.split(":")[1] for part in entry["options"]["dependency"].split("?")]
+            states = [self.jobs[job]["state"] for job in watched]
+            if any(s not in LIVE and s != "COMPLETED" for s in states):
+                return "ready"
+            return "wait" if any(s in LIVE for s in states) else "never"
         verdicts = []
         for part in filter(None, str(entry["options"].get("dependency", "")).split(",")):
             kind, *parents = part.split(":")

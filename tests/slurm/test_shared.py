@@ -81,6 +81,21 @@ def test_pulling_what_needs_more_memory_kills_one_worker_only(rig: Rig) -> None:
     assert more[-1]["memory"] == {big["key"]: 4.0}
 
 
+def test_an_early_repair_does_not_wait_for_the_slowest(rig: Rig) -> None:
+    slow, dies = rig.make("slow", sleep=45.0), rig.make("dies", sleep=5.0)
+    child = rig.make("child", parents={"model": dies})
+    rig.run([slow, dies, child], pack="stage", retry={"early": True})
+    rig.until(lambda: rig.running(dies), 60)
+    holder = leases.holder(leases.of_stage(rig.store.home, dies["key"]))
+    assert holder is not None
+    os.kill(holder.pid, signal.SIGKILL)
+    rig.wait([dies, child])
+    assert not rig.store.is_done(slow), "the slowest was still at work"
+    rig.wait([slow])
+    rig.until(lambda: any("verbs" in one for one in rig.table().rounds))
+    assert rig.runs() == ["child", "dies", "dies", "slow"]
+
+
 @pytest.fixture
 def limited(cluster: Cluster) -> Iterator[None]:
     """A user may have five jobs, and the controller holds to it."""

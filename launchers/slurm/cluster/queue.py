@@ -62,9 +62,14 @@ def mine() -> dict[str, Queued]:
     return found
 
 
+def _entries(record: Json) -> list[Json]:
+    """What a submission has given to sbatch, call by call."""
+    return [*record["arrays"], record["round"], *record.get("watches", ())]
+
+
 def unanswered(submitted: Sequence[Json]) -> list[str]:
     """Names of arrays whose submission was begun and not ended: nobody will let them run."""
-    entries = [entry for record in submitted for entry in (*record["arrays"], record["round"])]
+    entries = [entry for record in submitted for entry in _entries(record)]
     return [e["name"] for e in entries if e and _is_left(e)]
 
 
@@ -129,7 +134,7 @@ def cancel(sweep: Path, announce: Callable[[list[str]], None]) -> Cancelled:
 
 def _names(submitted: Sequence[Json]) -> dict[str, str]:
     """Every recorded job -> its name."""
-    entries = [entry for record in submitted for entry in (*record["arrays"], record["round"])]
+    entries = [entry for record in submitted for entry in _entries(record)]
     return {
         job: entry["name"]
         for entry in entries

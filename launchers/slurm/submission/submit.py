@@ -26,6 +26,8 @@ from sweeper.store import files
 Payload = Callable[[Array, int, Unit], Callable[[], object]]
 
 _TASKS = re.compile(r"max_array_tasks=(?P<most>\d+)")
+MOST_WATCHED = 2000
+"""Jobs that one dependency names; sbatch takes some 100,000 letters."""
 STOCK_ARRAY = 1001
 """MaxArraySize where a site does not set it."""
 
@@ -59,6 +61,7 @@ class Submission:
         wanted: keys of the stages that were asked for.
         tries: stage key -> how often it was submitted again by a round.
         title: what jobs are called first: the sweep, and what their stages are for.
+        follows: the submission that this one repairs while its jobs still work; "" if none.
         jobs, submitted: what SLURM has taken, array by array and job by job.
     """
 
@@ -74,6 +77,7 @@ class Submission:
     wanted: Sequence[str] = ()
     tries: Mapping[str, int] = field(default_factory=dict)
     title: Callable[[Sequence[Unit]], str] = lambda units: "isorate"
+    follows: str = ""
     name: str = field(default_factory=records.new_submission)
     jobs: list[list[str]] = field(default_factory=list)
     submitted: list[Unit] = field(default_factory=list)
@@ -81,6 +85,7 @@ class Submission:
     _last: Callable[[Array], int] = field(default=lambda array: 0)
     _arrays: list[Json] = field(default_factory=list)
     _round: Json = field(default_factory=dict)
+    _watches: list[Json] = field(default_factory=list)
     _head: Json = field(default_factory=records.who)
 
     @property
@@ -186,6 +191,49 @@ class Submission:
                 self._make_room()
                 if not self.jobs and not also:  # a round of nothing would only make the next one
                     raise
+        self._write()
+
+    @classmethod
+    def again(cls, record: Json, **given: Any) -> Submission:
+        """One that was made before, to add a watch to it."""
+        return cls(
+            name=record["submission"],
+            number=int(record["round"].get("number", 0)),
+            memory=record["memory"],
+            wanted=record["wanted"],
+            tries=record["tries"],
+            follows=record.get("follows", ""),
+            _arrays=record["arrays"],
+            _round=record["round"],
+            _watches=record.get("watches", []),
+            _head={key: record[key] for key in records.who()},
+            **given,
+        )
+
+    def watch(self, function: Callable[[], object], resources: Resources, also: set[str]) -> None:
+        """Submit a job that begins as soon as any other ends badly; SLURM drops it if none does.
+
+        Nothing depends on it: where the site refuses it, repair waits for the round.
+
+        Args:
+            function: what it runs.
+            resources: what it asks for.
+            also: ids of jobs of earlier submissions to watch.
+        """
+        watched = sorted({job for jobs in self.jobs for job in jobs} | also)
+        if not watched:
+            return
+        name = f"{self.title(())}-{self.name}-watch{len(self._watches)}"
+        entry: Json = {"name": name, "job": ""}
+        self._watches.append(entry)
+        self._write()
+        after = "?".join(f"afternotok:{job}" for job in watched[:MOST_WATCHED])
+        try:
+            (entry["job"],) = self._sbatch(name, [function], resources, after)
+        except SlurmError as refused:
+            if not is_refusal(str(refused)):
+                raise
+            self._watches.pop()
         self._write()
 
     def release(self) -> None:
@@ -302,6 +350,8 @@ class Submission:
             "memory": dict(self.memory),
             "wanted": list(self.wanted),
             "tries": dict(self.tries),
+            **({"watches": self._watches} if self._watches else {}),
+            **({"follows": self.follows} if self.follows else {}),
         }
         files.write_whole(self.sweep / "jobs" / f"{self.name}.json", record)
 

@@ -102,6 +102,7 @@ SIZES = {
 # What the configurations of other architectures call the same, and what they need besides.
 _OWN: dict[str, dict[str, Any]] = {
     "bloom": {"n_layer": 2, "n_head": 4},
+    "cohere": {},
     "falcon": {},
     "gemma2": {"head_dim": 16, "sliding_window": 16, "query_pre_attn_scalar": 16},
     "gemma3_text": {
@@ -113,11 +114,14 @@ _OWN: dict[str, dict[str, Any]] = {
     "gpt2": {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 512},
     "gpt_neox": {},
     "llama": {},
+    "mamba": {"state_size": 8},
+    "mistral": {},
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "olmoe": {"num_experts": 4, "num_experts_per_tok": 2},
     "opt": {"ffn_dim": 128, "word_embed_proj_dim": 64},
     "phi3": {"sliding_window": None},
     "qwen2": {},
+    "qwen3": {},
     "qwen3_moe": {
         "moe_intermediate_size": 64,
         "num_experts": 4,

@@ -39,6 +39,7 @@ CELL_TEXT = (
     "method",
     "unproved",
     "compressed_on",
+    "base",
 )
 CELL_NUMBERS = (
     "sparsity",
@@ -138,7 +139,8 @@ class Results:
             scale_bits (scales and zero points; where it was not measured, as planned),
             group_size (quantized weights per scale), bytes, linear_weights, total_weights,
             macs, collapsed, seconds, gpu_hours, device (that scored it), compressed_on (device
-            that made it); origin (where a cell comes from that was not made here); prune_profile,
+            that made it); origin (where a cell comes from that was not made here); base (the
+            model that this one is another base of, "" where it is none); prune_profile,
             quant_profile (how sparsity and bits are spread over matrices, "" where all are
             alike); of JSQ editing ("searched", or the one strength) and range_weight;
             calibration_samples; method (what identifies a cell but for its model and calibration

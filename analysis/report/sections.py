@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from analysis.comparison.across_machines import noted
+from analysis.comparison.across_models import across_table
 from analysis.comparison.at_chance import chance_table
 from analysis.comparison.definition_sensitivity import exponent_table, ranking_table
 from analysis.comparison.disagreements import disagreement_table
@@ -103,8 +104,16 @@ SECTIONS: tuple[Section, ...] = (
         tables=(
             lambda m: (equal_tcr_table(m.groups, "sr2"), equal_tcr_table(m.groups, "sr1")),
             lambda m: (methods_table(m.groups, "sr2"), methods_table(m.groups, "sr1")),
+            lambda m: (across_table(m.groups, "sr2"), across_table(m.groups, "sr1")),
         ),
-        open=("equal_tcr_sr2", "equal_tcr_sr1", "methods_sr2", "methods_sr1"),
+        open=(
+            "equal_tcr_sr2",
+            "equal_tcr_sr1",
+            "methods_sr2",
+            "methods_sr1",
+            "across_models_sr2",
+            "across_models_sr1",
+        ),
     ),
     Section(
         key="size",
@@ -162,6 +171,7 @@ SECTIONS: tuple[Section, ...] = (
             lambda m: [chance_table(m.groups)],
             lambda m: [disagreement_table(m.groups)],
         ),
+        open=("disagreement_texts",),
     ),
     Section(
         key="layers",

@@ -23,11 +23,11 @@ from isorate.pinning import program
 from sweeper.modeling import directory
 from sweeper.store import files, hashing
 
-FORMAT = 1
+FORMAT = 2
 """Raised when something else is looked at or found."""
 _LIBRARIES = ("transformers", "tokenizers", "torch")
 _PATIENCE_S = 600
-_TUPLES = ("kinds", "outside")
+_TUPLES = ("kinds", "outside", "unread")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,11 @@ class Look:
         outside: linear layers beside the stack of decoder layers, which stay dense.
         norms: norm in a decoder layer -> the matrices that read its output as it is; None where
             that cannot be told without weights.
+        unread: matrices whose weights the model takes without calling the layer.
+        in_order: whether decoder layers are called one after the other; None where that cannot
+            be told without weights.
+        bare_logits: whether logits are what the output head gives, neither scaled nor capped;
+            likewise.
         rows: of its input embedding.
         positions: the longest text that it takes, where its configuration limits that.
         tokenizer_trouble: why its tokenizer cannot be loaded; None if it can.
@@ -58,6 +63,9 @@ class Look:
     matrices: Mapping[str, str] = field(default_factory=dict)
     outside: tuple[str, ...] = ()
     norms: Mapping[str, list[str]] | None = None
+    unread: tuple[str, ...] = ()
+    in_order: bool | None = None
+    bare_logits: bool | None = None
     rows: int = 0
     positions: int | None = None
     tokenizer_trouble: str | None = None

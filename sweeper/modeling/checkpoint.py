@@ -60,15 +60,49 @@ def load(
     )
     require_complete(found, path)
     cast(model, dtype_of(dtype))
+    require_rows(model)
     return (model if quantization is not None else model.to(device)).eval()
 
 
 def cast(model: Any, dtype: torch.dtype) -> None:
-    """Give embeddings and head the model's dtype: renamed on load, they keep that of the file."""
+    """Give a model the dtype that it was to have: what is renamed on load keeps that of the file.
+
+    So do all weights of some quantized models whose language model is a part of them. Weights that
+    an architecture wants in float32 stay so, but embeddings and head, which all others meet.
+    """
     for module in (model.get_input_embeddings(), model.get_output_embeddings()):
         weight = getattr(module, "weight", None)
         if weight is not None and weight.is_floating_point() and weight.dtype != dtype:
             module.to(dtype)
+    if not getattr(model, "is_loaded_in_4bit", False) | getattr(model, "is_loaded_in_8bit", False):
+        for parameter in model.parameters():
+            if parameter.dtype in _SHORT - {dtype}:
+                parameter.data = parameter.data.to(dtype)
+
+
+_SHORT = {torch.bfloat16, torch.float16}
+
+
+def require_rows(model: Any) -> None:
+    """From now on refuse tokens that the embedding of a model has no row for, by number.
+
+    A tokenizer may have entries beyond its model's embedding, which text seldom holds. Without
+    this a GPU ends the whole process with an assertion, and a CPU names no token.
+    """
+    embedding = model.get_input_embeddings()
+
+    def check(_module: Any, args: tuple[Any, ...]) -> None:
+        ids, rows = args[0] if args else None, int(embedding.weight.shape[0])
+        if ids is None or ids.is_meta or not ids.numel():
+            return
+        last = int(ids.max())
+        if last >= rows:
+            raise StageFailure(
+                f"the text holds the token {last}, and the embedding of this model has {rows} "
+                "rows: take that token out of the text (or the tokenizer is another model's)."
+            )
+
+    embedding.register_forward_pre_hook(check)
 
 
 def sole(

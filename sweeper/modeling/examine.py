@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +43,20 @@ def examined(folder: Path, *, trust_remote_code: bool) -> dict[str, Any]:
             if parameter.endswith(".weight") and parameter.removesuffix(".weight") in found.treated
         },
         "outside": matrices.outside(model),
-        "norms": _norms(model),
+        **_traced(model),
         "rows": int(model.get_input_embeddings().weight.shape[0]),
         "positions": getattr(text, "max_position_embeddings", None),
         **_tokenizer(folder, trust_remote_code=trust_remote_code),
     }
 
 
-def _norms(model: Any) -> dict[str, list[str]] | None:
-    from sweeper.modeling import matrices
+def _traced(model: Any) -> dict[str, Any]:
+    from sweeper.modeling import trace
 
     try:
-        return matrices.readers(model.eval())
+        return asdict(trace.of(model.eval()))
     except Exception:  # an architecture that looks at values while it runs
-        return None
+        return {}
 
 
 def _tokenizer(folder: Path, *, trust_remote_code: bool) -> dict[str, Any]:

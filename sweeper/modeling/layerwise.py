@@ -28,8 +28,8 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]  # arguments of one decoder layer
 progress: ContextVar[Callable[..., None] | None] = ContextVar("progress", default=None)
 
 
-class _Enough(Exception):
-    """Ends a forward pass at the first decoder layer."""
+class Enough(Exception):
+    """Ends a forward pass at a decoder layer."""
 
 
 @CalibrationPipeline.register(NAME)
@@ -141,7 +141,7 @@ def _record(
     def before(_module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         calls.append((args, kwargs))
         if stop:
-            raise _Enough
+            raise Enough
 
     handles = [layer.register_forward_pre_hook(before, with_kwargs=True) for layer in layers]
     handles += [
@@ -149,7 +149,7 @@ def _record(
         for layer in layers
     ]
     try:
-        with HooksMixin.disable_hooks(), contextlib.suppress(_Enough):
+        with HooksMixin.disable_hooks(), contextlib.suppress(Enough):
             model.get_decoder()(input_ids=ids.to(model.device), use_cache=False)
     finally:
         for handle in handles:

@@ -106,6 +106,8 @@ def _class(base: Any) -> Any:
             super().save_pretrained(save_directory, *args, **kwargs)
             _mark(Path(save_directory), self.config.model_type)
 
+    # transformers looks up by these names what the weights are called in the files
+    Factored.__name__, Factored.__module__ = base.__name__, base.__module__
     return Factored
 
 

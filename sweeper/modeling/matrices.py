@@ -71,9 +71,17 @@ def listed(model: Any) -> Matrices:
 
 def layers(model: Any) -> list[nn.Module]:
     """The decoder layers in order; empty where they are not in one list."""
+    return list(stack(model)[1])
+
+
+def stack(model: Any) -> tuple[str, nn.ModuleList]:
+    """(module path, the list of decoder layers); ("", an empty list) where there is none."""
     decoder, count = decoder_of(model), model.config.get_text_config().num_hidden_layers
-    found = [m for m in decoder.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
-    return list(found[0]) if found else []
+    inside = {id(m) for m in decoder.modules()}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count and id(module) in inside:
+            return name, module
+    return "", nn.ModuleList()
 
 
 def decoder_of(model: Any) -> Any:
@@ -81,69 +89,6 @@ def decoder_of(model: Any) -> Any:
     found = model.get_decoder()
     # some architectures do not say: the whole model is then what `get_decoder` gives
     return getattr(model, model.base_model_prefix, found) if found is model else found
-
-
-def readers(model: Any) -> dict[str, list[str]]:
-    """Norm inside of a decoder layer -> the treated matrices whose input is its output as it is.
-
-    Found by running a few tokens through the model, wherever it is (also on the meta device), and
-    following the tensors; a norm whose output no matrix reads is left out.
-    """
-    treated = listed(model).treated
-    stack = {id(module) for layer in layers(model) for module in layer.modules()}
-    inside = [(name, m) for name, m in model.named_modules() if id(m) in stack]
-    made: dict[int, str] = {}
-    kept: list[torch.Tensor] = []  # so that no other tensor takes the place of one of them
-    found: dict[str, list[str]] = {}
-
-    def wrote(name: str) -> Any:
-        def hook(_module: Any, _args: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor):
-                kept.append(output)
-                made[_storage(output)] = name
-
-        return hook
-
-    def read(name: str) -> Any:
-        def hook(_module: Any, args: tuple[Any, ...]) -> None:
-            norm = made.get(_storage(args[0])) if args else None
-            if norm is not None:
-                found.setdefault(norm, []).append(name)
-
-        return hook
-
-    handles = [m.register_forward_hook(wrote(n)) for n, m in inside if _is_norm(m)]
-    handles += [m.register_forward_pre_hook(read(n)) for n, m in treated.items()]
-    try:
-        with torch.no_grad():
-            _run(model)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return found
-
-
-def _run(model: Any) -> None:
-    """A few tokens through a model; with a mask of its own where values are not known."""
-    ids = torch.arange(4, device=model.get_input_embeddings().weight.device).unsqueeze(0)
-    masks = [torch.ones(1, 1, 4, 4, device="meta")] if ids.is_meta else []
-    for mask in masks:
-        try:  # without one, masks are made by looking at values
-            model(input_ids=ids, attention_mask=mask, use_cache=False)
-            return
-        except (RuntimeError, ValueError, IndexError, TypeError):
-            continue  # not every architecture takes such a mask
-    model(input_ids=ids, use_cache=False)
-
-
-def _storage(tensor: torch.Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _is_norm(module: nn.Module) -> bool:
-    """Whether a module has one weight for each channel, and nothing below it."""
-    weight = getattr(module, "weight", None)
-    return isinstance(weight, torch.Tensor) and weight.ndim == 1 and not list(module.children())
 
 
 def outside(model: Any) -> list[str]:

@@ -16,6 +16,7 @@ from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, NoCell, Refused, Untreatable
 from sweeper.inputs.pins import Pins
 from sweeper.modeling.kernels import PORTABLE
+from sweeper.planning.cells import basis
 from sweeper.planning.cells.cell import Cell, CellMaker
 from sweeper.planning.cells.pruning import Pruning
 from sweeper.planning.cells.quantization import Quantization
@@ -143,6 +144,8 @@ def _check_backends(cells: Iterable[Cell]) -> None:
 
 def _used(cell: Cell) -> Iterable[tuple[str, str]]:
     yield "tasks.apply_chat_template", str(cell.tasks["apply_chat_template"])
+    for kind, own in basis.steps(cell.model).items():
+        yield from ((f"{kind}.{k}", str(v)) for k, v in own.items())
     if cell.calibration:
         yield "calibration.length", str(cell.calibration["length"])
     if cell.pruning:
@@ -237,7 +240,8 @@ def plan(
         return build(blocks, pins, elsewhere)
     reproducible.check(arguments, [*_maps(config["cells"]), *_maps(config["grids"])])
     alike = ((reproducible.in_float32(each), strict) for each, strict in blocks)
-    return build(alike, pins, elsewhere, kernels=PORTABLE)
+    made = build(alike, pins, elsewhere, kernels=PORTABLE)
+    return replace(made, notes=(*made.notes, reproducible.NOTE))
 
 
 def _blocks(

@@ -15,6 +15,8 @@ class CellConfig(TypedDict):
     tasks: Mapping[str, Any]
     groups: NotRequired[Mapping[str, Sequence[str]]]
     calibration: NotRequired[Mapping[str, Any]]
+    rescale: NotRequired[Mapping[str, Any]]
+    rotate: NotRequired[Mapping[str, Any]]
     prune: NotRequired[Mapping[str, Any]]
     quantize: NotRequired[Mapping[str, Any]]
 
@@ -33,7 +35,8 @@ class CellRecord(TypedDict):
 
     ``tcr``, ``sparsity`` are shares in [0, 1], ``scale_bits`` bits per linear weight of the dense
     model. ``earlier`` (cell key -> task -> evaluation), ``unscored`` and ``looks`` (task ->
-    documents that were asked at other looks) come from `sweeper.planning.looks`.
+    documents that were asked at other looks) come from `sweeper.planning.looks`; ``raced`` is the
+    key of the cell in the plan without a race, of which this is a look.
     """
 
     key: str
@@ -56,6 +59,7 @@ class CellRecord(TypedDict):
     earlier: NotRequired[Mapping[str, Mapping[str, str]]]
     unscored: NotRequired[Sequence[str]]
     looks: NotRequired[Mapping[str, Sequence[int]]]
+    raced: NotRequired[str]
 
 
 def makers(cell: CellRecord) -> dict[str, str]:

@@ -22,7 +22,16 @@ Json = Mapping[str, Any]
 
 DOCUMENTS = "documents.parquet"
 LAYER_ERRORS = "layer_errors.json"
-ROLES = ("convert", "sensitivity", "prune", "quantize", "measure", "evaluate")
+ROLES = (
+    "convert",
+    "rescale",
+    "rotate",
+    "sensitivity",
+    "prune",
+    "quantize",
+    "measure",
+    "evaluate",
+)
 
 
 class Reads(Protocol):

@@ -119,6 +119,7 @@ def _cell_row(outcome: CellOutcome) -> Row:
     row |= {"calibration_seed": cell.get("calibration_seed"), "rerun": cell.get("rerun", 0)}
     row |= {"status": outcome.status, "reason": outcome.reason}
     row |= {"origin": cell.get("origin", ""), "method": _method(row, cell.get("config", {}))}
+    row["base"] = cell.get("config", {}).get("model", {}).get("base", "")
     row |= {"group_size": cell.get("config", {}).get("quantize", {}).get("group_size")}
     row |= _profiles(cell.get("config", {})) | _jsq(cell.get("config", {}))
     row |= _measures(measured)
@@ -145,6 +146,7 @@ def _method(row: Row, config: Json) -> str:
             "quantize": config.get("quantize"),
             "calibration": text,
             "compressed": config.get("model", {}).get("compressed"),
+            **({"rotate": config["rotate"]} if "rotate" in config else {}),
         }
     )
 

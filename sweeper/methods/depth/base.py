@@ -19,8 +19,15 @@ class DepthPruning:
     pattern = "structured"
 
     def refusal(self, params: Params) -> BadInput | None:
-        """Nothing is left to refuse: the number of layers was held against the model."""
-        return None
+        """A model that does not call its layers one after the other, as far as that is known."""
+        if params.get("in_order") is not False:
+            return None
+        return BadInput(
+            "prune.method",
+            params["method"],
+            f"the decoder layers of {params['architecture']} are not called one after the other.",
+            "Use prune=sparsegpt, wanda or magnitude.",
+        )
 
     def reshaped(self, params: Params) -> dict[str, Shape]:
         """See `sweeper.methods.Reshaping`: layers are of one shape, so the last ones go."""

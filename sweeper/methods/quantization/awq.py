@@ -7,7 +7,7 @@ from typing import Any
 from sweeper.errors import BadInput
 from sweeper.methods import Params
 from sweeper.methods.quantization.grouped import GroupedRounding
-from sweeper.methods.quantization.mappings import fits_awq
+from sweeper.methods.quantization.mappings import fits_awq, unscalable
 from sweeper.methods.refinement import options as refinement
 
 
@@ -21,15 +21,7 @@ class ActivationAware(GroupedRounding):
 
     def refusal(self, params: Params) -> BadInput | None:
         """See `sweeper.methods.Method`."""
-        architecture = params.get("architecture")
-        if architecture and not fits_awq(architecture, params.get("norms") or {}):
-            return BadInput(
-                "quant.method",
-                "awq",
-                f"llm-compressor knows no mapping for {architecture}.",
-                "Use quant=gptq or quant=rtn.",
-            )
-        return super().refusal(params)
+        return _refuse_architecture(params) or super().refusal(params)
 
     def passes(self, params: Params) -> float:
         """See `sweeper.methods.Costed`."""
@@ -42,6 +34,19 @@ class ActivationAware(GroupedRounding):
         # scales from the inputs alone, as in the paper
         scaling = AWQScaling(duo_scaling=False, save_dtype=params["save_dtype"])
         return [scaling, self.rounding(params, model)]
+
+
+def _refuse_architecture(params: Params) -> BadInput | None:
+    architecture, norms = params.get("architecture"), params.get("norms")
+    if not architecture:
+        return None
+    if not fits_awq(architecture, norms or {}):
+        why = f"llm-compressor knows no mapping for {architecture}."
+    elif norms is not None and (bare := unscalable(architecture, norms, params["shapes"])):
+        why = f"llm-compressor's mapping for {architecture} scales {bare}, which has no weights."
+    else:
+        return None
+    return BadInput("quant.method", "awq", why, "Use quant=gptq or quant=rtn.")
 
 
 METHOD = ActivationAware()

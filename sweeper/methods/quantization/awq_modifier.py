@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from pydantic import PrivateAttr
 from sweeper.errors import StageFailure, several
 from sweeper.methods.quantization.identity import Identity
 from sweeper.methods.quantization.refined_nearest import SCALED
+from sweeper.modeling import matrices
 
 
 class AWQScaling(AWQModifier):  # type: ignore[misc]  # llm-compressor is untyped
@@ -49,6 +52,13 @@ class AWQScaling(AWQModifier):  # type: ignore[misc]  # llm-compressor is untype
         for matrix in mapping.balance_layers:  # for who has seen their inputs before
             setattr(matrix, SCALED, scales)
         return scales
+
+    def _set_resolved_mappings(self, model: Any) -> None:
+        # its patterns would also find the layers of a vision tower, which have the same names
+        stack, _ = matrices.stack(model)
+        given: list[Any] = self.mappings  # type: ignore[has-type]  # llm-compressor is untyped
+        self.mappings = [_inside(mapping, stack) for mapping in given]
+        super()._set_resolved_mappings(model)
 
     def _setup_activation_cache_hooks(self) -> None:
         super()._setup_activation_cache_hooks()
@@ -96,6 +106,20 @@ class AWQScaling(AWQModifier):  # type: ignore[misc]  # llm-compressor is untype
                 "llm-compressor knows no mapping for this architecture. "
                 "Use quant=gptq or quant=rtn."
             )
+
+
+def _inside(mapping: Any, stack: str) -> Any:
+    """A mapping whose patterns match below the module ``stack`` only."""
+
+    def within(pattern: str) -> str:
+        found = pattern.removeprefix("re:")
+        return f"re:(?={re.escape(stack)}\\.){found}" if found != pattern else pattern
+
+    return replace(
+        mapping,
+        smooth_layer=within(mapping.smooth_layer),
+        balance_layers=[within(pattern) for pattern in mapping.balance_layers],
+    )
 
 
 class _Unpinned(IntermediatesCache):  # type: ignore[misc]  # llm-compressor is untyped

@@ -1,9 +1,10 @@
-"""Which architectures llm-compressor has an AWQ mapping for, read without importing it."""
+"""What llm-compressor's AWQ mappings say of an architecture, read without importing it."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,22 +36,58 @@ def fits_awq(architecture: str, norms: Mapping[str, Sequence[str]]) -> bool:
     )
 
 
-@cache
+def unscalable(
+    architecture: str, norms: Mapping[str, Sequence[str]], matrices: Iterable[str]
+) -> str:
+    """What an architecture's mapping would scale that has no weights (an activation); "" if none.
+
+    Args:
+        architecture: class of the model.
+        norms: norm in a decoder layer -> the matrices that read its output.
+        matrices: names of the treated matrices.
+    """
+    names = [*norms, *matrices]
+    for pattern in smoothed().get(architecture, ()):
+        found = re.compile(pattern.removeprefix("re:"))
+        if not any(found.match(name) for name in names):
+            return pattern.removeprefix("re:").strip(".*$")
+    return ""
+
+
 def known() -> frozenset[str]:
-    """Classes of models; importing their table takes as long as importing llm-compressor."""
+    """Classes of models that have a mapping."""
+    return frozenset(smoothed())
+
+
+@cache
+def smoothed() -> dict[str, tuple[str, ...]]:
+    """Class of a model -> patterns of what its mapping scales; () where that is made at run time.
+
+    Importing the table takes as long as importing llm-compressor, so its source is read.
+    """
     spec = find_spec("llmcompressor")
     assert spec is not None
     assert spec.origin is not None
     folder = Path(spec.origin).parent / "modifiers" / "transform" / "awq"
-    return frozenset(
-        key.value
-        for file, table in _FILES.items()
-        for node in ast.walk(ast.parse((folder / file).read_text(encoding="utf-8")))
-        if isinstance(node, ast.AnnAssign | ast.Assign) and table in _targets(node)
-        if isinstance(node.value, ast.Dict)
-        for key in node.value.keys
-        if isinstance(key, ast.Constant) and isinstance(key.value, str)
-    )
+    found: dict[str, tuple[str, ...]] = {}
+    for file, table in _FILES.items():
+        tree = ast.parse((folder / file).read_text(encoding="utf-8"))
+        assigned = [n for n in ast.walk(tree) if isinstance(n, ast.AnnAssign | ast.Assign)]
+        lists = {target: _first_words(n.value) for n in assigned for target in _targets(n)}
+        for node in assigned:
+            if table in _targets(node) and isinstance(node.value, ast.Dict):
+                for key, value in zip(node.value.keys, node.value.values, strict=True):
+                    if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                        own = lists.get(value.id, ()) if isinstance(value, ast.Name) else ()
+                        found[key.value] = own
+    return found
+
+
+def _first_words(value: ast.expr | None) -> tuple[str, ...]:
+    """The first argument of each call in a list: of a mapping, what it scales."""
+    calls = value.elts if isinstance(value, ast.List) else []
+    firsts = [call.args[0] for call in calls if isinstance(call, ast.Call) and call.args]
+    return tuple(str(first.value) for first in firsts if isinstance(first, ast.Constant))
 
 
 def _targets(node: ast.AnnAssign | ast.Assign) -> set[str]:

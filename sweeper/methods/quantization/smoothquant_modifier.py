@@ -15,7 +15,7 @@ from pydantic import PrivateAttr
 
 from sweeper.errors import StageFailure
 from sweeper.methods.quantization.identity import Identity
-from sweeper.modeling import matrices
+from sweeper.modeling import trace
 
 _TINY = 1e-5  # as in the published code: no scale is smaller
 
@@ -48,7 +48,7 @@ class Smoothing(SmoothQuantModifier):  # type: ignore[misc]  # llm-compressor is
         """
         found = [
             SmoothQuantMapping(name, model.get_submodule(name), list(map(model.get_submodule, by)))
-            for name, by in matrices.readers(model).items()
+            for name, by in trace.of(model).norms.items()
         ]
         if not found:
             raise StageFailure(

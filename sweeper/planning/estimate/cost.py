@@ -26,6 +26,8 @@ _ASSUMED_RATE = {
     # CPU core, and one data-centre GPU. Rough; the first measured stage replaces them.
     "cpu": {
         "convert": 4.6e6,
+        "rescale": 1.5e7,
+        "rotate": 1e7,
         "sensitivity": 1.2e10,
         "prune": 1.5e10,
         "quantize": 1.5e10,
@@ -34,6 +36,8 @@ _ASSUMED_RATE = {
     },
     "cuda": {
         "convert": 2e8,
+        "rescale": 5e7,
+        "rotate": 3e7,
         "sensitivity": 5e12,
         "prune": 5e12,
         "quantize": 5e12,

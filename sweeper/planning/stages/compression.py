@@ -137,12 +137,16 @@ class Compressions:
         how = methods.method(meaning["method"])
         own: dict[str, Any] = {}
         if model.seen is not None:
-            _check_matrices(section, model.seen, how)
-            own = {"architecture": model.seen.architecture, "norms": model.seen.norms}
+            check_matrices(section, model.seen, how)
+            seen = model.seen
+            own = {"architecture": seen.architecture, "norms": seen.norms} | {
+                "in_order": seen.in_order,
+                "outside": seen.outside,
+            }
         refusal = how.refusal({**meaning, **own, "shapes": shapes})
         if refusal is not None:
             raise Refused(refusal)
-        return meaning
+        return meaning | (_loss_of(model.seen) if _asks_for_the_loss(meaning) else {})
 
     def _stage(
         self,
@@ -190,7 +194,7 @@ class Compressions:
         )
 
 
-def _check_matrices(section: Frozen, seen: look.Look, how: methods.Method) -> None:
+def check_matrices(section: Frozen, seen: look.Look, how: methods.Method) -> None:
     """Refuse a model whose matrices no method, or no quantizer, can treat.
 
     Raises:
@@ -204,9 +208,35 @@ def _check_matrices(section: Frozen, seen: look.Look, how: methods.Method) -> No
             f"{seen.architecture} cannot be quantized: its matrices are {', '.join(own)}, an own "
             "kind of linear layer, which the quantized formats do not hold."
         )
+    elif seen.unread and (how.calibrated or how.stage == "quantize") and not _removes(how):
+        short = dict.fromkeys(name.rpartition(".")[2] for name in seen.unread)
+        reason = (
+            f"{seen.architecture} takes the weights of {', '.join(short)} without calling the "
+            "layer, so its inputs cannot be seen and codes in its place would be taken for weights."
+        )
+        cure = "Use prune=magnitude; its dense model can be scored."
+        raise Untreatable(BadInput("model.id", section["id"], reason, cure))
     else:
         return
     raise Untreatable(BadInput("model.id", section["id"], reason, "Its dense model can be scored."))
+
+
+def _removes(how: methods.Method) -> bool:
+    """Whether it looks at whole decoder layers, whatever they do inside."""
+    return isinstance(how, methods.ByRemoval)
+
+
+def _asks_for_the_loss(meaning: Mapping[str, Any]) -> bool:
+    """Whether a method searches for what costs least loss on the calibration text."""
+    return meaning["method"] == "sleb" or len(meaning.get("strengths", ())) > 1
+
+
+def _loss_of(seen: look.Look | None) -> dict[str, str]:
+    """What tells a stage that takes the loss with scaled or capped logits from older ones.
+
+    Those took it from what the output head gives.
+    """
+    return {"logits": "as the model has them"} if seen and seen.bare_logits is False else {}
 
 
 def _scale_bits(quant: Quantization, section: Frozen, shapes: Shapes) -> float:
@@ -241,6 +271,8 @@ def sensitivity(
     if "widths" in own:
         own["save_dtype"] = section["save_dtype"]
         packages.append("compressed-tensors")
+    if own["errors"] == LOSS:
+        own |= _loss_of(shared.model(section).seen)
     return shared.stage(
         kind="sensitivity",
         params=Params(

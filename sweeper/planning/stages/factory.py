@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from sweeper import methods
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, Refused
 from sweeper.inputs import resolve
@@ -18,7 +19,7 @@ from sweeper.planning.cells.pruning import Pruning
 from sweeper.planning.cells.quantization import Quantization
 from sweeper.planning.plan import Params, PlannedCell, Stage
 from sweeper.planning.stages import evaluation
-from sweeper.planning.stages.compression import Compressions
+from sweeper.planning.stages.compression import Compressions, check_matrices
 from sweeper.planning.stages.context import Shared
 from sweeper.store.hashing import cache_directory, library, located
 
@@ -48,8 +49,11 @@ class Stager:
         Raises:
             Refused: the model has not so many, or the share is no whole number of them.
         """
+        model = self._shared.model(cell.model)
+        if cell.pruning is not None and model.seen is not None:
+            check_matrices(cell.model, model.seen, methods.method(cell.pruning.method))
         try:
-            return shape_inference.counted(cell, self._shared.model(cell.model).shapes)
+            return shape_inference.counted(cell, model.shapes)
         except BadInput as reason:
             raise Refused(reason) from None
 

@@ -17,7 +17,7 @@ from transformers import CompressedTensorsConfig
 
 from sweeper.modeling import devices, directory, low_rank_format, model_cache
 from sweeper.modeling import tokenizer as tokenizers
-from sweeper.modeling.checkpoint import cast, dtype_of, require_complete, trusted
+from sweeper.modeling.checkpoint import cast, dtype_of, require_complete, require_rows, trusted
 from sweeper.stages.evaluate import shared_prefix
 from sweeper.stages.evaluate.shared_prefix import Answer, Row
 
@@ -125,6 +125,7 @@ def _model(checkpoint: Path, dtype: str, device: str, trust: bool = False) -> An
     if not stored:  # what compressed weights become has other names than what is stored
         require_complete(found, checkpoint)
     cast(model, dtype_of(dtype))
+    require_rows(model)
     return model.eval()
 
 

@@ -10,7 +10,7 @@ from transformers.utils import logging as transformers_logging
 
 from sweeper.errors import StageFailure
 from sweeper.methods import ByRemoval
-from sweeper.modeling import checkpoint, layer_chain, parameter_count
+from sweeper.modeling import checkpoint, layer_chain, matrices, parameter_count
 from sweeper.stages import Job, calibration
 
 
@@ -48,14 +48,20 @@ def shortened(job: Job, how: ByRemoval) -> dict[str, Any]:
 
 def take_out(model: Any, removed: list[int]) -> None:
     """Removes decoder layers in place and makes indexes and configuration follow."""
-    decoder = model.get_decoder()
-    kept = [i for i in range(len(decoder.layers)) if i not in set(removed)]
-    _filter(model.config.get_text_config(), len(decoder.layers), kept)
-    decoder.layers = torch.nn.ModuleList([decoder.layers[i] for i in kept])
-    for place, layer in enumerate(decoder.layers):
+    name, layers = matrices.stack(model)
+    kept = [i for i in range(len(layers)) if i not in set(removed)]
+    _filter(model.config.get_text_config(), len(layers), kept)
+    left = torch.nn.ModuleList([layers[i] for i in kept])
+    model.set_submodule(name, left)
+    for place, layer in enumerate(left):
         for module in layer.modules():
-            if hasattr(module, "layer_idx"):
-                module.layer_idx = place
+            for index in _INDEXES:
+                if hasattr(module, index):
+                    setattr(module, index, place)
+
+
+_INDEXES = ("layer_idx", "layer_id", "layer_number")
+"""What modules call the number of their layer."""
 
 
 def _filter(config: Any, layers: int, kept: list[int]) -> None:
@@ -64,6 +70,8 @@ def _filter(config: Any, layers: int, kept: list[int]) -> None:
         if isinstance(value, list | tuple) and len(value) == layers and "layer" in name:
             setattr(config, name, [value[i] for i in kept])
     config.num_hidden_layers = len(kept)
+    if hasattr(config, "attention_types"):  # GPT-Neo reads its list of layers from this one
+        config.attention_types = [[[kind], 1] for kind in config.attention_layers]
 
 
 def require_same(

@@ -37,10 +37,10 @@ def of_tokens(
     for number, first in enumerate(starts := layers.embedded()):
         states = [first]
         for index in range(len(layers.layers)):
-            states += layers.through(index, states[-1:])
+            states += layers.through(index, states[-1:], number)
         gradient = layers.gradient(states.pop(), draws)
         for index in reversed(range(len(layers.layers))):
-            gradient = _back(layers, index, states.pop(), gradient, found)
+            gradient = _back(layers, index, (number, states.pop()), gradient, found)
         told((number + 1) / len(starts), f"gradients, batch {number + 1}/{len(starts)}")
     return found
 
@@ -48,11 +48,15 @@ def of_tokens(
 def _back(
     layers: Chain,
     index: int,
-    inputs: torch.Tensor,
+    inputs: tuple[int, torch.Tensor],
     gradient: torch.Tensor,
     found: dict[Any, list[torch.Tensor]],
 ) -> torch.Tensor:
-    """The gradient at the inputs of a layer; what its matrices' outputs have is put down."""
+    """The gradient at the inputs of a layer; what its matrices' outputs have is put down.
+
+    ``inputs`` are those of a batch, with its number.
+    """
+    number, batch = inputs
 
     def listen(module: Any, _args: Any, output: torch.Tensor) -> None:
         def note(slope: torch.Tensor) -> None:
@@ -64,8 +68,8 @@ def _back(
     handles = [module.register_forward_hook(listen) for module in within]
     try:
         with torch.enable_grad():
-            start = inputs.detach().requires_grad_()
-            (after,) = layers.through(index, [start])
+            start = batch.detach().requires_grad_()
+            (after,) = layers.through(index, [start], number)
             (before,) = torch.autograd.grad(after, start, gradient)
     finally:
         for handle in handles:

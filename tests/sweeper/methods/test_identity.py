@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from compressed_tensors.offload import set_onload_device
 from transformers import AutoModelForCausalLM, CompressedTensorsConfig
 
 from sweeper.errors import BadInput, StageFailure
 from sweeper.methods.quantization import mappings
-from sweeper.modeling import matrices
+from sweeper.modeling import offload, trace
 from sweeper.stages import Job, quantize
 from tests import tiny
 from tests.planned import plan_of
@@ -71,19 +73,39 @@ def test_what_is_moved_arrives_where_it_is_read(
     assert error(folder, kind, method, tmp_path / method) < 3 * plain < 0.3
 
 
+def visiting(model: Any, device: str) -> Any:
+    """As `offload.place` does it with a model that the GPU cannot hold."""
+    return set_onload_device(model, torch.device(device))
+
+
+@pytest.mark.parametrize("kind", ["gemma2", "gemma3_text"])
+@pytest.mark.parametrize("method", ["smoothquant", "awq"])
+def test_layers_that_visit_the_device_one_by_one_are_checked_alike(
+    folder: Path, kind: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = error(folder, kind, method, tmp_path / "whole")
+    monkeypatch.setattr(offload, "place", visiting)
+    assert error(folder, kind, method, tmp_path / "visiting") == whole
+
+
+@pytest.mark.parametrize("offloaded", [False, True])
 def test_a_mapping_that_is_no_identity_fails_by_name(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offloaded: bool
 ) -> None:
     """As llm-compressor's table has it: Gemma taken for a Llama."""
-    seen = matrices.readers
+    seen = trace.of
 
-    def as_llama(model: Any) -> dict[str, list[str]]:
-        return {
+    def as_llama(model: Any) -> trace.Trace:
+        found = seen(model)
+        norms = {
             name.replace("pre_feedforward", "post_attention"): by
-            for name, by in seen(model).items()
+            for name, by in found.norms.items()
         }
+        return replace(found, norms=norms)
 
-    monkeypatch.setattr(matrices, "readers", as_llama)
+    monkeypatch.setattr(trace, "of", as_llama)
+    if offloaded:
+        monkeypatch.setattr(offload, "place", visiting)
     with pytest.raises(StageFailure, match=r"smoothquant .* changed the outputs of model\.layers"):
         error(folder, "gemma2", "smoothquant", tmp_path / "out")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace as Some
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from sweeper.errors import StageFailure
 from sweeper.methods.quantization import smoothquant_modifier
 from sweeper.methods.quantization.smoothquant import METHOD
-from sweeper.modeling import checkpoint, matrices
+from sweeper.modeling import checkpoint, trace
 from sweeper.stages import Job, calibration, evaluate, measure, quantize
 from sweeper.stages.evaluate import hf_backend as models
 from tests import rounding, tiny
@@ -219,7 +220,10 @@ def test_measure_proves_the_bits_of_the_inputs(folder: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda m: m.setattr(matrices, "readers", lambda _: {}), "no matrix of LlamaForCausalLM"),
+        (
+            lambda m: m.setattr(trace, "of", lambda _: Some(norms={})),
+            "no matrix of LlamaForCausalLM",
+        ),
         (
             lambda m: m.setattr(
                 smoothquant_modifier.Smoothing, "_listener", lambda *_: lambda *_: None

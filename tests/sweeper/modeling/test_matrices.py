@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from sweeper.errors import BadInput, StageFailure
 from sweeper.inputs import look
-from sweeper.modeling import checkpoint, layerwise, matrices, shapes
+from sweeper.modeling import checkpoint, layerwise, shapes, trace
 from sweeper.stages import Job, measure, prune, quantize
 from sweeper.stages.measure.tensors import Files
 from tests import tiny
@@ -195,7 +195,7 @@ def test_readers_of_norms_are_seen_without_weights(make: Make) -> None:
     """And are the same on the model itself."""
     model = make("gemma2")
     found = look.at(model).norms
-    assert found == matrices.readers(checkpoint.load(model, dtype="float32"))
+    assert found == trace.of(checkpoint.load(model, dtype="float32")).norms
     assert found is not None
     assert {name.split(".")[-1]: [n.split(".")[-1] for n in by] for name, by in found.items()} == {
         "input_layernorm": ["q_proj", "k_proj", "v_proj"],

@@ -186,6 +186,19 @@ def test_a_token_beyond_the_embedding_that_no_text_holds(tmp_path: Path) -> None
     prune.run(job(tmp_path, {**PRUNE, "method": "wanda"}, model))
 
 
+@pytest.mark.parametrize("loader", ["compression", "scoring"])
+def test_a_token_beyond_the_embedding_in_a_text_is_said(tmp_path: Path, loader: str) -> None:
+    model = tiny.make(tmp_path / "model", vocab=361)
+    loaded = (
+        checkpoint.load(model, dtype="float32")
+        if loader == "compression"
+        else models.load(model, dtype="float32", device="cpu").model
+    )
+    with pytest.raises(StageFailure, match=r"the token 400, .* has 361 rows: take that token out"):
+        loaded(torch.tensor([[3, 400]]))
+    assert torch.isfinite(loaded(torch.tensor([[3, 360]])).logits).all()
+
+
 def test_a_probe_that_raises_says_no(tmp_path: Path, make_job: Any) -> None:
     """BLOOM takes no mask of four dimensions."""
     model = tiny.architecture(tmp_path / "model", "bloom")
@@ -209,6 +222,32 @@ def test_a_head_of_another_type_than_the_rest_is_cast(tmp_path: Path) -> None:
     ):
         assert loaded.get_output_embeddings().weight.dtype == torch.bfloat16
         assert torch.isfinite(loaded(torch.tensor([[2, 3]])).logits).all()
+
+
+def test_weights_that_kept_the_type_of_their_files_are_cast(tmp_path: Path) -> None:
+    """So do those of a quantized model whose language model is a part of it (Gemma 3)."""
+    model = checkpoint.load(tiny.make(tmp_path / "model"), dtype="float32")
+    layer = model.model.layers[0]
+    layer.self_attn.q_proj.to(torch.bfloat16)
+    layer.input_layernorm.to(torch.float16)
+    checkpoint.cast(model, torch.float32)
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    layer.input_layernorm.to(torch.float32)  # as an architecture may want it
+    model.to(torch.bfloat16)
+    layer.input_layernorm.to(torch.float32)
+    checkpoint.cast(model, torch.bfloat16)
+    assert layer.input_layernorm.weight.dtype == torch.float32
+
+
+def test_factors_of_a_model_whose_head_has_another_name_in_its_files(tmp_path: Path) -> None:
+    model = tiny.architecture(tmp_path / "model", "gpt_neox", tie_word_embeddings=False)
+    low_rank = {"method": "svd_llm", "pattern": "low-rank", "sparsity": 0.25, "dampening": 0.1}
+    factoring = job(tmp_path, {**PRUNE, **low_rank}, model)
+    prune.run(factoring)
+    made = factoring.out / "checkpoint"
+    assert "embed_out.weight" in load_file(made / "model.safetensors")
+    head = checkpoint.load(made, dtype="bfloat16").get_output_embeddings().weight
+    assert torch.equal(head, load_file(model / "model.safetensors")["embed_out.weight"])
 
 
 def test_probabilities_of_all_choices_are_kept_and_aggregated() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from launchers.base import Observer, Outcome, PlansOnly, ignore
-from launchers.slurm import records
+from launchers.slurm import next_look, records
 from launchers.slurm.cluster import limits, queue
 from launchers.slurm.cluster.commands import patiently, speak_to
 from launchers.slurm.cluster.queue import Cancelled
@@ -71,6 +71,10 @@ class SlurmLauncher(PlansOnly):
         asked = self._settings.requests.of_kind("evaluate")
         seat = "any" if self._settings.device_of(asked) == "cuda" else None
         return [seat] * max(1, min(self._settings.array_parallelism, stages))
+
+    def gpus(self, kind: str) -> int:
+        """How many GPUs a job for a stage of a kind asks for."""
+        return self._settings.requests.of_kind(kind).gpus
 
     # --- carrying out ----------------------------------------------------------------
 
@@ -164,6 +168,10 @@ class SlurmLauncher(PlansOnly):
             elif early and (live := set(todo.live.values())):
                 self._dispatch.watch(record, sweep, lease, live & set(queue.mine()))
             return {"resubmitted": again, "given_up": dict(verdict.given_up)}
+
+    def next_look(self, sweep: Sweep, store: Store) -> dict[str, Any]:
+        """Take a race to its next look; see `launchers.slurm.next_look`."""
+        return next_look.submit(self, sweep, store)
 
     def _memory(self, sweep: Sweep, known: JobTable, todo: Todo) -> Mapping[str, float]:
         """Factors on memory as a repair round would choose them; none where more was asked for.

@@ -1,4 +1,7 @@
-"""The last job of every submission: try again what may fare better, then collect and report."""
+"""The last job of every submission: try again what may fare better, then collect and report.
+
+Of a race it also decides the look that has ended, and submits the next one.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +116,7 @@ class Round:
     early: bool = False
 
     def __call__(self) -> Json:
-        """Repair, collect, and leave a record of both."""
+        """Repair, take a race to its next look, collect, and leave a record of all."""
         log_to_stderr()
         sweep = Sweep(Path(self.home), self.sweep)
         done: Json = {"submission": self.submission, **records.who()}
@@ -147,7 +150,10 @@ class Round:
         launcher = launcher_record.make(self.launcher)
         store, early = Store(Path(self.home)), {"early": True} if self.early else {}
         found: Json = launcher.repair(sweep, store, after=self.submission, **early)
-        return found
+        if self.early or found["resubmitted"]:  # the last job of a look decides it
+            return found
+        looked: Json = launcher.next_look(sweep, store)
+        return found | looked
 
     def _verb(self, verb: str) -> int:
         """Exit status of a verb of this sweep, in a process of its own."""

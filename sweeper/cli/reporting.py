@@ -9,18 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeper import redaction
 from sweeper.cli.request import Request
 from sweeper.errors import IsorateError, several
 from sweeper.planning.record import SweepRecord
-from sweeper.results import cluster_status, formatting, provenance, tables
+from sweeper.results import cluster_status, formatting, provenance, questions, tables
 from sweeper.results import outcomes as cell_outcomes
 from sweeper.results.importers import scores
 from sweeper.results.outcomes import CellOutcome
+from sweeper.results.race import advance, telling
 from sweeper.store.progress import Headway
 
 if TYPE_CHECKING:
     from analysis.data.results import Results
+    from sweeper.planning.sweep import Sweep
 
+MLFLOW = "http://127.0.0.1:5000"
+"""Where `make mlflow` serves the runs of a home's own database."""
 _UNDER_WAY = ("queued", "running")
 """A cell in a cluster's hands."""
 ENDED = ("done", "failed")
@@ -85,6 +90,7 @@ def conclude(request: Request, *, keys: Collection[str], ended: Sequence[Ended])
     later = any(outcome.status in _UNDER_WAY for outcome in asked)
     scored = any(outcome.scores for outcome in outcomes) and not later
     written = report(request, outcomes) if scored else Written()
+    race = advance.under_way(request.sweep)
     enabled = bool(request.config.tracking.enabled)
     tracked = {"enabled": enabled, "later": True} if later else sync(request, record)
     request.answer(
@@ -95,8 +101,9 @@ def conclude(request: Request, *, keys: Collection[str], ended: Sequence[Ended])
             "verdicts": list(written.verdicts),
             "report": {name: str(path) for name, path in written.files.items()},
             "tracking": tracked,
+            **({"race": telling.document(race, asked)} if race else {}),
         },
-        _text(asked, ended, written, tracked),
+        _text(asked, ended, written, tracked, telling.text(race, asked) if race else ""),
     )
     return 0 if all(outcome.status in ("done", *_UNDER_WAY) for outcome in asked) else 1
 
@@ -117,8 +124,9 @@ _EVERY_S = 5.0
 class Watch:
     """Tells when nothing more will happen to a sweep by itself.
 
-    That is so when every cell is done or has failed, or nothing is left that could work on
-    the others: no job and no round of repair in a cluster's queue, no stage at work here.
+    That is so when every cell is done or has failed and no race goes on, or nothing is left that
+    could work on the others: no job and no round of repair in a cluster's queue, no stage at work
+    here.
     """
 
     def __init__(self, request: Request) -> None:
@@ -126,7 +134,8 @@ class Watch:
 
     def over(self, outcomes: Sequence[CellOutcome], jobs: cluster_status.Jobs | None) -> bool:
         """Whether it is over; asked again and again, since a pause between stages is short."""
-        if all(outcome.status in ENDED for outcome in outcomes):
+        race = advance.under_way(self._request.sweep)
+        if all(outcome.status in ENDED for outcome in outcomes) and (race is None or race.over):
             return True
         if jobs is not None and jobs.known:
             return not jobs.to_come
@@ -160,7 +169,24 @@ def report(request: Request, outcomes: Sequence[CellOutcome]) -> Written:
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
     sweep = request.sweep
-    return write(results, sweep.report, sweep.name, provenance.of(sweep, outcomes))
+    return write(
+        results,
+        sweep.report,
+        sweep.name,
+        provenance.of(sweep, outcomes),
+        sweep=sweep,
+        links=links(request),
+    )
+
+
+def links(request: Request) -> dict[str, str]:
+    """Where a reader of the report finds the runs: MLflow's address, as far as one may be told."""
+    if not request.config.tracking.enabled:
+        return {}
+    uri = str(request.config.tracking.uri or "")
+    if uri.startswith(("http://", "https://")):
+        return {"MLflow": redaction.redact(uri, uri)}
+    return {"MLflow, after make mlflow": MLFLOW}
 
 
 def write(
@@ -169,8 +195,22 @@ def write(
     title: str,
     origin: Mapping[str, Any],
     compare: Sequence[str] = (),
+    *,
+    sweep: Sweep | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> Written:
-    """Write a report of any results, with two cells to `compare`; as `report`."""
+    """Write a report of any results; as `report`.
+
+    Args:
+        results: checked.
+        out: the directory.
+        title: of the page.
+        origin: provenance.
+        compare: two cells to be laid side by side.
+        sweep: the recorded sweep that the results are of, whose questions are looked up.
+        links: words -> address.
+    """
+    from analysis.comparison.disagreements import asked
     from analysis.data.panel import panels
     from analysis.data.results import BadResults
     from analysis.data.task_groups import pooled
@@ -180,9 +220,18 @@ def write(
     from analysis.report.report import write_report
 
     try:
-        files = write_report(results, out, title=title, provenance=origin, compare=compare)
         whole = pooled(results)
         groups = panels(whole)
+        found = questions.known(sweep, asked(groups)) if sweep and sweep.planned else {}
+        files = write_report(
+            results,
+            out,
+            title=title,
+            provenance=origin,
+            compare=compare,
+            links=links,
+            questions=found,
+        )
         table = headline_table(groups)
         head = [column.title for column in table.columns]
         return Written(
@@ -310,6 +359,7 @@ def _text(
     ended: Sequence[Ended],
     written: Written,
     tracked: Mapping[str, Any],
+    race: str,
 ) -> str:
     lines = [states(asked)]
     for lasting, head in _ENDED.items():
@@ -322,6 +372,8 @@ def _text(
             lines += [f"  {several(whose, 3)}: {why}" for why, whose in sorted(causes.items())]
     if written.text:
         lines += ["", written.text]
+    if race:
+        lines += ["", race]
     if "report.html" in written.files:
         lines += ["", f"Report: {written.files['report.html']}"]
     if tracked.get("later"):

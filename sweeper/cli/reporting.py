@@ -159,9 +159,10 @@ def report(request: Request, outcomes: Sequence[CellOutcome]) -> Written:
         IsorateError: the results cannot be reported, and why.
     """
     from analysis.data.results import BadResults
+    from sweeper.results.race import reported
 
     try:
-        results = tables.results(outcomes)
+        results = reported.with_race(tables.results(outcomes), request.sweep)
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
     sweep = request.sweep

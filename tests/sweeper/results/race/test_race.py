@@ -14,7 +14,7 @@ from sweeper.planning import retention
 from sweeper.planning.race import record
 from sweeper.planning.race.state import State
 from sweeper.results import outcomes, tables
-from sweeper.results.bundle import archive, making, races, verify
+from sweeper.results.bundle import archive, making, records, verify
 from sweeper.results.race import deciding
 from sweeper.worker.runner import run_stage
 from tests import race_rig
@@ -211,16 +211,24 @@ def test_a_bundle_carries_the_decisions_and_verify_takes_them_again(
 ) -> None:
     rig, _, _ = whole
     found = outcomes.collect(rig.sweep.load(), rig.store)
-    packed = making.contents(found, plan=rig.sweep.load(), provenance={}, redact=str, race=rig.now)
+    packed = making.contents(
+        found,
+        plan=rig.sweep.load(),
+        provenance={},
+        redact=str,
+        race=rig.now,
+        reported=True,
+    )
+    assert "tables/race.csv" in packed
     good, bad = tmp_path / "good.zip", tmp_path / "bad.zip"
     archive.write(good, archive.pack(packed, making.head("raced")))
     held = verify.verify(good)
     assert held.holds, held.differences
     assert held.decisions == len(rig.now.looks)
-    kept = json.loads(packed[races.FILE])
+    kept = json.loads(packed[records.RACE])
     group = kept["looks"][1]["decision"]["groups"][0]
     group["pairs"][0]["p"] = 0.5
-    changed = {**packed, races.FILE: json.dumps(kept).encode()}
+    changed = {**packed, records.RACE: json.dumps(kept).encode()}
     archive.write(bad, archive.pack(changed, making.head("raced")))
     told = [one for one in verify.verify(bad).differences if one.kind == "decision"]
     assert told[0].where == "look 1 of the race, decision.groups[0].pairs[0].p"

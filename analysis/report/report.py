@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from analysis.comparison.across_machines import noted
+from analysis.comparison.disagreements import disagreement_texts
 from analysis.comparison.summary import retention_table
 from analysis.comparison.two_cells import asked, compared_table, parting_table
 from analysis.data.panel import Panel, panels
+from analysis.data.questions import Questions
 from analysis.data.results import Results
 from analysis.data.task_groups import pooled
 from analysis.metrics import unbounded
@@ -43,6 +45,7 @@ def write_report(
     provenance: Mapping[str, object],
     compare: Sequence[str] = (),
     links: Mapping[str, str] | None = None,
+    questions: Questions | None = None,
 ) -> dict[str, Path]:
     """Write the page, the tables (CSV, Markdown, LaTeX), the figures (SVG, PDF) and the data.
 
@@ -60,6 +63,7 @@ def write_report(
         compare: names of two cells to be laid side by side, task by task and document by
             document; none: only the best of each rate and its rival are.
         links: words -> address of what belongs to the sweep elsewhere, as its runs in MLflow.
+        questions: what documents ask, for those on which two cells disagree.
 
     Returns:
         The path of every file by its name relative to `out`; the page is "report.html".
@@ -70,6 +74,9 @@ def write_report(
     whole = pooled(results)
     groups = panels(whole)
     parts = filled(Material(results=whole, groups=groups))
+    if questions:
+        texts = disagreement_texts(groups, questions)
+        parts = [_with(part, texts) if part.section.key == "tasks" else part for part in parts]
     if compare:
         pairs = asked(groups, compare)
         shown = noted([compared_table(pairs), parting_table(pairs)], groups)
@@ -88,6 +95,11 @@ def write_report(
         results, title=title, provenance=provenance, groups=groups, parts=parts, links=links or {}
     ).encode()
     return written(files, out)
+
+
+def _with(part: Filled, table: Table) -> Filled:
+    """A section that begins with one more table, if that has rows."""
+    return replace(part, tables=(table, *part.tables)) if len(table.rows) else part
 
 
 def html(

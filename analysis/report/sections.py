@@ -106,7 +106,14 @@ SECTIONS: tuple[Section, ...] = (
             lambda m: (methods_table(m.groups, "sr2"), methods_table(m.groups, "sr1")),
             lambda m: (across_table(m.groups, "sr2"), across_table(m.groups, "sr1")),
         ),
-        open=("equal_tcr_sr2", "equal_tcr_sr1", "methods_sr2", "methods_sr1"),
+        open=(
+            "equal_tcr_sr2",
+            "equal_tcr_sr1",
+            "methods_sr2",
+            "methods_sr1",
+            "across_models_sr2",
+            "across_models_sr1",
+        ),
     ),
     Section(
         key="size",
@@ -164,6 +171,7 @@ SECTIONS: tuple[Section, ...] = (
             lambda m: [chance_table(m.groups)],
             lambda m: [disagreement_table(m.groups)],
         ),
+        open=("disagreement_texts",),
     ),
     Section(
         key="layers",

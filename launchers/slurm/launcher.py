@@ -16,7 +16,7 @@ from launchers.slurm import next_look, records
 from launchers.slurm.cluster import limits, queue
 from launchers.slurm.cluster.commands import patiently, speak_to
 from launchers.slurm.cluster.queue import Cancelled
-from launchers.slurm.reliable_status import reliable, settled
+from launchers.slurm.reliable_status import noticed, reliable, settled
 from launchers.slurm.repair import judge, tried_again
 from launchers.slurm.resources.environment import with_environment
 from launchers.slurm.settings import Settings
@@ -114,13 +114,16 @@ class SlurmLauncher(PlansOnly):
                 observer.close()
         return Outcome(stages=todo.outcomes)
 
-    def repair(self, sweep: Sweep, store: Store, *, after: str) -> dict[str, Any]:
+    def repair(
+        self, sweep: Sweep, store: Store, *, after: str, early: bool = False
+    ) -> dict[str, Any]:
         """Submit again what ended for reasons outside its cell, with all that waits for it.
 
         Args:
             sweep: the sweep.
             store: its store.
             after: the submission whose jobs have ended.
+            early: only some of them have; the others are left alone, and watched again.
 
         Returns:
             "resubmitted" and "given_up", for the record of the round.
@@ -131,7 +134,13 @@ class SlurmLauncher(PlansOnly):
             }
             record = submitted[after]
             number, tries = int(record["round"].get("number", 0)), record.get("tries", {})
-            known = settled(sweep, store, record["round"]["dependency"])
+            if early and after != max(submitted):
+                return {"resubmitted": [], "given_up": {}}  # the newest has a watch of its own
+            known = (
+                noticed(sweep, store)
+                if early
+                else settled(sweep, store, record["round"]["dependency"])
+            )
             verdict = judge(
                 known.stages,
                 record["memory"],
@@ -154,7 +163,10 @@ class SlurmLauncher(PlansOnly):
                     memory=memory,
                     lease=lease,
                     tries=tried_again(tries, verdict, known.stages, todo.needed),
+                    follows=after if early else "",
                 )
+            elif early and (live := set(todo.live.values())):
+                self._dispatch.watch(record, sweep, lease, live & set(queue.mine()))
             return {"resubmitted": again, "given_up": dict(verdict.given_up)}
 
     def next_look(self, sweep: Sweep, store: Store) -> dict[str, Any]:

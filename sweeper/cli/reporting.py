@@ -9,19 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeper import redaction
 from sweeper.cli.request import Request
 from sweeper.errors import IsorateError, several
 from sweeper.planning.record import SweepRecord
-from sweeper.results import cluster_status, formatting, provenance, tables
+from sweeper.results import cluster_status, formatting, provenance, questions, tables
 from sweeper.results import outcomes as cell_outcomes
 from sweeper.results.importers import scores
 from sweeper.results.outcomes import CellOutcome
 from sweeper.results.race import advance, telling
+from sweeper.results.race.reported import with_race
 from sweeper.store.progress import Headway
 
 if TYPE_CHECKING:
     from analysis.data.results import Results
+    from sweeper.planning.sweep import Sweep
 
+MLFLOW = "http://127.0.0.1:5000"
+"""Where `make mlflow` serves the runs of a home's own database."""
 _UNDER_WAY = ("queued", "running")
 """A cell in a cluster's hands."""
 ENDED = ("done", "failed")
@@ -159,14 +164,30 @@ def report(request: Request, outcomes: Sequence[CellOutcome]) -> Written:
         IsorateError: the results cannot be reported, and why.
     """
     from analysis.data.results import BadResults
-    from sweeper.results.race import reported
 
     try:
-        results = reported.with_race(tables.results(outcomes), request.sweep)
+        results = with_race(tables.results(outcomes), request.sweep)
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
     sweep = request.sweep
-    return write(results, sweep.report, sweep.name, provenance.of(sweep, outcomes))
+    return write(
+        results,
+        sweep.report,
+        sweep.name,
+        provenance.of(sweep, outcomes),
+        sweep=sweep,
+        links=links(request),
+    )
+
+
+def links(request: Request) -> dict[str, str]:
+    """Where a reader of the report finds the runs: MLflow's address, as far as one may be told."""
+    if not request.config.tracking.enabled:
+        return {}
+    uri = str(request.config.tracking.uri or "")
+    if uri.startswith(("http://", "https://")):
+        return {"MLflow": redaction.redact(uri, uri)}
+    return {"MLflow, after make mlflow": MLFLOW}
 
 
 def write(
@@ -175,8 +196,22 @@ def write(
     title: str,
     origin: Mapping[str, Any],
     compare: Sequence[str] = (),
+    *,
+    sweep: Sweep | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> Written:
-    """Write a report of any results, with two cells to `compare`; as `report`."""
+    """Write a report of any results; as `report`.
+
+    Args:
+        results: checked.
+        out: the directory.
+        title: of the page.
+        origin: provenance.
+        compare: two cells to be laid side by side.
+        sweep: the recorded sweep that the results are of, whose questions are looked up.
+        links: words -> address.
+    """
+    from analysis.comparison.disagreements import asked
     from analysis.data.panel import panels
     from analysis.data.results import BadResults
     from analysis.data.task_groups import pooled
@@ -186,9 +221,18 @@ def write(
     from analysis.report.report import write_report
 
     try:
-        files = write_report(results, out, title=title, provenance=origin, compare=compare)
         whole = pooled(results)
         groups = panels(whole)
+        found = questions.known(sweep, asked(groups)) if sweep and sweep.planned else {}
+        files = write_report(
+            results,
+            out,
+            title=title,
+            provenance=origin,
+            compare=compare,
+            links=links,
+            questions=found,
+        )
         table = headline_table(groups)
         head = [column.title for column in table.columns]
         return Written(

@@ -12,6 +12,7 @@ from sweeper.planning.sweep import Sweep
 from sweeper.results import outcomes, provenance, tables
 from sweeper.results.importers import scores
 from sweeper.results.outcomes import CellOutcome
+from sweeper.results.race.reported import with_race
 
 if TYPE_CHECKING:
     from analysis.data.results import Results
@@ -81,10 +82,9 @@ def read(
     sweeps = [Sweep(sweep.home, one) for one in joined] or [sweep]
     title = name if joined and name else "+".join(one.name for one in sweeps)
     found = {one.name: outcomes_of(source, one, store, tracking_uri=tracking_uri) for one in sweeps}
-    results = _together(found)
     return Reading(
         name=title,
-        results=results if len(sweeps) > 1 else _raced(results, sweeps[0]),
+        results=with_race(_together(found), sweeps[0]) if len(sweeps) == 1 else _together(found),
         provenance=provenance.of(sweep, [o for each in found.values() for o in each])
         | {"sweep": title}
         | ({} if source == "store" else {"source": source}),
@@ -153,12 +153,6 @@ def bundled(home: Path, paths: Sequence[str], name: str | None) -> Reading:
         sweep=Sweep(home, title),
         source="bundle",
     )
-
-
-def _raced(results: Results, sweep: Sweep) -> Results:
-    from sweeper.results.race import reported
-
-    return reported.with_race(results, sweep)
 
 
 def _together(found: dict[str, Sequence[CellOutcome]]) -> Results:

@@ -102,6 +102,41 @@ def test_both_answers_come_first_then_every_cell_then_the_main_charts(written) -
     assert "commit.sha" in text
 
 
+def test_a_reader_finds_the_runs(make, tmp_path: Path) -> None:
+    links = {"MLflow": 'http://host:5000/?a="b'}
+    files = write_report(make(), tmp_path, title="t", provenance={}, links=links)
+    page = Page(files["report.html"].read_text())
+    assert page.open == []
+    assert 'http://host:5000/?a="b' in page.links
+
+
+def test_every_figure_is_of_one_hue_a_kind_and_says_what_it_found(make) -> None:
+    figures = figures_of(panels(make()))
+    for figure in figures:
+        drawn = {
+            one.lower() for one in re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", str(figure.svg))
+        }
+        assert not drawn & {"#cc79a7", "#e69f00"}, figure.name  # hues that mean no kind
+    assert len({figure.name for figure in figures}) == len(figures)
+
+
+def test_an_axis_with_one_value_is_not_drawn(make) -> None:
+    def one_rate(cells):
+        return cells[cells["label"].isin(["dense", "25% + 4bit", "2:8 + 4bit"])]
+
+    names = {figure.name.split("_Smol")[0] for figure in figures_of(panels(make(cells=one_rate)))}
+    assert not {n for n in names if n.startswith(("srcr_j_over", "srcr_p", "srcr_q"))}
+
+
+def test_it_follows_the_reader_into_the_dark(written) -> None:
+    text = written["report.html"].read_text()
+    assert "prefers-color-scheme: dark" in text
+    drawings = " ".join(re.findall(r'<svg role="img".*?</svg>', text, flags=re.S))
+    assert "var(--ink)" in drawings
+    assert "var(--joint)" in drawings
+    assert not re.search(r"(?:fill|stroke): #(?:000000|ffffff)", drawings)
+
+
 def test_equal_input_gives_equal_bytes(make, tmp_path: Path) -> None:
     shuffle = lambda frame: frame.sample(frac=1, random_state=1)  # noqa: E731
     one = write_report(make(), tmp_path / "a", title="t", provenance={"b": 1, "a": [2]})

@@ -88,7 +88,7 @@ def test_plan_tells_what_is_expected_and_touches_nothing(shell: Shell) -> None:
     told = json.loads(shell("plan", RACE, "output=json").stdout)["race"]
     assert told["documents"]["full"] == 6 * (360 + 234)
     assert told["documents"]["race"] <= told["documents"]["full"]
-    assert told["basis"] == "assumed spread 0.05"
+    assert told["basis"] == "assumed spread 0.1"
     assert told["sizes_known"] is True
     assert not shell.home.exists()
     sure = json.loads(shell("plan", RACE, "tasks.race.assumed_spread=0.5", "output=json").stdout)[

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.documents import Documents
+from analysis.data.race_record import RaceRecord
 from analysis.errors import BadResults as BadResults
 from analysis.metrics import achieved_tcr
 from analysis.output.text import listed
@@ -163,6 +164,7 @@ class Results:
         layers: errors of matrices, where a stage recorded them, one row per cell and matrix: cell,
             name, weights, error (of its output, relative), energy (of its output before, per
             token), direction (share of its inputs' energy in their first direction).
+        race: how the cells were raced; None where they were not.
 
     Cells and scores are copied, completed with the absent columns and put in one canonical order,
     so that equal results give equal output whatever order they were collected in.
@@ -175,6 +177,7 @@ class Results:
     scores: pd.DataFrame
     documents: Documents = field(default_factory=Documents)
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    race: RaceRecord | None = None
 
     def __post_init__(self) -> None:
         cells = _typed(self.cells, "cells", CELL_TEXT, CELL_NUMBERS, CELL_FLAGS, CELL_REQUIRED)

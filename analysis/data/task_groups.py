@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ def pooled(results: Results, benchmarks: Mapping[str, Sequence[str]] | None = No
     parts = results.scores[inside].assign(size=lambda rows: rows["task"].map(sizes))
     whole = pd.DataFrame(list(_pool(parts, home)), columns=columns)
     scores = pd.concat([results.scores[~inside].astype(object), whole.astype(object)])
-    return Results(cells=results.cells, scores=scores, documents=_documents(results, home, sizes))
+    return replace(results, scores=scores, documents=_documents(results, home, sizes))
 
 
 def _sizes(scores: pd.DataFrame) -> dict[str, float]:

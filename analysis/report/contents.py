@@ -12,6 +12,7 @@ from analysis.data.panel import Panel, panels
 from analysis.data.results import Results
 from analysis.output.table import Table
 from analysis.report.answers import answers
+from analysis.report.race import race_sentences
 from analysis.report.sections import SECTIONS, Material, tables_of
 from analysis.report.sentences import conclusion
 
@@ -34,14 +35,18 @@ def conclusions(results: Results, groups: Sequence[Panel]) -> list[str]:
     """
     told = [answers(panel) for panel in groups]
     words = [line for one in told for line in (*one.rate, *one.size, *one.unsaved)]
-    return words + _further(results, groups)
+    return race_sentences(results) + words + _further(results, groups)
 
 
 def spoken(results: Results, groups: Sequence[Panel]) -> str:
     """The same for a terminal, each answer under its heading."""
     several = len(groups) > 1
     told = [answers(panel).text(panel.model if several else "") for panel in groups]
-    return "\n\n".join(filter(None, [*told, "\n".join(_further(results, groups))]))
+    raced = [f"  {line}" for line in race_sentences(results)]
+    first = "\n".join(["The race, verdicts that hold at all its looks:", *raced]) if raced else ""
+    if raced:
+        told = [f"On the documents that all cells answered:\n\n{one}" for one in told if one]
+    return "\n\n".join(filter(None, [first, *told, "\n".join(_further(results, groups))]))
 
 
 def _further(results: Results, groups: Sequence[Panel]) -> list[str]:

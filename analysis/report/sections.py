@@ -29,11 +29,13 @@ from analysis.output.table import Table
 from analysis.report.figures.curve_figures import curve_figures
 from analysis.report.figures.mpt_beside import beside_figures, beside_table
 from analysis.report.figures.pareto_figures import front_figures
+from analysis.report.figures.race_figures import race_figures
 from analysis.report.figures.retention_figures import per_cell, retention_over
 from analysis.report.figures.srcr_figures import srcr_figures
 from analysis.report.headline import headline_table
 from analysis.report.layer_errors import layer_error_maps, layer_error_table
 from analysis.report.next_steps import next_table
+from analysis.report.race import race_table
 from analysis.report.tables import cells_table, equal_tcr_table, scores_table, tcr_table
 from analysis.report.task_breakdown import answers_table, heat_maps
 
@@ -87,6 +89,14 @@ SECTIONS: tuple[Section, ...] = (
         figures=(lambda m: retention_over(m.groups),),
     ),
     Section(
+        key="race",
+        title="The race",
+        short="Race",
+        tables=(lambda m: [race_table(m.results)],),
+        figures=(lambda m: race_figures(m.results),),
+        open=("race",),
+    ),
+    Section(
         key="rate",
         title="At equal TCr",
         short="Equal TCr",
@@ -96,7 +106,14 @@ SECTIONS: tuple[Section, ...] = (
             lambda m: (methods_table(m.groups, "sr2"), methods_table(m.groups, "sr1")),
             lambda m: (across_table(m.groups, "sr2"), across_table(m.groups, "sr1")),
         ),
-        open=("equal_tcr_sr2", "equal_tcr_sr1", "methods_sr2", "methods_sr1"),
+        open=(
+            "equal_tcr_sr2",
+            "equal_tcr_sr1",
+            "methods_sr2",
+            "methods_sr1",
+            "across_models_sr2",
+            "across_models_sr1",
+        ),
     ),
     Section(
         key="size",

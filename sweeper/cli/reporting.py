@@ -17,6 +17,7 @@ from sweeper.results import cluster_status, formatting, provenance, questions, t
 from sweeper.results import outcomes as cell_outcomes
 from sweeper.results.importers import scores
 from sweeper.results.outcomes import CellOutcome
+from sweeper.results.race import advance, telling
 from sweeper.store.progress import Headway
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def conclude(request: Request, *, keys: Collection[str], ended: Sequence[Ended])
     later = any(outcome.status in _UNDER_WAY for outcome in asked)
     scored = any(outcome.scores for outcome in outcomes) and not later
     written = report(request, outcomes) if scored else Written()
+    race = advance.under_way(request.sweep)
     enabled = bool(request.config.tracking.enabled)
     tracked = {"enabled": enabled, "later": True} if later else sync(request, record)
     request.answer(
@@ -99,8 +101,9 @@ def conclude(request: Request, *, keys: Collection[str], ended: Sequence[Ended])
             "verdicts": list(written.verdicts),
             "report": {name: str(path) for name, path in written.files.items()},
             "tracking": tracked,
+            **({"race": telling.document(race, asked)} if race else {}),
         },
-        _text(asked, ended, written, tracked),
+        _text(asked, ended, written, tracked, telling.text(race, asked) if race else ""),
     )
     return 0 if all(outcome.status in ("done", *_UNDER_WAY) for outcome in asked) else 1
 
@@ -121,8 +124,9 @@ _EVERY_S = 5.0
 class Watch:
     """Tells when nothing more will happen to a sweep by itself.
 
-    That is so when every cell is done or has failed, or nothing is left that could work on
-    the others: no job and no round of repair in a cluster's queue, no stage at work here.
+    That is so when every cell is done or has failed and no race goes on, or nothing is left that
+    could work on the others: no job and no round of repair in a cluster's queue, no stage at work
+    here.
     """
 
     def __init__(self, request: Request) -> None:
@@ -130,7 +134,8 @@ class Watch:
 
     def over(self, outcomes: Sequence[CellOutcome], jobs: cluster_status.Jobs | None) -> bool:
         """Whether it is over; asked again and again, since a pause between stages is short."""
-        if all(outcome.status in ENDED for outcome in outcomes):
+        race = advance.under_way(self._request.sweep)
+        if all(outcome.status in ENDED for outcome in outcomes) and (race is None or race.over):
             return True
         if jobs is not None and jobs.known:
             return not jobs.to_come
@@ -354,6 +359,7 @@ def _text(
     ended: Sequence[Ended],
     written: Written,
     tracked: Mapping[str, Any],
+    race: str,
 ) -> str:
     lines = [states(asked)]
     for lasting, head in _ENDED.items():
@@ -366,6 +372,8 @@ def _text(
             lines += [f"  {several(whose, 3)}: {why}" for why, whose in sorted(causes.items())]
     if written.text:
         lines += ["", written.text]
+    if race:
+        lines += ["", race]
     if "report.html" in written.files:
         lines += ["", f"Report: {written.files['report.html']}"]
     if tracked.get("later"):

@@ -13,6 +13,10 @@ from sweeper.config.grid import Combination, Section
 from sweeper.errors import BadInput
 
 DTYPE = "float32"
+NOTE = (
+    "reproducible=true: float32 and portable kernels; the time below is that of stages without "
+    "them, and it takes several times as long"
+)
 _SETS = {"model": "compute_dtype", "tasks": "dtype"}
 
 

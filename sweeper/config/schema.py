@@ -230,6 +230,37 @@ class CalibrationConfig:
 
 
 @dataclass
+class RaceConfig:
+    """How cells of one rate are raced; fixed once a race has begun."""
+
+    rule: str = key(
+        "anytime",
+        "anytime: valid whenever one looks, stops or extends; spending: for the looks of the "
+        "schedule alone, with fewer documents",
+    )
+    alpha: float = key(0.05, "probability that any verdict of a family is false")
+    family: str = key(
+        "group", "whose pairs share alpha: group, the cells of one rate; sweep, those of all rates"
+    )
+    by: str = key("sr2", "what cells are compared by: sr2, sr1, or log_likelihood (perplexities)")
+    margin: float | None = key(
+        None, "difference that does not matter: a group whose survivors differ by less is done"
+    )
+    first_look: int = key(
+        128, "documents of each task at the first look; each further one has twice as many"
+    )
+    assumed_spread: float = key(
+        0.05,
+        "standard deviation of true differences that you expect, for the plan and for rule "
+        "anytime; never from the raced data",
+    )
+    stderr: float | None = key(
+        None,
+        "standard error up to which a cell without a rival is asked; null: the first look alone",
+    )
+
+
+@dataclass
 class TasksConfig:
     """What is scored, and how."""
 
@@ -264,6 +295,9 @@ class TasksConfig:
         0,
         "score the dense model so many times more: the report shows how far equal evaluations "
         "are apart (noise floor)",
+    )
+    race: RaceConfig | None = key(
+        None, "stop asking cells that are beaten: tasks/race=default; null asks all documents"
     )
     max_model_len: int = key(4096, "vllm: tokens of prompt and answer together")
     gpu_memory_utilization: float = key(0.9, "vllm: share of the GPU's memory that it takes")

@@ -81,9 +81,9 @@ def _watched(names: list[str], modules: list[Any], hessian: torch.Tensor) -> Ite
     if not layer_errors.wanted():
         yield
         return
-    whole, before = hessian.clone(), [module.weight.float().clone() for module in modules]
+    whole, before = hessian.clone(), [module.weight.clone() for module in modules]
     yield
-    layer_errors.record(names, before, [module.weight.float() for module in modules], whole)
+    layer_errors.record(names, before, [module.weight for module in modules], whole)
 
 
 def stacked(modules: list[Any]) -> tuple[torch.Tensor, list[int]]:

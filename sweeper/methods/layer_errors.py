@@ -71,7 +71,7 @@ def record(
 
     Args:
         names: of the matrices.
-        before: their weights as they were, float32 [rows, columns] each.
+        before: their weights as they were, [rows, columns] each.
         after: as they are.
         hessian: [columns, columns], 2 X^T X / tokens, not dampened.
     """
@@ -80,15 +80,14 @@ def record(
         return
     trace = float(hessian.diagonal().double().sum())
     direction = min(1.0, first_direction(hessian)[0] / trace) if 0 < trace < float("inf") else 0.0
-    old, new = torch.cat(list(before)), torch.cat(list(after))
-    sizes = [len(one) for one in before]
-    energies = by_row(old, hessian).split(sizes), by_row(old - new, hessian).split(sizes)
-    for name, one, whole, lost in zip(names, before, *energies, strict=True):
-        energy = float(whole.sum()) / 2
-        error = max(0.0, float(lost.sum()) / 2)
+    for name, old, new in zip(names, before, after, strict=True):
+        lost = old.float()  # one matrix at a time: this is done where memory is at its peak
+        energy = float(by_row(lost, hessian).sum()) / 2
+        lost = lost - new.float()
+        error = max(0.0, float(by_row(lost, hessian).sum()) / 2)
         known[name] = LayerError(
             name=name,
-            weights=one.numel(),
+            weights=lost.numel(),
             error=(error / energy) ** 0.5 if energy > 0 else 0.0,
             energy=energy,
             direction=direction,

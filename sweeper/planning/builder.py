@@ -240,7 +240,8 @@ def plan(
         return build(blocks, pins, elsewhere)
     reproducible.check(arguments, [*_maps(config["cells"]), *_maps(config["grids"])])
     alike = ((reproducible.in_float32(each), strict) for each, strict in blocks)
-    return build(alike, pins, elsewhere, kernels=PORTABLE)
+    made = build(alike, pins, elsewhere, kernels=PORTABLE)
+    return replace(made, notes=(*made.notes, reproducible.NOTE))
 
 
 def _blocks(

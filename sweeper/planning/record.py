@@ -35,7 +35,8 @@ class CellRecord(TypedDict):
 
     ``tcr``, ``sparsity`` are shares in [0, 1], ``scale_bits`` bits per linear weight of the dense
     model. ``earlier`` (cell key -> task -> evaluation), ``unscored`` and ``looks`` (task ->
-    documents that were asked at other looks) come from `sweeper.planning.looks`.
+    documents that were asked at other looks) come from `sweeper.planning.looks`; ``raced`` is the
+    key of the cell in the plan without a race, of which this is a look.
     """
 
     key: str
@@ -58,6 +59,7 @@ class CellRecord(TypedDict):
     earlier: NotRequired[Mapping[str, Mapping[str, str]]]
     unscored: NotRequired[Sequence[str]]
     looks: NotRequired[Mapping[str, Sequence[int]]]
+    raced: NotRequired[str]
 
 
 def makers(cell: CellRecord) -> dict[str, str]:

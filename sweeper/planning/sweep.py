@@ -39,6 +39,8 @@ from sweeper.store.spec import Spec, StageRecord
 
 ELSEWHERE, REPORT, FORGOTTEN = "elsewhere", "report", "forgotten.json"
 PLANS = "plan-*.json"
+LOOK = "look"
+"""Of a plan that is a look of a race: which one."""
 _DEFAULT = ["hydra/launcher=local"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
@@ -122,14 +124,41 @@ class Sweep:
         target = self.path / f"plan-{key_of(meaning)}.json"
         known = list(self.path.glob(PLANS))
         if known != [target] and target not in self.plans[-1:]:
-            head = {
-                "name": self.name,
-                "created": datetime.now(UTC).isoformat(timespec="microseconds"),
-                "overrides": [redact(text) for text in overrides],
-                "checkpoints": checkpoints,
-                moved_home.HOME: str(self.home),
-            }
-            files.write_whole(target, head | meaning)
+            files.write_whole(target, {**self._head(overrides, checkpoints), **meaning})
+
+    def record_look(
+        self, meaning: PlanBody, number: int, since: str, overrides: Sequence[str], checkpoints: str
+    ) -> None:
+        """Write the plan of a race's look down, by whichever process sets or resumes it.
+
+        Its time is that of the decision that set it, whoever writes it and when; so a process that
+        is behind never makes an earlier look the newest plan. Where a plan without a race came
+        meanwhile, the time is now: who runs the race again wants its looks.
+
+        Args:
+            meaning: cells and stages, as `plan_json` has them.
+            number: of the look.
+            since: when it was set.
+            overrides: as of `record`.
+            checkpoints: likewise.
+        """
+        target = self.path / f"plan-{key_of(meaning)}.json"
+        newest = files.read_json(self.plans[-1]) if self.planned else {LOOK: 0}
+        if LOOK in newest and target.exists():
+            return
+        head = {**self._head(overrides, checkpoints), LOOK: number}
+        if LOOK in newest:
+            head["created"] = since
+        files.write_whole(target, {**head, **meaning})
+
+    def _head(self, overrides: Sequence[str], checkpoints: str) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+            "overrides": [redact(text) for text in overrides],
+            "checkpoints": checkpoints,
+            moved_home.HOME: str(self.home),
+        }
 
     def load(self) -> SweepRecord:
         """All plans of this name as one record; each stage has its parents' records inside.

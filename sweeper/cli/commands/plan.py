@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from sweeper.cli import racing
 from sweeper.cli.request import Request
 from sweeper.planning.estimate.cost import Cost
 from sweeper.planning.plan import Plan, PlannedCell
@@ -60,6 +61,7 @@ def document(request: Request, plan: Plan, spent: Cost) -> dict[str, Any]:
             "device": spent.device,
         },
         "jobs": asdict(jobs) if jobs else None,
+        **({"race": racing.expectation(request)} if racing.asked_for(request) else {}),
     }
 
 
@@ -151,6 +153,7 @@ def _stages(request: Request, plan: Plan, spent: Cost) -> str:
             f"Disk:   {formatting.size(spent.peak_bytes)} of checkpoints at the peak "
             f"(checkpoints={request.config.checkpoints}{last})",
             *([jobs.text()] if jobs else []),
+            *(racing.expected(request) if racing.asked_for(request) else []),
         ]
     )
 

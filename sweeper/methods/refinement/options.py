@@ -121,9 +121,9 @@ def refit_passes(params: Params, plain: float, *, hessians: bool = False) -> flo
 
 _SUMMED = 0.7
 _A_STEP = 0.06
-_A_SWEEP = 0.2
+_A_SWEEP = 0.15
 _SCALES = 0.05
 
 
 def _swaps(params: Params) -> float:
-    return 0.2 if params.get(SWAPS) else 0.0
+    return 0.15 if params.get(SWAPS) else 0.0

@@ -23,6 +23,8 @@ from sweeper.planning.cells.quantization import MASKS, Quantization
 
 RERUNS = "reruns"
 """The key of `tasks` that adds cells instead of changing them."""
+RACE = "race"
+"""The key of `tasks` that says how many of the documents are asked, whatever the cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +138,8 @@ class CellMaker:
 
 
 def _tasks(section: Section) -> Frozen:
-    """How often the dense model is scored again says nothing of the other cells."""
-    return Frozen.of({name: value for name, value in section.items() if name != RERUNS})
+    """How often the dense model is scored again, and how it is raced, says nothing of a cell."""
+    return Frozen.of({n: value for n, value in section.items() if n not in (RERUNS, RACE)})
 
 
 def _looks_at_text(pruned: Pruning | None, quantized: Quantization | None) -> bool:

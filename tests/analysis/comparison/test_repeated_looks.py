@@ -107,8 +107,8 @@ def test_a_report_says_at_which_look_verdicts_fell_and_that_they_hold_at_all() -
     assert np.isnan(rows.loc["c3", "look"])
     assert "valid at all 3 looks" in conclusion(panel, verdict) or not verdict.decided
     told = " ".join(sentences(panel, verdict))
-    assert "told at look 1 of 3" in told
-    assert "over 3 looks they cannot be told apart" in told
+    assert "over 3 looks, told at look 1, by" in told
+    assert "not significantly different, document by document, over 3 looks, by" in told
     (warning,) = [w for w in findings(panel).warnings if "earlier looks" in w]
     assert "a (at 100, 200 documents)" in warning
     fixed = replace_looks(panel)

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from analysis.data.documents import Documents
+from analysis.data.panel import panels
 from analysis.data.results import Results
+from analysis.data.task_groups import pooled
 from analysis.race.decide import decide
 from analysis.race.expected import expected_documents
 from analysis.race.reading import NotRaceable, answers_of, field_of
@@ -33,6 +35,7 @@ def made(
     *,
     without: tuple[str, ...] = (),
     scored: bool = True,
+    dense_too: bool = False,
 ) -> Results:
     """A sweep whose dense cell answered everything, others as far as `asked` says of each leaf."""
     rng = np.random.default_rng(0)
@@ -61,7 +64,8 @@ def made(
             }
         )
         for task, right in drawn.items():
-            count = SIZES[task] if name == "dense" or asked is None else asked[task]
+            every = asked is None or (name == "dense" and not dense_too)
+            count = SIZES[task] if asked is None or every else asked[task]
             own = right[i, :count]
             scores.append(
                 {
@@ -163,3 +167,25 @@ def test_a_race_is_expected_to_ask_less_and_a_pilot_sharpens_that() -> None:
     assert after.cells["8bit"] == 256
     beaten = {cell for group in pilot.groups for cell in group.beaten} - set(pilot.ask)
     assert all(after.cells[cell] == 256 for cell in beaten)
+
+
+def test_cells_that_were_asked_less_are_compared_on_what_all_were_asked() -> None:
+    """Of a race, all cells stand on the first look's documents; none is ranked by more of them."""
+    whole = made()
+    look = looks(field_of(whole).contests["m"].leaves, 128)[0]
+    part = made(look.counts)
+    keep = {"dense": whole, "4bit": whole}  # a survivor beside cells that were beaten at once
+
+    def of(cell: str) -> Results:
+        return keep.get(cell, part)
+
+    mixed = Results(
+        cells=whole.cells,
+        scores=pd.concat([of(c).scores.query("cell == @c") for c in CELLS]),
+        documents=Documents({k: of(k[0]).documents.sources[k] for k in whole.documents.sources}),
+    )
+    (one,), (alone,) = panels(pooled(mixed)), panels(pooled(made(look.counts, dense_too=True)))
+    assert (one.gap == "").all()
+    assert one.value == pytest.approx(alone.value)
+    assert one.n == pytest.approx(128 * np.ones_like(one.n))
+    assert "on the 128 documents that all cells answered" in one.remark[one.baseline or 0, 0]

@@ -22,6 +22,7 @@ def plan_of(*words: str) -> Plan:
 
 def test_it_is_float32_in_compression_and_scoring() -> None:
     made = plan_of(*GRID, "reproducible=true")
+    assert any("takes several times as long" in note for note in made.notes)
     kinds = {stage.kind: stage.params for stage in made.stages.values()}
     assert {kinds[kind]["compute_dtype"] for kind in ("prune", "quantize")} == {"float32"}
     assert kinds["evaluate"]["dtype"] == "float32"

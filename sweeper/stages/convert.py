@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from sweeper.errors import BadInput
 from sweeper.stages import Job
+from sweeper.store import files
 
 MAGIC = b"GGUF"
 
@@ -20,7 +20,7 @@ def run(job: Job) -> dict[str, Any]:
     """
     source = job.sources["gguf"]
     require_gguf(source)
-    digest = _sha256(source)
+    digest = files.sha256(source)
     if digest != job.params["file_sha256"]:
         raise BadInput(
             "model.id", source, "the file changed since the sweep was planned.", "Plan again."
@@ -53,11 +53,6 @@ def require_gguf(path: Path) -> None:
             raise BadInput(
                 "model.id", path, "it is not a GGUF file.", "For a checkpoint set model.format=hf."
             )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _load(path: Path, dtype: str) -> tuple[Any, Any]:

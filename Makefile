@@ -32,7 +32,7 @@ USE_aten-default := ATEN_CPU_CAPABILITY=default
 USE_aten-avx2 := ATEN_CPU_CAPABILITY=avx2
 USE_onednn-avx2 := ONEDNN_MAX_CPU_ISA=AVX2
 
-.PHONY: help install demo test test-slow test-hub test-faults test-faults-long test-slurm test-kernels $(KERNELS:%=test-kernels-%) test-path lock audit lint mlflow docs bench clean reproduce measured $(PAPER)
+.PHONY: help install demo test test-slow test-hub test-faults test-faults-long test-slurm test-slurm-long test-kernels $(KERNELS:%=test-kernels-%) test-path lock audit lint mlflow docs bench clean reproduce measured $(PAPER)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,9 @@ test-faults-long: install ## the same with many more kills at random moments (ab
 
 test-slurm: install ## the SLURM launcher on a real cluster of this machine (root, Debian; about 9 minutes)
 	ISORATE_TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm
+
+test-slurm-long: install ## its longer cases (root, Debian; about 5 minutes more)
+	ISORATE_TEST_SLURM=1 $(BIN)/python -m pytest tests/slurm -m slow
 
 test-hub: install ## benchmarks from a loopback hub, then offline: ISORATE_TEST_HUB=DIR (data and server)
 	@test -n "$(ISORATE_TEST_HUB)" || { echo "Name it: make test-hub ISORATE_TEST_HUB=DIR"; exit 2; }

@@ -16,7 +16,8 @@ from itertools import combinations
 
 import numpy as np
 
-from analysis.comparison.verdicts import ALPHA, holm
+from analysis.comparison.verdicts import ALPHA
+from analysis.statistics.holm import holm
 from analysis.statistics.pooled_variance import p_value, pooled, standard_error
 
 SD = 0.02

@@ -23,8 +23,8 @@ CELLS_PER_SEED, SHARED = 44, 1
 
 BASIC = """
 import hydra
-from sweeper import config
-config.register()
+from sweeper.cli import plugins
+plugins.register()
 
 @hydra.main(config_path="pkg://conf", config_name="config")
 def app(cfg):

@@ -4,7 +4,8 @@
 
 Without --simulate: the 45-cell grid with stages that sleep 8 s on the real cluster of
 tests/slurm, wall over floor (the larger of work by slots and the longest chain), the median of
-some runs; and the same grid while workers are killed at random. With it: 20 seeds of a busy
+some runs; then 45 cells of stand-in stages while workers are killed at random, with the tables of
+the report beside those of a calm local run. With it: 20 seeds of a busy
 cluster of 16 slots (benchmarks/slurm_simulator.py), the makespan by pulling over that by
 dependencies, and the upper 95 % limit of its mean.
 """
@@ -17,9 +18,11 @@ import os
 import random
 import signal
 import statistics
+import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +34,13 @@ from scipy import stats  # noqa: E402
 
 from benchmarks import slurm_lab, slurm_simulator  # noqa: E402
 from launchers import leases  # noqa: E402
+from launchers.slurm import records  # noqa: E402
 from launchers.slurm.resources.resources import Resources  # noqa: E402
+from sweeper.planning.sweep import Sweep  # noqa: E402
+from sweeper.store.store import Store  # noqa: E402
 from tests.launchers.slurm_rig import SlurmRig  # noqa: E402
+from tests.slurm import same  # noqa: E402
+from tests.stubs import kinds as standin  # noqa: E402
 
 
 def grid(rig: SlurmRig, seconds: float) -> list[Any]:
@@ -77,38 +85,75 @@ def measure(root: Path, seconds: float, slots: int, runs: int) -> None:
     print(f"{slots} slots: median {statistics.median(found):.3f}", flush=True)
 
 
+GRID = (
+    "name=kills",
+    "model=custom",
+    "model.name=tiny",
+    "model.group_size=32",
+    "calibration.samples=4",
+    "calibration.length=32",
+    "tasks.names=[demo_agreement]",
+    "prune.sparsity=0,10,20,25,33.333,40,50,60,75",
+    "quant.bits=16,8,4,3,2",
+    "tracking.enabled=false",
+    "++hydra.launcher.stages=tests.stubs.kinds",
+)
+"""45 cells of stand-ins for the real stages, whose scores follow from their parameters."""
+
+
+def isorate(verb: str, *words: str, **env: str) -> None:
+    command = [sys.executable, "-m", "sweeper", verb, *GRID, *words]
+    subprocess.run(command, check=True, env=os.environ | env, stdout=subprocess.DEVNULL)
+
+
 def kill(root: Path, seconds: float, kills: int, seed: int) -> None:
-    """Kill workers at random moments; only what they were at may run again."""
-    rng, rig = random.Random(seed), SlurmRig(root / "kills")
-    stages = grid(rig, seconds)
-    options = {
-        "collect": [],
-        "pack": "pull",
-        "array_parallelism": 4,
-        "timeout_min": 60,
-        "retry": {"rounds": kills},
-    }
-    rig.run(stages, **options)
+    """Kill workers at random moments: only what they were at runs again, and tables are equal."""
+    rng, model = random.Random(seed), standin.model(root / "model")
+    calm, home = root / "calm", root / "killed"
+    isorate("run", f"home={calm}", f"model.id={model}", "hydra.launcher.workers=2")
+    isorate(
+        "run",
+        f"home={home}",
+        f"model.id={model}",
+        "hydra/launcher=slurm",
+        "hydra.launcher.pack=pull",
+        "hydra.launcher.array_parallelism=4",
+        "hydra.launcher.gpus_per_node=0",
+        "hydra.launcher.cpus_per_task=1",
+        "hydra.launcher.mem_gb=1",
+        "hydra.launcher.timeout_min=60",
+        "hydra.launcher.kinds={round:{gpus_per_node:0,cpus_per_task:1,mem_gb:1}}",
+        "hydra.launcher.collect=[report]",
+        f"hydra.launcher.retry={{rounds:{kills}}}",
+        STANDIN_SECONDS=str(seconds),
+    )
+    sweep, store = Sweep(home, "kills"), Store(home)
+    stages = sweep.load()["stages"]
     killed: Counter[str] = Counter()
     until = time.monotonic() + 3600
-    while not rig.done(stages) and time.monotonic() < until:
+    while not all(map(store.is_done, stages.values())) and time.monotonic() < until:
         time.sleep(rng.uniform(0.2, 1.2))
         at = {
-            s["label"]: leases.holder(leases.of_stage(rig.store.home, s["key"]))
-            for s in stages
-            if not rig.store.is_done(s)
+            key: leases.holder(leases.of_stage(home, key))
+            for key, stage in stages.items()
+            if not store.is_done(stage)
         }
-        alive = [(label, holder) for label, holder in at.items() if holder is not None]
+        alive = [(key, holder) for key, holder in at.items() if holder is not None]
         if alive and killed.total() < kills:
-            label, holder = rng.choice(alive)
-            killed[label] += 1
-            os.kill(holder.pid, signal.SIGKILL)
-    runs = Counter(rig.runs())
+            key, holder = rng.choice(alive)
+            killed[key] += 1
+            with suppress(ProcessLookupError):
+                os.kill(holder.pid, signal.SIGKILL)
+    runs = {key: len(records.attempts(sweep.path, key)) for key in stages}
     again = sum(runs.values()) - len(stages)
-    wrong = [label for label in runs if runs[label] > 1 + killed[label]]
+    wrong = [key for key in runs if runs[key] > 1 + killed[key]]
+    isorate("report", f"home={home}", f"model.id={model}")
+    tables = [same.tables(one, "kills") for one in (calm, home)]
     print(
-        f"{killed.total()} kills: {len(stages)} stages done: {rig.done(stages)}, {again} runs "
-        f"again, of stages that were not killed: {len(wrong)}",
+        f"{killed.total()} kills: {len(stages)} stages, all done: "
+        f"{all(map(store.is_done, stages.values()))}; {again} runs again, of stages that were not "
+        f"killed: {len(wrong)}; {len(tables[0])} tables of the report as in a calm run, "
+        f"{len(same.different(*tables))} differ",
         flush=True,
     )
 
@@ -155,7 +200,7 @@ def main() -> None:
         for slots in options.slots:
             measure(folder, options.seconds, slots, options.runs)
         if options.kills:
-            kill(folder, options.seconds, options.kills, seed=1)
+            kill(folder, options.seconds / 4, options.kills, seed=1)
 
 
 if __name__ == "__main__":

@@ -110,6 +110,10 @@ class PlanLauncher(Protocol):
         """The device of each worker for a number of stages: a GPU id, or None for the CPU."""
         ...
 
+    def gpus(self, kind: str) -> int:
+        """How many GPUs a stage of a kind has, where there are any."""
+        ...
+
     def carry_out(
         self,
         stages: Sequence[Spec],
@@ -143,6 +147,10 @@ class PlansOnly(Launcher):
     """As ``hydra/launcher`` has it."""
     drops_at_end = False
     """Whether checkpoints without readers stay until all else is done."""
+
+    def gpus(self, kind: str) -> int:
+        """How many GPUs a stage of a kind has, where there are any: one."""
+        return 1
 
     def work(self, sweep: Sweep, estimates: Mapping[str, float]) -> Sequence[str]:
         """Take ready stages of a sweep in this process; see `launchers.local.launcher`.

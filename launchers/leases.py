@@ -113,9 +113,9 @@ def take(
         since: now, for people.
         over: whether a holder is surely gone (its job has left the queue): then it is free at once.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     mine = Holder(job=job, since=since, started=_started(os.getpid()))
     while True:
+        folder.mkdir(parents=True, exist_ok=True)  # `isorate gc` removes those that are over
         number = _highest(folder)
         holder = _read(folder, number)
         if holder is not None and not _is_free(folder / str(number), holder, over):
@@ -139,7 +139,7 @@ def _make(folder: Path, number: int, mine: Holder) -> bool:
     try:
         files.write_json(aside, asdict(mine))
         os.link(aside, path)
-    except FileExistsError:
+    except (FileExistsError, FileNotFoundError):
         return False
     finally:
         aside.unlink(missing_ok=True)

@@ -7,15 +7,22 @@ that is done twice is committed once.
 
 from __future__ import annotations
 
+import json
 import logging
+import socket
 import time
-from collections.abc import Callable, Mapping, Set
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from launchers import leases
 from launchers.leases import Holder, Lease
 from launchers.schedule import Schedule, Task, closure, missing
+from sweeper.errors import DamagedOutput
+from sweeper.store import process_id
 from sweeper.store.store import Spec, Store
 from sweeper.worker.runner import name
 
@@ -26,6 +33,10 @@ _LOOK_S = 0.5
 _SLOWEST_LOOK_S = 5.0
 _IDLE_S = 60.0
 """A worker leaves after that time in which nobody was at work and there was nothing to take."""
+
+_SPREAD_S = 60.0
+"""How long a repeated evaluation is left to workers of other nodes, where there are some."""
+RERUN = "rerun"
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +53,8 @@ class Worker:
         attempt: carries out a stage (second argument: for its bulk); None if it is done now,
             else how it ended.
         hopeless: why a stage is not to be tried any more; "" if it is.
+        fatal: the same of a stage that nobody is at and whose last worker is gone; it may ask
+            SLURM how that ended.
         job: SLURM's id of this process's job.
         over: whether the holder of a lease is surely gone.
         until: `time.monotonic` after which nothing new is begun.
@@ -55,12 +68,14 @@ class Worker:
     workers: int
     attempt: Callable[[Spec, bool], Json | None]
     hopeless: Callable[[str], str]
+    fatal: Callable[[str], str] = lambda key: ""
     job: str = ""
     over: Callable[[Holder], bool] | None = None
     until: float = float("inf")
     now: Callable[[], str] = str
     done: list[str] = field(default_factory=list)
     ended: dict[str, str] = field(default_factory=dict)
+    _leaves_to_others: bool = field(default=False, init=False)
 
     def run(self) -> None:
         """Take stages as long as there are some; see `done` and `ended` afterwards."""
@@ -70,13 +85,13 @@ class Worker:
             self._catch_up(schedule)
             if not schedule.open & self.mine:
                 return
-            taken, at_work = self._take(schedule, held)
+            taken, at_work = self._take(schedule, held, time.monotonic() - quiet)
             if taken is not None:
                 held = self._carry_out(taken, schedule)
                 quiet = time.monotonic()
                 continue
             idle = time.monotonic() - quiet
-            if self._nothing_will_come(schedule, at_work, idle):
+            if not self._leaves_to_others and self._nothing_will_come(schedule, at_work, idle):
                 return
             time.sleep(min(_SLOWEST_LOOK_S, _LOOK_S + 0.02 * idle))
 
@@ -110,23 +125,66 @@ class Worker:
     def _is_there(self, task: Task) -> bool:
         return self.store.present(task.spec, bulk=task.bulk)
 
-    def _take(self, schedule: Schedule, held: str) -> tuple[tuple[Task, Lease] | None, set[str]]:
+    def _take(
+        self, schedule: Schedule, held: str, idle_s: float
+    ) -> tuple[tuple[Task, Lease] | None, set[str]]:
         """A ready stage and its lease, if there is one to be had; and the stages others are at."""
         at_work: set[str] = set()
-        for task in schedule.ranked(held, self.workers):
+        hosts: set[str] = set()
+        self._leaves_to_others = False
+        for task, elsewhere in self._spread(schedule.ranked(held, self.workers)):
             if task.key in self.mine and (why := self.hopeless(task.key)):
                 self._give_up(task, schedule, why)
                 continue
             folder = leases.of_stage(self.store.home, task.key)
             if task.key not in self.mine:
-                if leases.holder(folder, self.over) is not None:
+                if (other := leases.holder(folder, self.over)) is not None:
                     at_work.add(task.key)
+                    hosts.add(other.host)
+                continue
+            if elsewhere and hosts - {process_id.host()} and idle_s < _SPREAD_S:
+                self._leaves_to_others = True
                 continue
             got = leases.take(folder, job=self.job, since=self.now(), over=self.over)
-            if isinstance(got, Lease):
+            if not isinstance(got, Lease):
+                at_work.add(task.key)
+                hosts.add(got.host)
+            elif why := self.fatal(task.key):
+                got.release()
+                self._give_up(task, schedule, why)
+            else:
                 return (task, got), at_work
-            at_work.add(task.key)
         return None, at_work
+
+    def _spread(self, ranked: Sequence[Task]) -> list[tuple[Task, bool]]:
+        """The tasks, last those that repeat an evaluation of this very node; and whether they do.
+
+        Equal evaluations on one node say nothing of how far nodes are apart.
+        """
+        here = [(task, self._was_here(task)) for task in ranked]
+        return sorted(here, key=lambda one: one[1])
+
+    def _was_here(self, task: Task) -> bool:
+        """Whether an evaluation is one more of what was evaluated on this node before."""
+        twins = self._twins.get(_evaluation(task.spec), ())
+        others = [twin for twin in twins if twin["key"] != task.key]
+        return any(self._host(twin) == socket.gethostname() for twin in others)
+
+    def _host(self, spec: Spec) -> str:
+        """Where a stage was carried out; "" if it was not, or its output is damaged."""
+        with suppress(DamagedOutput):
+            found = self.store.manifest(spec)
+            return found.get("host", "") if found else ""
+        return ""
+
+    @cached_property
+    def _twins(self) -> Mapping[str, list[Spec]]:
+        """What is evaluated several times -> all stages that do so."""
+        found: dict[str, list[Spec]] = defaultdict(list)
+        for spec in self.specs.values():
+            found[_evaluation(spec)].append(spec)
+        again = {key: specs for key, specs in found.items() if key and len(specs) > 1}
+        return {k: s for k, s in again.items() if any(one["params"].get(RERUN) for one in s)}
 
     def _carry_out(self, taken: tuple[Task, Lease], schedule: Schedule) -> str:
         """Do a stage; returns the checkpoint that this process holds now ("" if none)."""
@@ -163,3 +221,12 @@ class Worker:
         self.ended[task.key] = why
         for blocked in schedule.give_up(task.key):
             self.ended.setdefault(blocked["key"], "a stage that it needs did not come about")
+
+
+def _evaluation(spec: Spec) -> str:
+    """What a stage evaluates, whichever time; "" of other stages."""
+    if spec["kind"] != "evaluate":
+        return ""
+    params = {name: value for name, value in spec["params"].items() if name != RERUN}
+    parents = sorted((role, p["key"]) for role, p in spec.get("parents", {}).items())
+    return json.dumps([params, parents], sort_keys=True)

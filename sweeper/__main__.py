@@ -1,5 +1,6 @@
 """``python -m sweeper`` is the console command ``isorate``."""
 
-from sweeper.cli.main import main
+from isorate.__main__ import main
 
-main()
+if __name__ == "__main__":
+    main()

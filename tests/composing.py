@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 import conf
-from sweeper.config import schema
+from sweeper.cli import plugins
 from sweeper.config.grid import ConfigLoaderImpl
 
 
@@ -22,7 +22,7 @@ def composed(
     overrides: list[str], config_dir: Path | None = None
 ) -> Iterator[tuple[DictConfig, ConfigLoaderImpl]]:
     """The multirun configuration and its loader, as our Sweeper gets them."""
-    schema.register()
+    plugins.register()
     directory = config_dir or Path(conf.__file__).parent
     with initialize_config_dir(str(directory)):
         hydra = GlobalHydra.instance().hydra

@@ -115,11 +115,13 @@ _OWN: dict[str, dict[str, Any]] = {
     "gpt_neox": {},
     "llama": {},
     "mamba": {"state_size": 8},
+    "mistral": {},
     "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "olmoe": {"num_experts": 4, "num_experts_per_tok": 2},
     "opt": {"ffn_dim": 128, "word_embed_proj_dim": 64},
     "phi3": {"sliding_window": None},
     "qwen2": {},
+    "qwen3": {},
     "qwen3_moe": {
         "moe_intermediate_size": 64,
         "num_experts": 4,

@@ -67,7 +67,7 @@ def ranking_table(panels: Sequence[Panel]) -> Table:
     )
     notes = (
         "“Among the best” means that the winner by another definition is one of those that "
-        "cannot be told from the winner by Sr2. Retention above chance is the mean of "
+        "do not differ significantly from the winner by Sr2. Retention above chance is the mean of "
         "(P − g)/(P_dense − g) over tasks whose dense score is clear of guessing, g.",
     )
     return Table(

@@ -8,12 +8,15 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.comparison.verdicts import ALPHA, Verdict, holm, verdicts
+from analysis.comparison.verdicts import ALPHA, Verdict, verdicts
+from analysis.data.devices import across
 from analysis.data.labels import labels
 from analysis.data.paired import Sample, mcnemar
 from analysis.data.panel import Panel
 from analysis.metrics import Rows
-from analysis.output.table import Column, Table
+from analysis.output.table import ACROSS, Column, Table, if_any
+from analysis.statistics.holm import holm
+from analysis.statistics.sequential import EXPECTED_SPREAD, mixture_p, mixture_rho
 
 NOTES = (
     "Family: all tasks of all pairs of one model at one TCr, Holm's correction at 5 %; only "
@@ -21,6 +24,15 @@ NOTES = (
     "Right-or-wrong tasks: McNemar's exact test over the documents that only one of the two got "
     "right. Other scores: z test of the paired difference.",
 )
+GROWN = (
+    "Where documents were added to a task after an earlier look: a test of the paired difference "
+    "that holds at all looks (normal mixture)."
+)
+
+
+def notes(panels: Sequence[Panel]) -> tuple[str, ...]:
+    """What the tests are."""
+    return (*NOTES, GROWN) if any(any(panel.looks) for panel in panels) else NOTES
 
 
 def per_task_table(panels: Sequence[Panel]) -> Table:
@@ -28,6 +40,7 @@ def per_task_table(panels: Sequence[Panel]) -> Table:
     rows = [
         row for panel in panels for verdict in verdicts(panel) for row in _of_group(panel, verdict)
     ]
+    frame = pd.DataFrame(rows)
     columns = (
         Column(key="model", title="Model"),
         Column(key="tcr", title="TCr", form="percent"),
@@ -40,13 +53,14 @@ def per_task_table(panels: Sequence[Panel]) -> Table:
         Column(key="only_second", title="Only the other right", form="number", digits=0),
         Column(key="p", title="p (Holm)", form="p"),
         Column(key="verdict", title="Verdict"),
+        *if_any(frame, ACROSS),
     )
     return Table(
         name="per_task",
         caption="Task by task, document by document",
         columns=columns,
-        rows=pd.DataFrame(rows),
-        notes=NOTES,
+        rows=frame,
+        notes=notes(panels),
     )
 
 
@@ -85,12 +99,16 @@ def pair_rows(panel: Panel, first: int, second: int) -> Iterator[dict[str, objec
             "difference_stderr": stderr,
             "only_first": counts[0],
             "only_second": counts[1],
-            "raw": _p(shared, pair, difference, stderr),
+            "raw": _p(shared, pair, difference, stderr, grown=bool(panel.looks[task])),
             "ahead": better * difference > 0,
+            "across": across(panel.cells, pair),
         }
 
 
-def _p(shared: Sample, pair: Rows, difference: float, stderr: float) -> float:
+def _p(shared: Sample, pair: Rows, difference: float, stderr: float, *, grown: bool) -> float:
+    if grown:
+        z = difference / stderr if stderr else 0.0
+        return float(mixture_p(z, stderr**2 or 1.0, mixture_rho(EXPECTED_SPREAD)))
     if shared.binary:
         return mcnemar(*shared.discordant(int(pair[0]), int(pair[1])))
     return math.erfc(abs(difference) / stderr / math.sqrt(2)) if stderr else 1.0

@@ -20,12 +20,14 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from analysis.comparison.verdicts import ALPHA, holm, verdicts
+from analysis.comparison.verdicts import ALPHA, verdicts
+from analysis.data.devices import across
 from analysis.data.panel import Panel
 from analysis.data.results import METHOD
 from analysis.metrics import Array, Definition
-from analysis.output.table import Column, Table
+from analysis.output.table import ACROSS, Column, Table, if_any
 from analysis.output.text import NAMES, listed, percent, plus_minus
+from analysis.statistics.holm import holm
 from analysis.statistics.intervals import MARGIN, Interval, normal, sr_covariance, tost
 from analysis.statistics.pooled_variance import (
     SeedVariance,
@@ -97,6 +99,7 @@ class Contrast:
         mean: of the difference.
         p: two-sided, corrected over the pairs of one model and rate.
         detectable: the difference that so many seeds tell with 80 % power in this family.
+        across: the types of machine that their cells met, if they met several.
     """
 
     first: Method
@@ -104,6 +107,7 @@ class Contrast:
     mean: Mean
     p: float
     detectable: float
+    across: str = ""
 
     @property
     def decided(self) -> bool:
@@ -236,6 +240,7 @@ def contrasts(panel: Panel, by: Definition = "sr2") -> dict[Fraction, list[Contr
                 mean=m,
                 p=float(p[i]),
                 detectable=detectable(m.stderr, m.df, len(pairs)),
+                across=across(panel.cells, [*a.rows.values(), *b.rows.values()]),
             )
             for i, (a, b, m) in enumerate(pairs)
         ]
@@ -325,8 +330,11 @@ def conclusion(rate: Fraction, standing: Standing) -> str:
         )
     others = [_other(c, standing.first) for c in standing.tied]
     least = min(c.detectable for c in standing.tied)
-    open_ = f"{at}, {standing.first.label} cannot be told from {listed(others)}: undecided for"
-    return f"{open_} the methods; so many seeds detect differences of {least:.3f} or more{unseen}."
+    return (
+        f"{at}, {standing.first.label} is not significantly different from {listed(others)}: "
+        f"undecided for the methods; so many seeds detect differences of {least:.3f} or more"
+        f"{unseen}."
+    )
 
 
 def _other(contrast: Contrast, method: Method) -> str:
@@ -344,6 +352,8 @@ def sentence(rate: Fraction, contrast: Contrast) -> str:
         f"calibration together; {found.calibration:.3f} from seed to seed; so many seeds "
         f"detect {contrast.detectable:.3f})"
     )
+    if contrast.across:
+        said += f" across machines ({contrast.across})"
     if contrast.decided:
         return f"{said}: the method is better, not only these checkpoints."
     if tost(found.value, found.stderr, df=found.df) <= ALPHA:
@@ -377,6 +387,7 @@ def methods_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
             "difference_stderr": c.mean.stderr,
             "calibration": c.mean.calibration,
             "detectable": c.detectable,
+            "across": c.across,
             "low": c.mean.interval.low,
             "high": c.mean.interval.high,
             "df": c.mean.df,
@@ -387,6 +398,7 @@ def methods_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
         for rate, found in contrasts(panel, by).items()
         for c in found
     ]
+    frame = pd.DataFrame(rows)
     columns = (
         Column(key="model", title="Model"),
         Column(key="tcr", title="TCr", form="percent"),
@@ -400,6 +412,7 @@ def methods_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
         Column(key="detectable", title="Detectable", form="number"),
         Column(key="p", title="p (Holm)", form="p"),
         Column(key="verdict", title="Verdict"),
+        *if_any(frame, ACROSS),
     )
     notes = (
         "Standard errors are over documents and calibration samples together: variance over "
@@ -412,7 +425,7 @@ def methods_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
         name=f"methods_{by}",
         caption=f"Methods at equal TCr, by {NAMES[by]}",
         columns=columns,
-        rows=pd.DataFrame(rows),
+        rows=frame,
         notes=notes,
         definition=by,
     )

@@ -28,7 +28,7 @@ from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.data.results import REMOVED
 from analysis.metrics import DENSE_BITS, Array, Definition
-from analysis.output.table import OWN_SEED, Column, Table
+from analysis.output.table import ACROSS, OWN_SEED, Column, Table, if_any
 from analysis.output.text import NAMES
 
 TOLERANCE = 0.01
@@ -126,6 +126,11 @@ def _bits_left(cell: dict[Any, Any], codes: float, kept: float) -> dict[str, flo
     entropy = float(bound) if bound == bound else bits
     named = {"served": served, "bitmask": bits, "best_mask": bits, "entropy": entropy}
     return {f"bits_{name}": value for name, value in named.items()} | {"bits_hardware": np.nan}
+
+
+def unpruned_bits(cell: dict[Any, Any]) -> float:
+    """Bits per linear weight with every code stored and its scales: what pruning could save of."""
+    return float(cell["bits"]) + _overhead(cell, 1.0)
 
 
 def _overhead(cell: dict[Any, Any], kept: float) -> float:
@@ -243,16 +248,18 @@ def equal_size_table(
 ) -> Table:
     """Groups at equal rate under each accounting, each with the set that may be best."""
     rows = [row for panel in panels for row in _grouped(panel, rates, by)]
+    frame = pd.DataFrame(rows, columns=_EQUAL)
     columns = (
         Column(key="model", title="Model"),
         Column(key="rate", title="Equal by"),
         Column(key="size", title="Size, % of dense", form="percent", digits=2),
         Column(key="label", title="Cell"),
         Column(key="sr", title=NAMES[by], form="estimate"),
-        Column(key="z", title="Standard errors below the best", form="number", digits=1),
+        Column(key="difference", title="Below the best (95 % CI)", form="difference"),
+        Column(key="p", title="p (Holm)", form="p"),
         Column(key="verdict", title="Verdict"),
+        *if_any(frame, ACROSS),
     )
-    frame = pd.DataFrame(rows, columns=_EQUAL)
     notes = (
         f"Sizes within {TOLERANCE:.0%} count as equal, rates only if they are. Each group is a "
         "family of its own (Holm, 5 %). For one model the whole-model rate is TCr times a "
@@ -268,7 +275,10 @@ def equal_size_table(
     )
 
 
-_EQUAL = ["model", "rate", "group", "size", "cell", "label", "sr", "sr_stderr", "z", "verdict"]
+_EQUAL = [
+    *("model", "rate", "group", "size", "cell", "label", "sr", "sr_stderr"),
+    *("difference", "difference_low", "difference_high", "z", "p", "verdict", "across"),
+]
 
 
 def _grouped(panel: Panel, rates: Sequence[Rate], by: Definition) -> Iterator[dict[str, object]]:
@@ -277,8 +287,9 @@ def _grouped(panel: Panel, rates: Sequence[Rate], by: Definition) -> Iterator[di
         share = table[f"share_{rate.key}"].to_numpy(float)
         for number, rows in enumerate(groups(share, rate)):
             verdict = compare(panel, rows, by, nominal=rate.exact)
-            z = {pair.second: pair.z for pair in verdict.pairs}
+            pairs = {pair.second: pair for pair in verdict.pairs}
             for row in verdict.ranked:
+                pair = pairs.get(row)
                 yield {
                     "model": panel.model,
                     "rate": rate.title,
@@ -288,8 +299,13 @@ def _grouped(panel: Panel, rates: Sequence[Rate], by: Definition) -> Iterator[di
                     "label": names[row],
                     "sr": table[by].iat[row],
                     "sr_stderr": table[f"{by}_stderr"].iat[row],
-                    "z": z.get(row, np.nan),
+                    "difference": pair.difference if pair else np.nan,
+                    "difference_low": pair.interval.low if pair else np.nan,
+                    "difference_high": pair.interval.high if pair else np.nan,
+                    "z": pair.z if pair else np.nan,
+                    "p": pair.p if pair else np.nan,
                     "verdict": _standing(verdict, row),
+                    "across": pairs[row].across if row in pairs else "",
                 }
 
 
@@ -302,4 +318,4 @@ def _standing(verdict: Verdict, row: int) -> str:
         return "nothing to compare"
     if verdict.decided:
         return "best"
-    return "cannot be told from the best" if row != verdict.ranked[0] else "highest, undecided"
+    return "not significantly below the best" if row != verdict.ranked[0] else "highest, undecided"

@@ -12,7 +12,7 @@ from analysis.comparison.verdicts import compare
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Array, Definition
-from analysis.output.table import Column, Table
+from analysis.output.table import ACROSS, Column, Table, if_any
 from analysis.output.text import NAMES, listed
 from analysis.statistics.intervals import sr_intervals
 
@@ -24,19 +24,18 @@ def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
     """Per model the best cell of every budget: a row wherever a better one begins to fit.
 
     A budget admits every cell whose checkpoint is no larger; the sizes are those of the
-    files. The set that cannot be told from the best comes from all pairs of what fits.
+    files. Which do not differ significantly from the best comes from all pairs of what
+    fits.
     """
-    rows = [row for panel in panels for row in _choices(panel, by)]
+    rows = pd.DataFrame([row for panel in panels for row in _choices(panel, by)])
     columns = (
         Column(key="model", title="Model"),
-        Column(key="budget", title="If this much fits, MB", form="megabytes", digits=1),
-        Column(key="label", title="Take"),
-        Column(key="bytes", title="Its size, MB", form="megabytes", digits=1),
-        Column(key="sr", title=NAMES[by], form="estimate"),
-        Column(key="low", title="95 % from", form="number"),
-        Column(key="high", title="to", form="number"),
-        Column(key="sure", title="How sure"),
-        Column(key="instead", title="Cannot be told from it"),
+        Column(key="budget", title="Up to, MB", form="megabytes", digits=1),
+        Column(key="label", title="Best"),
+        Column(key="sr", title=f"{NAMES[by]} (95 % CI)", form="difference"),
+        Column(key="sure", title="Significant?"),
+        Column(key="instead", title="Not significantly different"),
+        *if_any(rows, ACROSS),
     )
     notes = (
         "A budget admits every cell whose files are no larger, whatever its nominal rate; a "
@@ -45,9 +44,9 @@ def choice_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
     )
     return Table(
         name=f"choice_{by}",
-        caption=f"What to take for a budget, by {NAMES[by]}",
+        caption=f"Best configuration per size budget, by {NAMES[by]}",
         columns=columns,
-        rows=pd.DataFrame(rows),
+        rows=rows,
         notes=notes,
         definition=by,
     )
@@ -74,11 +73,12 @@ def _choices(panel: Panel, by: Definition) -> list[dict[str, object]]:
                 "bytes": size[best],
                 "sr": estimate.value[best],
                 "sr_stderr": estimate.stderr[best],
-                "low": ends.low,
-                "high": ends.high,
+                "sr_low": ends.low,
+                "sr_high": ends.high,
                 "sure": _sure(len(every), len(tied)),
                 "instead": listed(tied, MOST_NAMED, ", "),
                 "every_tied": ", ".join(tied),
+                "across": verdict.across,
             }
         )
     return rows
@@ -97,4 +97,4 @@ def _steps(size: Array, value: Array) -> list[float]:
 def _sure(fitting: int, tied: int) -> str:
     if fitting == 1:
         return "the only one that fits"
-    return "decided" if not tied else f"undecided among {tied + 1} of {fitting}"
+    return "yes" if not tied else f"undecided among {tied + 1} of {fitting}"

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison.disagreements import parted
-from analysis.comparison.per_task import pair_rows
-from analysis.comparison.verdicts import ALPHA, holm
+from analysis.comparison.per_task import GROWN, pair_rows
+from analysis.comparison.verdicts import ALPHA
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.errors import NotComparable
-from analysis.output.table import Column, Table, several
+from analysis.output.table import ACROSS, Column, Table, if_any, several
+from analysis.statistics.holm import holm
 
 Asked = tuple[Panel, int, int]
 """A model, and the rows of the two cells in it."""
@@ -59,6 +60,7 @@ def compared_table(pairs: Sequence[Asked]) -> Table:
     rows = [row for pair in pairs for row in _of_pair(*pair)]
     if not rows:
         raise NotComparable("these two cells have no scores of the same documents")
+    frame = pd.DataFrame(rows)
     columns = (
         Column(key="model", title="Model"),
         Column(key="first", title="Cell"),
@@ -77,13 +79,14 @@ def compared_table(pairs: Sequence[Asked]) -> Table:
             only_first="Only it right",
             only_second="Only other right",
         ),
+        *if_any(frame, ACROSS),
     )
     return Table(
         name="compared",
         caption="The two cells that were asked for, task by task",
         columns=columns,
-        rows=pd.DataFrame(rows),
-        notes=NOTES,
+        rows=frame,
+        notes=(*NOTES, *((GROWN,) if any(any(p.looks) for p, *_ in pairs) else ())),
     )
 
 

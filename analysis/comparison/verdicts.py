@@ -6,7 +6,8 @@ against each other: that the best of them came out best is chance, see
 `analysis.comparison.seed_variance`. Where the scores of single documents are known, differences
 are paired document by document; elsewhere cells are taken as independent given the dense model,
 which is
-cautious rather than bold, because they do answer the same documents.
+cautious rather than bold, because they do answer the same documents. Where a sweep grew after it
+was looked at, the tests are those of `analysis.comparison.repeated_looks`.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import special
 
+from analysis.comparison.repeated_looks import Look, Told, always, equivalent, once, repeated
 from analysis.comparison.summary import srcr_weight
+from analysis.data import looks
+from analysis.data.devices import across
 from analysis.data.panel import Panel
 from analysis.metrics import DENSE_BITS, Array, Definition, Rows, tcr, unbounded
+from analysis.statistics.holm import holm
 from analysis.statistics.intervals import (
+    MARGIN,
     Interval,
     difference_stderr,
     sr_covariance,
@@ -52,6 +57,8 @@ class Pair:
         equivalent: p value that the two differ by less than `intervals.MARGIN`,
             corrected over the pairs shown here; nan for an SrCr, which has no such margin.
         paired: whether the test is document by document.
+        look: of a sweep that grew, the look at which the verdict fell, from 1; else 0.
+        across: the types of machine that the two met, if they met several.
     """
 
     first: int
@@ -62,6 +69,8 @@ class Pair:
     interval: Interval
     equivalent: float
     paired: bool
+    look: int = 0
+    across: str = ""
 
     @property
     def decided(self) -> bool:
@@ -75,7 +84,7 @@ class Verdict:
 
     Attributes:
         model: the model they come from.
-        tcr: their common rate; None for a group by kind (SrCr).
+        tcr: their common rate; None for a group by kind (SrCr) or by size.
         by: the quantity compared: "sr1", "sr2", "srcr_p", "srcr_q" or "srcr_j".
         ranked: rows of the panel that could be compared, best value first.
         best: those of them that cannot be told from the best.
@@ -83,6 +92,10 @@ class Verdict:
         pairs: the first of `ranked` against each one of another method.
         left_out: (row, why) of those that could not be compared.
         family: how many tests the correction covers.
+        looks: how often the sweep was looked at; above 1, every p value and interval holds at all
+            looks together.
+        size: bytes of their files, if those are what they have in common.
+        across: the types of machine that the ranked cells met, if they met several.
     """
 
     model: str
@@ -94,6 +107,9 @@ class Verdict:
     pairs: tuple[Pair, ...]
     left_out: tuple[tuple[int, str], ...]
     family: int
+    looks: int = 1
+    size: float | None = None
+    across: str = ""
 
     @property
     def decided(self) -> bool:
@@ -107,15 +123,6 @@ def equal_tcr_groups(cells: pd.DataFrame) -> dict[Fraction, list[int]]:
     for row, (p, q) in enumerate(zip(cells["sparsity"], cells["bits"], strict=True)):
         groups.setdefault(tcr(p, q), []).append(row)
     return dict(sorted(groups.items()))
-
-
-def holm(p: Array) -> Array:
-    """Holm's step-down p values of one family; nan (not tested) stays nan and does not count."""
-    adjusted = np.full(len(p), np.nan)
-    order = np.argsort(p)[: int(np.isfinite(p).sum())]
-    steps = p[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1) if len(order) else steps
-    return adjusted
 
 
 @unbounded()
@@ -133,6 +140,11 @@ def z_matrix(panel: Panel, rows: Rows, by: Definition, weight: Array) -> Array:
         by: the definition of Sr.
         weight: (k,) factors before Sr, 1 for Sr itself.
     """
+    return _ratio(*_differences(panel, rows, by, weight))
+
+
+def _differences(panel: Panel, rows: Rows, by: Definition, weight: Array) -> tuple[Array, Array]:
+    """(k, k) differences and their standard errors; of Sr2 both times the dense model's sum."""
     picked = np.asarray(rows, dtype=int)
     if by == "sr2":
         kept = panel.counted & panel.higher
@@ -143,7 +155,14 @@ def z_matrix(panel: Panel, rows: Rows, by: Definition, weight: Array) -> Array:
     else:
         top = weight * panel.sr1().value[picked]
         spread = sr_covariance(panel, picked, by)
-    return _ratio(_outer(top), difference_stderr(spread, weight))
+    return _outer(top), difference_stderr(spread, weight)
+
+
+def look_at(panel: Panel, rows: Rows, by: Definition, weight: Array) -> Look:
+    """Differences of Sr as one look has them."""
+    top, error = _differences(panel, rows, by, weight)
+    unit = panel.dense.value[panel.counted & panel.higher].sum() if by == "sr2" else 1.0
+    return Look(z=_ratio(top, error), variance=(error / unit) ** 2)
 
 
 def _outer(values: Array) -> Array:
@@ -183,12 +202,14 @@ def compare(
     factors = weight[np.array(ranked, dtype=int)]
     method = panel.cells["method"].to_numpy(object)[np.array(ranked, dtype=int)]
     alike = method[:, None] == method[None, :]
-    z = np.where(alike, np.nan, z_matrix(panel, ranked, definition, factors))
-    adjusted, family = _family(z)
-    beaten = np.asarray(((adjusted <= ALPHA) & (z < 0)).any(axis=1))
+    before = [look_at(one, ranked, definition, factors) for one in looks.earlier(panel)]
+    now = look_at(panel, ranked, definition, factors)
+    grown = any(panel.looks)
+    told = repeated([*before, now], alike, ALPHA) if grown else once(now, alike)
+    beaten = np.asarray(((told.adjusted <= ALPHA) & (told.ahead < 0)).any(axis=1))
     own = tuple(row for i, row in enumerate(ranked) if i and alike[0, i])
     rivals = np.flatnonzero(~alike[0]) if ranked else np.array([], dtype=int)
-    pairs = _pairs(panel, ranked, by, values, z[:1], adjusted[:1], factors, rivals)
+    pairs = _pairs(panel, ranked, by, values, now, told, factors, rivals)
     best = tuple(row for row, lost in zip(ranked, beaten.tolist(), strict=True) if not lost)
     return Verdict(
         model=panel.model,
@@ -199,7 +220,9 @@ def compare(
         own=own,
         pairs=pairs,
         left_out=tuple(left_out),
-        family=family,
+        family=told.family,
+        looks=len(before) + 1 if grown else 1,
+        across=across(panel.cells, ranked) if len(ranked) > 1 else "",
     )
 
 
@@ -208,8 +231,8 @@ def _pairs(
     ranked: Rows,
     by: str,
     values: Array,
-    z: Array,
-    p: Array,
+    now: Look,
+    told: Told,
     weight: Array,
     rivals: NDArray[np.int_],
 ) -> tuple[Pair, ...]:
@@ -223,18 +246,25 @@ def _pairs(
     own[np.asarray(ranked)] = weight
     ends = sr_intervals(panel, definition, [(ranked[0], ranked[i]) for i in rivals.tolist()], own)
     equal = np.full(len(ranked), np.nan)
+    if any(panel.looks):
+        reach = always(stderr, ALPHA)
+        low, high = difference - reach, difference + reach
+        ends = [Interval(low=float(low[i]), high=float(high[i])) for i in rivals]
     if not by.startswith("srcr"):
-        equal[rivals] = holm(tost(difference[rivals], stderr[rivals]))
+        alike = equivalent if any(panel.looks) else tost
+        equal[rivals] = holm(alike(difference[rivals], stderr[rivals], margin=MARGIN))
     return tuple(
         Pair(
             first=ranked[0],
             second=ranked[i],
             difference=float(difference[i]),
-            z=float(z[0, i]),
-            p=float(p[0, i]),
+            z=float(now.z[0, i]),
+            p=float(told.adjusted[0, i]),
+            look=int(told.look[0, i]),
             equivalent=float(equal[i]),
             paired=panel.paired(ranked[0], ranked[i]),
             interval=interval,
+            across=across(panel.cells, (ranked[0], ranked[i])),
         )
         for i, interval in zip(rivals.tolist(), ends, strict=True)
     )
@@ -281,16 +311,6 @@ def not_proved(panel: Panel) -> dict[int, str]:
 def _floor(share: float) -> str:
     """In per cent, rounded down: what is not all never reads as all."""
     return f"{np.floor(1e4 * share) / 100:.2f}"
-
-
-def _family(z: Array) -> tuple[Array, int]:
-    """(k, k) Holm-corrected p values over all pairs, and the number of tests."""
-    upper = np.triu_indices(len(z), k=1)
-    raw = np.asarray(special.erfc(np.abs(z[upper]) / np.sqrt(2)))
-    adjusted = np.full(z.shape, np.nan)
-    adjusted[upper] = holm(raw)
-    adjusted.T[upper] = adjusted[upper]
-    return adjusted, int(np.isfinite(raw).sum())
 
 
 def defined(panel: Panel) -> tuple[Definition, ...]:

@@ -39,7 +39,13 @@ def together(named: Mapping[str, Results]) -> Results:
         for one in reversed(list(named.values()))
         for key, path in one.documents.sources.items()
     }
-    return Results(cells=cells, scores=scores.drop_duplicates(_KEY), documents=Documents(sources))
+    layers = pd.concat([one.layers for one in named.values()], ignore_index=True)
+    return Results(
+        cells=cells,
+        scores=scores.drop_duplicates(_KEY),
+        documents=Documents(sources),
+        layers=layers.drop_duplicates(["cell", "name"]) if len(layers) else layers,
+    )
 
 
 def repeated(named: Mapping[str, Results]) -> Results:

@@ -9,18 +9,19 @@ hash. Where hashes lack, two scores belong together if both sides asked the same
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.data.documents import IDENTITY, Documents, Key
+from analysis.data.documents import IDENTITY, POSITION, Documents, Key
 from analysis.data.paired import rescored
 from analysis.data.results import Results, is_dense
 
 LEAST_COMMON = 0.5
-"""Of fewer of the baseline's documents in common than this share, a score is set apart."""
+"""Of fewer of the baseline's documents in common than this share, a score is set apart; not where
+all were asked in one order, of which the first so many are a fair sample."""
 
 Identity = frozenset[tuple[str, ...]]
 
@@ -62,7 +63,7 @@ def alike(results: Results) -> Results:
         if change.common:
             scores.loc[at, ["value", "stderr", "n"]] = [change.value, change.stderr, change.n]
     kept = {key: one.documents for key, one in changes.items() if one.documents is not None}
-    documents = Documents({**results.documents.sources, **kept})
+    documents = replace(results.documents, sources={**results.documents.sources, **kept})
     return Results(cells=results.cells, scores=scores, documents=documents)
 
 
@@ -97,17 +98,18 @@ def _of_task(
     }
     known = {cell: _identity(table) for cell, table in tables.items()}
     base = known.get(dense)
+    ordered = _in_one_order(tables)
     apart = {
         cell: why
         for cell, row in by_cell.items()
-        if cell != dense and (why := _apart(row, by_cell[dense], known.get(cell), base))
+        if cell != dense and (why := _apart(row, by_cell[dense], known.get(cell), base, ordered))
     }
     yield from (((cell, task), Change(unlike=why)) for cell, why in apart.items())
     if base is None:
         return
     sharing = {cell: one for cell, one in known.items() if cell not in apart}
     common = frozenset.intersection(*sharing.values())
-    if len(common) < LEAST_COMMON * len(base):
+    if not ordered and len(common) < LEAST_COMMON * len(base):
         for cell, one in sharing.items():
             if one != base:
                 yield (cell, task), Change(unlike=_few(one, base))
@@ -128,15 +130,36 @@ def _of_task(
 
 
 def _identity(table: pd.DataFrame) -> Identity:
-    columns = [table[name].astype(str) for name in IDENTITY]
-    return frozenset(zip(*columns, strict=True))
+    return frozenset(_identified(table))
+
+
+def _identified(table: pd.DataFrame) -> list[tuple[str, ...]]:
+    """What identifies each document."""
+    return list(zip(*(table[name].astype(str) for name in IDENTITY), strict=True))
+
+
+def _in_one_order(tables: Mapping[str, pd.DataFrame]) -> bool:
+    """Whether all cells were asked the first documents of one order, some more than others."""
+    if not tables or not all(POSITION in table for table in tables.values()):
+        return False
+    placed = [
+        dict(zip(_identified(table), table[POSITION], strict=True)) for table in tables.values()
+    ]
+    longest = max(placed, key=len)
+    return all(one.items() <= longest.items() for one in placed)
 
 
 def _apart(
-    row: Mapping[Any, Any], dense: Mapping[Any, Any], own: Identity | None, base: Identity | None
+    row: Mapping[Any, Any],
+    dense: Mapping[Any, Any],
+    own: Identity | None,
+    base: Identity | None,
+    ordered: bool,
 ) -> str:
     """Why a score has nothing to do with the baseline's; "" if that is not so."""
     if own is not None and base is not None:
+        if ordered:
+            return ""
         return _few(own, base) if len(own & base) < LEAST_COMMON * len(base) else ""
     mine, theirs = (one["asked"] or "an unknown share of the documents" for one in (row, dense))
     if mine == theirs:
@@ -153,7 +176,7 @@ def _few(own: Identity, base: Identity) -> str:
 
 def _on(common: Identity, table: pd.DataFrame, row: Mapping[Any, Any]) -> Change:
     """The score of one cell on some of its documents."""
-    inside = [one in common for one in zip(*(table[n].astype(str) for n in IDENTITY), strict=True)]
+    inside = [one in common for one in _identified(table)]
     left = table[inside].reset_index(drop=True)
     found = rescored(table, left, str(row["metric"]), float(row["value"]))
     if found is None:

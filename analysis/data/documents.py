@@ -2,7 +2,10 @@
 
 One table per cell and task, as an evaluation writes it: doc_id, doc_hash, target_hash and
 one column per metric (a perplexity has two: `<metric>.sum`, a log-likelihood, and
-`<metric>.weight`). `subtask` is optional and names the part of the task a document is from.
+`<metric>.weight`). `subtask` is optional and names the part of the task a document is from,
+`subtask_size` how many documents that part has in all, asked or not, `position` the place of a
+document in the order in which they are asked, `cluster` what it shares with others (a passage, a
+word), which then count as one in every variance.
 """
 
 from __future__ import annotations
@@ -13,12 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.errors import BadResults
 from analysis.metrics import Array
 
 IDENTITY = ("doc_id", "doc_hash", "target_hash")
 SUBTASK = "subtask"
+SUBTASK_SIZE = "subtask_size"
+POSITION = "position"
+CLUSTER = "cluster"
 Key = tuple[str, str]
 One = Path | pd.DataFrame
 Source = One | Mapping[str, One]
@@ -34,19 +41,32 @@ class Scored:
         numerator: (n,) the score, or the log-likelihood of a perplexity.
         weight: (n,) 1, or the words or bytes of a perplexity.
         subtask: (n,) the part of the task that it is from; "" where a task has no parts.
+        share: (n,) how much it counts: the part's share of the whole task over its share of these
+            documents; 1 where they are asked in proportion, or the sizes are not known.
+        cluster: (n,) numbers of what documents share; None where each stands for itself.
+        position: (n,) place in the order in which they are asked, from 0; nan where unknown.
     """
 
     identity: tuple[tuple[object, ...], ...]
     numerator: Array
     weight: Array
     subtask: tuple[str, ...]
+    share: Array
+    position: Array
+    cluster: NDArray[np.int_] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Documents:
-    """The documents of a sweep by (cell, task); of a benchmark, those of its subtasks."""
+    """The documents of a sweep by (cell, task); of a benchmark, those of its subtasks.
+
+    Attributes:
+        sources: where they are.
+        sizes: subtask -> all its documents, asked or not, where that is known.
+    """
 
     sources: Mapping[Key, Source] = field(default_factory=dict)
+    sizes: Mapping[str, float] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return bool(self.sources)
@@ -66,7 +86,9 @@ class Documents:
         if isinstance(source, Mapping):
             # in one order whatever theirs, or cells would not be compared document by document
             parts = [_part(self._one(cell, name, source[name]), name) for name in sorted(source)]
-            return pd.concat(parts, ignore_index=True)
+            whole = pd.concat(parts, ignore_index=True)
+            known = set(source) <= set(self.sizes)
+            return whole.assign(**{SUBTASK_SIZE: whole[SUBTASK].map(self.sizes)} if known else {})
         return self._one(cell, task, source)
 
     @staticmethod
@@ -119,7 +141,31 @@ def scored(table: pd.DataFrame, metric: str) -> Scored | None:
         numerator=numerator,
         weight=weight,
         subtask=tuple(table[SUBTASK] if SUBTASK in table else [""] * len(table)),
+        share=_shares(table),
+        position=table[POSITION].to_numpy(float)
+        if POSITION in table
+        else np.full(len(table), np.nan),
+        cluster=_clusters(table),
     )
+
+
+def _clusters(table: pd.DataFrame) -> NDArray[np.int_] | None:
+    """(n,) numbers of clusters, which lie within subtasks; a document without one is its own."""
+    if CLUSTER not in table or table[CLUSTER].isna().all():
+        return None
+    named = table[CLUSTER].where(table[CLUSTER].notna(), table["doc_id"])
+    part = table[SUBTASK] if SUBTASK in table else [""] * len(table)
+    pairs = pd.MultiIndex.from_arrays([pd.Index(part), pd.Index(named.astype(str))])
+    return np.asarray(pd.factorize(pairs)[0], dtype=np.int_)
+
+
+def _shares(table: pd.DataFrame) -> Array:
+    """(n,) what makes a mean over these documents one over all documents of every subtask."""
+    if SUBTASK_SIZE not in table or SUBTASK not in table:
+        return np.ones(len(table))
+    parts = table.groupby(SUBTASK)[SUBTASK_SIZE]
+    asked, size = parts.transform("size").to_numpy(float), table[SUBTASK_SIZE].to_numpy(float)
+    return np.asarray(size / asked * (len(table) / float(parts.first().sum())))
 
 
 def _part(table: pd.DataFrame, name: str) -> pd.DataFrame:

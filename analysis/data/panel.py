@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from analysis.data import looks
 from analysis.data.alignment import (
     NO_BASELINE,
     Grid,
@@ -65,6 +66,10 @@ class Panel:
         n: (C, T) documents.
         gap: (C, T) why a score cannot be compared with the baseline's; "" if it can.
         remark: (C, T) what to know of a comparison that stands; "" if nothing.
+        weighed: (T,) of a group of subtasks, what they weigh by in its mean: "size", all their
+            documents, or "asked" where sizes are not known; "" for a task of its own.
+        looks: (T,) how many documents had been asked (of each subtask) when the sweep was looked
+            at before; empty where no documents were added since.
         unextracted: (C, T) generated answers in which nothing was found to score.
         levels: (T,) what guessing scores, nan where it is unknown or means nothing.
         chance: (T,) why the task's baseline says nothing; "" if it does.
@@ -83,6 +88,8 @@ class Panel:
     n: Array
     gap: NDArray[np.object_]
     remark: NDArray[np.object_]
+    weighed: tuple[str, ...]
+    looks: tuple[tuple[int, ...], ...]
     unextracted: Array
     levels: Array
     chance: tuple[str, ...]
@@ -259,6 +266,8 @@ def _panel(model: str, cells: pd.DataFrame, primary: pd.DataFrame, documents: Do
         n=grid.spread("n", np.nan).astype(float),
         gap=gaps(grid, value, baseline),
         remark=remarks(grid, baseline),
+        weighed=_weighed(grid),
+        looks=_looks(grid),
         unextracted=grid.spread("unextracted", np.nan).astype(float),
         levels=grid.spread("chance", np.nan).astype(float)[read_by, np.arange(len(tasks))],
         chance=("",) * len(tasks),
@@ -267,6 +276,18 @@ def _panel(model: str, cells: pd.DataFrame, primary: pd.DataFrame, documents: Do
     )
     object.__setattr__(panel, "chance", _chance(panel, panel.levels))
     return panel
+
+
+def _looks(grid: Grid) -> tuple[tuple[int, ...], ...]:
+    """Per task, the earlier looks at any cell: two are compared as often as either was seen."""
+    columns = grid.spread("looks", "").T
+    return tuple(looks.read(looks.said(i for t in one for i in looks.read(t))) for one in columns)
+
+
+def _weighed(grid: Grid) -> tuple[str, ...]:
+    parts, size = (grid.spread(name, np.nan).astype(float) for name in ("parts", "size"))
+    known = np.where(np.isfinite(size).any(axis=0), "size", "asked")
+    return tuple(np.where(np.isfinite(parts).any(axis=0), known, "").tolist())
 
 
 def _chance(panel: Panel, levels: Array) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.data.documents import Documents
+from analysis.data.race_record import RaceRecord
 from analysis.errors import BadResults as BadResults
 from analysis.metrics import achieved_tcr
 from analysis.output.text import listed
@@ -38,6 +39,7 @@ CELL_TEXT = (
     "method",
     "unproved",
     "compressed_on",
+    "base",
 )
 CELL_NUMBERS = (
     "sparsity",
@@ -104,8 +106,9 @@ SCORE_TEXT = (
     "asked",
     "unlike",
     "common",
+    "looks",
 )
-SCORE_NUMBERS = ("value", "stderr", "n", "chance", "unextracted")
+SCORE_NUMBERS = ("value", "stderr", "n", "chance", "unextracted", "size", "parts")
 SCORE_FLAGS = ("higher_is_better", "primary", "collapsed", "stopped")
 SCORE_REQUIRED = ("cell", "task", "metric", "value", "stderr", "higher_is_better", "primary")
 
@@ -136,25 +139,34 @@ class Results:
             scale_bits (scales and zero points; where it was not measured, as planned),
             group_size (quantized weights per scale), bytes, linear_weights, total_weights,
             macs, collapsed, seconds, gpu_hours, device (that scored it), compressed_on (device
-            that made it); origin (where a cell comes from that was not made here); prune_profile,
+            that made it); origin (where a cell comes from that was not made here); base (the
+            model that this one is another base of, "" where it is none); prune_profile,
             quant_profile (how sparsity and bits are spread over matrices, "" where all are
             alike); of JSQ editing ("searched", or the one strength) and range_weight;
             calibration_samples; method (what identifies a cell but for its model and calibration
             seed; where it is not given, its columns do); rerun (1, 2, ... of the dense model
             scored once more, which is no cell to compare; else 0).
         scores: one row per cell, task and metric: value and stderr (same unit), n
-            (documents), higher_is_better, chance, primary, version, collapsed, unextracted
+            (documents asked), size (documents of the task in all), parts (subtasks that were put
+            together), higher_is_better, chance, primary, version, collapsed, unextracted
             (generated answers in which nothing was found to score), stopped (given up as
             collapsed before all documents were asked: such a score is compared with none),
             backend and dtype that scored it; asked (which documents: "all documents", or the first
             so many of an order); unlike and common (`analysis.data.common_documents`: why its
-            documents are none of the baseline's, and what was left of them); group (the benchmark
+            documents are none of the baseline's, and what was left of them); looks (how many of its
+            first documents were asked when its scores were looked at before, "20 40"; "" where this
+            is the first look); group (the benchmark
             that the task is a part of, "" for a task of its own). Accuracies are fractions of 1:
             a score of 0 or of all n documents is read as a count.
         documents: scores of single documents by (cell, task), read when they are asked
             for; where two cells share documents they are compared pair by pair.
 
-    The two tables are copied, completed with the absent columns and put in one canonical order,
+        layers: errors of matrices, where a stage recorded them, one row per cell and matrix: cell,
+            name, weights, error (of its output, relative), energy (of its output before, per
+            token), direction (share of its inputs' energy in their first direction).
+        race: how the cells were raced; None where they were not.
+
+    Cells and scores are copied, completed with the absent columns and put in one canonical order,
     so that equal results give equal output whatever order they were collected in.
 
     Raises:
@@ -164,6 +176,8 @@ class Results:
     cells: pd.DataFrame
     scores: pd.DataFrame
     documents: Documents = field(default_factory=Documents)
+    layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    race: RaceRecord | None = None
 
     def __post_init__(self) -> None:
         cells = _typed(self.cells, "cells", CELL_TEXT, CELL_NUMBERS, CELL_FLAGS, CELL_REQUIRED)

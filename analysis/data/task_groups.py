@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis.data import looks
 from analysis.data.documents import Documents, One
 from analysis.data.results import Results
+from analysis.metrics import Array
 
 Row = dict[str, Any]
 
@@ -24,9 +27,12 @@ LABORDE = {
 def pooled(results: Results, benchmarks: Mapping[str, Sequence[str]] | None = None) -> Results:
     """The same cells with one score per benchmark in place of those of its subtasks.
 
-    The value is the mean over all documents, its standard error
-    sqrt(sum((n-1) n s^2) / (N-k) / N) over the k subtasks, as lm-eval pools a group. A cell
-    that lacks a subtask which another cell has gets no score of the benchmark: a mean over
+    The value is the mean over all documents of the benchmark: each subtask weighs by its full
+    size, however many of its documents were asked, so that a limit does not change what is
+    estimated. With all documents asked, value and standard error are those that lm-eval prints for
+    a group. Where the sizes are not known, subtasks weigh by the documents asked.
+
+    A cell that lacks a subtask which another cell has gets no score of the benchmark: a mean over
     fewer subtasks would be another quantity. So it is with a metric that some subtasks lack.
     Other tasks stay as they are, and so do subtasks without a common primary metric.
 
@@ -39,11 +45,19 @@ def pooled(results: Results, benchmarks: Mapping[str, Sequence[str]] | None = No
     home = _homes(results.scores, benchmarks or {})
     if not home:
         return results
+    sizes = _sizes(results.scores)
     inside = results.scores["task"].isin(list(home))
     columns = list(results.scores.columns)
-    whole = pd.DataFrame(list(_pool(results.scores[inside], home)), columns=columns)
+    parts = results.scores[inside].assign(size=lambda rows: rows["task"].map(sizes))
+    whole = pd.DataFrame(list(_pool(parts, home)), columns=columns)
     scores = pd.concat([results.scores[~inside].astype(object), whole.astype(object)])
-    return Results(cells=results.cells, scores=scores, documents=_documents(results, home))
+    return replace(results, scores=scores, documents=_documents(results, home, sizes))
+
+
+def _sizes(scores: pd.DataFrame) -> dict[str, float]:
+    """Task -> all its documents, where one cell's score says it: it is the same for all."""
+    known = scores.dropna(subset="size").groupby("task")["size"].max()
+    return {str(task): float(size) for task, size in known.items()}
 
 
 def _homes(scores: pd.DataFrame, benchmarks: Mapping[str, Sequence[str]]) -> dict[str, str]:
@@ -71,12 +85,14 @@ def _pool(scores: pd.DataFrame, home: Mapping[str, str]) -> Iterator[Row]:
 
 
 def _whole(name: str, cell: Hashable, part: pd.DataFrame) -> Row:
-    """One metric of a benchmark in a cell; sizes that are unknown make the mean one over subtasks.
+    """One metric of a benchmark in a cell.
 
-    Answers without anything to score are counted where each subtask counts them.
+    Counts that are unknown make it a mean over subtasks. Answers without anything to score are
+    counted where each subtask counts them.
     """
-    n = part["n"].to_numpy(float)
-    weight = n if np.isfinite(n).all() else np.ones(len(part))
+    n, size = part["n"].to_numpy(float), part["size"].to_numpy(float)
+    known = [one for one in (size, n) if np.isfinite(one).all()]
+    weight = known[0] if known else np.ones(len(part))
     value = float(np.average(part["value"].to_numpy(float), weights=weight))
     first = part.iloc[0]
     return {
@@ -85,35 +101,44 @@ def _whole(name: str, cell: Hashable, part: pd.DataFrame) -> Row:
         "task": name,
         "group": "",
         "value": value,
-        "stderr": _stderr(part["stderr"].to_numpy(float), n),
+        "stderr": _stderr(part["stderr"].to_numpy(float), n, weight),
         "n": float(n.sum()),
+        "size": float(size.sum()),
+        "parts": float(len(part)),
         "chance": float(np.average(part["chance"].to_numpy(float), weights=weight)),
         "unextracted": float(part["unextracted"].to_numpy(float).sum()),
         "version": ", ".join(sorted(set(part["version"]))),
         "collapsed": bool(part["collapsed"].all()),
         "stopped": bool(part["stopped"].any()),
         **{name: ", ".join(sorted(set(part[name]))) for name in ("backend", "dtype", "asked")},
+        "looks": looks.said(limit for text in part["looks"] for limit in looks.read(text)),
         "unlike": "",
         "common": "",
     }
 
 
-def _stderr(stderr: np.ndarray[Any, Any], n: np.ndarray[Any, Any]) -> float:
-    total = n.sum()
-    if total <= len(n):
+def _stderr(stderr: Array, n: Array, weight: Array) -> float:
+    """Of a mean over subtasks: sqrt(sum (w/W)^2 s^2 (n-1)/n) sqrt(N / (N-k)) for k of them.
+
+    Where they weigh by what was asked, that is lm-eval's sqrt(sum((n-1) n s^2) / (N-k) / N).
+    """
+    total, count = n.sum(), len(n)
+    if not total > count:
         return float("nan")
-    return float(np.sqrt(((n - 1) * n * stderr**2).sum() / (total - len(n)) / total))
+    own = ((weight / weight.sum() * stderr) ** 2 * (n - 1) / n).sum()
+    return float(np.sqrt(own * total / (total - count)))
 
 
-def _documents(results: Results, home: Mapping[str, str]) -> Documents:
+def _documents(results: Results, home: Mapping[str, str], sizes: Mapping[str, float]) -> Documents:
     """The documents of the subtasks together, each naming the subtask that it is from."""
     parts: dict[tuple[str, str], dict[str, One]] = {}
     for (cell, task), source in results.documents.sources.items():
         found = parts.setdefault((cell, home.get(task, task)), {})
         found.update(source if isinstance(source, Mapping) else {task: source})
     return Documents(
-        {
+        sources={
             (cell, name): found[name] if list(found) == [name] else found
             for (cell, name), found in parts.items()
-        }
+        },
+        sizes=sizes,
     )

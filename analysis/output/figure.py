@@ -19,6 +19,8 @@ from analysis.output.text import plus_minus
 
 # Okabe and Ito's colours, which stay apart for colour-blind readers; markers repeat the message.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Text on a coloured field: neither follows a page into the dark, as all that is plain black does.
+ON_LIGHT, ON_DARK = "#010101", "#fefefe"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 BAND = 1.96
 MOST_SPOTS = 400
@@ -31,8 +33,6 @@ _STYLE = {
     "text.hinting": "none",
     "svg.fonttype": "path",
     "pdf.fonttype": 42,
-    "font.size": 9,
-    "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -40,7 +40,6 @@ _STYLE = {
     "grid.linewidth": 0.7,
     "axes.axisbelow": True,
     "legend.frameon": False,
-    "legend.fontsize": 8,
     "errorbar.capsize": 0,
     "lines.markersize": 5,
     "lines.linewidth": 1.4,
@@ -103,13 +102,23 @@ def slug(name: str) -> str:
 
 
 @contextmanager
-def canvas(width: float, height: float, columns: int = 1) -> Iterator[tuple[Any, list[Any]]]:
-    """A figure outside of pyplot, so that nothing global is touched."""
+def canvas(
+    width: float, height: float, columns: int = 1, *, font: float = 9
+) -> Iterator[tuple[Any, list[Any]]]:
+    """A figure outside of pyplot, so that nothing global is touched.
+
+    Args:
+        width: inches.
+        height: inches.
+        columns: axes beside each other.
+        font: points of the text; titles are one larger, legends one smaller.
+    """
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Drawing
 
-    with mpl.rc_context({**_STYLE, "font.family": families()}):
+    sizes = {"font.size": font, "axes.titlesize": font + 1, "legend.fontsize": font - 1}
+    with mpl.rc_context({**_STYLE, **sizes, "font.family": families()}):
         drawing: Any = Drawing(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(drawing)
         drawing.spots, drawing.published = [], []
@@ -190,11 +199,12 @@ def points(
     label: str,
     *,
     scale: float = 1.0,
-    line: bool = False,
+    line: str = "",
 ) -> None:
     """Points with one standard error; those without one get no bar.
 
-    A line gets the pointwise 95 % band of its points, where they have standard errors.
+    A line ("-", "--", ...) gets the pointwise 95 % band of its points, where they have standard
+    errors.
     """
     if rows.empty:
         return
@@ -216,7 +226,7 @@ def points(
         yerr=rows[f"{y}_stderr"].fillna(0),
         color=colour,
         marker=marker,
-        linestyle="-" if line else "none",
+        linestyle=line or "none",
         label=label,
         elinewidth=1,
         zorder=3,

@@ -18,6 +18,22 @@ _SPOT = Markup('<circle class="spot" cx="{}" cy="{}" r="5"><title>{}</title></ci
 _POINT = Markup('<path d="M{} {}{}"><title>{}</title></path>')
 # A dot and a square are ends of a line without length.
 MARKS = {"laborde2025": "h0", "jsq2024": "h0", "mpt": "m-2.5 0h5m-2.5-2.5v5"}
+PAPER_LINKS = {"arXiv:2505.07289": "https://arxiv.org/abs/2505.07289"}
+"""The paper whose definitions a report uses -> its address, for a reader who follows it."""
+
+# What is drawn in a fixed colour follows the page: ink, paper and lines have names in its style.
+_INK = {
+    "#000000": "--ink",
+    "#ffffff": "--paper",
+    "#e6e6e6": "--grid",
+    "#888888": "--soft",
+    "#999999": "--faint",
+    "#666666": "--soft",
+    "#0072b2": "--quantized",
+    "#009e73": "--pruned",
+    "#d55e00": "--joint",
+}
+_COLOUR = re.compile(r"(?<=: )(?:" + "|".join(_INK) + r")\b")
 
 
 def template(name: str) -> Template:
@@ -44,6 +60,7 @@ def inline(figure: Figure, index: int) -> Markup:
     # Nothing reaches beyond its axes; shorter names make a page of many drawings lighter.
     svg = re.sub(r' clip-path="[^"]*"', "", svg).replace(_GLYPHS, "g")
     svg = svg.replace("xlink:href", "href").replace("stroke-linejoin: miter", "")
+    svg = _COLOUR.sub(lambda m: f"var({_INK[m[0]]})", svg)
     used = set(re.findall(r'href="#([^"]+)"', svg))
     svg = re.sub(r' id="([^"]*)"', lambda m: m[0] if m[1] in used else "", svg)
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>f{index}-", svg)

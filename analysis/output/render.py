@@ -73,6 +73,12 @@ def _numeric(column: Column, row: Row, value: float) -> str:
             if abs(value) < 1000
             else (f"{value:.3g} ± {stderr:.2g}")
         )
+    if column.form == "difference":
+        low, high = (number(row, f"{column.key}_{end}") for end in ("low", "high"))
+        said = f"{value:.{column.digits}f}"
+        if not np.isfinite([low, high]).all():
+            return said
+        return f"{said} ({low:.{column.digits}f} to {high:.{column.digits}f})"
     if column.form == "percent":
         return _trimmed(100 * value, column.digits) + " %"
     if column.form == "p":

@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.metrics import Definition
 
-Form = Literal["text", "percent", "number", "estimate", "megabytes", "p"]
+Form = Literal["text", "percent", "number", "estimate", "difference", "megabytes", "p"]
 
 
 AT_CHANCE = "†"
@@ -28,7 +28,8 @@ class Column:
     """One column of a table.
 
     Attributes:
-        key: the column of the rows; an estimate has `<key>_stderr` beside it, and
+        key: the column of the rows; an estimate has `<key>_stderr` beside it, a difference
+            `<key>_low` and `<key>_high`, the ends of its 95 % interval, and
             `<key>_mark` holds a sign that is printed after the number.
         title: the heading.
         form: how a value is printed.
@@ -48,6 +49,15 @@ def several(form: Form, digits: int, **titles: str) -> tuple[Column, ...]:
     return tuple(
         Column(key=key, title=title, form=form, digits=digits) for key, title in titles.items()
     )
+
+
+def if_any(rows: pd.DataFrame, *columns: Column) -> tuple[Column, ...]:
+    """Those of some columns in which a row says anything."""
+    return tuple(c for c in columns if c.key in rows and (rows[c.key].fillna("") != "").any())
+
+
+ACROSS = Column(key="across", title="Across machines")
+"""Which types of machine two things that are compared have met, where that is more than one."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -34,6 +34,23 @@ def percent(rate: Fraction | float) -> str:
     return f"{hundred:.{digits}f}".rstrip("0").rstrip(".") + " %"
 
 
+def megabytes(size: float) -> str:
+    """Bytes as '113.2 MB'."""
+    return f"{size / 1e6:.1f} MB"
+
+
+def p_value(p: float) -> str:
+    """'p = 0.012', 'p < 0.001'."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def difference(value: float, low: float, high: float, p: float) -> str:
+    """'0.108 (95 % CI 0.083 to 0.134, p < 0.001)'; without what is not known."""
+    ends = f"95 % CI {low:.3f} to {high:.3f}" if np.isfinite([low, high]).all() else ""
+    known = ", ".join(filter(None, [ends, p_value(p) if np.isfinite(p) else ""]))
+    return f"{value:.3f} ({known})" if known else f"{value:.3f}"
+
+
 def plus_minus(value: float, stderr: float, digits: int = 3) -> str:
     """'0.818 ± 0.009'; '1' for the baseline; the gap is said, never printed as a number."""
     if not np.isfinite(value):

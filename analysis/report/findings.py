@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from analysis.comparison.across_machines import mixed_notes
+from analysis.comparison.equal_size import equal_size
 from analysis.comparison.seed_variance import (
     Contrast,
     Standing,
@@ -21,8 +23,9 @@ from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Definition
 from analysis.output.text import listed
+from analysis.report.answers import unsaved_bytes
 from analysis.report.sentences import conclusion, sentences
-from analysis.report.tables import chance_notes
+from analysis.report.tables import chance_notes, grown_notes
 
 PERPLEXITIES_ONLY = (
     "Perplexities alone were scored: Sr2 and SrCr, which are made of tasks where "
@@ -33,8 +36,9 @@ MOST_EVIDENCE = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One verdict as the page shows it."""
+    """One verdict as the page shows it; ``section`` is the key of the one it belongs to."""
 
+    section: str
     decided: bool
     sentence: str
     evidence: tuple[str, ...]
@@ -43,11 +47,16 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelFindings:
-    """What the page says first about one model."""
+    """What the page says first about one model; ``unsaved`` names pruning that saves no byte."""
 
     model: str
     findings: tuple[Finding, ...]
     warnings: tuple[str, ...]
+    unsaved: tuple[str, ...]
+
+    def of(self, section: str) -> list[Finding]:
+        """The findings of one section."""
+        return [one for one in self.findings if one.section == section]
 
 
 def findings(panel: Panel) -> ModelFindings:
@@ -55,22 +64,35 @@ def findings(panel: Panel) -> ModelFindings:
     kinds = defined(panel)
     both = len(kinds) > 1  # the only one is shown whatever is chosen on the page
     found = [
-        _finding(panel, verdict, by if both else None)
+        _finding("rate", panel, verdict, by if both else None)
         for by in kinds
         for verdict in verdicts(panel, by)
     ]
-    found += [_finding(panel, verdict, None) for verdict in srcr_verdicts(panel) if both]
+    found += [
+        _finding("size", panel, verdict, by if both else None)
+        for by in kinds
+        for _, verdict in equal_size(panel, by)
+    ]
+    found += [_finding("srcr", panel, verdict, None) for verdict in srcr_verdicts(panel) if both]
     found += [
         _about_methods(rate, each, standings(panel, by)[rate], by if both else None)
         for by in kinds
         for rate, each in contrasts(panel, by).items()
     ]
     warnings = _warnings(panel) if both else (PERPLEXITIES_ONLY, *_warnings(panel))
-    return ModelFindings(model=panel.model, findings=tuple(found), warnings=warnings)
+    return ModelFindings(
+        model=panel.model,
+        findings=tuple(found),
+        warnings=warnings,
+        unsaved=unsaved_bytes(panel),
+    )
 
 
-def _finding(panel: Panel, verdict: Verdict, definition: Definition | None) -> Finding:
+def _finding(
+    section: str, panel: Panel, verdict: Verdict, definition: Definition | None
+) -> Finding:
     return Finding(
+        section=section,
         decided=verdict.decided,
         sentence=conclusion(panel, verdict),
         evidence=_evidence(panel, verdict),
@@ -85,6 +107,7 @@ def _about_methods(
     told = [sentence(rate, one) for one in (*first, *(c for c in found if c not in first))]
     said = about_methods(rate, standing)
     return Finding(
+        section="rate",
         decided=standing.decided,
         sentence=said,
         evidence=tuple(t for t in told if t != said)[:MOST_EVIDENCE],
@@ -123,7 +146,9 @@ def _warnings(panel: Panel) -> tuple[str, ...]:
             "The same method and seed twice; the first counts in verdicts about methods, "
             f"not: {listed(again)}."
         )
+    said += mixed_notes([panel])
     said += _without_sr(panel, names, status)
+    said += grown_notes([panel])
     return (*said, *(n for n in chance_notes([panel]) if panel.baseline is not None))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, stats
 
 from analysis.comparison.seed_variance import FEWEST_SEEDS, methods
 from analysis.comparison.verdicts import ALPHA, Verdict, verdicts
@@ -17,6 +17,7 @@ from analysis.data.panel import Panel
 from analysis.output.table import Column, Table
 from analysis.output.text import percent
 from analysis.statistics.retention_curve import KEPT
+from analysis.statistics.sequential import EXPECTED_SPREAD, mixture_boundary, mixture_rho
 
 POWER = 0.8
 MOST_DOCUMENTS = 50.0
@@ -38,7 +39,9 @@ def next_table(panels: Sequence[Panel]) -> Table:
     )
     notes = (
         f"Documents: for {100 * POWER:g} % power at the family's 5 %, if the difference is "
-        "as large as it was seen, which the winner's seldom is: take it as the least. Hours "
+        "as large as it was seen, which the winner's seldom is: take it as the least. To add some "
+        "is another look, so they are counted for the test that holds at all looks, by which the "
+        "verdicts of a sweep that grew are made: look again as often as you like. Hours "
         "are those that the same cells took, compression included, so at most; – where none "
         "were recorded.",
     )
@@ -78,7 +81,8 @@ def _ties(panel: Panel, verdict: Verdict) -> Iterator[dict[str, object]]:
     if not rivals or verdict.tcr is None:
         return
     pair = max(rivals, key=lambda one: abs(one.z))
-    factor = documents_needed(pair.z, verdict.family)
+    stderr = abs(pair.difference / pair.z) if pair.z else math.inf
+    factor = documents_needed(pair.z, stderr, verdict.family)
     if 1 < factor <= MOST_DOCUMENTS:
         names = labels(panel)
         yield {
@@ -90,16 +94,30 @@ def _ties(panel: Panel, verdict: Verdict) -> Iterator[dict[str, object]]:
         }
 
 
-def documents_needed(z: float, family: int) -> float:
+def documents_needed(z: float, stderr: float, family: int) -> float:
     """Times the documents at which a difference is told by `POWER`, if it is what it seems.
+
+    Told by the normal mixture, for whoever adds documents looks again.
 
     Args:
         z: the difference over its standard error with the documents there are; this error
             falls with the square root of their number.
+        stderr: that error, of Sr.
         family: number of tests that share the 5 %; the first step of Holm's correction.
     """
-    needed = stats.norm.isf(ALPHA / 2 / max(family, 1)) + stats.norm.ppf(POWER)
-    return float((needed / abs(z)) ** 2) if z else math.inf
+    if not z:
+        return math.inf
+    level, power = ALPHA / max(family, 1), float(stats.norm.ppf(POWER))
+
+    def lacking(log: float) -> float:
+        factor = math.exp(log)
+        edge = float(mixture_boundary(stderr**2 / factor, level, mixture_rho(EXPECTED_SPREAD)))
+        return edge + power - abs(z) * math.sqrt(factor)
+
+    widest = 40.0
+    if lacking(widest) > 0:
+        return math.inf
+    return math.exp(float(optimize.brentq(lacking, -widest, widest)))
 
 
 def _seeds(panel: Panel, found: Sequence[Verdict]) -> Iterator[dict[str, object]]:

@@ -11,7 +11,7 @@ from analysis.comparison.verdicts import ALPHA, Pair, Verdict
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Estimate
-from analysis.output.text import NAMES, percent, plus_minus
+from analysis.output.text import NAMES, difference, megabytes, p_value, percent, plus_minus
 from analysis.statistics.intervals import MARGIN
 
 SCOPE = "for these checkpoints"
@@ -19,10 +19,7 @@ SCOPE = "for these checkpoints"
 
 def conclusion(panel: Panel, verdict: Verdict) -> str:
     """One sentence: what to choose in this group and how sure that is."""
-    names, estimate = labels(panel), values(panel, verdict.by)
-    at = (
-        f"At {percent(verdict.tcr)} TCr" if verdict.tcr is not None else (f"By {NAMES[verdict.by]}")
-    )
+    names, estimate, at = labels(panel), values(panel, verdict.by), _at(verdict)
     if not verdict.ranked:
         return f"{at}, no cell can be judged."
     if not verdict.pairs:
@@ -35,25 +32,28 @@ def conclusion(panel: Panel, verdict: Verdict) -> str:
     if not any(np.isfinite(pair.z) for pair in verdict.pairs):
         return f"{at}, {shown} scored highest, but without standard errors nothing is decided."
     if verdict.decided:
-        z, others = min(pair.z for pair in verdict.pairs), len(verdict.pairs)
+        nearest, others = min(verdict.pairs, key=lambda pair: pair.z), len(verdict.pairs)
         of = " of other methods" if verdict.own else ""
-        rest = (
-            f"{names[verdict.pairs[0].second]}"
-            if others == 1
-            else f"each of the {others} others{of}"
-        )
-        sure = f"{z:.1f}" if others == 1 else f"at least {z:.1f}"
+        rival = names[nearest.second]
+        rest = rival if others == 1 else f"each of the {others} others{of}; nearest is {rival}"
+        flags = f"{_own(verdict)}{_flags(panel, (top,))}{_across(verdict.across)}"
+        seen = "" if verdict.looks == 1 else f", valid at all {verdict.looks} looks"
         return (
-            f"{at}, choose {shown}: {SCOPE} it is better than {rest} by {sure} standard "
-            f"errors{_own(verdict)}{_flags(panel, (top,))}."
+            f"{at}, choose {shown}: {SCOPE} it is better than {rest}, by "
+            f"{_difference(nearest)}{seen}{flags}."
         )
     tied = [names[row] for row in verdict.best if row != top and row not in verdict.own]
     worse = [names[row] for row in verdict.ranked if row not in (*verdict.best, *verdict.own)]
     rest = f"; worse: {_listed(worse)}" if worse else ""
     return (
-        f"{at}, {shown} scored highest but cannot be told from {_listed(tied)}: "
-        f"undecided{rest}{_own(verdict)}{_flags(panel, verdict.best)}."
+        f"{at}, {shown} scored highest but is not significantly different from {_listed(tied)}: "
+        f"undecided{rest}{_own(verdict)}{_flags(panel, verdict.best)}{_across(verdict.across)}."
     )
+
+
+def _across(types: str) -> str:
+    """What is said of a comparison across machines, whose errors do not contain them."""
+    return f" (across machines, which no standard error here contains: {types})" if types else ""
 
 
 def _own(verdict: Verdict) -> str:
@@ -73,34 +73,39 @@ def sentences(panel: Panel, verdict: Verdict) -> list[str]:
 def _against(verdict: Verdict, pair: Pair, names: Sequence[str], estimate: Estimate) -> str:
     first, second = names[pair.first], names[pair.second]
     a, b = ((estimate.value[r], estimate.stderr[r]) for r in (pair.first, pair.second))
-    unit = " of the dense model" if verdict.tcr is not None else ""
-    verb = "keeps" if verdict.tcr is not None else "reaches"
-    at = (
-        f"At {percent(verdict.tcr)} TCr" if verdict.tcr is not None else (f"By {NAMES[verdict.by]}")
-    )
-    told = f"{at}, {first} {verb} {plus_minus(*a)}{unit}, {second} {plus_minus(*b)}"
+    kept = not verdict.by.startswith("srcr")
+    unit, verb = (" of the dense model", "keeps") if kept else ("", "reaches")
+    told = f"{_at(verdict)}, {first} {verb} {plus_minus(*a)}{unit}, {second} {plus_minus(*b)}"
     if not np.isfinite(pair.z):
         return f"{told}: a standard error is missing, undecided."
-    how = _how(pair)
+    how, far = ", document by document" if pair.paired else "", _across(pair.across)
+    apart = _difference(pair)
+    if verdict.looks > 1:
+        how += f", over {verdict.looks} looks"
+        how += f", told at look {pair.look}" if pair.look else ""
     if not pair.decided:
         near = _near(pair)
-        return f"{told}: they cannot be told apart (z = {pair.z:.1f}{how}), undecided.{near}"
-    return f"{told}: {SCOPE}, {first} is better by {pair.z:.1f} standard errors{how}."
+        return f"{told}: not significantly different{how}, by {apart}: undecided{far}.{near}"
+    return f"{told}: {SCOPE}, {first} is better{how}, by {apart}{far}."
 
 
-def _how(pair: Pair) -> str:
-    """What a paired test adds: that it is one, and the difference with its interval."""
-    if not pair.paired:
-        return ""
-    low, high = pair.interval.low, pair.interval.high
-    return f", document by document; difference {pair.difference:.3f}, 95 % {low:.3f} to {high:.3f}"
+def _at(verdict: Verdict) -> str:
+    """What the cells of a group have in common."""
+    if verdict.tcr is not None:
+        return f"At {percent(verdict.tcr)} TCr"
+    return f"At {megabytes(verdict.size)}" if verdict.size else f"By {NAMES[verdict.by]}"
+
+
+def _difference(pair: Pair) -> str:
+    """The difference with its interval (of this pair alone) and p (of the group's family)."""
+    return difference(pair.difference, pair.interval.low, pair.interval.high, pair.p)
 
 
 def _near(pair: Pair) -> str:
     """Whether an undecided pair differs by less than matters; no decision is no such proof."""
     if not np.isfinite(pair.equivalent):
         return ""
-    p = "p < 0.001" if pair.equivalent < 0.001 else f"p = {pair.equivalent:.3f}"
+    p = p_value(pair.equivalent)
     if pair.equivalent <= ALPHA:
         return f" They differ by less than {MARGIN:g} (two one-sided tests, {p})."
     return f" Nor is it shown that they differ by less than {MARGIN:g} ({p})."

@@ -15,7 +15,7 @@ from analysis.comparison.verdicts import Verdict, verdicts
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.metrics import Definition, exact, tcr
-from analysis.output.table import AT_CHANCE, OWN_SEED, STOPPED, Column, Table
+from analysis.output.table import ACROSS, AT_CHANCE, OWN_SEED, STOPPED, Column, Table
 from analysis.output.text import NAMES, listed, percent
 
 
@@ -54,6 +54,8 @@ def cells_table(panels: Sequence[Panel]) -> Table:
     columns = [
         Column(key="model", title="Model"),
         Column(key="label", title="Cell"),
+        Column(key="sr1", title="Sr1", form="estimate", definition="sr1"),
+        Column(key="sr2", title="Sr2", form="estimate", definition="sr2"),
         Column(key="tcr", title="TCr", form="percent"),
         Column(key="achieved_tcr", title="Achieved TCr", form="percent"),
         Column(key="whole_tcr", title="Whole-model TCr", form="percent", digits=2),
@@ -62,8 +64,6 @@ def cells_table(panels: Sequence[Panel]) -> Table:
         Column(key="size", title="Size, % of dense", form="percent", digits=1),
         Column(key="containment", title="Mask kept", form="percent", digits=2),
         *(Column(key=f"task:{t}", title=f"R {t}", form="estimate") for t in tasks),
-        Column(key="sr1", title="Sr1", form="estimate", definition="sr1"),
-        Column(key="sr2", title="Sr2", form="estimate", definition="sr2"),
         Column(key="srcr_p", title="SrCr_p", form="estimate"),
         Column(key="srcr_q", title="SrCr_q", form="estimate"),
         Column(key="srcr_j", title="SrCr_j", form="estimate"),
@@ -104,7 +104,7 @@ def scores_table(panels: Sequence[Panel]) -> Table:
         caption="Scores as measured",
         columns=_filled(columns, rows),
         rows=rows,
-        notes=(*chance_notes(panels), *stopped_notes(panels)),
+        notes=(*weighing_notes(panels), *chance_notes(panels), *stopped_notes(panels)),
     )
 
 
@@ -123,16 +123,18 @@ def equal_tcr_table(panels: Sequence[Panel], by: Definition) -> Table:
         Column(key="label", title="Cell"),
         Column(key="achieved_tcr", title="Achieved TCr", form="percent"),
         Column(key="sr", title=NAMES[by], form="estimate"),
-        Column(key="difference", title="Below the best", form="number"),
-        Column(key="z", title="Standard errors", form="number", digits=1),
+        Column(key="difference", title="Below the best (95 % CI)", form="difference"),
         Column(key="p", title="p (Holm)", form="p"),
+        Column(key="look", title="Told at look", form="number", digits=0),
         Column(key="verdict", title="Verdict"),
+        ACROSS,
     ]
     notes = (
         "Family: all pairs of cells of one model at one TCr, but those that differ in their "
         "calibration seed alone; two-sided z tests, Holm's correction "
-        "at 5 %. The verdicts hold for these checkpoints; standard errors are over documents and "
-        "say nothing of other calibration samples.",
+        "at 5 %; an interval is of its pair alone. The verdicts hold for these checkpoints; "
+        "standard errors are over documents and say nothing of other calibration samples.",
+        *grown_notes(panels),
         *chance_notes(panels),
     )
     return Table(
@@ -143,12 +145,6 @@ def equal_tcr_table(panels: Sequence[Panel], by: Definition) -> Table:
         notes=notes,
         definition=by,
     )
-
-
-def all_tables(panels: Sequence[Panel], cells: pd.DataFrame) -> list[Table]:
-    """Every table of the report, in its order."""
-    equal = [equal_tcr_table(panels, "sr2"), equal_tcr_table(panels, "sr1")]
-    return [*equal, cells_table(panels), scores_table(panels), tcr_table(cells)]
 
 
 def chance_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
@@ -183,6 +179,39 @@ def stopped_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
     )
 
 
+def grown_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
+    """How sweeps that grew are tested, if any did."""
+    said = []
+    for panel in panels:
+        looks = zip(panel.tasks, panel.looks, strict=True)
+        seen = {task: ", ".join(map(str, limits)) for task, limits in looks if limits}
+        if seen:
+            told = listed([f"{task} (at {limits} documents)" for task, limits in seen.items()])
+            said.append(
+                f"{panel.model}: documents were added after earlier looks at {told}. So p values "
+                "and intervals are those that hold at all looks together (normal mixture), and a "
+                "verdict stays at the look at which it fell."
+            )
+    return tuple(said)
+
+
+def weighing_notes(panels: Sequence[Panel]) -> tuple[str, ...]:
+    """What the score of a group of tasks is a mean over."""
+    by = {t: how for p in panels for t, how in zip(p.tasks, p.weighed, strict=True) if how}
+    whole, asked = ([t for t, how in by.items() if how == one] for one in ("size", "asked"))
+    notes = []
+    if whole:
+        notes.append(
+            f"{listed(whole)}: each subtask weighs by all its documents, however many were asked."
+        )
+    if asked:
+        notes.append(
+            f"{listed(asked)}: subtasks weigh by the documents asked, for how many they have in "
+            "all was not recorded; under another limit it may be another mean."
+        )
+    return tuple(notes)
+
+
 def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
     names, estimate = labels(panel), values(panel, verdict.by)
     achieved = panel.cells["achieved_tcr"].to_numpy(float)
@@ -201,9 +230,13 @@ def _group_rows(panel: Panel, verdict: Verdict) -> list[dict[str, object]]:
                 "sr": estimate.value[row],
                 "sr_stderr": estimate.stderr[row],
                 "difference": pair.difference if pair else np.nan,
+                "difference_low": pair.interval.low if pair else np.nan,
+                "difference_high": pair.interval.high if pair else np.nan,
                 "z": pair.z if pair else np.nan,
                 "p": pair.p if pair else np.nan,
+                **({"look": pair.look or np.nan} if pair and verdict.looks > 1 else {}),
                 "verdict": _standing(verdict, row, out),
+                "across": pair.across if pair else "",
             }
         )
     return rows
@@ -272,6 +305,8 @@ def _filled(columns: Sequence[Column], rows: pd.DataFrame) -> tuple[Column, ...]
         return tuple(columns)
 
     def says(column: Column) -> bool:
+        if column.key not in rows:
+            return False
         data = rows[column.key]
         if column.key == "model":
             return bool(data.nunique() > 1)

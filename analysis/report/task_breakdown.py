@@ -10,9 +10,11 @@ import pandas as pd
 from analysis.comparison.summary import summarise
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
-from analysis.output.figure import Figure, canvas, finished
+from analysis.metrics import Array
+from analysis.output.figure import ON_DARK, ON_LIGHT, Figure, canvas, finished
 from analysis.output.table import STOPPED, Column, Table, several
 from analysis.output.text import short
+from analysis.report.figures.kinds import FONT, LABEL, WIDTH, titled
 from analysis.report.tables import stopped_notes
 
 MOST_CELLS, MOST_TASKS = 45, 60
@@ -34,8 +36,8 @@ def _heat_map(panel: Panel) -> Figure:
     tasks = np.sort(tasks[np.argsort(np.nanmean(kept[:, tasks], axis=0))][:MOST_TASKS])
     names, rates = labels(panel), summarise([panel])["tcr"].to_numpy(float)
     shown = kept[np.ix_(rows, tasks)]
-    size = max(4.5, 2.4 + 0.34 * len(tasks)), 1.6 + 0.24 * len(rows)
-    with canvas(*size) as (drawing, (axes,)):
+    size = max(WIDTH, 2.4 + 0.4 * len(tasks)), 1.9 + 0.3 * len(rows)
+    with canvas(*size, font=FONT) as (drawing, (axes,)):
         axes.grid(False)
         axes.pcolormesh(shown, cmap="cividis", vmin=0, vmax=1)
         axes.invert_yaxis()
@@ -56,17 +58,26 @@ def _heat_map(panel: Panel) -> Figure:
                 f"{100 * value:.0f}",
                 ha="center",
                 va="center",
-                fontsize=6.5,
-                color="#000000" if value > 0.6 else "#ffffff",
+                fontsize=LABEL,
+                color=ON_LIGHT if value > 0.6 else ON_DARK,
             )
-        drawing.suptitle(f"{panel.model}: where tasks break", fontsize=10)
+        titled(drawing, _finding(panel, kept))
         left = int(np.isfinite(kept).any(axis=0).sum()) - len(tasks)
         rest = f" {left} tasks that keep more are left out." if left else ""
         caption = (
-            f"Retention of every task in every cell, {panel.model}, in percent of the "
+            f"{panel.model}: retention of every task in every cell, in percent of the "
             f"dense score, dark (nothing) to light (all); a blank is a gap.{rest}"
         )
         return finished(drawing, "heat_map", panel.model, caption)
+
+
+def _finding(panel: Panel, kept: Array) -> str:
+    """The deepest fall: which task, and in which cell."""
+    if not np.isfinite(kept).any():
+        return "Retention by task"
+    row, task = np.unravel_index(int(np.nanargmin(kept)), kept.shape)
+    cell, name = short(labels(panel)[row]), short(panel.tasks[task])
+    return f"The deepest fall: {name} keeps {100 * kept[row, task]:.0f} % in {cell}"
 
 
 def answers_table(panels: Sequence[Panel]) -> Table:

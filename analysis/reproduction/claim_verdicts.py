@@ -14,12 +14,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis.comparison.verdicts import ALPHA, holm
+from analysis.comparison.verdicts import ALPHA
+from analysis.data.devices import across
 from analysis.data.panel import Panel
 from analysis.metrics import Definition
 from analysis.output.table import Column, Table
 from analysis.output.text import NAMES
 from analysis.reproduction.claim import MARGIN, MODELS, Claim, Found, Missing
+from analysis.statistics.holm import holm
 
 Standing = Literal["holds", "fails", "undecided", "not tested"]
 
@@ -51,8 +53,15 @@ def answer(
             asked = [c for c in claims if _concerns(c, panel.model)]
             asked = [c for c in asked if c.by_definition or definition == definitions[0]]
             family = [(claim, _ask(claim, panel, definition)) for claim in asked]
-            rows += _judged(family, panel.model, definition)
+            met = across(panel.cells, range(len(panel.cells)))
+            rows += [_across(row, met) for row in _judged(family, panel.model, definition)]
     return rows
+
+
+def _across(row: Row, types: str) -> Row:
+    """An answered claim with what its cells met, if that is several types of machine."""
+    said = f"across machines ({types})" if types and row.verdict != "not tested" else ""
+    return replace(row, note="; ".join(filter(None, (row.note, said))))
 
 
 def _concerns(claim: Claim, model: str) -> bool:

@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison.size import TOLERANCE, front, sizes
-from analysis.comparison.verdicts import ALPHA, holm
+from analysis.comparison.verdicts import ALPHA
 from analysis.data.labels import labels
 from analysis.data.panel import Panel
 from analysis.output.figure import COLOURS, MARKERS, Figure, canvas, finished
 from analysis.output.table import Column, Table
 from analysis.published.reference import facts
+from analysis.statistics.holm import holm
 
 FAMILIES = {
     "Qwen2.5": (

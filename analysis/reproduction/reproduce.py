@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from analysis.comparison.across_machines import noted
 from analysis.comparison.size import equal_size_table, sizes_table
 from analysis.data.panel import Panel, panels
 from analysis.data.results import BadResults, Results
@@ -27,6 +28,7 @@ from analysis.reproduction.laborde_claims import claims_table
 from analysis.reproduction.laborde_figures import NUMBERS, Side, figure
 from analysis.reproduction.measured_vs_published import beside_table, versions
 from analysis.reproduction.model_families import Family, contest_table, family_figures
+from analysis.reproduction.printed import as_printed
 
 PAGE = "index.html"
 TABLES = tuple(f"table{n}" for n in laborde_tables.NUMBERS.values())
@@ -81,8 +83,9 @@ def items(sources: Sequence[Source], only: str | None = None) -> list[Item]:
     if only is not None and only not in ITEMS:
         raise BadResults(f"there is no {only!r} to reproduce; valid: {', '.join(ITEMS)}")
     read = [_read(source) for source in sources]
+    every = [panel for one in read for panel in one.panels]
     made = [
-        item
+        replace(item, tables=tuple(noted(item.tables, every)))
         for item in _items(read, [only] if only else list(ITEMS))
         if item.tables or item.figures
     ]
@@ -172,15 +175,16 @@ def _tables(name: str, read: Sequence[_Read]) -> Iterator[Table]:
         yield from _beside(read)
     else:
         for one in read:
-            made = _table(name, one.panels)
+            made = _table(name, one)
             yield made if len(read) == 1 else _marked(made, one.source)
 
 
-def _table(name: str, found: Sequence[Panel]) -> Table:
+def _table(name: str, one: _Read) -> Table:
     if name == "claims":
-        return claims_table(found)
+        return claims_table(one.panels)
     numeral = next(n for n, number in laborde_tables.NUMBERS.items() if f"table{number}" == name)
-    return laborde_tables.score_table(found, numeral)
+    made = laborde_tables.score_table(one.panels, numeral)
+    return as_printed(made, numeral) if one.source.published else made
 
 
 def _beside(read: Sequence[_Read]) -> Iterator[Table]:

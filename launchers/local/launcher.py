@@ -11,6 +11,7 @@ from launchers.local.pool import Pool
 from launchers.local.process import Command
 from launchers.schedule import Schedule, closure, missing
 from sweeper.errors import BadInput
+from sweeper.modeling import kernels
 from sweeper.planning.sweep import Sweep
 from sweeper.store.store import Spec, Store
 
@@ -120,6 +121,7 @@ class LocalLauncher(PlansOnly):
             threads=self._threads,
             stages=self._stages,
             warm=tuple(dict.fromkeys(specs[key]["kind"] for key in specs if key in needed)),
+            portable=kernels.wanted(specs[key] for key in needed),
         )
         pool = Pool(
             schedule,

@@ -6,14 +6,14 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sweeper
+from isorate.pinning import program, search_path
 from launchers.schedule import Task
+from sweeper.modeling import kernels
 from sweeper.worker.process import THREAD_VARIABLES
 
 Event = dict[str, Any]
@@ -29,6 +29,7 @@ class Command:
         threads: of each worker.
         stages: package of the stage modules.
         warm: kinds of stages to come, which an idle worker imports ahead.
+        portable: whether they have portable kernels, see `sweeper.modeling.kernels`.
     """
 
     home: Path
@@ -36,9 +37,10 @@ class Command:
     threads: int
     stages: str
     warm: tuple[str, ...] = ()
+    portable: bool = False
 
     def arguments(self, device: str) -> list[str]:
-        """The command line. ``-P``: a directory that happens to be called sweeper is not ours."""
+        """The command line."""
         named = {
             "--home": self.home,
             "--logs": self.logs,
@@ -48,15 +50,7 @@ class Command:
             "--parent": os.getpid(),
         }
         options = [str(part) for pair in named.items() for part in pair]
-        return [
-            sys.executable,
-            "-P",
-            "-m",
-            "sweeper.worker.process",
-            *options,
-            "--warm",
-            *self.warm,
-        ]
+        return [*program("sweeper.worker.process"), *options, "--warm", *self.warm]
 
 
 class WorkerProcess:
@@ -71,7 +65,7 @@ class WorkerProcess:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 bufsize=0,
-                env=_environment(command.threads, gpu),
+                env=_environment(command, gpu),
                 start_new_session=True,
             )
         self._rest = b""
@@ -136,9 +130,9 @@ class WorkerProcess:
             stream.close()
 
 
-def _environment(threads: int, gpu: str | None) -> Mapping[str, str]:
+def _environment(command: Command, gpu: str | None) -> Mapping[str, str]:
     """Ours, with the limits of one worker, and the code that we run ourselves found first."""
-    limits = dict.fromkeys(THREAD_VARIABLES, str(threads))
+    limits = dict.fromkeys(THREAD_VARIABLES, str(command.threads))
+    limits |= kernels.ENVIRONMENT if command.portable else {}
     device = {} if gpu is None else {"CUDA_VISIBLE_DEVICES": gpu}
-    code = [str(Path(sweeper.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, **limits, **device, "PYTHONPATH": os.pathsep.join(filter(None, code))}
+    return {**os.environ, **limits, **device, "PYTHONPATH": search_path()}

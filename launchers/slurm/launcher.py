@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from launchers.base import Observer, Outcome, PlansOnly, ignore
-from launchers.slurm import records
+from launchers.slurm import next_look, records
 from launchers.slurm.cluster import limits, queue
 from launchers.slurm.cluster.commands import patiently, speak_to
 from launchers.slurm.cluster.queue import Cancelled
-from launchers.slurm.reliable_status import reliable, settled
+from launchers.slurm.reliable_status import noticed, reliable, settled
 from launchers.slurm.repair import judge, tried_again
 from launchers.slurm.resources.environment import with_environment
 from launchers.slurm.settings import Settings
@@ -72,6 +72,10 @@ class SlurmLauncher(PlansOnly):
         seat = "any" if self._settings.device_of(asked) == "cuda" else None
         return [seat] * max(1, min(self._settings.array_parallelism, stages))
 
+    def gpus(self, kind: str) -> int:
+        """How many GPUs a job for a stage of a kind asks for."""
+        return self._settings.requests.of_kind(kind).gpus
+
     # --- carrying out ----------------------------------------------------------------
 
     def carry_out(
@@ -110,13 +114,16 @@ class SlurmLauncher(PlansOnly):
                 observer.close()
         return Outcome(stages=todo.outcomes)
 
-    def repair(self, sweep: Sweep, store: Store, *, after: str) -> dict[str, Any]:
+    def repair(
+        self, sweep: Sweep, store: Store, *, after: str, early: bool = False
+    ) -> dict[str, Any]:
         """Submit again what ended for reasons outside its cell, with all that waits for it.
 
         Args:
             sweep: the sweep.
             store: its store.
             after: the submission whose jobs have ended.
+            early: only some of them have; the others are left alone, and watched again.
 
         Returns:
             "resubmitted" and "given_up", for the record of the round.
@@ -127,7 +134,13 @@ class SlurmLauncher(PlansOnly):
             }
             record = submitted[after]
             number, tries = int(record["round"].get("number", 0)), record.get("tries", {})
-            known = settled(sweep, store, record["round"]["dependency"])
+            if early and after != max(submitted):
+                return {"resubmitted": [], "given_up": {}}  # the newest has a watch of its own
+            known = (
+                noticed(sweep, store)
+                if early
+                else settled(sweep, store, record["round"]["dependency"])
+            )
             verdict = judge(
                 known.stages,
                 record["memory"],
@@ -150,8 +163,15 @@ class SlurmLauncher(PlansOnly):
                     memory=memory,
                     lease=lease,
                     tries=tried_again(tries, verdict, known.stages, todo.needed),
+                    follows=after if early else "",
                 )
+            elif early and (live := set(todo.live.values())):
+                self._dispatch.watch(record, sweep, lease, live & set(queue.mine()))
             return {"resubmitted": again, "given_up": dict(verdict.given_up)}
+
+    def next_look(self, sweep: Sweep, store: Store) -> dict[str, Any]:
+        """Take a race to its next look; see `launchers.slurm.next_look`."""
+        return next_look.submit(self, sweep, store)
 
     def _memory(self, sweep: Sweep, known: JobTable, todo: Todo) -> Mapping[str, float]:
         """Factors on memory as a repair round would choose them; none where more was asked for.

@@ -123,7 +123,11 @@ def elements(sweep: Path, records: list[Json]) -> list[Element]:
                         submission=record["submission"],
                         submitted=submitted,
                         user=record["user"],
-                        after=tuple(_after(array["dependency"], n)),
+                        after=tuple(
+                            array["after"][n]
+                            if "after" in array
+                            else _after(array["dependency"], n)
+                        ),
                         log=folder / f"{job}_0_log.err",
                     )
                 )

@@ -28,6 +28,17 @@ def reliable(sweep: Sweep, store: Store) -> JobTable:
     return known
 
 
+def noticed(sweep: Sweep, store: Store) -> JobTable:
+    """The table once it shows a job that ended badly, which accounting may say late."""
+    until = time.monotonic() + _LAG_S
+    while True:
+        known = reliable(sweep, store)
+        ended = any(s.state in ("ended", "blocked", "failed") for s in known.stages.values())
+        if ended or time.monotonic() > until:
+            return known
+        time.sleep(1.0)
+
+
 def settled(sweep: Sweep, store: Store, dependency: str) -> JobTable:
     """The table once accounting has caught up with the jobs that a round has waited for.
 

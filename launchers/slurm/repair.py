@@ -1,19 +1,22 @@
-"""The last job of every submission: try again what may fare better, then collect and report."""
+"""The last job of every submission: try again what may fare better, then collect and report.
+
+Of a race it also decides the look that has ended, and submits the next one.
+"""
 
 from __future__ import annotations
 
 import logging
 import subprocess
-import sys
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isorate.overrides import override
+from isorate.pinning import program
 from launchers.slurm import records
 from launchers.slurm.cluster.accounting import ask
 from launchers.slurm.status import JobState
-from sweeper.config.overrides import override
 from sweeper.errors import IsorateError
 from sweeper.planning import retention
 from sweeper.planning.sweep import Sweep
@@ -101,6 +104,8 @@ class Round:
         submission: whose end it waited for.
         launcher: how to make the launcher: ``_target_`` and its arguments.
         verbs: what to do at the end, of `VERBS`.
+        early: whether it begins with the first job that ends badly, while others still work: then
+            it repairs and does not collect.
     """
 
     home: str
@@ -108,12 +113,15 @@ class Round:
     submission: str
     launcher: Mapping[str, Any]
     verbs: Sequence[str]
+    early: bool = False
 
     def __call__(self) -> Json:
-        """Repair, collect, and leave a record of both."""
+        """Repair, take a race to its next look, collect, and leave a record of all."""
         log_to_stderr()
         sweep = Sweep(Path(self.home), self.sweep)
         done: Json = {"submission": self.submission, **records.who()}
+        if self.early:
+            return done | self._repair(sweep)
         try:
             done |= self._repair(sweep)
         except IsorateError as error:
@@ -123,6 +131,9 @@ class Round:
         done["accounting"] = accounting(sweep.path)
         path = sweep.path / "jobs" / f"{self.submission}.round.json"
         files.write_whole(path, done)
+        if follower := _to_come(sweep.path, self.submission):
+            files.write_whole(path, done | {"followed_by": follower})
+            return done
         if not done["resubmitted"]:
             done["freed_bytes"] = _drop_checkpoints(sweep)
         done["verbs"] = {verb: self._verb(verb) for verb in self.verbs}
@@ -137,15 +148,28 @@ class Round:
 
     def _repair(self, sweep: Sweep) -> Json:
         launcher = launcher_record.make(self.launcher)
-        found: Json = launcher.repair(sweep, Store(Path(self.home)), after=self.submission)
-        return found
+        store, early = Store(Path(self.home)), {"early": True} if self.early else {}
+        found: Json = launcher.repair(sweep, store, after=self.submission, **early)
+        if self.early or found["resubmitted"]:  # the last job of a look decides it
+            return found
+        looked: Json = launcher.next_look(sweep, store)
+        return found | looked
 
     def _verb(self, verb: str) -> int:
         """Exit status of a verb of this sweep, in a process of its own."""
         words = [override("name", self.sweep), override("home", self.home)]
-        command = [sys.executable, "-m", "sweeper", verb, *words]
+        command = [*program("sweeper"), verb, *words]
         log.info("%s", " ".join(command))
         return subprocess.run(command, check=False).returncode
+
+
+def _to_come(sweep: Path, after: str) -> str:
+    """A submission that an early repair made since, whose own round collects; "" if there is none.
+
+    It waits for all that was alive then, so for what this round has waited for as well.
+    """
+    later = [r for r in launcher_record.submissions(sweep) if r.get("follows") == after]
+    return next((r["submission"] for r in later if not records.is_over(sweep, r)), "")
 
 
 def _drop_checkpoints(sweep: Sweep) -> int:

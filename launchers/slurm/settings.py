@@ -14,7 +14,7 @@ from launchers.slurm.resources.requests import Requests
 from launchers.slurm.resources.resources import Resources
 from sweeper.errors import BadInput, one_of
 
-_RETRY = {"rounds": 3, "restarts": 20, "memory_factor": 1.5}
+_RETRY = {"rounds": 3, "restarts": 20, "memory_factor": 1.5, "early": False}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,9 @@ class Settings:
             Short cells share a job where fewer starts end the sweep sooner; 0: none do.
         max_num_timeout: how often a job may run into its time limit and go on where it was.
         retry: ``rounds`` of repair after a submission; ``restarts`` of one job by SLURM
-            (preemption, failed nodes); ``memory_factor`` on the memory of what ran out of it.
+            (preemption, failed nodes); ``memory_factor`` on the memory of what ran out of it;
+            ``early``: whether a job watches for the first that ends badly, so that repair does not
+            wait for the slowest.
         device: "cpu" or "cuda"; None: cuda where a job asks for a GPU.
         threads: CPU threads of a job; None: one without a GPU (so scores equal those of the
             local launcher, digit for digit), else one per core.
@@ -73,6 +75,8 @@ class Settings:
             raise BadInput("hydra.launcher.collect", self.collect, one_of(VERBS) + ".")
         if unknown := set(self.retry) - set(_RETRY):
             raise BadInput("hydra.launcher.retry", ", ".join(unknown), one_of(list(_RETRY)) + ".")
+        if not isinstance(self.early, bool):
+            raise BadInput("hydra.launcher.retry.early", self.early, "valid: true or false.")
         for key, number, least in (
             ("array_parallelism", self.array_parallelism, 1),
             ("startup_s", self.startup_s, 0),
@@ -124,6 +128,12 @@ class Settings:
     def memory_factor(self) -> float:
         """On the memory of what ran out of it."""
         return float((_RETRY | dict(self.retry))["memory_factor"])
+
+    @property
+    def early(self) -> bool:
+        """Whether repair begins with the first job that ends badly."""
+        early: bool = (_RETRY | dict(self.retry))["early"]
+        return early
 
     def device_of(self, asked: Resources) -> str:
         """The device of a job with this request."""

@@ -260,7 +260,7 @@ class Judge:
         if ending and not ending["again"]:
             return _by_itself(ending, element, rows)
         if any(self._is_alive(one) for one in elements):
-            words = "is tried again by the next worker" if tried else "waits for its turn"
+            words = self._next(tried[-1], element, rows) if tried else "waits for its turn"
             return _state("queued", "", words, element, ())
         if ending:
             return _by_itself(ending, element, rows)
@@ -268,6 +268,14 @@ class Judge:
             reason = "its turn did not come while its workers lasted"
             return _state("blocked", "blocked", reason, element, (), True)
         return self._of_worker(element, rows, tried[-1] if tried else None)
+
+    def _next(self, attempt: Json, element: Element, rows: Sequence[Row]) -> str:
+        """What becomes of a stage whose attempt ended while other workers are left."""
+        if rows and rows[-1].state not in LIVE:
+            cause, _, _ = classify(rows[-1], attempt, _said(element, attempt), parents_failed=False)
+            if cause == "out of memory":
+                return "ran out of memory: the next round asks for more"
+        return "is tried again by the next worker"
 
     def _of_worker(self, element: Element, rows: Sequence[Row], attempt: Json | None) -> JobState:
         """What became of a stage whose worker ended with it, or before it took any."""
@@ -389,7 +397,8 @@ def _by_itself(ending: Json, element: Element, rows: Sequence[Row]) -> JobState:
     message, again = str(ending["message"]), bool(ending["again"])
     if ending["error"] == BLOCKED:
         return _state("blocked", "blocked", message, element, rows, again)
-    return _state("ended", "python error", message, element, rows, again)
+    cause: Cause = "out of memory" if ran_out(ending) else "python error"
+    return _state("ended", cause, message, element, rows, again)
 
 
 def classify(
@@ -410,7 +419,7 @@ def classify(
         return "blocked", str(ending["message"]), bool(ending["again"])
     if row.state == "CANCELLED" and not row.node and not row.cancelled_by and parents_failed:
         return "blocked", _INVALID, True
-    if row.state == "OUT_OF_MEMORY" or _MEMORY.search(said) or _ran_out(ending):
+    if row.state == "OUT_OF_MEMORY" or _MEMORY.search(said) or ran_out(ending):
         return "out of memory", f"out of memory (it held {_gb(row)}): raise mem_gb{with_log}", True
     if row.state in ("TIMEOUT", "DEADLINE") or ending.get("error") == "UncompletedJobError":
         minutes = row.elapsed_s / 60
@@ -431,7 +440,8 @@ def classify(
     return "python error", f"its job failed (exit status {row.exit_code}){with_log}", False
 
 
-def _ran_out(ending: Mapping[str, Any]) -> bool:
+def ran_out(ending: Mapping[str, Any]) -> bool:
+    """Whether an attempt said itself that there was not enough memory."""
     return ending.get("error") in ("MemoryError", "OutOfMemoryError")
 
 

@@ -18,7 +18,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from sweeper.cli import completion, recorded
+from isorate.overrides import quoted
+from sweeper.cli import completion, plugins, recorded
 from sweeper.cli.commands import NAMED, VERBS, Exit, overview
 from sweeper.cli.config_errors import explain
 from sweeper.errors import BadInput, IsorateError, nearest, one_of
@@ -60,6 +61,7 @@ def _compose_and_run() -> None:
     asked = os.environ.get(_FULL_ERROR)
     os.environ[_FULL_ERROR] = "1"
     try:
+        plugins.register()
         _application()
     except Exit:
         raise
@@ -126,17 +128,10 @@ def _named(verb: str, words: Sequence[str]) -> list[str]:
         raise BadInput("argument", plain[0], "valid: key=value.", hint)
     key, rest = PLAIN[verb], [word for word in words if word not in plain]
     if key == "bundles":
-        return [f"{key}=[{','.join(map(_quoted, plain))}]", *rest]
+        return [f"{key}=[{','.join(map(quoted, plain))}]", *rest]
     if len(plain) > 1:
         raise BadInput(key, " ".join(plain), f"`{verb}` takes one.")
-    return [f"{key}={_quoted(plain[0])}", *rest]
-
-
-def _quoted(text: str) -> str:
-    """A text as a value of Hydra's, whatever is in it."""
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
-    trailing = len(escaped) - len(escaped.rstrip("\\"))
-    return "'" + escaped + "\\" * trailing + "'"
+    return [f"{key}={quoted(plain[0])}", *rest]
 
 
 def _first_of_sweep(word: str) -> str:
@@ -162,8 +157,8 @@ def _help(verb: str) -> int:
     name = " [NAME]" if verb in NAMED else ""
     print(f"isorate {verb}{name} [key=value ...]\n\n  {VERBS[verb]}")
     if name:
-        print("\n  NAME is a sweep of the home; without one, status, report, sync and logs take")
-        print("  the one that was planned last.")
+        print("\n  NAME is a sweep of the home; without one, status, results, report, sync and")
+        print("  logs take the one that was planned last.")
     print("\nEvery key, with its default: isorate --cfg job; what it means: docs/configuration.md")
     return 0
 

@@ -50,7 +50,7 @@ def arguments(words: Sequence[str]) -> list[str]:
     if not plans:
         return list(words)
     again = [w for w in read_plan(plans[-1])["overrides"] if not _is_about(w)]
-    said_again = redact(typed({"overrides": again})) or "without arguments"
+    said_again = redact(typed(again)) or "without arguments"
     print(f"isorate: {name} as it was recorded: {said_again}", file=sys.stderr)
     if len(plans) > 1:
         print(

@@ -9,17 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeper import redaction
 from sweeper.cli.request import Request
 from sweeper.errors import IsorateError, several
-from sweeper.results import cluster_status, formatting, provenance, tables
+from sweeper.planning.record import SweepRecord
+from sweeper.results import cluster_status, formatting, provenance, questions, tables
 from sweeper.results import outcomes as cell_outcomes
 from sweeper.results.importers import scores
 from sweeper.results.outcomes import CellOutcome
+from sweeper.results.race import advance, telling
 from sweeper.store.progress import Headway
 
 if TYPE_CHECKING:
     from analysis.data.results import Results
+    from sweeper.planning.sweep import Sweep
 
+MLFLOW = "http://127.0.0.1:5000"
+"""Where `make mlflow` serves the runs of a home's own database."""
 _UNDER_WAY = ("queued", "running")
 """A cell in a cluster's hands."""
 ENDED = ("done", "failed")
@@ -34,16 +40,18 @@ class Written:
         files: name of each file -> its path.
         verdicts: in words.
         table: every cell with its rate, its size and what it keeps, as text; "" without scores.
+        answers: what to choose at equal TCr, and at equal size, as text.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
     verdicts: Sequence[str] = ()
     table: str = ""
+    answers: str = ""
 
     @property
     def text(self) -> str:
-        """The table, then the verdicts."""
-        return "\n\n".join(filter(None, [self.table, "\n".join(self.verdicts)]))
+        """The table, then the answers."""
+        return "\n\n".join(filter(None, [self.table, self.answers]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +90,7 @@ def conclude(request: Request, *, keys: Collection[str], ended: Sequence[Ended])
     later = any(outcome.status in _UNDER_WAY for outcome in asked)
     scored = any(outcome.scores for outcome in outcomes) and not later
     written = report(request, outcomes) if scored else Written()
+    race = advance.under_way(request.sweep)
     enabled = bool(request.config.tracking.enabled)
     tracked = {"enabled": enabled, "later": True} if later else sync(request, record)
     request.answer(
@@ -92,14 +101,15 @@ def conclude(request: Request, *, keys: Collection[str], ended: Sequence[Ended])
             "verdicts": list(written.verdicts),
             "report": {name: str(path) for name, path in written.files.items()},
             "tracking": tracked,
+            **({"race": telling.document(race, asked)} if race else {}),
         },
-        _text(asked, ended, written, tracked),
+        _text(asked, ended, written, tracked, telling.text(race, asked) if race else ""),
     )
     return 0 if all(outcome.status in ("done", *_UNDER_WAY) for outcome in asked) else 1
 
 
 def current(
-    request: Request, record: Mapping[str, Any], jobs: cluster_status.Jobs | None
+    request: Request, record: SweepRecord, jobs: cluster_status.Jobs | None
 ) -> list[CellOutcome]:
     """Every cell of a sweep: what the store holds, a cluster works on, and was imported."""
     outcomes = cluster_status.overlaid(cell_outcomes.collect(record, request.store), jobs)
@@ -114,8 +124,9 @@ _EVERY_S = 5.0
 class Watch:
     """Tells when nothing more will happen to a sweep by itself.
 
-    That is so when every cell is done or has failed, or nothing is left that could work on
-    the others: no job and no round of repair in a cluster's queue, no stage at work here.
+    That is so when every cell is done or has failed and no race goes on, or nothing is left that
+    could work on the others: no job and no round of repair in a cluster's queue, no stage at work
+    here.
     """
 
     def __init__(self, request: Request) -> None:
@@ -123,7 +134,8 @@ class Watch:
 
     def over(self, outcomes: Sequence[CellOutcome], jobs: cluster_status.Jobs | None) -> bool:
         """Whether it is over; asked again and again, since a pause between stages is short."""
-        if all(outcome.status in ENDED for outcome in outcomes):
+        race = advance.under_way(self._request.sweep)
+        if all(outcome.status in ENDED for outcome in outcomes) and (race is None or race.over):
             return True
         if jobs is not None and jobs.known:
             return not jobs.to_come
@@ -157,7 +169,24 @@ def report(request: Request, outcomes: Sequence[CellOutcome]) -> Written:
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
     sweep = request.sweep
-    return write(results, sweep.report, sweep.name, provenance.of(sweep, outcomes))
+    return write(
+        results,
+        sweep.report,
+        sweep.name,
+        provenance.of(sweep, outcomes),
+        sweep=sweep,
+        links=links(request),
+    )
+
+
+def links(request: Request) -> dict[str, str]:
+    """Where a reader of the report finds the runs: MLflow's address, as far as one may be told."""
+    if not request.config.tracking.enabled:
+        return {}
+    uri = str(request.config.tracking.uri or "")
+    if uri.startswith(("http://", "https://")):
+        return {"MLflow": redaction.redact(uri, uri)}
+    return {"MLflow, after make mlflow": MLFLOW}
 
 
 def write(
@@ -166,32 +195,61 @@ def write(
     title: str,
     origin: Mapping[str, Any],
     compare: Sequence[str] = (),
+    *,
+    sweep: Sweep | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> Written:
-    """Write a report of any results, with two cells to `compare`; as `report`."""
+    """Write a report of any results; as `report`.
+
+    Args:
+        results: checked.
+        out: the directory.
+        title: of the page.
+        origin: provenance.
+        compare: two cells to be laid side by side.
+        sweep: the recorded sweep that the results are of, whose questions are looked up.
+        links: words -> address.
+    """
+    from analysis.comparison.disagreements import asked
     from analysis.data.panel import panels
     from analysis.data.results import BadResults
     from analysis.data.task_groups import pooled
     from analysis.output.render import printed
-    from analysis.report.contents import conclusions
+    from analysis.report.contents import conclusions, spoken
     from analysis.report.headline import headline_table
     from analysis.report.report import write_report
 
     try:
-        files = write_report(results, out, title=title, provenance=origin, compare=compare)
         whole = pooled(results)
         groups = panels(whole)
+        found = questions.known(sweep, asked(groups)) if sweep and sweep.planned else {}
+        files = write_report(
+            results,
+            out,
+            title=title,
+            provenance=origin,
+            compare=compare,
+            links=links,
+            questions=found,
+        )
         table = headline_table(groups)
         head = [column.title for column in table.columns]
         return Written(
             files=files,
             verdicts=conclusions(whole, groups),
-            table=formatting.table(head, printed(table)) if len(table.rows) else "",
+            table=_headline(head, printed(table), table.notes) if len(table.rows) else "",
+            answers=spoken(whole, groups),
         )
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
 
 
-def sync(request: Request, record: Mapping[str, Any], *, quiet: bool = False) -> dict[str, Any]:
+def _headline(head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    """The table of every cell as text, with what has to be known of it below."""
+    return "\n\n".join((formatting.table(head, rows), *notes))
+
+
+def sync(request: Request, record: SweepRecord, *, quiet: bool = False) -> dict[str, Any]:
     """Bring MLflow up to date; what was done, for people and scripts.
 
     Args:
@@ -301,6 +359,7 @@ def _text(
     ended: Sequence[Ended],
     written: Written,
     tracked: Mapping[str, Any],
+    race: str,
 ) -> str:
     lines = [states(asked)]
     for lasting, head in _ENDED.items():
@@ -313,6 +372,8 @@ def _text(
             lines += [f"  {several(whose, 3)}: {why}" for why, whose in sorted(causes.items())]
     if written.text:
         lines += ["", written.text]
+    if race:
+        lines += ["", race]
     if "report.html" in written.files:
         lines += ["", f"Report: {written.files['report.html']}"]
     if tracked.get("later"):

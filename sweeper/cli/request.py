@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ABOUT_THE_LATEST = ("status", "report", "sync", "logs")
+_ABOUT_THE_LATEST = ("status", "results", "report", "sync", "logs")
 """Verbs that change no results: without a name they take the sweep that was planned last."""
 
 

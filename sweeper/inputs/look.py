@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from isorate.pinning import program
 from sweeper.modeling import directory
 from sweeper.store import files, hashing
 
@@ -108,7 +109,7 @@ def _taken(folder: Path, trust: bool) -> dict[str, Any]:
         from sweeper.modeling import examine
 
         return examine.examined(folder, trust_remote_code=trust)
-    command = [sys.executable, "-m", "sweeper.modeling.examine", str(folder)]
+    command = [*program("sweeper.modeling.examine"), str(folder)]
     done = subprocess.run(
         command + ["--trust-remote-code"] * trust,
         capture_output=True,

@@ -13,7 +13,7 @@ from typing import Any
 
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, one_of, several
-from sweeper.inputs import hub_cache, loadable, look
+from sweeper.inputs import gguf, hub_cache, loadable, look
 from sweeper.inputs.pins import Pins
 from sweeper.modeling import directory as folders
 from sweeper.modeling import integrity, shapes
@@ -34,6 +34,7 @@ class Model:
         shapes: its matrices.
         seen: what transformers makes of it, where it is a directory on this machine.
         notes: what is odd about it and harmless.
+        pieces: the other pieces of a GGUF file that comes in several.
     """
 
     meaning: dict[str, Any]
@@ -42,6 +43,7 @@ class Model:
     shapes: shapes.Shapes
     seen: look.Look | None = None
     notes: tuple[str, ...] = ()
+    pieces: tuple[str, ...] = ()
 
 
 class NotFetched(BadInput):
@@ -73,7 +75,7 @@ def model(section: Frozen, pins: Pins) -> Model:
     for name in ("compute_dtype", "save_dtype"):
         check_choice(f"model.{name}", section[name], DTYPES)
     if section["format"] == "gguf":
-        return _gguf(section, given)
+        return _gguf(section)
     path = Path(given).expanduser()
     if path.exists() or given.startswith((".", "/", "~")):
         return directory(section, path.absolute())
@@ -86,14 +88,10 @@ def check_choice(key: str, value: str, valid: Sequence[str]) -> None:
         raise BadInput(key, value, one_of(valid) + ".")
 
 
-def _gguf(section: Frozen, given: str) -> Model:
-    package = section["package"]
-    file = hashing.packaged(package, given) if package else hashing.located(given, "model.id")
-    with file.open("rb") as stream:
-        if stream.read(4) != b"GGUF":
-            raise BadInput("model.id", given, "this is not a GGUF file.", f"Looked at {file}.")
-    meaning = {"sha256": hashing.file_digest(file)}
-    return Model(meaning, str(file), True, _configured_shapes(section))
+def _gguf(section: Frozen) -> Model:
+    found = gguf.found(section)
+    first, *others = map(str, found.files)
+    return Model(found.meaning, first, True, _configured_shapes(section), pieces=tuple(others))
 
 
 def directory(section: Frozen, path: Path, key: str = "model.id") -> Model:

@@ -180,6 +180,11 @@ def method(name: str) -> Method:
     return loaded
 
 
+def reads_text(name: str, options: Params) -> bool:
+    """Whether the calibration text is part of what a method does: always, or to refine it."""
+    return method(name).calibrated or bool(options.get("refine"))
+
+
 def find(stage: str, name: str, key: str) -> Method:
     """The method called ``name`` for ``stage``, or a refusal that names the valid ones."""
     valid = names(stage)

@@ -72,7 +72,8 @@ def from_architecture(arch: Mapping[str, Any]) -> Shapes:
     layers = arch["num_hidden_layers"]
     linear = {f"model.layers.{i}.{name}": s for i in range(layers) for name, s in layer.items()}
     embeddings = arch["vocab_size"] * hidden * (1 if arch["tie_word_embeddings"] else 2)
-    return Shapes(linear, embeddings + hidden * (2 * layers + 1))
+    norms = hidden * arch.get("layer_norms", 2) + arch["head_dim"] * arch.get("head_norms", 0)
+    return Shapes(linear, embeddings + hidden + norms * layers)
 
 
 def from_checkpoint(path: Path, matrices: Mapping[str, str]) -> Shapes:

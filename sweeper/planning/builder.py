@@ -9,11 +9,14 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from sweeper.config import reproducible
 from sweeper.config.grid import Combination, Grid, block_overrides
 from sweeper.config.hydra_internals import ConfigLoaderImpl
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, NoCell, Refused, Untreatable
 from sweeper.inputs.pins import Pins
+from sweeper.modeling.kernels import PORTABLE
+from sweeper.planning.cells import basis
 from sweeper.planning.cells.cell import Cell, CellMaker
 from sweeper.planning.cells.pruning import Pruning
 from sweeper.planning.cells.quantization import Quantization
@@ -26,6 +29,8 @@ def build(
     blocks: Iterable[tuple[Iterable[Combination], bool]],
     pins: Pins,
     elsewhere: Mapping[tuple[str, str], Mapping[str, str]] | None = None,
+    *,
+    kernels: str = "",
 ) -> Plan:
     """The plan of all combinations.
 
@@ -35,11 +40,12 @@ def build(
         pins: the revisions that the sweep takes from the hub.
         elsewhere: (model, label) of a cell -> keys of its model, where its checkpoint was
             compressed elsewhere and imported (`Sweep.elsewhere`).
+        kernels: those that the stages ask for, see `Stage`.
 
     Raises:
         BadInput: a value that is never valid, or no cell at all is left.
     """
-    maker, stager = CellMaker(), Stager(pins)
+    maker, stager = CellMaker(), Stager(pins, kernels)
     planned: dict[Cell, PlannedCell] = {}
     dropped: list[Dropped] = []
     merged: list[Dropped] = []
@@ -138,6 +144,8 @@ def _check_backends(cells: Iterable[Cell]) -> None:
 
 def _used(cell: Cell) -> Iterable[tuple[str, str]]:
     yield "tasks.apply_chat_template", str(cell.tasks["apply_chat_template"])
+    for kind, own in basis.steps(cell.model).items():
+        yield from ((f"{kind}.{k}", str(v)) for k, v in own.items())
     if cell.calibration:
         yield "calibration.length", str(cell.calibration["length"])
     if cell.pruning:
@@ -227,7 +235,13 @@ def plan(
         BadInput: see `build`; also an override of a key that a block sets.
     """
     grid = Grid(loader, config)
-    return build(_blocks(config, grid, arguments), pins, elsewhere)
+    blocks = _blocks(config, grid, arguments)
+    if not config.reproducible:
+        return build(blocks, pins, elsewhere)
+    reproducible.check(arguments, [*_maps(config["cells"]), *_maps(config["grids"])])
+    alike = ((reproducible.in_float32(each), strict) for each, strict in blocks)
+    made = build(alike, pins, elsewhere, kernels=PORTABLE)
+    return replace(made, notes=(*made.notes, reproducible.NOTE))
 
 
 def _blocks(

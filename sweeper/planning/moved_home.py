@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 HOME = "home"
 """The key of a record under which it says where its home was."""
 
 
-def rebased(record: dict[str, Any], home: Path) -> dict[str, Any]:
+Record = TypeVar("Record", bound=Mapping[str, Any])
+
+
+def rebased(record: Record, home: Path) -> Record:
     """A record with what it names below its former home named below ``home``.
 
     A path stays as it is where nothing lies at the new place. Parameters of stages hold no paths.
@@ -26,8 +29,7 @@ def rebased(record: dict[str, Any], home: Path) -> dict[str, Any]:
     was, now = record.get(HOME), str(home)
     if was is None or was == now:
         return record
-    moved: dict[str, Any] = _moved(record | {HOME: now}, was, now)
-    return moved
+    return cast(Record, _moved({**record, HOME: now}, was, now))
 
 
 def _moved(value: Any, was: str, now: str) -> Any:

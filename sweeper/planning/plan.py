@@ -10,6 +10,7 @@ from typing import Any
 from sweeper.planning import formats
 from sweeper.planning.cells.cell import Cell
 from sweeper.store.hashing import digest, key_of
+from sweeper.store.spec import StageRecord
 
 PART = "part "
 """Roles that begin so are parts of the stage itself: they answer to the same family."""
@@ -44,6 +45,8 @@ class Stage:
         bulk_bytes: about how large its checkpoint will be; for estimates only.
         answers: what each of its answers depends on beside parents and library; None if it
             has no answers to share.
+        kernels: "portable" where its process is to have them (`sweeper.modeling.kernels`); "" for
+            the best of its processor. Not part of the identity.
     """
 
     kind: str
@@ -55,6 +58,7 @@ class Stage:
     work: float
     bulk_bytes: float = 0.0
     answers: Params | None = None
+    kernels: str = ""
 
     @cached_property
     def key(self) -> str:
@@ -111,9 +115,9 @@ class Stage:
         library = _library_lines(tuple(self.library.items()))
         return [*sorted(f"{role}={key}" for role, key in parents.items()), *library, str(form)]
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> StageRecord:
         """The stage as JSON, its parents by key."""
-        return {
+        record: StageRecord = {
             "kind": self.kind,
             "key": self.key,
             "params": dict(self.params),
@@ -124,8 +128,12 @@ class Stage:
             "label": self.label,
             "work": self.work,
             "bulk_bytes": self.bulk_bytes,
-            **({"family": self.family} if self.family else {}),
         }
+        if self.family:
+            record["family"] = self.family
+        if self.kernels:
+            record["kernels"] = self.kernels
+        return record
 
 
 @dataclass(frozen=True, kw_only=True)

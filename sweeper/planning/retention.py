@@ -4,20 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sweeper.planning import sweep
+from sweeper.planning.race import record, state
 from sweeper.store.store import Spec, Store
 
 Stages = Mapping[str, Spec]
 
 
 def planned(home: Path) -> dict[str, Spec]:
-    """Every stage of every plan that was recorded in this home, by key."""
+    """Every stage of every plan that was recorded in this home, by key.
+
+    While a race is on, also the evaluations of all documents of the cells in it: their checkpoints
+    are read again, by whichever look comes next.
+    """
     found: dict[str, Spec] = {}
     for path in sorted((home / "sweeps").glob("*/plan-*.json")):
         found.update(sweep.read_plan(path)["stages"])
+    for path in sorted((home / "sweeps").glob(f"*/{record.BEGUN}")):
+        race = state.read(path.parent.parent)
+        if race is not None and not race.over:
+            found.update(_to_come(race))
     return found
+
+
+def _to_come(race: state.State) -> dict[str, Spec]:
+    base = race.begun["base"]
+    specs = sweep.nested(base["stages"])
+    own = (cell for cell in base["cells"] if cell["key"] in race.racing)
+    keys = [key for cell in own for key in cell["stages"].get("evaluate", {}).values()]
+    return {key: specs[key] for key in keys}
 
 
 def readers(stages: Stages) -> dict[str, set[str]]:
@@ -47,7 +63,7 @@ class Dropper:
     def __init__(self, store: Store, home: Path, stages: Sequence[Spec], policy: str) -> None:
         self._store = store
         self._policy = policy
-        self._stages: dict[str, Any] = planned(home) | {str(s["key"]): s for s in stages}
+        self._stages: dict[str, Spec] = planned(home) | {str(s["key"]): s for s in stages}
         self._waiting = {
             key: {reader for reader in found if not store.is_done(self._stages[reader])}
             for key, found in readers(self._stages).items()

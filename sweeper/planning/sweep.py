@@ -14,22 +14,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
 from sweeper.planning import looks, moved_home
-from sweeper.planning.cells import shape_inference
+from sweeper.planning.cells import basis, shape_inference
 from sweeper.planning.cells.cell import Cell
 from sweeper.planning.chosen_launcher import remembered
-from sweeper.planning.plan import Plan, PlannedCell
+from sweeper.planning.plan import Plan, PlannedCell, Stage
+from sweeper.planning.record import (
+    CellConfig,
+    CellRecord,
+    CellStages,
+    LoadedPlan,
+    PlanBody,
+    PlanRecord,
+    SweepRecord,
+)
 from sweeper.redaction import redact
 from sweeper.store import files
 from sweeper.store.hashing import key_of
+from sweeper.store.spec import Spec, StageRecord
 
-Json = dict[str, Any]
 ELSEWHERE, REPORT, FORGOTTEN = "elsewhere", "report", "forgotten.json"
 PLANS = "plan-*.json"
+LOOK = "look"
+"""Of a plan that is a look of a race: which one."""
 _DEFAULT = ["hydra/launcher=local"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
@@ -113,16 +124,43 @@ class Sweep:
         target = self.path / f"plan-{key_of(meaning)}.json"
         known = list(self.path.glob(PLANS))
         if known != [target] and target not in self.plans[-1:]:
-            head = {
-                "name": self.name,
-                "created": datetime.now(UTC).isoformat(timespec="microseconds"),
-                "overrides": [redact(text) for text in overrides],
-                "checkpoints": checkpoints,
-                moved_home.HOME: str(self.home),
-            }
-            files.write_whole(target, head | meaning)
+            files.write_whole(target, {**self._head(overrides, checkpoints), **meaning})
 
-    def load(self) -> Json:
+    def record_look(
+        self, meaning: PlanBody, number: int, since: str, overrides: Sequence[str], checkpoints: str
+    ) -> None:
+        """Write the plan of a race's look down, by whichever process sets or resumes it.
+
+        Its time is that of the decision that set it, whoever writes it and when; so a process that
+        is behind never makes an earlier look the newest plan. Where a plan without a race came
+        meanwhile, the time is now: who runs the race again wants its looks.
+
+        Args:
+            meaning: cells and stages, as `plan_json` has them.
+            number: of the look.
+            since: when it was set.
+            overrides: as of `record`.
+            checkpoints: likewise.
+        """
+        target = self.path / f"plan-{key_of(meaning)}.json"
+        newest = files.read_json(self.plans[-1]) if self.planned else {LOOK: 0}
+        if LOOK in newest and target.exists():
+            return
+        head = {**self._head(overrides, checkpoints), LOOK: number}
+        if LOOK in newest:
+            head["created"] = since
+        files.write_whole(target, {**head, **meaning})
+
+    def _head(self, overrides: Sequence[str], checkpoints: str) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "created": datetime.now(UTC).isoformat(timespec="microseconds"),
+            "overrides": [redact(text) for text in overrides],
+            "checkpoints": checkpoints,
+            moved_home.HOME: str(self.home),
+        }
+
+    def load(self) -> SweepRecord:
         """All plans of this name as one record; each stage has its parents' records inside.
 
         Raises:
@@ -137,7 +175,7 @@ class Sweep:
                 f"no such sweep in {self.home}; valid: {known}.",
                 "`isorate list` shows them; `isorate run` makes one.",
             )
-        record = dict(merge(records))
+        record = merge(records)
         gone = {*record["superseded"], *self.forgotten} - {c["key"] for c in record["cells"]}
         record["superseded"] = sorted(gone)
         brought = self.elsewhere
@@ -146,7 +184,7 @@ class Sweep:
         return record
 
 
-def _current(cell: Json, elsewhere: Mapping[tuple[str, str], Json]) -> bool:
+def _current(cell: CellRecord, elsewhere: Mapping[tuple[str, str], Mapping[str, str]]) -> bool:
     """Whether a cell is none that an imported checkpoint has taken the place of."""
     where = elsewhere.get((cell["model"], cell["label"]))
     own = {key: cell["config"]["model"].get(key) for key in where or ()}
@@ -168,30 +206,30 @@ def _written(path: Path) -> float:
     return path.stat().st_mtime
 
 
-def read_plan(path: Path) -> Json:
+def read_plan(path: Path) -> LoadedPlan:
     """One recorded plan, with each stage's parents inside it."""
-    record: Json = moved_home.rebased(files.read_json(path), path.parent.parent.parent)
-    return record | {"stages": nested(record["stages"])}
+    record: PlanRecord = moved_home.rebased(files.read_json(path), path.parent.parent.parent)
+    return {**record, "stages": nested(record["stages"])}
 
 
-def typed(record: Json) -> str:
-    """The arguments that the newest plan of a sweep was made from, as one would type them.
+def typed(overrides: Sequence[str], launcher: Sequence[str] = ()) -> str:
+    """The arguments that a plan was made from, as one would type them.
 
     Those that chose its launcher come first: pasted without them, the rest would run here.
     """
-    words = [word for word in record["overrides"] if not word.startswith("action=")]
-    return shlex.join([*record.get("launcher", ()), *words])
+    words = [word for word in overrides if not word.startswith("action=")]
+    return shlex.join([*launcher, *words])
 
 
-def nested(stages: Mapping[str, Json]) -> dict[str, Json]:
+def nested(stages: Mapping[str, StageRecord]) -> dict[str, Spec]:
     """Stage records whose parents are records instead of keys (shared, not copied)."""
-    specs = {key: dict(stage) for key, stage in stages.items()}
-    for spec in specs.values():
-        spec["parents"] = {role: specs[key] for role, key in spec["parents"].items()}
+    specs: dict[str, Spec] = {key: {**stage, "parents": {}} for key, stage in stages.items()}
+    for key, stage in stages.items():
+        specs[key]["parents"] = {role: specs[one] for role, one in stage["parents"].items()}
     return specs
 
 
-def plan_json(plan: Plan) -> Json:
+def plan_json(plan: Plan) -> PlanBody:
     """A plan as JSON data: its cells, and its stages by key."""
     return {
         "cells": [cell_json(cell) for cell in plan.cells],
@@ -199,10 +237,10 @@ def plan_json(plan: Plan) -> Json:
     }
 
 
-def cell_json(planned: PlannedCell) -> Json:
+def cell_json(planned: PlannedCell) -> CellRecord:
     """A planned cell as JSON data."""
     cell = planned.cell
-    return {
+    record: CellRecord = {
         "key": planned.key,
         "label": planned.label,
         "model": cell.model["name"],
@@ -217,39 +255,51 @@ def cell_json(planned: PlannedCell) -> Json:
         "rerun": cell.rerun,
         "scale_bits": planned.scale_bits,
         "config": _config(planned),
-        **_origin(cell),
-        "stages": {role: stage.key for role, stage in planned.stages.items()}
-        | {"evaluate": {name: stage.key for name, stage in planned.tasks.items()}},
-        **({"former": list(planned.former)} if planned.former else {}),
+        "stages": cast(
+            CellStages,
+            {role: stage.key for role, stage in planned.stages.items()}
+            | {"evaluate": {name: stage.key for name, stage in planned.tasks.items()}},
+        ),
     }
+    if where := cell.model.dict.get("compressed"):
+        record["origin"] = f"the checkpoint {where}, compressed elsewhere"
+    if planned.former:
+        record["former"] = list(planned.former)
+    return record
 
 
-def _config(planned: PlannedCell) -> Json:
+def _config(planned: PlannedCell) -> CellConfig:
     cell = planned.cell
-    sections: Json = {"model": cell.model.dict, "tasks": cell.tasks.dict}
+    sections: CellConfig = {"model": cell.model.dict, "tasks": cell.tasks.dict}
     if planned.groups:
         sections["groups"] = dict(planned.groups)
     if cell.calibration:
         sections["calibration"] = cell.calibration.dict
+    for kind, options in basis.steps(cell.model).items():
+        sections[kind] = options
     if cell.model.dict.get("compressed"):
-        return sections | _said(cell)
-    for name in ("prune", "quantize"):
-        if name in planned.stages:
-            own = ("model", "calibration", "compute_dtype", "save_dtype")
-            params = planned.stages[name].params
-            sections[name] = {k: v for k, v in params.items() if k not in own}
+        return {**sections, **_said(cell)}
+    if "prune" in planned.stages:
+        sections["prune"] = _asked(planned.stages["prune"])
+    if "quantize" in planned.stages:
+        sections["quantize"] = _asked(planned.stages["quantize"])
     return sections
 
 
-def _origin(cell: Cell) -> Json:
-    where = cell.model.dict.get("compressed")
-    return {"origin": f"the checkpoint {where}, compressed elsewhere"} if where else {}
+def _asked(stage: Stage) -> dict[str, Any]:
+    own = ("model", "calibration", "compute_dtype", "save_dtype")
+    return {k: v for k, v in stage.params.items() if k not in own}
 
 
-def _said(cell: Cell) -> Json:
+class _Said(TypedDict, total=False):
+    prune: Mapping[str, Any]
+    quantize: Mapping[str, Any]
+
+
+def _said(cell: Cell) -> _Said:
     """How a checkpoint that was compressed elsewhere is said to have been made."""
     quant = cell.quantization
-    found: Json = {"prune": shape_inference.meaning(cell.pruning)} if cell.pruning else {}
+    found: _Said = {"prune": shape_inference.meaning(cell.pruning)} if cell.pruning else {}
     if quant:
         found["quantize"] = {
             "method": quant.method,
@@ -260,7 +310,7 @@ def _said(cell: Cell) -> Json:
     return found
 
 
-def merge(records: Sequence[Json]) -> Json:
+def merge(records: Sequence[LoadedPlan]) -> SweepRecord:
     """The plans of one sweep as one record: later plans add cells and stages.
 
     A checkpoint that several plans name is one cell, scored with the newest settings (see
@@ -279,4 +329,10 @@ def merge(records: Sequence[Json]) -> Json:
     former = {key for cell in cells.values() for key in cell.get("former", ())}
     current = [cell for key, cell in cells.items() if key not in former]
     gone = (looks.superseded(current) | former) - {cell["key"] for cell in current}
-    return {**ordered[-1], "cells": current, "stages": stages, "superseded": sorted(gone)}
+    return {
+        **ordered[-1],
+        "cells": current,
+        "stages": stages,
+        "superseded": sorted(gone),
+        "launcher": [],
+    }

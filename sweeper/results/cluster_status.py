@@ -92,11 +92,11 @@ def gpu_hours(outcome: CellOutcome, table: Jobs) -> float:
 
     A job that still runs counts whole, whatever other cells it works for.
     """
-    hours = cluster_usage.gpu_hours(stage.manifest for stage in outcome.stages)
+    hours = cluster_usage.gpu_hours(stage.facts for stage in outcome.stages)
     found = (table.stages.get(s.key) for s in outcome.stages if s.result is None)
     live = {job.job: job.gpu_hours for job in found if job is not None}
     for stage in outcome.stages:
-        for attempt in cluster_usage.attempts(stage.manifest):
+        for attempt in cluster_usage.attempts(stage.facts):
             if attempt.get("job") in live:
                 live[attempt["job"]] -= float(attempt.get("gpu_hours") or 0.0)
     return hours + sum(max(0.0, left) for left in live.values())

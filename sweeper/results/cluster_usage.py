@@ -9,41 +9,45 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from sweeper.store.manifest import Facts, SlurmAttempt
+
 Json = Mapping[str, Any]
 
 
-def attempts(manifest: Json | None) -> list[Json]:
+def attempts(facts: Facts) -> list[SlurmAttempt]:
     """The attempts of a stage on a cluster, the one that made it last; [] if made elsewhere."""
-    own: Json | None = (manifest or {}).get("slurm")
+    own = facts.get("slurm")
     return [*own.get("earlier_attempts", ()), own] if own else []
 
 
-def gpu_hours(manifests: Iterable[Json | None]) -> float:
+def gpu_hours(stages: Iterable[Facts]) -> float:
     """Of all attempts of these stages."""
-    return sum(float(a.get("gpu_hours") or 0.0) for m in manifests for a in attempts(m))
+    return sum(a.get("gpu_hours", 0.0) for facts in stages for a in attempts(facts))
 
 
-def metrics(manifests: Mapping[str, Json | None]) -> dict[tuple[str, str], float]:
+def metrics(stages: Mapping[str, Facts]) -> dict[tuple[str, str], float]:
     """(group, stage) -> GPU hours, largest memory in bytes and number of attempts of each stage."""
     found: dict[tuple[str, str], float] = {}
-    for name, manifest in manifests.items():
-        if tried := attempts(manifest):
-            found["gpu_hours", name] = gpu_hours([manifest])
-            found["max_rss_bytes", name] = max(float(a.get("peak_rss_bytes") or 0) for a in tried)
+    for name, facts in stages.items():
+        if tried := attempts(facts):
+            found["gpu_hours", name] = gpu_hours([facts])
+            found["max_rss_bytes", name] = max(float(a.get("peak_rss_bytes", 0)) for a in tried)
             found["attempts", name] = len(tried)
     if found:
-        found["gpu_hours", "cell"] = gpu_hours(manifests.values())
+        found["gpu_hours", "cell"] = gpu_hours(stages.values())
     return found
 
 
-def tags(manifests: Iterable[Json | None]) -> dict[str, str]:
+def tags(stages: Iterable[Facts]) -> dict[str, str]:
     """Jobs, nodes, partitions and GPU types of all attempts, each named once."""
-    tried = [attempt for manifest in manifests for attempt in attempts(manifest)]
-    fields = {"jobs": "job", "nodes": "node", "partitions": "partition", "gpu_types": "gpu_type"}
-    return {
-        f"slurm.{plural}": ", ".join(sorted({str(a[name]) for a in tried if a.get(name)}))
-        for plural, name in fields.items()
+    tried = [attempt for facts in stages for attempt in attempts(facts)]
+    named = {
+        "jobs": {attempt.get("job", "") for attempt in tried},
+        "nodes": {attempt.get("node", "") for attempt in tried},
+        "partitions": {attempt.get("partition", "") for attempt in tried},
+        "gpu_types": {attempt.get("gpu_type", "") for attempt in tried},
     }
+    return {f"slurm.{plural}": ", ".join(sorted(of - {""})) for plural, of in named.items()}
 
 
 def totals(rows: Sequence[Json]) -> dict[str, float]:

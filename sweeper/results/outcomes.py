@@ -13,30 +13,42 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sweeper.errors import DamagedOutput
-from sweeper.planning.looks import UNSCORED
+from sweeper.modeling import kernels
+from sweeper.planning.record import CellRecord, SweepRecord, own_keys
+from sweeper.store.manifest import Facts, Failure, Manifest
+from sweeper.store.spec import Spec, StageId
 
-Spec = Mapping[str, Any]
 Json = Mapping[str, Any]
 
 DOCUMENTS = "documents.parquet"
-ROLES = ("convert", "sensitivity", "prune", "quantize", "measure", "evaluate")
+LAYER_ERRORS = "layer_errors.json"
+ROLES = (
+    "convert",
+    "rescale",
+    "rotate",
+    "sensitivity",
+    "prune",
+    "quantize",
+    "measure",
+    "evaluate",
+)
 
 
 class Reads(Protocol):
     """The part of the store that is read; each answer is None when there is nothing."""
 
-    def output(self, spec: Spec) -> tuple[Json, Json] | None:
+    def output(self, spec: StageId) -> tuple[Any, Manifest] | None:
         """``result.json`` and ``manifest.json`` of a committed stage.
 
         `DamagedOutput` if they have changed.
         """
         ...
 
-    def failure(self, spec: Spec) -> Json | None:
+    def failure(self, spec: StageId) -> Failure | None:
         """The ``failure.json`` of a stage whose cell is at fault."""
         ...
 
-    def path(self, spec: Spec) -> Path:
+    def path(self, spec: StageId) -> Path:
         """Where the output of a stage is."""
         ...
 
@@ -51,6 +63,7 @@ class StageOutcome:
         result, manifest, failure: the store's answers.
         damage: what is wrong with its output, which then counts as absent.
         documents: where its scores of single documents are, if it wrote any.
+        layer_errors: where the errors of the matrices that it changed are, if it wrote them.
     """
 
     kind: str
@@ -58,10 +71,16 @@ class StageOutcome:
     task: str = ""
     part: str = ""
     result: Json | None = None
-    manifest: Json | None = None
-    failure: Json | None = None
+    manifest: Manifest | None = None
+    failure: Failure | None = None
     damage: str = ""
     documents: Path | None = None
+    layer_errors: Path | None = None
+
+    @property
+    def facts(self) -> Facts:
+        """Where and when it ran and what it took; empty while it is not done."""
+        return self.manifest if self.manifest else {}
 
     @property
     def name(self) -> str:
@@ -80,7 +99,7 @@ class CellOutcome:
         stages: its stages in the order of ROLES, those it shares with others too.
     """
 
-    cell: Json
+    cell: CellRecord
     status: str
     reason: str
     stages: tuple[StageOutcome, ...] = field(default=())
@@ -116,7 +135,7 @@ class CellOutcome:
         return {s.task: s.result for s in self.stages if s.task and s.result is not None}
 
 
-def collect(record: Json, store: Reads) -> list[CellOutcome]:
+def collect(record: SweepRecord, store: Reads) -> list[CellOutcome]:
     """Every cell of the plan with its outcome, in the order of the plan.
 
     Each stage is read once, however many cells share it.
@@ -146,9 +165,9 @@ def _named(outcome: CellOutcome) -> tuple[str, str]:
 
 
 def _outcome(
-    cell: Json, specs: Mapping[str, Spec], store: Reads, seen: dict[str, StageOutcome]
+    cell: CellRecord, specs: Mapping[str, Spec], store: Reads, seen: dict[str, StageOutcome]
 ) -> CellOutcome:
-    own = {key: specs[key] for key in _own_keys(cell["stages"])}
+    own = {key: specs[key] for key in own_keys(cell)}
     lineage = {spec["key"]: spec for key in own for spec in _lineage(own[key])}
     for key, spec in lineage.items():
         if key not in seen:
@@ -164,14 +183,9 @@ def _outcome(
     return CellOutcome(cell=cell, status=status, reason=reason, stages=stages)
 
 
-def _unscored(cell: Json) -> str:
-    tasks = ", ".join(cell.get(UNSCORED, ()))
+def _unscored(cell: CellRecord) -> str:
+    tasks = ", ".join(cell.get("unscored", ()))
     return f"scored with earlier settings only: {tasks}; run it with the newest" if tasks else ""
-
-
-def _own_keys(stages: Json) -> Iterator[str]:
-    for value in stages.values():
-        yield from (value.values() if isinstance(value, Mapping) else [value] if value else [])
 
 
 def _lineage(spec: Spec) -> Iterator[Spec]:
@@ -194,17 +208,23 @@ def _read(spec: Spec, store: Reads) -> StageOutcome:
     except DamagedOutput as damage:
         return replace(known, damage=str(damage))
     failure = store.failure(spec) if result is None else None
-    kept = DOCUMENTS in (manifest or {}).get("files", {})
-    documents = store.path(spec) / DOCUMENTS if kept else None
-    return replace(known, result=result, manifest=manifest, failure=failure, documents=documents)
+    files = manifest["files"] if manifest is not None else {}
+    return replace(
+        known,
+        result=result,
+        manifest=manifest,
+        failure=failure,
+        documents=store.path(spec) / DOCUMENTS if DOCUMENTS in files else None,
+        layer_errors=store.path(spec) / LAYER_ERRORS if LAYER_ERRORS in files else None,
+    )
 
 
 def _order(stage: StageOutcome) -> tuple[int, str]:
     return ROLES.index(stage.kind), stage.task
 
 
-def _why(failure: Json | None) -> str:
-    return str((failure or {}).get("message") or "no reason was recorded")
+def _why(failure: Failure | None) -> str:
+    return (failure["message"] if failure else "") or "no reason was recorded"
 
 
 def devices(outcome: CellOutcome) -> str:
@@ -213,24 +233,28 @@ def devices(outcome: CellOutcome) -> str:
     Of a GPU that is its model, for scores differ between models: as its driver calls it, else
     as the cluster does ("cuda a100"); of a CPU its model and instructions, where they are known.
     """
-    manifests = [s.manifest or {} for s in outcome.stages if s.kind == "evaluate"]
-    return "+".join(sorted({_device(m) for m in manifests} - {""}))
+    return _devices(outcome, ("evaluate",))
 
 
-def _device(manifest: Json) -> str:
-    named = str(manifest.get("device_name") or "")
-    typed = f"{manifest.get('device', '')} {(manifest.get('slurm') or {}).get('gpu_type', '')}"
-    if manifest.get("device") != "cpu":
-        return named or typed.strip()
-    known = [str(manifest[name]) for name in ("cpu", "instructions") if manifest.get(name)]
+def _device(facts: Facts) -> str:
+    gpu = facts.get("device") != "cpu"
+    chosen = kernels.summary(facts.get("kernel_settings", {}), gpu=gpu)
+    if gpu:
+        typed = facts["slurm"].get("gpu_type", "") if facts.get("slurm") else ""
+        name = facts.get("device_name") or f"{facts.get('device', '')} {typed}".strip()
+        return f"{name} ({chosen})" if name and chosen else name
+    known = [text for text in (facts.get("cpu"), facts.get("instructions")) if text]
+    known += [chosen] if known and chosen else []
     return f"cpu ({', '.join(known)})" if known else "cpu"
 
 
 def compressed_on(outcome: CellOutcome) -> str:
     """Device types that its checkpoint was made on; "" where nothing was."""
-    kinds = ("sensitivity", "prune", "quantize")
-    manifests = [s.manifest or {} for s in outcome.stages if s.kind in kinds]
-    return "+".join(sorted({_device(m) for m in manifests} - {""}))
+    return _devices(outcome, ("sensitivity", "prune", "quantize"))
+
+
+def _devices(outcome: CellOutcome, kinds: Sequence[str]) -> str:
+    return "+".join(sorted({_device(s.facts) for s in outcome.stages if s.kind in kinds} - {""}))
 
 
 def epoch(moment: float | str) -> int:

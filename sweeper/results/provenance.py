@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sweeper.modeling import kernels
 from sweeper.planning.sweep import Sweep
 from sweeper.results import cluster_usage, launcher_record
 from sweeper.results.outcomes import CellOutcome, compressed_on, devices
@@ -23,6 +24,7 @@ def of(sweep: Sweep, outcomes: Sequence[CellOutcome]) -> dict[str, Any]:
         "calibration": _joined(calibrations),
         "scored in": _joined({_scoring(c["tasks"]) for c in configs}),
         "machines": _joined({d for o in outcomes for d in (devices(o), compressed_on(o)) if d}),
+        **_kernels(outcomes),
         **_versions(outcomes),
     }
     if used := cluster_usage.totals(launcher_record.executions(sweep.path)):
@@ -46,11 +48,24 @@ def _scoring(section: Any) -> str:
     return f"{section['dtype']}, {section['backend']} backend, batch {section['batch_size']}"
 
 
+def _kernels(outcomes: Sequence[CellOutcome]) -> dict[str, str]:
+    """What the environment made libraries use, where it did; portable kernels by their name."""
+    stages = [stage.facts for outcome in outcomes for stage in outcome.stages]
+    found = {
+        kernels.summary(facts.get("kernel_settings", {}), gpu=facts["device"] != "cpu")
+        or "the processor's best"
+        for facts in stages
+        if facts.get("device")
+    }
+    chosen = found != {"the processor's best"}
+    return {"kernels": _joined(found)} if found and chosen else {}
+
+
 def _versions(outcomes: Sequence[CellOutcome]) -> dict[str, str]:
     found: dict[str, set[str]] = {}
     for outcome in outcomes:
         for stage in outcome.stages:
-            for name, version in ((stage.manifest or {}).get("versions") or {}).items():
+            for name, version in stage.facts.get("versions", {}).items():
                 found.setdefault(name, set()).add(str(version))
     return {name: _joined(versions) for name, versions in sorted(found.items())}
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeper.planning.record import CellRecord
 from sweeper.results import cluster_usage
 from sweeper.results.outcomes import CellOutcome, Json, compressed_on, devices
 from sweeper.store.hashing import key_of
@@ -47,7 +50,8 @@ def score_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
         for task, result in outcome.scores.items()
         for asked in [result.get("asked") or _asked(outcome.cell, task, home.get(task, ""), result)]
         for row in _score_rows(outcome.key, task, home.get(task, ""), result)
-        for row in [row | {"asked": asked}]
+        for row in [row | {"asked": asked, "size": _size(result, asked, row["n"])}]
+        for row in [row | {"looks": _looks(outcome.cell, task)}]
     ]
 
 
@@ -68,11 +72,39 @@ def results(outcomes: Sequence[CellOutcome]) -> Results:
         if stage.documents is not None and stage.task in outcome.scores
     }
     return tables.Results(
-        cells=pd.DataFrame(cell_rows(outcomes)), scores=scores, documents=Documents(paths)
+        cells=pd.DataFrame(cell_rows(outcomes)),
+        scores=scores,
+        documents=Documents(paths),
+        layers=pd.DataFrame(layer_rows(outcomes)),
     )
 
 
-def _groups(cell: Json) -> dict[str, str]:
+def layer_rows(outcomes: Iterable[CellOutcome]) -> list[Row]:
+    """The `layers` table: one row per cell and matrix that a stage recorded the error of.
+
+    A record that was lost or cut off is no reason to have no report: it is left out.
+    """
+    found, read = list[Row](), dict[Path, list[Row]]()
+    for outcome in outcomes:
+        for stage in outcome.stages:
+            path = stage.layer_errors
+            if path is None or outcome.status != "done":
+                continue
+            if path not in read:
+                read[path] = _read_json(path)
+            found += [{"cell": outcome.key, **row} for row in read[path]]
+    return found
+
+
+def _read_json(path: Path) -> list[Row]:
+    try:
+        rows: list[Row] = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return []
+    return rows
+
+
+def _groups(cell: CellRecord) -> dict[str, str]:
     """Leaf task -> the group that it is a part of."""
     groups = cell.get("config", {}).get("groups", {})
     return {task: group for group, tasks in groups.items() for task in tasks}
@@ -87,14 +119,15 @@ def _cell_row(outcome: CellOutcome) -> Row:
     row |= {"calibration_seed": cell.get("calibration_seed"), "rerun": cell.get("rerun", 0)}
     row |= {"status": outcome.status, "reason": outcome.reason}
     row |= {"origin": cell.get("origin", ""), "method": _method(row, cell.get("config", {}))}
+    row["base"] = cell.get("config", {}).get("model", {}).get("base", "")
     row |= {"group_size": cell.get("config", {}).get("quantize", {}).get("group_size")}
     row |= _profiles(cell.get("config", {})) | _jsq(cell.get("config", {}))
     row |= _measures(measured)
     row["scale_bits"] = _scale_bits(cell, measured)
     row["collapsed"] = any(bool(r.get("collapsed")) for r in outcome.scores.values())
-    row["seconds"] = sum(float((s.manifest or {}).get("seconds", 0)) for s in outcome.stages)
+    row["seconds"] = sum(s.facts.get("seconds", 0.0) for s in outcome.stages)
     row |= {"device": devices(outcome), "compressed_on": compressed_on(outcome)}
-    hours = cluster_usage.metrics({stage.name: stage.manifest for stage in outcome.stages})
+    hours = cluster_usage.metrics({stage.name: stage.facts for stage in outcome.stages})
     row["gpu_hours"] = hours.get(("gpu_hours", "cell"))
     return row
 
@@ -113,6 +146,7 @@ def _method(row: Row, config: Json) -> str:
             "quantize": config.get("quantize"),
             "calibration": text,
             "compressed": config.get("model", {}).get("compressed"),
+            **({"rotate": config["rotate"]} if "rotate" in config else {}),
         }
     )
 
@@ -147,7 +181,7 @@ def _measures(measured: Json) -> Row:
     return row | {"nm_valid": None if share is None else share == 1}
 
 
-def _scale_bits(cell: Json, measured: Json) -> float | None:
+def _scale_bits(cell: CellRecord, measured: Json) -> float | None:
     """Of scales and zero points: as measured, else as the method said when it was planned."""
     found = [_at(measured, f"bits_per_weight/{part}") for part in ("scales", "zero_points")]
     planned: float | None = cell.get("scale_bits")
@@ -160,7 +194,7 @@ def _at(tree: Any, path: str) -> Any:
     return tree
 
 
-def _asked(cell: Json, task: str, group: str, result: Json) -> str:
+def _asked(cell: CellRecord, task: str, group: str, result: Json) -> str:
     """Which documents an evaluation of ours was asked, as `asked` of the scores."""
     section = cell.get("config", {}).get("tasks", {})
     limits = section.get("limits") or {}
@@ -169,6 +203,17 @@ def _asked(cell: Json, task: str, group: str, result: Json) -> str:
     if limit is None or (count is not None and count < limit):
         return ALL
     return f"the first {limit} of the order of seed {section.get('order_seed')}"
+
+
+def _looks(cell: CellRecord, task: str) -> str:
+    """Documents of a task that were asked at other looks, as `analysis.data.looks` reads them."""
+    return " ".join(str(limit) for limit in cell.get("looks", {}).get(task, ()))
+
+
+def _size(result: Json, asked: str, n: float | None) -> float | None:
+    """All documents of a task; of a score that does not say, known where all were asked."""
+    total: float | None = result.get("documents_total")
+    return total if total is not None else n if asked == ALL else None
 
 
 def _score_rows(cell: str, task: str, group: str, result: Json) -> Iterator[Row]:

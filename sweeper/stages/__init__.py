@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-KINDS = ("convert", "sensitivity", "prune", "quantize", "evaluate", "measure")
+KINDS = ("convert", "rescale", "rotate", "sensitivity", "prune", "quantize", "evaluate", "measure")
 
 
 def _silent(fraction: float, note: str = "", **rates: float) -> None:

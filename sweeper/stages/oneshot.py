@@ -14,7 +14,7 @@ from loguru import logger
 from torch.utils.data import DataLoader
 
 from sweeper.errors import StageFailure
-from sweeper.methods import ByModifiers, BySearch, Params, Progress, method, profiles
+from sweeper.methods import ByModifiers, BySearch, Params, Progress, method, profiles, reads_text
 from sweeper.methods.allocation.assign import sparsities
 from sweeper.modeling import checkpoint, layer_chain, layerwise, offload
 from sweeper.stages import Job, calibration
@@ -52,7 +52,7 @@ def compressed(job: Job) -> Iterator[tuple[Any, torch.Tensor | None]]:
     )
     how = method(params["method"])
     assert isinstance(how, ByModifiers)
-    samples = calibration.of(job, tokenizer) if how.calibrated else None
+    samples = calibration.of(job, tokenizer) if reads_text(params["method"], params) else None
     found, progress = _searched(job, how, model, samples)
     recipe = how.recipe({**params, **_profiled(job, model, samples), **found}, model)
     token = layerwise.progress.set(progress)

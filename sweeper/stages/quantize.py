@@ -8,13 +8,15 @@ from typing import Any
 from sweeper.errors import StageFailure, several
 from sweeper.methods import ByLoading, by_loading
 from sweeper.stages import Job
+from sweeper.store.files import write_json
 
 
 def run(job: Job) -> dict[str, Any]:
     """Quantizes the model and writes ``checkpoint/``, in the format of its method's library.
 
     A method that prunes too has its mask written to ``mask/mask.safetensors``. The result names
-    the matrices whose Hessian took more dampening than was asked for.
+    the matrices whose Hessian took more dampening than was asked for. A method that looks at
+    Hessians leaves ``layer_errors.json``, a row of `sweeper.methods.layer_errors` per matrix.
 
     Raises:
         StageFailure: a Hessian cannot be inverted, weights are not finite, or a layer was
@@ -23,10 +25,12 @@ def run(job: Job) -> dict[str, Any]:
     how = by_loading(job.params["method"])
     if how:
         return _loaded(job, how)
-    from sweeper.methods import dampening
+    from sweeper.methods import dampening, layer_errors
 
-    with dampening.noted() as raised:
+    with dampening.noted() as raised, layer_errors.recorded() as errors:
         result = _modified(job)
+    if errors:
+        write_json(job.out / layer_errors.FILE, list(errors.values()))
     return {**result, **raised}
 
 

@@ -66,6 +66,28 @@ def write_whole(path: Path, value: Mapping[str, Any]) -> None:
     flush_directory(path.parent)
 
 
+def write_once(path: Path, value: Mapping[str, Any]) -> bool:
+    """Write a JSON file whole unless one is there: of several writers the first one wins.
+
+    Returns:
+        Whether this writer was the first; on a network file system it may be and not know it.
+    """
+    if path.exists():
+        return False
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{process_id.new_id()}")
+    try:
+        write_json(partial, value)
+        os.link(partial, path)
+    except FileExistsError:
+        return False
+    finally:
+        with suppress(OSError):
+            partial.unlink()
+    flush_directory(path.parent)
+    return True
+
+
 def read_json(path: Path) -> Any:
     """Parse a JSON file (UTF-8)."""
     return json.loads(path.read_text(encoding="utf-8"))

@@ -76,7 +76,8 @@ def leftovers(root: Path, older_than_s: float, *, damaged: bool) -> list[Path]:
     """What the dead left below a store and among the sweeps; ``damaged``: what was set aside too.
 
     An attempt is dead if its process on this very host is gone, or if nothing below its
-    directory has changed for ``older_than_s``. Links are not followed.
+    directory has changed for ``older_than_s``. Of leases (``claims``), which are touched as long
+    as somebody is at the stage, an hour is enough once the stage is done. Links are not followed.
     """
     if root.is_symlink():
         return []
@@ -91,6 +92,11 @@ def leftovers(root: Path, older_than_s: float, *, damaged: bool) -> list[Path]:
     ]
     found += [
         p for p in partials(root.parent / "sweeps") if process_id.is_dead(p, older_than_s, now)
+    ]
+    found += [
+        p
+        for p in entries(root.parent / "claims")
+        if process_id.age_s(p, now) > (SILENT_S if p.name in done else older_than_s)
     ]
     if damaged:
         found += [p for kind in outputs for p in entries(kind) if ".damaged." in p.name]

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from sweeper.errors import DamagedOutput
 from sweeper.store import files
@@ -17,11 +17,102 @@ RESULT = "result.json"
 REBUILD = "rebuild-"
 _CHANGED = "{} has changed: its hash is not the one recorded"
 
-Listing = Mapping[str, Mapping[str, Any]]
-"""Path inside the output -> {"size": bytes, "sha256": hex}."""
+
+class FileEntry(TypedDict):
+    """One file of an output: bytes, and SHA-256 in hex."""
+
+    size: int
+    sha256: str
 
 
-def listing(out: Path) -> dict[str, dict[str, Any]]:
+Listing = Mapping[str, FileEntry]
+"""Path inside the output -> its entry."""
+
+
+class SlurmAttempt(TypedDict, total=False):
+    """One attempt in a job of a cluster; see `launchers.slurm.job.attempt`.
+
+    ``ending`` is the kind of error of an earlier attempt, "" where it ended well.
+    """
+
+    job: str
+    restart: int
+    node: str
+    partition: str
+    gpus: int
+    gpu_type: str
+    submission: str
+    started: str
+    ended: str
+    seconds: float
+    gpu_hours: float
+    peak_rss_bytes: int
+    ending: str
+
+
+class SlurmFacts(SlurmAttempt, total=False):
+    """The attempt that made an output, and those before it."""
+
+    earlier_attempts: Sequence[SlurmAttempt]
+
+
+class Facts(TypedDict, total=False):
+    """Where and when an attempt ran and what it took; see `sweeper.worker.metering`."""
+
+    started: str
+    ended: str
+    seconds: float
+    cpu_seconds: float
+    peak_rss_bytes: int
+    device: str
+    device_name: str
+    peak_gpu_bytes: int
+    host: str
+    machine: str
+    cpu: str
+    instructions: str
+    kernels: str
+    kernel_settings: Mapping[str, str]
+    versions: Mapping[str, str]
+    commit: str
+    work: float
+    slurm: SlurmFacts
+
+
+class Failure(Facts):
+    """Why the cell itself is at fault: ``failure.json``."""
+
+    kind: str
+    key: str
+    label: str
+    error: str
+    message: str
+    traceback: str
+
+
+class Manifest(Facts):
+    """What a committed output is: ``manifest.json``."""
+
+    kind: str
+    key: str
+    label: str
+    params: Mapping[str, Any]
+    library: Mapping[str, str]
+    format: int
+    parents: Mapping[str, str]
+    attempt: str
+    files: Listing
+
+
+class Rebuild(TypedDict):
+    """A bulk directory that was built again with other bytes than the manifest's."""
+
+    key: str
+    attempt: str
+    files: Listing
+
+
+def listing(out: Path) -> dict[str, FileEntry]:
     """Size and hash of every file below ``out``, the manifest itself left out."""
     return {
         name: {"size": stat.st_size, "sha256": files.sha256(out / name)}
@@ -30,12 +121,22 @@ def listing(out: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-def seal(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """The manifest with a hash of itself, so that a flipped bit in it is noticed."""
+def seal(manifest: Manifest | Rebuild) -> Mapping[str, object]:
+    """The record with a hash of itself, so that a flipped bit in it is noticed."""
     return {**manifest, "seal": _digest(manifest)}
 
 
-def load(path: Path) -> dict[str, Any]:
+def load(path: Path) -> Manifest:
+    """Read the sealed manifest of an output.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedOutput: it is no JSON or differs from its seal.
+    """
+    return cast(Manifest, _load(path))
+
+
+def _load(path: Path) -> Mapping[str, Any]:
     """Read a sealed manifest or rebuild record.
 
     Raises:
@@ -43,7 +144,7 @@ def load(path: Path) -> dict[str, Any]:
         DamagedOutput: it is no JSON or differs from its seal.
     """
     try:
-        found: dict[str, Any] = files.read_json(path)
+        found: Mapping[str, Any] = files.read_json(path)
         recorded = found["seal"]
         intact = recorded == _digest({k: v for k, v in found.items() if k != "seal"})
         intact = intact and all(map(_stays_inside, found["files"]))
@@ -69,7 +170,7 @@ def records(listed: Listing) -> Listing:
     return {n: entry for n, entry in listed.items() if "/" not in n}
 
 
-def check(out: Path, manifest: Mapping[str, Any], *, full: bool) -> None:
+def check(out: Path, manifest: Manifest, *, full: bool) -> None:
     """Compare an output with its manifest.
 
     A bulk directory may be absent as a whole (dropped), or hold what a recorded
@@ -91,7 +192,7 @@ def check(out: Path, manifest: Mapping[str, Any], *, full: bool) -> None:
                 raise
 
 
-def check_file(path: Path, entry: Mapping[str, Any], *, hashed: bool = True) -> None:
+def check_file(path: Path, entry: FileEntry, *, hashed: bool = True) -> None:
     """Compare one file with its entry {"size", "sha256"}.
 
     Raises:
@@ -105,7 +206,7 @@ def check_file(path: Path, entry: Mapping[str, Any], *, hashed: bool = True) -> 
         raise DamagedOutput(f"{path} is missing") from None
 
 
-def result(out: Path, manifest: Mapping[str, Any]) -> Any:
+def result(out: Path, manifest: Manifest) -> Any:
     """The result of an output, whose bytes are those that the manifest recorded.
 
     Raises:
@@ -122,13 +223,13 @@ def result(out: Path, manifest: Mapping[str, Any]) -> Any:
     return json.loads(data)
 
 
-def rebuilds(out: Path) -> list[dict[str, Any]]:
+def rebuilds(out: Path) -> list[Rebuild]:
     """The records of rebuilds whose bytes differed from the manifest's, by attempt."""
     names = sorted(n for n in os.listdir(out) if n.startswith(REBUILD))
-    return [load(out / name) for name in names]
+    return [cast(Rebuild, _load(out / name)) for name in names]
 
 
-def _same(path: Path, entry: Mapping[str, Any], size: int) -> None:
+def _same(path: Path, entry: FileEntry, size: int) -> None:
     if size != entry["size"]:
         raise DamagedOutput(f"{path} has {size} bytes, {entry['size']} were written")
 
@@ -154,5 +255,5 @@ def _stays_inside(name: str) -> bool:
     return all(part not in ("", ".", "..") for part in name.split("/"))
 
 
-def _digest(manifest: Mapping[str, Any]) -> str:
-    return hashlib.sha256(files.canonical(manifest)).hexdigest()
+def _digest(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(files.canonical(record)).hexdigest()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,16 +11,14 @@ from typing import Any, NamedTuple
 from sweeper.errors import DamagedOutput, IsorateError
 from sweeper.store import files
 from sweeper.store import manifest as manifests
-
-Spec = Mapping[str, Any]
-"""A stage as JSON: kind, key, params, parents (role -> spec), library, format, sources."""
+from sweeper.store.spec import StageId
 
 _LOOKS = 10
 
 log = logging.getLogger(__name__)
 
 
-def called(spec: Spec) -> str:
+def called(spec: StageId) -> str:
     """A stage in a message: "prune of wanda 50%"; by its key where it has no label."""
     return f"{spec['kind']} of {spec.get('label') or spec['key']}"
 
@@ -43,15 +40,15 @@ class Outputs:
         self.tmp = self.root / "tmp"
         self._verified: dict[Path, object] = {}
 
-    def path(self, spec: Spec) -> Path:
+    def path(self, spec: StageId) -> Path:
         """Where the output of a stage is, or would be."""
         return self.root / str(spec["kind"]) / str(spec["key"])
 
-    def is_done(self, spec: Spec) -> bool:
+    def is_done(self, spec: StageId) -> bool:
         """Whether the stage has been committed (its bulk may have been dropped since)."""
         return (self.path(spec) / manifests.NAME).is_file()
 
-    def manifest(self, spec: Spec) -> dict[str, Any] | None:
+    def manifest(self, spec: StageId) -> manifests.Manifest | None:
         """The manifest of a committed stage, else None.
 
         Raises:
@@ -62,7 +59,7 @@ class Outputs:
         except FileNotFoundError:
             return None
 
-    def result(self, spec: Spec) -> Any | None:
+    def result(self, spec: StageId) -> Any | None:
         """The result of a committed stage, else None.
 
         Raises:
@@ -71,7 +68,7 @@ class Outputs:
         found = self.output(spec)
         return None if found is None else found[0]
 
-    def output(self, spec: Spec) -> tuple[Any, dict[str, Any]] | None:
+    def output(self, spec: StageId) -> tuple[Any, manifests.Manifest] | None:
         """Result and manifest of a committed stage, each read once; else None.
 
         Raises:
@@ -84,15 +81,15 @@ class Outputs:
             return None
         return manifests.result(out, found), found
 
-    def failure(self, spec: Spec) -> dict[str, Any] | None:
+    def failure(self, spec: StageId) -> manifests.Failure | None:
         """Why the stage failed for good (error, message, traceback), else None."""
         try:
-            found: dict[str, Any] = files.read_json(self._failed(spec) / "failure.json")
+            found: manifests.Failure = files.read_json(self._failed(spec) / "failure.json")
         except FileNotFoundError:
             return None
         return None if self.is_done(spec) else found
 
-    def has_bulk(self, spec: Spec) -> bool:
+    def has_bulk(self, spec: StageId) -> bool:
         """Whether a committed stage still has every bulk directory that it wrote."""
         found = self.manifest(spec)
         if found is None:
@@ -113,12 +110,12 @@ class Outputs:
         """The keys of a kind that are done, from a single directory listing."""
         return self.listing(kind).done
 
-    def _failed(self, spec: Spec) -> Path:
+    def _failed(self, spec: StageId) -> Path:
         return self.path(spec).with_name(f"{spec['key']}.failed")
 
     # --- integrity ---------------------------------------------------------------
 
-    def verify(self, spec: Spec, *, full: bool = False) -> None:
+    def verify(self, spec: StageId, *, full: bool = False) -> None:
         """Compare an output with its manifest: all sizes, or with ``full`` all hashes.
 
         Files that this process has hashed before and whose size and times are the same
@@ -137,7 +134,7 @@ class Outputs:
         if full:
             self._verified[out] = now
 
-    def present(self, spec: Spec, *, bulk: bool = False, full: bool = False) -> bool:
+    def present(self, spec: StageId, *, bulk: bool = False, full: bool = False) -> bool:
         """Whether the output is here and sound (with ``bulk``: undropped too).
 
         A damaged output is moved aside and said in the log: to the caller it is absent.
@@ -158,11 +155,11 @@ class Outputs:
                 )
             return False
 
-    def look_again(self, spec: Spec) -> None:
+    def look_again(self, spec: StageId) -> None:
         """See what another host has committed a moment ago (see `files.look_again`)."""
         files.look_again(self.path(spec).parent)
 
-    def set_aside(self, spec: Spec) -> Path | None:
+    def set_aside(self, spec: StageId) -> Path | None:
         """Rename an output to ``<key>.damaged.<n>``; None if it is gone already."""
         out = self.path(spec)
         self._verified.pop(out, None)

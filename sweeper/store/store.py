@@ -14,7 +14,7 @@ stage overlap, the first to rename wins and the other is discarded.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,8 @@ from typing import Any
 from sweeper.errors import IsorateError
 from sweeper.store import files, garbage, manifest, process_id
 from sweeper.store.progress import Headway
-from sweeper.store.reader import Outputs, Spec, called, signature
+from sweeper.store.reader import Outputs, called, signature
+from sweeper.store.spec import Spec, StageId
 
 __all__ = ["Attempt", "Spec", "Store"]
 
@@ -83,7 +84,7 @@ class Store(Outputs):
     def _family(self, spec: Spec) -> Path:
         return self.root / "kin" / str(spec["family"])
 
-    def commit(self, attempt: Attempt, result: Any, facts: Mapping[str, Any]) -> bool:
+    def commit(self, attempt: Attempt, result: Any, facts: manifest.Facts) -> bool:
         """Make an attempt's output the stage's output.
 
         ``facts`` (device, times, versions ...) go into the manifest. If the stage is
@@ -112,7 +113,7 @@ class Store(Outputs):
         files.remove(self.root / "scratch" / spec["key"])
         return taken
 
-    def fail(self, attempt: Attempt, failure: Mapping[str, Any]) -> None:
+    def fail(self, attempt: Attempt, failure: manifest.Failure) -> None:
         """Record that the cell itself is at fault; the first record stays."""
         out, target = attempt.out, self._failed(attempt.spec)
         files.remove(out)
@@ -121,11 +122,11 @@ class Store(Outputs):
         target.parent.mkdir(parents=True, exist_ok=True)
         self._place(out, target)
 
-    def clear_failure(self, spec: Spec) -> bool:
+    def clear_failure(self, spec: StageId) -> bool:
         """Forget a failure so that the stage is tried again; False if there was none."""
         return self._delete(self._failed(spec))
 
-    def drop_bulk(self, spec: Spec) -> int:
+    def drop_bulk(self, spec: StageId) -> int:
         """Delete the bulk directories of a committed stage; records and result stay.
 
         Returns:
@@ -139,7 +140,7 @@ class Store(Outputs):
             freed += size if self._delete(path) else 0
         return freed
 
-    def bulk_bytes(self, spec: Spec) -> int:
+    def bulk_bytes(self, spec: StageId) -> int:
         """The bytes that `drop_bulk` would free."""
         found = self.manifest(spec)
         directories = manifest.bulk(found["files"]) if found else ()
@@ -175,7 +176,11 @@ class Store(Outputs):
 
     def _record_rebuild(self, attempt: Attempt, directory: str, part: manifest.Listing) -> None:
         """One file per writer, placed before the bytes that it vouches for."""
-        record = {"key": attempt.spec["key"], "attempt": attempt.id, "files": dict(part)}
+        record: manifest.Rebuild = {
+            "key": attempt.spec["key"],
+            "attempt": attempt.id,
+            "files": dict(part),
+        }
         name = f"{manifest.REBUILD}{directory}-{attempt.id}.json"
         files.write_json(attempt.out / name, manifest.seal(record))
         (attempt.out / name).rename(self.path(attempt.spec) / name)
@@ -230,7 +235,9 @@ class Store(Outputs):
         return [path for path in found if self._delete(path)]
 
 
-def _describe(attempt: Attempt, written: manifest.Listing, facts: Spec) -> dict[str, Any]:
+def _describe(
+    attempt: Attempt, written: manifest.Listing, facts: manifest.Facts
+) -> manifest.Manifest:
     spec = attempt.spec
     return {
         **facts,

@@ -1,5 +1,7 @@
 """What machine an attempt ran on, as far as it moves numbers: CPU, instructions, kernels.
 
+What the environment makes the libraries use instead of the best there is belongs to it.
+
 bfloat16 products round differently with and without AMX, so the same checkpoint scores differently
 on two CPUs, and the same calibration gives other checkpoints. It is recorded with every stage and
 is no part of any key: a result is taken wherever it was made, and marked.
@@ -13,7 +15,9 @@ import sys
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+
+from sweeper.modeling import kernels
+from sweeper.store.manifest import Facts
 
 # the widest of each family that moves a product's rounding, the strongest first
 _FLAGS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sve2", "sve", "asimd")
@@ -21,11 +25,22 @@ _LIBRARIES = (r"oneAPI Math Kernel Library Version ([\d.]+)", r"MKL-DNN v([\d.]+
 _NAMES = ("MKL", "oneDNN")
 
 
-def facts() -> dict[str, Any]:
-    """``cpu`` (model), ``instructions`` (the strongest set) and ``kernels`` (libraries) at work."""
+def facts() -> Facts:
+    """``cpu`` (model), ``instructions`` (the strongest set) and ``kernels`` (libraries) at work.
+
+    Where the environment chooses kernels, ``kernel_settings`` has its variables.
+    """
     model, flags = _cpu(Path("/proc/cpuinfo"))
     strongest = next((flag for flag in _FLAGS if flag in flags), "")
-    return {"cpu": model, "instructions": _used() or strongest, "kernels": _kernels()}
+    chosen = kernels.settings()
+    found: Facts = {
+        "cpu": model,
+        "instructions": _used() or strongest,
+        "kernels": _kernels(),
+    }
+    if chosen:
+        found["kernel_settings"] = chosen
+    return found
 
 
 @cache

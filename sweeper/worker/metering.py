@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sweeper.store.manifest import Facts
 from sweeper.worker import machine
 
 PACKAGES = (
@@ -41,22 +42,24 @@ class Meter:
         self._started = datetime.now(UTC)
         self._wall, self._cpu = time.monotonic(), time.process_time()
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Seconds, CPU seconds and peak bytes since the start; device, host, versions."""
-        return {
+        facts: Facts = {
             "started": self._started.isoformat(timespec="milliseconds"),
             "ended": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "seconds": round(time.monotonic() - self._wall, 3),
             "cpu_seconds": round(time.process_time() - self._cpu, 3),
             "peak_rss_bytes": peak_rss_bytes(),
             "device": self._device,
-            **_gpu_facts(self._device),
             "host": socket.gethostname(),
             "machine": platform.machine(),
-            **machine.facts(),
             "versions": dict(versions()),
-            **({"commit": commit()} if commit() else {}),
+            **machine.facts(),
+            **_gpu_facts(self._device),
         }
+        if known := commit():
+            facts["commit"] = known
+        return facts
 
 
 @cache
@@ -104,7 +107,7 @@ def _reset_peaks() -> None:
         cuda.reset_peak_memory_stats()
 
 
-def _gpu_facts(device: str) -> dict[str, Any]:
+def _gpu_facts(device: str) -> Facts:
     cuda = _cuda()
     if device != "cuda" or cuda is None:
         return {}

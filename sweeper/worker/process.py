@@ -262,7 +262,7 @@ def _throttled(emit: Callable[[Json], None], key: str) -> Callable[..., None]:
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m sweeper.worker.process", description=__doc__)
+    parser = argparse.ArgumentParser(prog="sweeper.worker.process", description=__doc__)
     parser.add_argument("--home", type=Path, required=True, help="the home of the store")
     parser.add_argument("--logs", type=Path, required=True, help="directory of the stages' logs")
     parser.add_argument("--threads", type=int, default=1, help="threads of this process")

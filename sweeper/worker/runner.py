@@ -9,15 +9,17 @@ from __future__ import annotations
 import importlib
 import logging
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sweeper.errors import IsorateError, StageFailure
 from sweeper.inputs import sources
+from sweeper.modeling import kernels
 from sweeper.redaction import redact
 from sweeper.stages import Job
+from sweeper.store.manifest import Facts, Failure
 from sweeper.store.progress import Recorder
 from sweeper.store.store import Attempt, Spec, Store
 from sweeper.worker.metering import Meter
@@ -51,7 +53,7 @@ class Bench:
     find: Callable[[str], Run] = field(default=find_stage)
     device: str = "cpu"
     progress: Callable[..., None] = _silent
-    facts: Callable[[], Mapping[str, Any]] = dict
+    facts: Callable[[], Facts] = Facts
 
 
 def run_stage(spec: Spec, store: Store, bench: Bench | None = None, *, bulk: bool = False) -> None:
@@ -70,6 +72,7 @@ def run_stage(spec: Spec, store: Store, bench: Bench | None = None, *, bulk: boo
         return
     if known := store.failure(spec):
         raise StageFailure(f"{known['message']} (failed before; `isorate retry` clears it)")
+    kernels.choose([spec])
     parents = spec.get("parents", {})
     inputs = {role: _input(parent, store, bench) for role, parent in parents.items()}
     resolved = sources.resolve(spec)
@@ -86,13 +89,17 @@ def run_stage(spec: Spec, store: Store, bench: Bench | None = None, *, bulk: boo
             progress=Recorder(attempt.place, bench.progress),
         )
         try:
-            result = bench.find(spec["kind"])(job)
+            run = bench.find(spec["kind"])
+            kernels.hold()
+            result = run(job)
         except StageFailure as failure:
             store.fail(attempt, {**bench.facts(), **_failure(attempt, failure, meter)})
             raise
         # the work lets other sweeps estimate their time from this one's
-        work = {"work": spec["work"]} if spec.get("work") else {}
-        store.commit(attempt, result, {**bench.facts(), **meter.facts(), **work})
+        facts: Facts = {**bench.facts(), **meter.facts()}
+        if work := spec.get("work"):
+            facts["work"] = work
+        store.commit(attempt, result, facts)
 
 
 def _input(parent: Spec, store: Store, bench: Bench) -> Path:
@@ -112,7 +119,7 @@ def name(spec: Spec) -> tuple[str, str]:
     return spec["kind"], spec.get("label") or spec["key"]
 
 
-def _failure(attempt: Attempt, error: StageFailure, meter: Meter) -> dict[str, Any]:
+def _failure(attempt: Attempt, error: StageFailure, meter: Meter) -> Failure:
     return {
         **meter.facts(),
         "kind": attempt.spec["kind"],

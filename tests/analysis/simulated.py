@@ -113,6 +113,8 @@ def redrawn(model: Panel, tasks: dict) -> Panel:
                 numerator=sums,
                 weight=np.tile(words, (len(sums), 1)),
                 strata=np.zeros(len(words), dtype=int),
+                share=np.ones(len(words)),
+                position=np.arange(len(words), dtype=float),
                 link="perplexity" if isinstance(data, tuple) else "mean",
             )
         )

@@ -69,10 +69,11 @@ def sbatch(state, arguments):
 
 
 def squeue(state, arguments):
+    bases = arguments[arguments.index("-j") + 1].split(",") if "-j" in arguments else None
     names = arguments[arguments.index("--name") + 1].split(",") if "--name" in arguments else None
     pattern = arguments[arguments.index("-o") + 1]
     for job, entry in state["jobs"].items():
-        if entry["user"] != "me":
+        if entry["user"] != "me" or (bases and job.split("_")[0] not in bases):
             continue
         if entry["state"] in LIVE and (names is None or entry["name"] in names):
             line = pattern.replace("%i", job).replace("%A", job.split("_")[0])
@@ -84,6 +85,7 @@ def squeue(state, arguments):
                 ("%P", "gpu"),
                 ("%b", "gres:gpu:a10:2"),
                 ("%j", entry["name"]),
+                ("%E", entry["options"].get("dependency", "(null)")),
             ):
                 line = line.replace(mark, value)
             print(line)
@@ -128,6 +130,17 @@ def reason(entry):
 
 
 def scontrol(state, arguments):
+    if not arguments:
+        for line in sys.stdin.read().splitlines():
+            words = dict(word.split("=", 1) for word in line.split()[1:])
+            if line.startswith("update") and words["JobId"] not in state["deaf"]:
+                state["jobs"][words["JobId"]]["options"]["dependency"] = words["Dependency"]
+        return 0
+    if arguments[0] == "release":
+        for job, entry in state["jobs"].items():
+            if job.split("_")[0] in arguments[1:]:
+                entry["options"].pop("hold", None)
+        return 0
     if "assoc_mgr" in arguments:
         queued = sum(entry["state"] in LIVE for entry in state["jobs"].values())
         shown = f"{state['max_submit']}({queued})" if state["told"] and state["max_submit"] else ""
@@ -226,6 +239,7 @@ class FakeSlurm:
                 "no_accounting": False,
                 "banner": "",
                 "max_submit": 0,
+                "deaf": [],
                 "told": True,
                 "assoc": "lab|normal,high\nother|normal",
                 "sinfo": "gpu*|up|1-00:00:00|8|8192|gpu:a10:2|a10,ib|4|idle\n"
@@ -281,6 +295,14 @@ class FakeSlurm:
         ]
 
     def _verdict(self, job: str, entry: dict) -> str:
+        if entry["options"].get("hold"):
+            return "wait"
+        if "?" in str(entry["options"].get("dependency", "")):  # any of several
+            watched = [part.split(":")[1] for part in entry["options"]["dependency"].split("?")]
+            states = [self.jobs[job]["state"] for job in watched]
+            if any(s not in LIVE and s != "COMPLETED" for s in states):
+                return "ready"
+            return "wait" if any(s in LIVE for s in states) else "never"
         verdicts = []
         for part in filter(None, str(entry["options"].get("dependency", "")).split(",")):
             kind, *parents = part.split(":")

@@ -7,12 +7,14 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from launchers import leases
+from launchers.slurm import records
 from sweeper.results import launcher_record
 from tests.slurm.conftest import Cluster, Rig
 
@@ -47,6 +49,51 @@ def test_killed_workers_lose_only_what_they_were_at(rig: Rig) -> None:
     rig.wait(stages)
     assert killed == 2
     assert len(stages) <= len(rig.runs()) <= len(stages) + killed
+
+
+def test_a_cap_is_one_for_all_jobs_of_a_sweep(rig: Rig) -> None:
+    """Pruned models, and what waits for each of them, are at work at the same time."""
+    stages = rig.grid(pruned=2, quantized=1, tasks=0, sleep=3.0, estimate_s=3.0)
+    makes = [stage for stage in stages if stage["params"].get("sleep")]
+    rig.run(makes, pack="stage", array_parallelism=2)
+    (record,) = launcher_record.submissions(rig.sweep.path)
+    assert [len(array["jobs"]) for array in record["arrays"]] == [4]
+    rig.wait(makes)
+    assert len(rig.runs()) == 4, "each stage ran once, after its parent"
+    spans = [
+        (datetime.fromisoformat(a["started"]), datetime.fromisoformat(a["ended"]))
+        for stage in makes
+        for a in records.attempts(rig.sweep.path, stage["key"])
+    ]
+    at_once = [sum(one[0] <= begin < one[1] for one in spans) for begin, _ in spans]
+    assert max(at_once) == 2
+
+
+def test_pulling_what_needs_more_memory_kills_one_worker_only(rig: Rig) -> None:
+    big = rig.make("big", hog_mb=400)
+    stages = [big, *(rig.make(f"p{n}", sleep=4.0) for n in range(3))]
+    rig.run(stages, pack="pull", array_parallelism=2, mem_gb=0.3, retry={"memory_factor": 4})
+    rig.wait(stages)
+    assert len(records.attempts(rig.sweep.path, big["key"])) == 2
+    assert len(rig.runs()) == 4
+    first, *more = launcher_record.submissions(rig.sweep.path)
+    assert first["memory"] == {}
+    assert more[-1]["memory"] == {big["key"]: 4.0}
+
+
+def test_an_early_repair_does_not_wait_for_the_slowest(rig: Rig) -> None:
+    slow, dies = rig.make("slow", sleep=45.0), rig.make("dies", sleep=5.0)
+    child = rig.make("child", parents={"model": dies})
+    rig.run([slow, dies, child], pack="stage", retry={"early": True})
+    rig.until(lambda: rig.running(dies), 60)
+    holder = leases.holder(leases.of_stage(rig.store.home, dies["key"]))
+    assert holder is not None
+    os.kill(holder.pid, signal.SIGKILL)
+    rig.wait([dies, child])
+    assert not rig.store.is_done(slow), "the slowest was still at work"
+    rig.wait([slow])
+    rig.until(lambda: any("verbs" in one for one in rig.table().rounds))
+    assert rig.runs() == ["child", "dies", "dies", "slow"]
 
 
 @pytest.fixture

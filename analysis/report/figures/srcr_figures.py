@@ -1,49 +1,54 @@
-"""SrCr over sparsity and over bits, and SrCr_j beside its estimate."""
+"""SrCr over sparsity and over bits, and SrCr_j beside its estimate.
+
+An axis with a single value says nothing about compression: such a drawing is left out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from analysis.comparison.summary import summarise
+from analysis.comparison.verdicts import srcr_verdicts
+from analysis.data.labels import labels
 from analysis.data.panel import Panel
-from analysis.output.figure import Figure, canvas, dodge, finished, look, points, settle
+from analysis.output.figure import Figure, canvas, dodge, finished, points, settle
 from analysis.output.label_placement import place
-from analysis.output.text import short
+from analysis.output.text import NAMES, short
+from analysis.report.figures.kinds import FONT, KIND_STYLE, LABEL, WIDTH, line_style, titled
 
 MOST_SERIES = 16
 MOST_ROWS = 40
+_SPARSITY, _BITS = "sparsity", "bits"
+_LABELS = {_SPARSITY: "Sparsity (%)", _BITS: "Bits, fewer to the right"}
 
 
-def single(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
-    """SrCr_p over sparsity beside SrCr_q over bits (fig. 3 of the paper)."""
-    pruned = table[np.isfinite(table["srcr_p"])]
-    quantized = table[np.isfinite(table["srcr_q"])]
-    if pruned.empty and quantized.empty:
-        return
-    with canvas(7.2, 3.3, columns=2) as (drawing, (left, right)):
-        drawing.suptitle(panel.model, fontsize=10)
-        _over_sparsity(left, pruned, "srcr_p", ["family"])
-        _over_bits(right, quantized, "srcr_q", ["quant_method", "quant_profile"])
-        _dressed(left, "Sparsity (%)", "SrCr_p", "Pruning only")
-        _dressed(right, "Bits", "SrCr_q", "Quantization only")
-        settle(drawing)
-        structured = pruned[pruned["pattern"].str.contains(":")]
-        place(
-            left,
-            [(100 * r["sparsity"], r["srcr_p"], r["pattern"]) for _, r in structured.iterrows()],
-        )
-        caption = (
-            f"SrCr_p over sparsity and SrCr_q over bits, {panel.model}. The two have "
-            "different scales and are not compared with each other. Bars are one "
-            "standard error, bands 95 % pointwise."
-        )
-        yield finished(drawing, "srcr_single", panel.model, caption)
+def srcr_figures(panels: Sequence[Panel]) -> Iterator[Figure]:
+    """Of every model: SrCr_p over sparsity, SrCr_q over bits, SrCr_j over both and its estimate."""
+    for panel in panels:
+        table = summarise([panel]).assign(name=labels(panel))
+        yield from _single(panel, table)
+        yield from _joint(panel, table)
+        yield from _joint_cells(panel, table)
 
 
-def joint_curves(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
+def _single(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
+    """SrCr_p over sparsity and SrCr_q over bits (fig. 3 of the paper)."""
+    named = zip(table["prune_method"], table["pattern"], table["prune_profile"], strict=True)
+    families = [
+        " ".join(filter(None, (method, "n:m" if ":" in pattern else pattern, how)))
+        for method, pattern, how in named
+    ]
+    table = table.assign(family=families)
+    yield from _curve(panel, table, "srcr_p", "pruning", _SPARSITY, ["family"])
+    by_bits = ["quant_method", "quant_profile"]
+    yield from _curve(panel, table, "srcr_q", "quantization", _BITS, by_bits)
+
+
+def _joint(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
     """SrCr_j over sparsity, a line per bit-width, and over bits, a line per pruning."""
     joint = table[np.isfinite(table["srcr_j"])].copy()
     if joint.empty:
@@ -56,39 +61,74 @@ def joint_curves(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
     joint["masked"] = np.where(joint["mask"] == "ignore", "(mask ignored)", "")
     profiles = zip(joint["prune_profile"], joint["quant_profile"], strict=True)
     joint["spread"] = [f"({p} pruning)" * bool(p) + f"({q} bits)" * bool(q) for p, q in profiles]
+    joint["n:m"] = np.where(joint["pattern"].str.contains(":"), "n:m", "")
     # A name tells apart what differs here, and nothing else.
     extra = [
         name
         for name in ("quant_method", "prune_method", "masked", "spread")
         if joint[name].nunique() > 1
     ]
-    with canvas(7.2, 4.2, columns=2) as (drawing, (left, right)):
-        drawing.suptitle(panel.model, fontsize=10)
-        joint["n:m"] = np.where(joint["pattern"].str.contains(":"), "n:m", "")
-        _over_sparsity(left, joint, "srcr_j", ["quantized", *extra, "n:m"])
-        _over_bits(right, joint, "srcr_j", ["pruned", *extra])
-        _dressed(left, "Sparsity (%)", "SrCr_j", "Over sparsity")
-        _dressed(right, "Bits", "SrCr_j", "Over bits")
-        right.set_ylim(left.get_ylim())
-        rest = _left_out(joint, ["quantized", *extra, "n:m"], ["pruned", *extra])
-        caption = (
-            f"SrCr_j of the joint cells, {panel.model}, by nominal sparsity and bits; bars "
-            f"are one standard error, bands 95 % pointwise.{rest}"
+    yield from _curve(panel, joint, "srcr_j", "joint", _SPARSITY, ["quantized", *extra, "n:m"])
+    yield from _curve(panel, joint, "srcr_j", "joint", _BITS, ["pruned", *extra])
+
+
+def _curve(
+    panel: Panel, table: pd.DataFrame, y: str, kind: str, over: str, by: list[str]
+) -> Iterator[Figure]:
+    """One SrCr over one axis; nothing where a single place of the axis has cells."""
+    rows = table[np.isfinite(table[y])]
+    if rows[over].nunique() < 2:
+        return
+    with canvas(WIDTH, 4.3, font=FONT) as (drawing, (axes,)):
+        draw = _over_sparsity if over == _SPARSITY else _over_bits
+        draw(axes, rows, y, by, kind)
+        axes.set(xlabel=_LABELS[over], ylabel=NAMES[y])
+        titled(drawing, _highest(panel, rows, y))
+        axes.margins(x=0.12, y=0.12)
+        drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+        settle(drawing)
+        structured = rows[rows["pattern"].str.contains(":")] if over == _SPARSITY else rows[:0]
+        place(
+            axes,
+            [(100 * r["sparsity"], r[y], r["pattern"]) for _, r in structured.iterrows()],
+            size=LABEL,
         )
-        yield finished(drawing, "srcr_joint", panel.model, caption)
+        count = rows.groupby(by).ngroups
+        rest = f" Of {count} lines the {MOST_SERIES} highest." if count > MOST_SERIES else ""
+        caption = (
+            f"{panel.model}: {NAMES[y]} of the cells of one kind. SrCr_p, SrCr_q and SrCr_j have "
+            "different scales and are not compared with each other. Bars are one standard error, "
+            f"bands 95 % pointwise.{rest}"
+        )
+        yield finished(drawing, f"{y}_over_{over}", panel.model, caption)
 
 
-def joint_cells(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
+def _highest(panel: Panel, rows: pd.DataFrame, y: str) -> str:
+    """Which cell is highest, and whether that is significant."""
+    names = labels(panel)
+    verdict = next((v for v in srcr_verdicts(panel) if v.by == y and v.pairs), None)
+    if verdict is None:
+        top = short(list(rows["name"].astype(str))[int(rows[y].to_numpy(float).argmax())])
+        return f"{NAMES[y]} is highest for {top}"
+    top = short(names[verdict.ranked[0]])
+    if verdict.decided:
+        return f"{NAMES[y]} is highest for {top}"
+    others = len(verdict.best) - 1
+    return f"{NAMES[y]}: {top} is highest, {others} more not significantly below"
+
+
+def _joint_cells(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
     """SrCr_j of each joint cell beside its estimate (fig. 6 of the paper)."""
-    joint = table[np.isfinite(table["srcr_j"])]
-    if joint["srcr_estimate"].notna().sum() == 0:
+    joint = table[np.isfinite(table["srcr_j"]) & np.isfinite(table["srcr_estimate"])]
+    if joint.empty:
         return
     joint = joint.sort_values(["srcr_j", "cell"], ascending=[False, True]).head(MOST_ROWS)
     at = np.arange(len(joint))[::-1]
-    with canvas(7.2, 1.4 + 0.26 * len(joint)) as (drawing, (axes,)):
-        for name, colour, marker, shift, said in (
-            ("srcr_j", "#D55E00", "D", 0.12, "SrCr_j, measured"),
-            ("srcr_estimate", "#0072B2", "o", -0.12, "SrCr_p × SrCr_q, its estimate"),
+    colour, marker = KIND_STYLE["joint"]
+    with canvas(WIDTH, 1.7 + 0.34 * len(joint), font=FONT) as (drawing, (axes,)):
+        for name, face, shift, said in (
+            ("srcr_j", colour, 0.12, "SrCr_j, measured"),
+            ("srcr_estimate", "#ffffff", -0.12, "SrCr_p × SrCr_q, the estimate"),
         ):
             axes.errorbar(
                 joint[name],
@@ -97,27 +137,39 @@ def joint_cells(panel: Panel, table: pd.DataFrame) -> Iterator[Figure]:
                 linestyle="none",
                 color=colour,
                 marker=marker,
+                markerfacecolor=face,
                 label=said,
                 elinewidth=1,
                 zorder=3,
             )
         axes.set_yticks(at, joint["name"].map(short))
-        axes.set(xlabel="SrCr_j and its estimate", title=panel.model)
-        axes.set_xlim(left=0)
-        axes.set_ylim(-0.7, len(joint) - 0.3)
+        axes.set(xlabel="SrCr_j and its estimate", ylim=(-0.7, len(joint) - 0.3))
+        titled(drawing, _apart(joint))
+        axes.margins(x=0.1)
         drawing.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
         caption = (
-            f"SrCr_j of the joint cells and the estimate from the two single methods, "
-            f"{panel.model}; bars are one standard error."
+            f"{panel.model}: SrCr_j of the joint cells, and the estimate from the two methods "
+            "alone; bars are one standard error."
         )
         yield finished(drawing, "srcr_joint_cells", panel.model, caption)
+
+
+def _apart(joint: pd.DataFrame) -> str:
+    """How far the estimate is from what was measured."""
+    apart = (joint["srcr_estimate"] - joint["srcr_j"]).to_numpy(float)
+    worst = int(np.abs(apart).argmax())
+    side = "over" if apart[worst] > 0 else "under"
+    return (
+        f"The estimate is within {abs(apart[worst]):.3f} of SrCr_j, most {side} it for "
+        f"{short(list(joint['name'].astype(str))[worst])}"
+    )
 
 
 _Series = list[tuple[str, str, str, pd.DataFrame]]
 
 
-def _series(rows: pd.DataFrame, by: list[str], y: str) -> _Series:
-    """(name, colour, marker, rows) of each line; of very many the best ones."""
+def _series(rows: pd.DataFrame, by: list[str], y: str, kind: str) -> _Series:
+    """(name, colour, dash, rows) of each line; of very many the best ones."""
     groups = list(rows.groupby(by, sort=True))
     if len(groups) > MOST_SERIES:
         best = sorted((-part[y].max(), i) for i, (_, part) in enumerate(groups))[:MOST_SERIES]
@@ -125,18 +177,14 @@ def _series(rows: pd.DataFrame, by: list[str], y: str) -> _Series:
     series: _Series = []
     for i, (key, part) in enumerate(groups):
         name = " ".join(str(k) for k in key if k) if isinstance(key, tuple) else str(key)
-        series.append((name, *look(i), part))
+        series.append((name, *line_style(kind, i, len(groups)), part))
     return series
 
 
-def _left_out(rows: pd.DataFrame, *series_by: list[str]) -> str:
-    most = max((rows.groupby(by).ngroups for by in series_by if len(rows)), default=0)
-    return f" Of {most} lines the {MOST_SERIES} highest." if most > MOST_SERIES else ""
-
-
-def _over_sparsity(axes: Any, rows: pd.DataFrame, y: str, by: list[str]) -> None:
+def _over_sparsity(axes: Any, rows: pd.DataFrame, y: str, by: list[str], kind: str) -> None:
     """Lines for unstructured sparsity; patterns are points, several can share a sparsity."""
-    for name, colour, marker, part in _series(rows, by, y):
+    marker = KIND_STYLE[kind][1]
+    for name, colour, dash, part in _series(rows, by, y, kind):
         points(
             axes,
             part.sort_values(["sparsity", y]),
@@ -146,38 +194,19 @@ def _over_sparsity(axes: Any, rows: pd.DataFrame, y: str, by: list[str]) -> None
             marker,
             name,
             scale=100,
-            line="n:m" not in name,
+            line="" if "n:m" in name else dash,
         )
     ticks = sorted({round(100 * s, 1) for s in rows["sparsity"]})
-    if 0 < len(ticks) <= 8:
+    if len(ticks) <= 8:
         axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    axes.margins(x=0.12)
 
 
-def _over_bits(axes: Any, rows: pd.DataFrame, y: str, by: list[str]) -> None:
+def _over_bits(axes: Any, rows: pd.DataFrame, y: str, by: list[str], kind: str) -> None:
     """Bits from many to few, evenly spaced: the axis reads from mild to strong compression."""
     bits = sorted(rows["bits"].unique(), reverse=True)
-    series = _series(rows, by, y)
-    for i, (name, colour, marker, part) in enumerate(series):
+    series = _series(rows, by, y, kind)
+    for i, (name, colour, dash, part) in enumerate(series):
         shift = dodge(i, len(series), 0.25)
         at = part.assign(at=[bits.index(b) + shift for b in part["bits"]]).sort_values("at")
-        points(axes, at, "at", y, colour, marker, name, line=True)
+        points(axes, at, "at", y, colour, KIND_STYLE[kind][1], name, line=dash)
     axes.set_xticks(range(len(bits)), [f"{b:g}" for b in bits])
-    axes.margins(x=0.12)
-
-
-def _dressed(axes: Any, x: str, y: str, title: str) -> None:
-    if not axes.has_data():
-        axes.text(0.5, 0.5, "no such cells", transform=axes.transAxes, ha="center", color="#666666")
-        axes.set_xticks([])
-        axes.set_yticks([])
-    else:
-        axes.set_ylim(0, 1.06 * axes.get_ylim()[1])
-        _, names = axes.get_legend_handles_labels()
-        axes.legend(
-            loc="upper center",
-            bbox_to_anchor=(0.5, -0.17),
-            fontsize=7.5,
-            ncols=1 if len(names) < 3 else 2,
-        )
-    axes.set(xlabel=x, ylabel=y, title=title)

@@ -47,8 +47,8 @@ def is_transient(message: str) -> bool:
     return bool(_TRANSIENT.search(message))
 
 
-def run(*command: str, timeout_s: float = 60.0) -> str:
-    """Standard output of one SLURM command.
+def run(*command: str, timeout_s: float = 60.0, given: str | None = None) -> str:
+    """Standard output of one SLURM command, which may read what is ``given``.
 
     Raises:
         SlurmError: it is not installed, took too long, or ended with an error.
@@ -61,6 +61,7 @@ def run(*command: str, timeout_s: float = 60.0) -> str:
             timeout=timeout_s,
             check=False,
             env=outside_env(),
+            input=given,
         )
     except FileNotFoundError:
         raise SlurmError(f"{command[0]} is not installed here (is this a login node?)") from None

@@ -14,6 +14,7 @@ from launchers.slurm.records import Element, Json
 from sweeper.planning.sweep import Sweep
 from sweeper.results import launcher_record
 from sweeper.store.reader import called
+from sweeper.store.spec import Spec
 
 _FORMAT = "%i|%T|%r|%N|%P|%b|%j"  # a stranger's name may hold anything: it comes last
 
@@ -61,10 +62,20 @@ def mine() -> dict[str, Queued]:
     return found
 
 
+def _entries(record: Json) -> list[Json]:
+    """What a submission has given to sbatch, call by call."""
+    return [*record["arrays"], record["round"], *record.get("watches", ())]
+
+
 def unanswered(submitted: Sequence[Json]) -> list[str]:
-    """Names of arrays whose submission was begun, and that have no job in the record."""
-    entries = [entry for record in submitted for entry in (*record["arrays"], record["round"])]
-    return [e["name"] for e in entries if e and not (e.get("jobs") or e.get("job"))]
+    """Names of arrays whose submission was begun and not ended: nobody will let them run."""
+    entries = [entry for record in submitted for entry in _entries(record)]
+    return [e["name"] for e in entries if e and _is_left(e)]
+
+
+def _is_left(entry: Json) -> bool:
+    """Whether a submission died over an array: without an answer, or before it was let go."""
+    return not (entry.get("jobs") or entry.get("job")) or bool(entry.get("held"))
 
 
 def cancel_ghosts(names: Sequence[str]) -> None:
@@ -123,7 +134,7 @@ def cancel(sweep: Path, announce: Callable[[list[str]], None]) -> Cancelled:
 
 def _names(submitted: Sequence[Json]) -> dict[str, str]:
     """Every recorded job -> its name."""
-    entries = [entry for record in submitted for entry in (*record["arrays"], record["round"])]
+    entries = [entry for record in submitted for entry in _entries(record)]
     return {
         job: entry["name"]
         for entry in entries
@@ -142,7 +153,7 @@ def _of_others(sweep: Path, submitted: Sequence[Json], own: set[str]) -> list[st
         for r in others
     ]
     home = sweep.parent.parent
-    specs: Json = {}
+    specs: Mapping[str, Spec] = {}
     for key in sorted({key for e in records.elements(sweep, list(submitted)) for key in e.keys}):
         holder = leases.holder(leases.of_stage(home, key))
         if holder is not None and holder.job not in own:

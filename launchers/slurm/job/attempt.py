@@ -7,12 +7,13 @@ import re
 import socket
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from launchers.slurm import records
 from launchers.slurm.cluster.commands import SlurmError, run
 from sweeper.planning.sweep import Sweep
 from sweeper.store import files
+from sweeper.store.manifest import Facts, SlurmFacts
 from sweeper.store.process_id import new_id
 from sweeper.store.store import Spec
 from sweeper.worker.metering import peak_rss_bytes
@@ -115,18 +116,16 @@ class Journal:
         }
         files.write_whole(self._path, self._what)
 
-    def manifest(self) -> Json:
+    def manifest(self) -> Facts:
         """What the manifest of the stage has of it: nothing where no cluster is."""
         return {"slurm": self.facts()} if self._in_slurm else {}
 
-    def facts(self) -> Json:
+    def facts(self) -> SlurmFacts:
         """What the manifest keeps: this attempt as far as it has come, and those before it."""
         own = ("job", "restart", "node", "partition", "gpus", "gpu_type", "submission", "started")
-        return {
-            **{key: self._what[key] for key in own},
-            **self._cost(),
-            "earlier_attempts": [_brief(attempt) for attempt in self._earlier],
-        }
+        known = {key: self._what[key] for key in own} | self._cost()
+        earlier = [_brief(attempt) for attempt in self._earlier]
+        return cast(SlurmFacts, known | {"earlier_attempts": earlier})
 
     def end(self, ending: Json | None) -> None:
         """Write how it went; None means that its stage is done."""

@@ -15,10 +15,14 @@ from launchers.slurm import records
 from launchers.slurm.cluster import queue
 from launchers.slurm.cluster.commands import SlurmError
 from launchers.slurm.job.attempt import Journal, Place
+from launchers.slurm.job.deaths import Deaths
 from launchers.slurm.job.stage_job import attempt
+from launchers.slurm.status import ran_out
 from sweeper.errors import IsorateError
+from sweeper.modeling import kernels
 from sweeper.planning.sweep import Sweep
 from sweeper.redaction import log_to_stderr
+from sweeper.results.launcher_record import JOBS
 from sweeper.store.store import Spec, Store
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _ASK_S = 30.0
+NEXT_ROUND = "it ran out of memory: the next round asks for more, equal jobs have no more"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +117,10 @@ def make(
         until: see `Worker`.
     """
     store, planned = Store(sweep.home), sweep.load()["stages"]
-    specs = {key: {**planned[key], "estimate_s": s} for key, s in estimates.items()}
+    specs: dict[str, Spec] = {
+        key: {**planned[key], "estimate_s": s} for key, s in estimates.items()
+    }
+    kernels.choose(specs.values())
 
     def carry_out(spec: Spec, bulk: bool) -> Json | None:
         own = (a for a in mine(spec["key"]) if (a["job"], a["restart"]) == place.execution)
@@ -128,7 +136,15 @@ def make(
         for one in begun:
             if (ending := one.get("ending")) and not ending["again"]:
                 return str(ending["message"])
+            if place.in_slurm and ending and ran_out(ending):
+                return NEXT_ROUND
         return f"it was begun {len(begun)} times" if len(begun) >= tries else ""
+
+    def fatal(key: str) -> str:
+        silent = (a for a in mine(key) if not a.get("ending") and a["job"] != place.job)
+        return NEXT_ROUND if any(deaths.of_memory(one) for one in silent) else ""
+
+    deaths = Deaths(sweep.path / JOBS / submission)
 
     return Worker(
         specs=specs,
@@ -137,6 +153,7 @@ def make(
         workers=workers,
         attempt=carry_out,
         hopeless=hopeless,
+        fatal=fatal if place.in_slurm else lambda key: "",
         job=place.job if place.in_slurm else "",
         over=Gone() if place.in_slurm else None,
         until=until,

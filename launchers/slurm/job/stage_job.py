@@ -20,6 +20,7 @@ from launchers import leases
 from launchers.leases import Holder, Lease
 from launchers.slurm.job.attempt import Journal, Place
 from sweeper.errors import IsorateError
+from sweeper.modeling import kernels
 from sweeper.planning.sweep import Sweep
 from sweeper.redaction import log_to_stderr
 from sweeper.store.store import Spec, Store
@@ -75,6 +76,7 @@ class StageJob:
         if place.restart > self.restarts:
             raise IsorateError(f"started again {place.restart} times, {self.restarts} are allowed")
         specs = sweep.load()["stages"]
+        kernels.choose(specs[key] for key in self.keys)
         endings: dict[str, Json] = {}
         for key in self.keys:
             parents = [p["key"] for p in specs[key]["parents"].values()]

@@ -128,7 +128,9 @@ class Resources:
             return replace(self, mem_per_gpu=f"{round(1024 * gib / self.gpus)}M")
         return replace(self, mem_per_cpu=f"{round(1024 * gib / self.cores)}M")
 
-    def parameters(self, name: str, dependency: str, parallelism: int) -> dict[str, Any]:
+    def parameters(
+        self, name: str, dependency: str, parallelism: int, *, held: bool = False
+    ) -> dict[str, Any]:
         """Arguments of ``submitit.SlurmExecutor.update_parameters``."""
         plain = (
             "partition",
@@ -149,6 +151,8 @@ class Resources:
         if dependency:
             found["dependency"] = dependency
         further: dict[str, Any] = {"kill-on-invalid-dep": "yes", "requeue": True}
+        if held:
+            further["hold"] = True
         for option in ("reservation", "mail_user", "mail_type"):
             if value := getattr(self, option):
                 further[option.replace("_", "-")] = value

@@ -24,11 +24,13 @@ class Edge:
         array: index of an earlier array of the same submission; None: ``job`` is meant.
         element: the one element of it that is waited for; None: element by element.
         job: SLURM's id of a job of an earlier submission.
+        any: whether its end counts, however it ended.
     """
 
     array: int | None = None
     element: int | None = None
     job: str = ""
+    any: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +42,15 @@ class Array:
         edges: what has to be done before an element starts.
         pulls: stages that its elements take for themselves -> expected seconds.
         width: most elements at a time; None: as the launcher says.
+        waits: what each element waits for, where that is told element by element; such an array
+            is submitted held (see `ties`).
     """
 
     units: tuple[Unit, ...]
     edges: tuple[Edge, ...] = ()
     pulls: Mapping[str, float] = field(default_factory=dict)
     width: int | None = None
+    waits: tuple[tuple[Edge, ...], ...] = ()
 
     @property
     def resources(self) -> Resources:

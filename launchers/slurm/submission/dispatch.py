@@ -18,7 +18,7 @@ from launchers.slurm.repair import Round
 from launchers.slurm.resources.requests import ROUND, model_parameters
 from launchers.slurm.resources.resources import Resources
 from launchers.slurm.settings import Settings
-from launchers.slurm.submission import preflight, pulling
+from launchers.slurm.submission import capped, preflight, pulling
 from launchers.slurm.submission.arrays import Array, arrays
 from launchers.slurm.submission.merging import merge
 from launchers.slurm.submission.packing import FULL, Unit, pack
@@ -55,6 +55,7 @@ class Dispatch:
         memory: Mapping[str, float] | None = None,
         lease: Lease | None = None,
         tries: Mapping[str, int] | None = None,
+        follows: str = "",
     ) -> None:
         """Submit what is needed, and the round that waits for it; note the jobs in ``todo``.
 
@@ -67,6 +68,7 @@ class Dispatch:
             memory: stage key -> factor on the memory it asks for.
             lease: this process's claim to submit.
             tries: stage key -> how often rounds have submitted it again.
+            follows: the submission that is repaired while its jobs still work.
 
         Raises:
             BadInput: the cluster cannot do it; nothing was submitted.
@@ -90,6 +92,7 @@ class Dispatch:
             lease=lease,
             tries=tries or {},
             title=Titles(own.name or sweep.name, todo.specs),
+            follows=follows,
         )
         ready = self._prepared(sweep)
         submission.arrays(planned, self._payload(sweep, submission.name), ready)
@@ -101,7 +104,11 @@ class Dispatch:
             verbs=tuple(own.collect),
         )
         asked = ready(own.requests.of_kind(ROUND))
-        submission.round(last, asked, set(todo.live.values()))
+        live = set(todo.live.values())
+        submission.round(last, asked, live)
+        if own.early:
+            submission.watch(replace(last, verbs=(), early=True), asked, live)
+        submission.release()
         jobs = _jobs(submission, planned)
         for key in todo.needed:
             reason = f"job {jobs[key]}" if key in jobs else "waits for a later wave"
@@ -112,6 +119,30 @@ class Dispatch:
             f"{len(submission.jobs)} arrays; `isorate status name={sweep.name}` follows them"
             + (f"; {later} more jobs follow in waves, as the site allows" if later else "")
         )
+
+    def watch(self, record: Mapping[str, Any], sweep: Sweep, lease: Lease, live: set[str]) -> None:
+        """Watch what is left of a submission once more; it was looked at for nothing."""
+        own = self.settings
+        submission = Submission.again(
+            dict(record),
+            sweep=sweep.path,
+            launcher=self.config,
+            parallelism=own.array_parallelism,
+            timeouts=own.max_num_timeout,
+            patience_s=own.patience_s,
+            say=lambda message: None,
+            lease=lease,
+            title=Titles(own.name or sweep.name, {}),
+        )
+        again = Round(
+            home=str(sweep.home),
+            sweep=sweep.name,
+            submission=submission.name,
+            launcher=self.config,
+            verbs=(),
+            early=True,
+        )
+        submission.watch(again, self._prepared(sweep)(own.requests.of_kind(ROUND)), live)
 
     def _first_wave(
         self, todo: Todo, request: Callable[[Spec], Resources], largest: int
@@ -134,7 +165,14 @@ class Dispatch:
         if self.settings.pack == "pull":  # fewer workers do the same
             return pulling.fewer(planned, limit.free - 1), 0
         first = self.units(todo, request)[: limit.free - 1]
-        return arrays(first, todo.live, largest), len(units) - len(first)
+        return self._arrays(first, todo, largest), len(units) - len(first)
+
+    def _arrays(self, units: Sequence[Unit], todo: Todo, largest: int) -> list[Array]:
+        """Arrays by what their elements wait for, or by request where the cap binds them all."""
+        slots, earlier = self.settings.array_parallelism, sorted(set(todo.live.values()))
+        if len(units) + len(earlier) <= slots:
+            return arrays(units, todo.live, largest)
+        return capped.arrays(units, todo.live, slots=slots, largest=largest, running=earlier)
 
     def planned(
         self, todo: Todo, request: Callable[[Spec], Resources], largest: int
@@ -148,7 +186,7 @@ class Dispatch:
         """
         own = self.settings
         if own.pack != "pull":
-            return arrays(self.units(todo, request), todo.live, largest)
+            return self._arrays(self.units(todo, request), todo, largest)
         whole = pulling.arrays(
             todo.specs,
             todo.needed,

@@ -43,7 +43,7 @@ class Executor(SlurmExecutor):  # type: ignore[misc]  # submitit is not followed
     @property
     def _submitit_command_str(self) -> str:
         folder = shlex.quote(str(self.folder))
-        return f"{self.python} -u -m launchers.slurm.job.entrypoint {folder}"
+        return f"{self.python} -u -P -m isorate.start launchers.slurm.job.entrypoint {folder}"
 
     @staticmethod
     def _get_job_id_from_submission_command(string: bytes | str) -> str:

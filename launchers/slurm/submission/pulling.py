@@ -15,6 +15,7 @@ from dataclasses import replace
 from launchers.schedule import estimate
 from launchers.slurm.resources.resources import Resources, joined, may_share
 from launchers.slurm.submission.arrays import Array
+from launchers.slurm.submission.capped import shares
 from launchers.slurm.submission.packing import FULL, Unit
 from sweeper.store.store import Spec
 
@@ -40,11 +41,12 @@ def arrays(
         Arrays of equal elements: at most as many at a time as end the work sooner, and as
         many in all as it takes if each leaves before its time limit.
     """
-    found, total = [], sum(estimate(specs[key]) for key in needed)
-    for keys in _places({key: request(specs[key]) for key in specs if key in needed}):
+    found = []
+    places = _places({key: request(specs[key]) for key in specs if key in needed})
+    work = [sum(estimate(specs[key]) for key in keys) for keys in places]
+    enough = max(slots, len(places))  # every kind of place needs a worker
+    for keys, seconds, share in zip(places, work, shares(work, enough), strict=True):
         resources = joined([request(specs[key]) for key in keys])
-        seconds = sum(estimate(specs[key]) for key in keys)
-        share = max(1, min(slots, round(slots * seconds / total)))
         width = min(share, _useful(specs, keys), len(keys))
         each = max(FULL * resources.seconds - startup_s, 1.0)
         count = max(width, min(math.ceil(seconds / each), len(keys)))

@@ -16,7 +16,8 @@ from launchers.slurm.cluster.limits import is_refusal
 from launchers.slurm.cluster.queue import cancel_ghosts
 from launchers.slurm.records import Json
 from launchers.slurm.resources.resources import Resources
-from launchers.slurm.submission.arrays import Array, dependency
+from launchers.slurm.submission import ties
+from launchers.slurm.submission.arrays import Array, Edge, dependency
 from launchers.slurm.submission.packing import Unit
 from sweeper.errors import IsorateError
 from sweeper.inputs import hub_cache
@@ -25,6 +26,8 @@ from sweeper.store import files
 Payload = Callable[[Array, int, Unit], Callable[[], object]]
 
 _TASKS = re.compile(r"max_array_tasks=(?P<most>\d+)")
+MOST_WATCHED = 2000
+"""Jobs that one dependency names; sbatch takes some 100,000 letters."""
 STOCK_ARRAY = 1001
 """MaxArraySize where a site does not set it."""
 
@@ -58,6 +61,7 @@ class Submission:
         wanted: keys of the stages that were asked for.
         tries: stage key -> how often it was submitted again by a round.
         title: what jobs are called first: the sweep, and what their stages are for.
+        follows: the submission that this one repairs while its jobs still work; "" if none.
         jobs, submitted: what SLURM has taken, array by array and job by job.
     """
 
@@ -73,6 +77,7 @@ class Submission:
     wanted: Sequence[str] = ()
     tries: Mapping[str, int] = field(default_factory=dict)
     title: Callable[[Sequence[Unit]], str] = lambda units: "isorate"
+    follows: str = ""
     name: str = field(default_factory=records.new_submission)
     jobs: list[list[str]] = field(default_factory=list)
     submitted: list[Unit] = field(default_factory=list)
@@ -80,6 +85,7 @@ class Submission:
     _last: Callable[[Array], int] = field(default=lambda array: 0)
     _arrays: list[Json] = field(default_factory=list)
     _round: Json = field(default_factory=dict)
+    _watches: list[Json] = field(default_factory=list)
     _head: Json = field(default_factory=records.who)
 
     @property
@@ -132,13 +138,19 @@ class Submission:
                 "dependency": after,
                 "seconds": [round(unit.seconds, 1) for unit in units],
                 **({"pulls": dict(array.pulls)} if array.pulls else {}),
+                **({"after": [[] for _ in units], "held": True} if array.waits else {}),
             }
             self._arrays.append(entry)
             self._write()
             try:
                 functions = [payload(array, len(self._arrays) - 1, unit) for unit in units]
                 entry["jobs"] = self._sbatch(
-                    entry["name"], functions, prepared(array.resources), after, array.width
+                    entry["name"],
+                    functions,
+                    prepared(array.resources),
+                    after,
+                    array.width,
+                    held=bool(array.waits),
                 )
             except SlurmError as refused:
                 if not is_refusal(str(refused)):  # it may have got through without an answer
@@ -181,6 +193,95 @@ class Submission:
                     raise
         self._write()
 
+    @classmethod
+    def again(cls, record: Json, **given: Any) -> Submission:
+        """One that was made before, to add a watch to it."""
+        return cls(
+            name=record["submission"],
+            number=int(record["round"].get("number", 0)),
+            memory=record["memory"],
+            wanted=record["wanted"],
+            tries=record["tries"],
+            follows=record.get("follows", ""),
+            _arrays=record["arrays"],
+            _round=record["round"],
+            _watches=record.get("watches", []),
+            _head={key: record[key] for key in records.who()},
+            **given,
+        )
+
+    def watch(self, function: Callable[[], object], resources: Resources, also: set[str]) -> None:
+        """Submit a job that begins as soon as any other ends badly; SLURM drops it if none does.
+
+        Nothing depends on it: where the site refuses it, repair waits for the round.
+
+        Args:
+            function: what it runs.
+            resources: what it asks for.
+            also: ids of jobs of earlier submissions to watch.
+        """
+        watched = sorted({job for jobs in self.jobs for job in jobs} | also)
+        if not watched:
+            return
+        name = f"{self.title(())}-{self.name}-watch{len(self._watches)}"
+        entry: Json = {"name": name, "job": ""}
+        self._watches.append(entry)
+        self._write()
+        after = "?".join(f"afternotok:{job}" for job in watched[:MOST_WATCHED])
+        try:
+            (entry["job"],) = self._sbatch(name, [function], resources, after)
+        except SlurmError as refused:
+            if not is_refusal(str(refused)):
+                raise
+            self._watches.pop()
+        self._write()
+
+    def release(self) -> None:
+        """Tell the elements of held arrays what they wait for, and let them go.
+
+        What waits for something that the site did not take is cancelled before, and left to a
+        later wave.
+
+        Raises:
+            SlurmError: SLURM did not take it; none of these jobs will run.
+        """
+        held = [n for n, array in enumerate(self._taken) if array.waits]
+        if not held:
+            return
+        after: dict[str, str] = {}
+        for n in held:
+            for element, job in enumerate(self.jobs[n]):
+                edges = self._taken[n].waits[element]
+                if any(self._is_lacking(edge) for edge in edges):
+                    self._leave_out(n, element)
+                elif edges:
+                    after[job] = ties.dependency(edges, self.jobs)
+                    ids = [part.split(":")[1:] for part in after[job].split(",")]
+                    self._arrays[n]["after"][element] = [i for each in ids for i in each]
+        self._write()
+        bases = [self.jobs[n][0].split("_")[0] for n in held]
+        ties.tie(after, bases, self.say)
+        for n in held:
+            self._arrays[n]["held"] = False
+        self._write()
+
+    def _is_lacking(self, edge: Edge) -> bool:
+        """Whether a job was not submitted, or was left out for what it waits for."""
+        if edge.array is None:
+            return False
+        if edge.array >= len(self.jobs) or (edge.element or 0) >= len(self.jobs[edge.array]):
+            return True
+        return not self._arrays[edge.array]["units"][edge.element or 0]
+
+    def _leave_out(self, array: int, element: int) -> None:
+        """Cancel a held element; its stages are nobody's again."""
+        run("scancel", self.jobs[array][element])
+        keys = tuple(self._arrays[array]["units"][element])
+        self._arrays[array]["units"][element] = []
+        self.submitted = [
+            replace(unit, keys=()) if unit.keys == keys else unit for unit in self.submitted
+        ]
+
     def _make_room(self) -> None:
         """Submit half of the last array only: without a round, nothing would ever follow."""
         jobs, array = self.jobs.pop(), self._taken.pop()
@@ -198,6 +299,7 @@ class Submission:
         asked: Resources,
         after: str,
         width: int | None = None,
+        held: bool = False,
     ) -> list[str]:
         """Ids of the jobs; a try that got no answer but got through is cancelled first."""
         if self.lease is not None and not self.lease.held():
@@ -206,7 +308,7 @@ class Submission:
                 "no sign of life; what was submitted stays"
             )
         return patiently(
-            lambda: self._submitit(name, functions, asked, after, width or self.parallelism),
+            lambda: self._submitit(name, functions, asked, after, width or self.parallelism, held),
             self.patience_s,
             self.say,
             between=lambda: cancel_ghosts([name]),
@@ -219,6 +321,7 @@ class Submission:
         asked: Resources,
         after: str,
         width: int,
+        held: bool,
     ) -> list[str]:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
@@ -229,7 +332,7 @@ class Submission:
         try:
             with outside_of_jobs():
                 executor = Executor(self.folder, max_num_timeout=self.timeouts, python=asked.python)
-                executor.update_parameters(**asked.parameters(name, after, width))
+                executor.update_parameters(**asked.parameters(name, after, width, held=held))
                 return [str(job.job_id) for job in executor.submit_array(functions)]
         except (FailedJobError, FailedSubmissionError) as refused:
             raise SlurmError(f"sbatch: {refused}") from refused
@@ -247,6 +350,8 @@ class Submission:
             "memory": dict(self.memory),
             "wanted": list(self.wanted),
             "tries": dict(self.tries),
+            **({"watches": self._watches} if self._watches else {}),
+            **({"follows": self.follows} if self.follows else {}),
         }
         files.write_whole(self.sweep / "jobs" / f"{self.name}.json", record)
 

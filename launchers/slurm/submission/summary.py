@@ -19,7 +19,8 @@ class Shape:
 
     Attributes:
         jobs, arrays: how many; the repair-and-collect job not counted.
-        widest: elements that may run at a time in the widest array.
+        widest: jobs that may run at a time, of the widest array or, where their arrays have a
+            common cap, of all.
         gpu_hours: GPUs times expected hours.
         cpu_hours: cores times expected hours.
         sources: how many jobs' hours are measured, scaled from measured ones, or (where
@@ -45,11 +46,11 @@ class Shape:
         words = {
             "measured": "measured",
             "scaled": "scaled from measured stages",
-            "requested": "as requested, nothing is measured yet",
+            "requested": "at most, by the time they ask for: nothing is measured yet",
         }
         hours = ", ".join(f"{count} jobs {words[name]}" for name, count in self.sources.items())
         lines = [
-            f"Jobs:   {self.jobs} in {self.arrays} arrays, at most {self.widest} of one at a time",
+            f"Jobs:   {self.jobs} in {self.arrays} arrays, at most {self.widest} at a time",
             f"Hours:  {self.gpu_hours:.1f} GPU hours, {self.cpu_hours:.1f} core hours ({hours})",
         ]
         lines += [f"        {count} x {asked}" for asked, count in self.requests]
@@ -70,7 +71,7 @@ def shape(
     return Shape(
         jobs=len(units),
         arrays=len(arrays),
-        widest=max((_width(array, parallelism) for array in arrays), default=0),
+        widest=_widest(arrays, parallelism),
         gpu_hours=sum(u.resources.gpus * seconds for u, seconds, _ in timed) / 3600,
         cpu_hours=sum(u.resources.cores * seconds for u, seconds, _ in timed) / 3600,
         sources=dict(Counter(source for _, _, source in timed)),
@@ -86,6 +87,12 @@ def _waves(jobs: int, limit: Limit | None) -> dict[str, Any]:
     each = limit.free - 1
     words = f"{limit.why} is {limit.most}, {limit.used} are queued or running"
     return {"waves": ceil(jobs / each) if each > 0 else 0, "limit": words}
+
+
+def _widest(arrays: Sequence[Array], parallelism: int) -> int:
+    widths = [_width(array, parallelism) for array in arrays]
+    together = any(array.waits or array.pulls for array in arrays)
+    return sum(widths) if together else max(widths, default=0)
 
 
 def _width(array: Array, parallelism: int) -> int:

@@ -24,6 +24,7 @@ VERBS: Mapping[str, str] = {
     "plan": "cells, what was left out and why, stages, cost and disk; touches nothing",
     "status": "every cell: done, running, failed (with the reason) or missing",
     "prefetch": "fetch and pin what the plan needs from the hub, for nodes without a network",
+    "results": "every cell's rate, real size, Sr and scores, for programs with output=json",
     "report": "tables, figures and verdicts from what is done",
     "reproduce": "the tables and figures of arXiv:2505.07289; source=published needs no run",
     "bundle": "a finished sweep as one file that anyone can check: isorate bundle NAME",
@@ -42,6 +43,7 @@ VERBS: Mapping[str, str] = {
 
 NAMED = (
     "status",
+    "results",
     "report",
     "bundle",
     "sync",

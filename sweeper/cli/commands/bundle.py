@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sweeper.cli.request import Request
 from sweeper.errors import BadInput, IsorateError, several
+from sweeper.planning.race import state
 from sweeper.redaction import Redactor
 from sweeper.results import formatting, provenance, sources
 from sweeper.results.bundle import archive, making
@@ -30,6 +31,7 @@ def perform(request: Request) -> int:
             plan=plan,
             provenance=provenance.of(sweep, outcomes),
             redact=Redactor(*filter(None, [config.tracking.uri])),
+            race=state.read(sweep.path),
         )
     except BadResults as refused:
         raise IsorateError(f"no bundle: {refused}") from refused

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from sweeper.cli.commands import logs
@@ -12,6 +13,7 @@ from sweeper.cli.request import Request
 from sweeper.errors import BadInput
 from sweeper.results import formatting, outcomes
 from sweeper.store import files, process_id
+from sweeper.store.spec import Spec
 from sweeper.worker import rebuild
 from sweeper.worker.runner import Bench
 
@@ -81,8 +83,8 @@ def _target(to: str | None) -> Path:
     return target
 
 
-def _checkpoint(stages: dict[str, outcomes.Spec], outcome: outcomes.CellOutcome) -> outcomes.Spec:
-    measure: outcomes.Spec = stages[outcome.cell["stages"]["measure"]]
+def _checkpoint(stages: Mapping[str, Spec], outcome: outcomes.CellOutcome) -> Spec:
+    measure = stages[outcome.cell["stages"]["measure"]]
     if "model" not in measure["parents"]:
         raise BadInput(
             "cell",
@@ -90,5 +92,4 @@ def _checkpoint(stages: dict[str, outcomes.Spec], outcome: outcomes.CellOutcome)
             "this is the model as it is:",
             measure["sources"]["model"],
         )
-    found: outcomes.Spec = measure["parents"]["model"]
-    return found
+    return measure["parents"]["model"]

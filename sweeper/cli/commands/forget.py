@@ -41,7 +41,7 @@ def _row(name: str, path: Path) -> dict[str, Any]:
         "plan": name,
         "created": record["created"],
         "cells": len(record["cells"]),
-        "arguments": typed(record),
+        "arguments": typed(record["overrides"]),
     }
 
 

@@ -20,6 +20,7 @@ def perform(request: Request) -> int:
 
 def _row(request: Request, name: str) -> dict[str, object]:
     recorded = Sweep(request.home, name).load()
+    words = typed(recorded["overrides"], recorded["launcher"])
     outcomes = cell_outcomes.collect(recorded, request.store)
     states = {s: sum(o.status == s for o in outcomes) for s in ("done", "failed", "missing")}
-    return {"name": name, "cells": len(outcomes), **states, "arguments": typed(recorded)}
+    return {"name": name, "cells": len(outcomes), **states, "arguments": words}

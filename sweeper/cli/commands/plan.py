@@ -7,13 +7,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
+from sweeper.cli import racing
 from sweeper.cli.request import Request
 from sweeper.planning.estimate.cost import Cost
 from sweeper.planning.plan import Plan, PlannedCell
 from sweeper.planning.sweep import cell_json, nested, plan_json
+from sweeper.planning.synopsis import synopsis, warnings
 from sweeper.results import formatting
+from sweeper.results.importers import scores
 
 _SHOWN = 12
+DENSE_BITS = 16
 
 
 def perform(request: Request) -> int:
@@ -37,7 +41,9 @@ def document(request: Request, plan: Plan, spent: Cost) -> dict[str, Any]:
         "imported": sorted(_imported(request)),
         "dropped": [_reason(item) for item in plan.dropped],
         "merged": [_reason(item) for item in plan.merged],
+        **asdict(synopsis(plan.cells)),
         "notes": list(plan.notes),
+        "warnings": list(warned(request)),
         "stages": {
             "by_kind": dict(_kinds(plan)),
             "total": len(plan.stages),
@@ -55,6 +61,7 @@ def document(request: Request, plan: Plan, spent: Cost) -> dict[str, Any]:
             "device": spent.device,
         },
         "jobs": asdict(jobs) if jobs else None,
+        **({"race": racing.expectation(request)} if racing.asked_for(request) else {}),
     }
 
 
@@ -86,14 +93,29 @@ def text(request: Request, plan: Plan, spent: Cost) -> str:
         for part in (
             f"Sweep {request.sweep.name}: {formatting.count(len(plan.cells), 'cell')} "
             f"in {request.home}",
+            synopsis(plan.cells).text(),
             cells,
             _left_out("Dropped", plan.dropped),
             _left_out("Merged", plan.merged),
             "\n".join(f"Note:   {note}" for note in plan.notes),
+            "\n".join(f"Warning: {warning}." for warning in warned(request)),
             _stages(request, plan, spent),
         )
         if part
     )
+
+
+def warned(request: Request) -> tuple[str, ...]:
+    """What makes the results of this plan worth less than they look, the whole sweep known."""
+    sweep = request.sweep
+    recorded = sweep.load()["cells"] if sweep.planned else []
+    imported = [one["cell"] for one in scores.records(sweep)]
+    known = {
+        str(cell["model"])
+        for cell in (*recorded, *imported)
+        if cell["sparsity"] == 0 and cell["bits"] == DENSE_BITS
+    }
+    return warnings(request.plan.cells, known)
 
 
 def _to_do(cell: PlannedCell, spent: Cost, brought: Collection[str]) -> str:
@@ -127,14 +149,26 @@ def _stages(request: Request, plan: Plan, spent: Cost) -> str:
             f"Stages: {len(plan.stages)} ({kinds}); sharing saves {saved}; {done} are done"
             + _again(spent),
             *([f"Format: {old}"] if (old := outdated(plan, spent)) else []),
-            f"Cost:   {formatting.duration(spent.seconds)} of work, about "
-            f"{formatting.duration(spent.wall_seconds)} with {spent.workers} workers on "
-            f"{spent.device} (estimates: {spent.sources()})",
+            *_cost(spent, jobs),
             f"Disk:   {formatting.size(spent.peak_bytes)} of checkpoints at the peak "
             f"(checkpoints={request.config.checkpoints}{last})",
             *([jobs.text()] if jobs else []),
+            *(racing.expected(request) if racing.asked_for(request) else []),
         ]
     )
+
+
+def _cost(spent: Cost, jobs: Any | None) -> list[str]:
+    """The time it takes; a cluster's hours are those of its jobs, never a second figure beside."""
+    about = f"about {formatting.duration(spent.wall_seconds)} with {spent.workers}"
+    if jobs is None:
+        return [
+            f"Cost:   {formatting.duration(spent.seconds)} of work, {about} workers on "
+            f"{spent.device} (estimates: {spent.sources()})"
+        ]
+    # Nothing was measured: jobs count with the time that they ask for, ours would be a guess.
+    measured = jobs.jobs and "requested" not in jobs.sources
+    return [f"Cost:   {about} jobs at a time on {spent.device}"] if measured else []
 
 
 def _again(spent: Cost) -> str:

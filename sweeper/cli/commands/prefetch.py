@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import sweeper
+from isorate.pinning import program, search_path
 from sweeper.cli.request import Request
 from sweeper.errors import BadInput, IsorateError
 from sweeper.inputs import hub_cache, pins
@@ -116,7 +116,7 @@ def _process(wanted: Sequence[Need], known: Pins, *, offline: bool) -> Iterator[
         IsorateError: it said why it cannot go on, or it died.
     """
     child = subprocess.Popen(
-        [sys.executable, "-P", "-m", "sweeper.worker.prefetch"],
+        program("sweeper.worker.prefetch"),
         env=_environment(offline),
         text=True,
         stdin=subprocess.PIPE,
@@ -143,14 +143,13 @@ def _process(wanted: Sequence[Need], known: Pins, *, offline: bool) -> Iterator[
 
 def _environment(offline: bool) -> dict[str, str]:
     """Ours, with bars of progress for people only, and the code that we run ourselves first."""
-    code = [str(Path(sweeper.__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
     quiet = offline or not sys.stderr.isatty()
     return {
         **os.environ,
         **(dict.fromkeys(hub_cache.OFFLINE, "1") if offline else {}),
         **(dict.fromkeys(_BARS, "1") if quiet else {}),
         "DATASETS_VERBOSITY": "error",  # offline it tells of each data set, twice, what it took
-        "PYTHONPATH": os.pathsep.join(filter(None, code)),
+        "PYTHONPATH": search_path(),
     }
 
 

@@ -19,7 +19,15 @@ def perform(request: Request) -> int:
     """Write the report of what `source` and `sweeps` name; print its verdicts, and `compare`."""
     read, pair = request.read(), list(request.config.compare)
     said = [compared(read.results, pair), ""] if pair else []
-    written = reporting.write(read.results, read.folder(REPORT), read.name, read.provenance, pair)
+    written = reporting.write(
+        read.results,
+        read.folder(REPORT),
+        read.name,
+        read.provenance,
+        pair,
+        sweep=read.sweep if read.source == "store" else None,
+        links=reporting.links(request),
+    )
     request.answer(
         {
             "name": read.name,

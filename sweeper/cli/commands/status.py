@@ -7,12 +7,13 @@ import time
 from sweeper.cli import reporting
 from sweeper.cli.request import Request
 from sweeper.results import cluster_status
+from sweeper.results.race import advance, telling
 
 _EVERY_S = 5.0
 
 
 def perform(request: Request) -> int:
-    """Print the state of every cell; 0 if all are done, else 1."""
+    """Print the state of every cell, and of a race; 0 if all are done and it is over, else 1."""
     watch = reporting.Watch(request)
     while True:
         table = cluster_status.jobs(request.sweep.path)
@@ -27,11 +28,17 @@ def perform(request: Request) -> int:
             ],
             "cluster": cluster_status.document(table),
         }
+        race = advance.under_way(request.sweep)
+        if race is not None:
+            document["race"] = telling.document(race, outcomes)
         if request.config.watch and not request.as_json:
             print("\033[2J\033[H", end="", file=request.out)
         hours = [own["gpu_hours"] for own in spent if own]
         text = f"{reporting.states(outcomes, running, hours)}\n{cluster_status.footer(table)}"
+        if race is not None:
+            text = f"{text.rstrip()}\n\n{telling.text(race, outcomes)}"
         request.answer(document, text)
         if not request.config.watch or watch.over(outcomes, table):
-            return 0 if all(outcome.status == "done" for outcome in outcomes) else 1
+            whole = all(outcome.status == "done" for outcome in outcomes)
+            return 0 if whole and (race is None or race.over) else 1
         time.sleep(_EVERY_S)

@@ -219,15 +219,26 @@ def stock(cache_dir: Path) -> Index:
 @cache
 def directions() -> dict[str, bool]:
     """lm-eval's own metrics: whether higher is better; read from its source, not imported."""
+    return {name: bool(better) for name, better in _registered("higher_is_better").items()}
+
+
+@cache
+def aggregations() -> dict[str, str]:
+    """lm-eval's own metrics: what makes a score of the documents' values; as `directions`."""
+    return {name: str(how) for name, how in _registered("aggregation").items()}
+
+
+def _registered(argument: str) -> dict[str, Any]:
+    """Metric -> what it was registered with under this name."""
     tree = ast.parse((_package() / "api" / "metrics.py").read_bytes())
     found = {}
     for function in tree.body:
         for call in getattr(function, "decorator_list", []):
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "register_metric":
                 named = {word.arg: word.value for word in call.keywords}
-                metric, better = named.get("metric"), named.get("higher_is_better")
-                if isinstance(metric, ast.Constant) and isinstance(better, ast.Constant):
-                    found[str(metric.value)] = bool(better.value)
+                metric, value = named.get("metric"), named.get(argument)
+                if isinstance(metric, ast.Constant) and isinstance(value, ast.Constant):
+                    found[str(metric.value)] = value.value
     return found
 
 

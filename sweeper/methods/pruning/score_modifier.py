@@ -15,7 +15,11 @@ from llmcompressor.core import Event, State
 from pydantic import PrivateAttr
 
 from sweeper.errors import StageFailure
+from sweeper.methods.failures import Failures
+from sweeper.methods.hessian import Hessians, dampen
+from sweeper.methods.hessian_modifier import stacked
 from sweeper.methods.pruning.base import Profiled
+from sweeper.methods.refinement.refit import refit
 
 NM = tuple[int, int]
 
@@ -70,6 +74,9 @@ def least(score: torch.Tensor, sparsity: float) -> torch.Tensor:
 class ScorePruning(Profiled):
     """Prunes each matrix by `score` when its decoder layer is done.
 
+    With ``refine`` the weights that stay are then refitted to the output of those that were, in so
+    many steps, matrices that share a Hessian at once.
+
     ``sparsity`` and ``mask_structure`` are llm-compressor's. Weights are rounded to
     ``save_dtype``, so that the layers after it are calibrated on what is saved. A matrix that
     is quantized already is left ``kept``, its mask: zeros alone do not tell what was pruned.
@@ -77,13 +84,25 @@ class ScorePruning(Profiled):
 
     by_row: bool
     save_dtype: str = "bfloat16"
+    refine: int = 0
+    dampening: float = 0.0
+
+    _sums: Hessians = PrivateAttr(default_factory=Hessians)
 
     @abstractmethod
     def score(self, module: Any) -> torch.Tensor:
         """What each weight is worth, float32 [rows, columns]; asked once."""
 
-    def calibrate_module(self, module: Any, args: Any, _output: Any) -> None:
-        """Forward hook: takes nothing in, unless a subclass does."""
+    def calibrate_module(
+        self, module: torch.nn.Module, args: tuple[torch.Tensor, ...], _output: torch.Tensor
+    ) -> None:
+        """Forward hook: the inputs of a matrix, for its score and its refit."""
+        self.listen(module, args[0])
+        if self.refine:
+            self._sums.add(module, args[0])
+
+    def listen(self, module: torch.nn.Module, inputs: torch.Tensor) -> None:
+        """Takes nothing in, unless a subclass does; ``inputs`` are [..., columns]."""
 
     def compress_modules(self) -> None:
         """Prunes all matrices at once (llm-compressor's interface)."""
@@ -93,16 +112,39 @@ class ScorePruning(Profiled):
     def on_sequential_epoch_end(
         self, state: State, event: Event, modules: list[torch.nn.Module], **kwargs: Any
     ) -> None:
-        """Prunes the matrices of a decoder layer."""
-        for module in modules:
-            if module in self._module_names:
-                self._prune(module)
+        """Prunes the matrices of a decoder layer, and refits what stays.
+
+        Raises:
+            StageFailure: refitted weights are not finite.
+        """
+        left = [module for module in modules if module in self._module_names]
+        failures = Failures(knob="prune.dampening", value=self.dampening)
+        for group, gram in self._sums.take():
+            left = [module for module in left if module not in group]
+            names = [self._module_names[m].rstrip(".") for m in group]
+            with torch.no_grad(), failures.of(names):
+                self._refit(group, gram.matrix)
+        for module in left:  # all, without a refit; else those that read nothing
+            self._prune(module)
+        failures.raise_if_any()
+
+    def _refit(self, modules: list[Any], hessian: torch.Tensor) -> None:
+        target, rows = stacked(modules)
+        kept = torch.cat([self._prune(module) for module in modules])
+        dampen(hessian, self.dampening)
+        found = refit(target * kept, target, kept, hessian, self.refine)
+        if not torch.isfinite(found).all():
+            raise FloatingPointError
+        saved = found.to(getattr(torch, self.save_dtype))
+        for module, part in zip(modules, saved.split(rows), strict=True):
+            update_offload_parameter(module, "weight", part.to(module.weight.dtype))
 
     def on_finalize(self, state: State, **kwargs: Any) -> bool:
         """Nothing is left to do."""
         return True
 
-    def _prune(self, module: Any) -> None:
+    def _prune(self, module: Any) -> torch.Tensor:
+        """Prunes a matrix; boolean [rows, columns], what is kept."""
         with torch.no_grad():
             score = self.score(module)
             if self._prune_n:
@@ -115,6 +157,7 @@ class ScorePruning(Profiled):
                 module.kept = ~mask
             pruned = module.weight.masked_fill(mask, 0).to(getattr(torch, self.save_dtype))
             update_offload_parameter(module, "weight", pruned.to(module.weight.dtype))
+        return ~mask
 
 
 class Magnitude(ScorePruning):
@@ -136,11 +179,9 @@ class Wanda(ScorePruning):
 
     _squares: dict[torch.nn.Module, torch.Tensor] = PrivateAttr(default_factory=dict)
 
-    def calibrate_module(
-        self, module: torch.nn.Module, args: tuple[torch.Tensor, ...], _output: torch.Tensor
-    ) -> None:
-        """Forward hook: adds the squares of the inputs, by column."""
-        rows = args[0].detach().reshape(-1, args[0].shape[-1]).float()
+    def listen(self, module: torch.nn.Module, inputs: torch.Tensor) -> None:
+        """Adds the squares of the inputs, by column."""
+        rows = inputs.detach().reshape(-1, inputs.shape[-1]).float()
         added = rows.square().sum(0)
         known = self._squares.get(module)
         self._squares[module] = added if known is None else known.add_(added)

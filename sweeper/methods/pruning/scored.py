@@ -7,6 +7,7 @@ from typing import Any
 from sweeper.errors import BadInput
 from sweeper.methods import Params, validation
 from sweeper.methods.profiles import refuse_profile
+from sweeper.methods.refinement import options as refinement
 
 
 class ScoredPruning:
@@ -20,7 +21,7 @@ class ScoredPruning:
     stage = "prune"
     label: str
     modifier: str = ""
-    options: tuple[str, ...] = ("order", "profile")
+    options: tuple[str, ...] = ("order", "profile", refinement.REFINE)
     packages: tuple[str, ...] = ("llmcompressor",)
     calibrated: bool
     masks: tuple[str, ...] = ()
@@ -28,9 +29,15 @@ class ScoredPruning:
 
     def refusal(self, params: Params) -> BadInput | None:
         """See `sweeper.methods.Method`."""
-        return validation.refuse_pattern(params) or refuse_profile(
-            params, calibrated=self.calibrated
+        return (
+            validation.refuse_pattern(params)
+            or refuse_profile(params, calibrated=self.calibrated)
+            or validation.refuse_dampening("prune", params)
         )
+
+    def passes(self, params: Params) -> float:
+        """See `sweeper.methods.Costed`; without calibration and refinement it rounds nothing."""
+        return refinement.refit_passes(params, 1.0, hessians=True)
 
     def scoring(self) -> Any:
         """The subclass of `score_modifier.ScorePruning` that knows the score."""
@@ -49,6 +56,8 @@ class ScoredPruning:
                 sparsities=params["sparsities"],
                 mask_structure=f"{n}:{m}",
                 save_dtype=params["save_dtype"],
+                refine=params.get(refinement.REFINE, 0),
+                dampening=params.get(refinement.DAMPENING, 0.0),
                 ignore=matrices.untreated(model),
             )
         ]

@@ -7,6 +7,7 @@ from typing import Any
 from sweeper.errors import BadInput
 from sweeper.methods import Params, validation
 from sweeper.methods.profiles import refuse_profile
+from sweeper.methods.refinement import options as refinement
 
 
 class SparseGPT:
@@ -14,7 +15,7 @@ class SparseGPT:
 
     stage = "prune"
     label = "{amount}"
-    options = ("block_size", "dampening", "profile")
+    options = ("block_size", "dampening", "profile", refinement.REFINE)
     packages = ("llmcompressor",)
     calibrated = True
     masks = ()
@@ -29,6 +30,10 @@ class SparseGPT:
             or validation.refuse_dampening("prune", params)
         )
 
+    def passes(self, params: Params) -> float:
+        """See `sweeper.methods.Costed`."""
+        return refinement.refit_passes(params, 1.0)
+
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods.pruning.sparsegpt_modifier import ExactSparseGPT, block_of
@@ -42,6 +47,7 @@ class SparseGPT:
                 mask_structure=f"{n}:{m}",
                 block_size=block_of(params["block_size"], m or 1),
                 dampening_frac=params["dampening"],
+                refine=params.get(refinement.REFINE, 0),
                 save_dtype=params["save_dtype"],
                 ignore=matrices.untreated(model),
             )

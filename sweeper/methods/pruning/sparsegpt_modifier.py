@@ -15,9 +15,10 @@ import torch
 from compressed_tensors.utils import update_offload_parameter
 from llmcompressor.modifiers.pruning import SparseGPTModifier
 
-from sweeper.methods.hessian import inverse_factor
+from sweeper.methods.hessian import dampen, inverse_factor
 from sweeper.methods.hessian_modifier import OnHessians, stacked
 from sweeper.methods.pruning.base import Profiled
+from sweeper.methods.refinement.refit import refit
 
 # (a column [rows], its index) -> the column on its grid
 Rounding = Callable[[torch.Tensor, int], torch.Tensor]
@@ -131,15 +132,22 @@ class ExactSparseGPT(OnHessians, Profiled, SparseGPTModifier):  # type: ignore[m
 
     Weights are rounded to ``save_dtype`` as soon as a layer is done, so that the layers
     after it are calibrated on what is saved.
+
+    Attributes:
+        refine: steps by which the kept weights are then refitted on their support.
     """
 
     knob: ClassVar[str] = "prune.dampening"
+    refine: int = 0
 
     def treat(self, modules: list[Any], hessian: torch.Tensor, dampening: float) -> None:
         """Prunes matrices that share a Hessian as one matrix with more rows."""
+        whole = hessian.clone() if self.refine else hessian  # it is overwritten
         factor, dead = inverse_factor(hessian, dampening)
         weight, rows = stacked(modules)
         weight[:, dead] = 0
+        target = weight.clone() if self.refine else weight
+        kept = torch.ones_like(weight, dtype=torch.bool)
         pruned = sparsify(
             weight,
             factor,
@@ -147,7 +155,12 @@ class ExactSparseGPT(OnHessians, Profiled, SparseGPTModifier):  # type: ignore[m
             nm=(self._prune_n, self._prune_m) if self._prune_n else None,
             block_size=self.block_size,
             matrices=rows,
-        ).to(getattr(torch, self.save_dtype))
+            kept=kept,
+        )
+        if self.refine:
+            dampen(whole, dampening)
+            pruned = refit(pruned, target, kept, whole, self.refine)
+        pruned = pruned.to(getattr(torch, self.save_dtype))
         if not torch.isfinite(pruned).all():
             raise FloatingPointError
         for module, part in zip(modules, pruned.split(rows), strict=True):

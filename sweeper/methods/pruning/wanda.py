@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sweeper.methods import Params
 from sweeper.methods.pruning.scored import ScoredPruning
+from sweeper.methods.refinement import options as refinement
 
 
 class WandaPruning(ScoredPruning):
@@ -15,7 +16,7 @@ class WandaPruning(ScoredPruning):
 
     def passes(self, params: Params) -> float:
         """See `sweeper.methods.Costed`."""
-        return 0.65
+        return refinement.refit_passes(params, 0.65, hessians=True)
 
 
 METHOD = WandaPruning()

@@ -8,6 +8,7 @@ from sweeper.errors import BadInput
 from sweeper.methods import Params
 from sweeper.methods.quantization.grouped import GroupedRounding
 from sweeper.methods.quantization.mappings import fits_awq, unscalable
+from sweeper.methods.refinement import options as refinement
 
 
 class ActivationAware(GroupedRounding):
@@ -24,7 +25,7 @@ class ActivationAware(GroupedRounding):
 
     def passes(self, params: Params) -> float:
         """See `sweeper.methods.Costed`."""
-        return 6.6
+        return refinement.passes(params, 6.6)
 
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""

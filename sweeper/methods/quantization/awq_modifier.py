@@ -15,6 +15,7 @@ from pydantic import PrivateAttr
 
 from sweeper.errors import StageFailure, several
 from sweeper.methods.quantization.identity import Identity
+from sweeper.methods.quantization.refined_nearest import SCALED
 from sweeper.modeling import matrices
 
 
@@ -45,6 +46,12 @@ class AWQScaling(AWQModifier):  # type: ignore[misc]  # llm-compressor is untype
                 f"({error}). Use quant=gptq or quant=rtn."
             ) from error
         self._identity = Identity(state.model, "awq")
+
+    def _compute_best_scale(self, mapping: Any, *args: Any, **kwargs: Any) -> torch.Tensor:
+        scales: torch.Tensor = super()._compute_best_scale(mapping, *args, **kwargs)
+        for matrix in mapping.balance_layers:  # for who has seen their inputs before
+            setattr(matrix, SCALED, scales)
+        return scales
 
     def _set_resolved_mappings(self, model: Any) -> None:
         # its patterns would also find the layers of a vision tower, which have the same names

@@ -15,6 +15,7 @@ import torch
 from sweeper.methods.hessian import NotPositiveDefinite, dampen
 from sweeper.methods.quantization.gptq_modifier import MaskedGPTQ, column_order
 from sweeper.methods.quantization.rtn_modifier import Grid, wide
+from sweeper.methods.refinement.refine import Quantized
 
 _HELD_BYTES = 2**27  # of the Hessians of the rows at work: 128 MiB, as much again of factors
 
@@ -29,15 +30,15 @@ class ExactGPTQ(MaskedGPTQ):
         hessian: torch.Tensor,
         grid: Grid,
         dampening: float,
-    ) -> torch.Tensor:
-        order = column_order(hessian, grid.args)
+    ) -> Quantized:
+        order, kept = column_order(hessian, grid.args), weight != 0
         dead = dampen(hessian, dampening)
         weight[:, dead] = 0
         found = torch.empty_like(weight)
         by_column = (weight, wide(grid.scale, weight), wide(grid.zero, weight))
         w, s, z = (each[:, order] for each in by_column)
         found[:, order] = solve(w, w != 0, hessian[order][:, order], s, z, *grid.ends)
-        return found
+        return Quantized(weight=found, grid=grid, kept=kept)
 
 
 def solve(

@@ -7,6 +7,7 @@ from typing import Any
 from sweeper.errors import BadInput, one_of
 from sweeper.methods import Params, validation
 from sweeper.methods.quantization import stored_scales, widths
+from sweeper.methods.refinement import options as refinement
 
 BITS = (2, 3, 4, 8)
 ORDERS = ("none", "static")
@@ -22,7 +23,10 @@ class GPTQ:
 
     stage = "quantize"
     label = "{bits}bit"
-    options = ("group_size", "symmetric", "actorder", "block_size", "dampening", "profile")
+    options = (
+        *("group_size", "symmetric", "actorder", "block_size", "dampening", "profile"),
+        *refinement.QUANT,
+    )
     packages = ("llmcompressor", "compressed-tensors")
     calibrated = True
     masks = ("keep", "ignore", "exact")
@@ -52,11 +56,12 @@ class GPTQ:
     def passes(self, params: Params) -> float:
         """See `sweeper.methods.Costed`."""
         if params["mask"] != "exact":
-            return 1.0
+            return refinement.passes(params, 1.0)
         shapes, calibration = params["shapes"].values(), params["calibration"]
         tokens = calibration["samples"] * calibration["length"]
         one = sum(rows * columns for rows, columns in shapes) * tokens / _A_SECOND_OF_ONE
-        return float(1.0 + _operations(params, 1 - params["zeros"]) / _A_CORE_SECOND / one)
+        rows = _operations(params, 1 - params["zeros"]) / _A_CORE_SECOND / one
+        return refinement.passes(params, float(1.0 + rows))
 
     def scale_bits(self, params: Params) -> float:
         """See `sweeper.methods.Quantizer`."""
@@ -67,6 +72,7 @@ class GPTQ:
         from sweeper.methods.quantization.exact_gptq import ExactGPTQ
         from sweeper.methods.quantization.gptq_modifier import MaskedGPTQ
         from sweeper.methods.quantization.grids import groups
+        from sweeper.methods.refinement.refine import of_params
         from sweeper.modeling import matrices
 
         modifier = ExactGPTQ if params["mask"] == "exact" else MaskedGPTQ
@@ -79,6 +85,7 @@ class GPTQ:
                 dampening_frac=params["dampening"],
                 keep_zeros=params["mask"] == "keep",
                 save_dtype=params["save_dtype"],
+                refinement=of_params(params),
             )
         ]
 

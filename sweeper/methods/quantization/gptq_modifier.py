@@ -27,6 +27,7 @@ from pydantic import PrivateAttr
 from sweeper.methods.hessian import NotPositiveDefinite
 from sweeper.methods.hessian_modifier import OnHessians, stacked
 from sweeper.methods.quantization.rtn_modifier import Grid, poison, values, wide
+from sweeper.methods.refinement.refine import Quantized, Refinement, refined
 
 # (in use, kept) of the running call. llm-compressor looks its block routine up in a
 # registry of backends, which is the official way in; outside of a call ours declines.
@@ -123,6 +124,7 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
 
     knob: ClassVar[str] = "quant.dampening"
     keep_zeros: bool = False
+    refinement: Refinement = Refinement()
 
     _codes: dict[torch.nn.Module, torch.Tensor] = PrivateAttr(default_factory=dict)
     _ranges: dict[torch.nn.Module, Any] = PrivateAttr(default_factory=dict)
@@ -146,29 +148,39 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
         ]
         # only now that all of them are: weights that are replaced cannot be tried again
         for same, solved in zip(groups, found, strict=True):
-            self._replace(same, *solved)
+            self._replace(same, solved)
 
-    def _solved(
-        self, modules: list[Any], hessian: torch.Tensor, dampening: float
-    ) -> tuple[torch.Tensor, Grid]:
-        """The stacked weights of matrices of the same bits on their grid, and the grid."""
+    def _solved(self, modules: list[Any], hessian: torch.Tensor, dampening: float) -> Quantized:
+        """The stacked weights of matrices of the same bits on their grid."""
         args = modules[0].quantization_scheme.weights
         for module in modules:
             if module not in self._ranges:  # an observer forgets them once it has told them
                 self._ranges[module] = module.weight_observer.get_qparams()
-        found = [self._ranges[module] for module in modules]
-        scale = torch.cat([f["scale"] for f in found]).to(getattr(torch, self.save_dtype)).float()
-        zero = torch.cat([f["zero_point"] for f in found])
+        told = [self._ranges[module] for module in modules]
+        scale = torch.cat([t["scale"] for t in told]).to(getattr(torch, self.save_dtype)).float()
+        zero = torch.cat([t["zero_point"] for t in told])
         grid = Grid(scale=scale, zero=zero, args=args)
-        result = self._solve(modules, stacked(modules)[0], hessian, grid, dampening)
-        if not torch.isfinite(result).all() or not torch.isfinite(scale).all():
+        if not self.refinement.sweeps:
+            found = self._solve(modules, stacked(modules)[0], hessian, grid, dampening)
+        else:
+            target, whole = stacked(modules)[0], hessian.clone()  # both are overwritten
+            found = refined(
+                self._solve(modules, target.clone(), hessian, grid, dampening),
+                target,
+                whole,
+                dampening,
+                self.refinement,
+                getattr(torch, self.save_dtype),
+            )
+        if not torch.isfinite(found.weight).all() or not torch.isfinite(found.grid.scale).all():
             raise FloatingPointError
-        return result, grid
+        return found
 
-    def _replace(self, modules: list[Any], result: torch.Tensor, grid: Grid) -> None:
-        dtype, scale, zero = getattr(torch, self.save_dtype), grid.scale, grid.zero
+    def _replace(self, modules: list[Any], found: Quantized) -> None:
+        dtype, grid = getattr(torch, self.save_dtype), found.grid
         sizes = [module.weight.shape[0] for module in modules]
-        parts = zip(result.split(sizes), scale.split(sizes), zero.split(sizes), strict=True)
+        whole = found.weight, grid.scale, grid.zero
+        parts = zip(*(each.split(sizes) for each in whole), strict=True)
         for module, (w, s, z) in zip(modules, parts, strict=True):
             update_offload_parameter(module, "weight", w.to(dtype).to(module.weight.dtype))
             update_offload_parameter(module, "weight_scale", s.to(module.weight.dtype))
@@ -183,7 +195,7 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
         hessian: torch.Tensor,
         grid: Grid,
         dampening: float,
-    ) -> torch.Tensor:
+    ) -> Quantized:
         """The weight on its grid.
 
         Args:
@@ -196,14 +208,17 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
         Raises:
             NotPositiveDefinite: the Hessian cannot be inverted.
         """
-        weight = weight.unsqueeze(0)
-        with block_routine(self._kept(weight, hessian, grid.args)):
+        kept = weight != 0 if self.keep_zeros else None
+        in_order = None
+        if kept is not None:
+            in_order = kept.unsqueeze(0)[..., column_order(hessian, grid.args)]
+        with block_routine(in_order):
             quantized, _, gave_up = _quantize_or_raise(
-                weight, hessian, grid, self.block_size, dampening
+                weight.unsqueeze(0), hessian, grid, self.block_size, dampening
             )
         if gave_up.any():
             raise NotPositiveDefinite
-        return quantized[0]
+        return Quantized(weight=quantized[0], grid=grid, kept=kept)
 
     def on_finalize(self, state: State, **kwargs: Any) -> bool:
         """Puts the exact weights in place: (code - zero point) * scale, in float32."""
@@ -212,15 +227,6 @@ class MaskedGPTQ(OnHessians, GPTQModifier):  # type: ignore[misc]  # llm-compres
             module.weight = torch.nn.Parameter(exact, requires_grad=False)
         self._codes = {}
         return bool(super().on_finalize(state, **kwargs))
-
-    def _kept(
-        self, weight: torch.Tensor, hessian: torch.Tensor, args: QuantizationArgs
-    ) -> torch.Tensor | None:
-        """Mask of the unpruned weights in quantization order, [1, rows, columns]."""
-        if not self.keep_zeros:
-            return None
-        kept = weight != 0
-        return kept[..., column_order(hessian, args)]
 
 
 def column_order(hessian: torch.Tensor, args: QuantizationArgs) -> torch.Tensor:

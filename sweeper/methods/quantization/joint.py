@@ -8,6 +8,7 @@ from sweeper.errors import BadInput
 from sweeper.methods import Params, validation
 from sweeper.methods.profiles import refuse_profile
 from sweeper.methods.quantization import stored_scales
+from sweeper.methods.refinement import options as refinement
 
 BITS = (2, 3, 4, 8)
 
@@ -17,7 +18,7 @@ class JointOBS:
 
     stage = "quantize"
     label = "joint {bits}bit"
-    options = ("group_size", "symmetric", "block_size", "dampening")
+    options = ("group_size", "symmetric", "block_size", "dampening", *refinement.EVERY)
     packages = ("llmcompressor", "compressed-tensors")
     calibrated = True
     masks = ("keep",)
@@ -36,7 +37,7 @@ class JointOBS:
 
     def passes(self, params: Params) -> float:
         """See `sweeper.methods.Costed`."""
-        return 1.1
+        return refinement.passes(params, 1.1)
 
     def scale_bits(self, params: Params) -> float:
         """See `sweeper.methods.Quantizer`."""
@@ -46,6 +47,7 @@ class JointOBS:
         """See `sweeper.methods.ByModifiers`."""
         from sweeper.methods.quantization.grids import groups
         from sweeper.methods.quantization.joint_modifier import JointOBS as Modifier
+        from sweeper.methods.refinement.refine import of_params
         from sweeper.modeling import matrices
 
         return [
@@ -58,6 +60,7 @@ class JointOBS:
                 save_dtype=params["save_dtype"],
                 sparsities=params["sparsities"],
                 pattern=validation.nm(params["pattern"]),
+                refinement=of_params(params),
             )
         ]
 

@@ -16,6 +16,7 @@ from sweeper.methods.hessian import inverse_factor
 from sweeper.methods.pruning.sparsegpt_modifier import Rounding, block_of, sparsify
 from sweeper.methods.quantization.gptq_modifier import MaskedGPTQ
 from sweeper.methods.quantization.rtn_modifier import Grid
+from sweeper.methods.refinement.refine import Quantized
 
 
 class JointOBS(MaskedGPTQ):
@@ -35,7 +36,7 @@ class JointOBS(MaskedGPTQ):
         hessian: torch.Tensor,
         grid: Grid,
         dampening: float,
-    ) -> torch.Tensor:
+    ) -> Quantized:
         rows = [m.weight.shape[0] for m in modules]
         factor, dead = inverse_factor(hessian, dampening)
         weight[:, dead] = 0
@@ -50,9 +51,14 @@ class JointOBS(MaskedGPTQ):
             kept=kept,
             rounded=by_column(grid, weight.shape[1]),
         )
-        for module, mask in zip(modules, kept.split(rows), strict=True):
+        return Quantized(weight=found, grid=grid, kept=kept)
+
+    def _replace(self, modules: list[Any], found: Quantized) -> None:
+        super()._replace(modules, found)
+        assert found.kept is not None
+        rows = [module.weight.shape[0] for module in modules]
+        for module, mask in zip(modules, found.kept.split(rows), strict=True):
             module.kept = mask
-        return found
 
 
 def by_column(grid: Grid, columns: int) -> Rounding:

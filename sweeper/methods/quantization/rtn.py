@@ -6,6 +6,7 @@ from typing import Any
 
 from sweeper.methods import Params
 from sweeper.methods.quantization.grouped import GroupedRounding
+from sweeper.methods.refinement import options as refinement
 
 
 class RoundToNearest(GroupedRounding):
@@ -16,6 +17,10 @@ class RoundToNearest(GroupedRounding):
     label = "RTN {bits}bit"
     calibrated = False
     options = (*GroupedRounding.options, "profile")
+
+    def passes(self, params: Params) -> float:
+        """See `sweeper.methods.Costed`; without refinement it looks at no text."""
+        return refinement.passes(params, 0.7) if params.get(refinement.REFINE) else 1.0
 
     def recipe(self, params: Params, model: Any) -> list[Any]:
         """See `sweeper.methods.ByModifiers`."""

@@ -15,12 +15,16 @@ from sweeper import methods
 from sweeper.config.section import Frozen, Section
 from sweeper.errors import NoCell
 from sweeper.methods.profiles import PROFILE_KEYS
-from sweeper.planning.cells import pruning, quantization
+from sweeper.methods.refinement.options import REFINE
+from sweeper.modeling.rate import compression_rate
+from sweeper.planning.cells import basis, pruning, quantization
 from sweeper.planning.cells.pruning import Pruning
 from sweeper.planning.cells.quantization import MASKS, Quantization
 
 RERUNS = "reruns"
 """The key of `tasks` that adds cells instead of changing them."""
+RACE = "race"
+"""The key of `tasks` that says how many of the documents are asked, whatever the cell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +49,7 @@ class Cell:
     @property
     def dense(self) -> bool:
         """Whether it is the model as it is."""
-        return self.pruning is None and self.quantization is None
+        return self.pruning is None and self.quantization is None and not basis.rotated(self.model)
 
     @property
     def sparsity(self) -> float:
@@ -68,7 +72,7 @@ class Cell:
 
         p is the share of the linear weights that are gone: zeros, or parameters removed.
         """
-        return 1 - self.bits / 16 * (1 - self.sparsity)
+        return compression_rate(self.bits, self.sparsity)
 
     @property
     def label(self) -> str:
@@ -77,7 +81,8 @@ class Cell:
         if self.pruning and self.pruning.last:
             parts.reverse()
         again = f" (rerun {self.rerun})" if self.rerun else ""
-        return (" + ".join(parts) or "dense") + MASKS.get(self.mask, "") + again
+        own = MASKS.get(self.mask, "") + basis.suffix(self.model)
+        return (" + ".join(parts) or "dense") + own + again
 
 
 class CellMaker:
@@ -93,7 +98,8 @@ class CellMaker:
             BadInput: a value that means nothing in any grid.
             NoCell: a combination of valid values that is no cell of its own.
         """
-        model, prune, quant = sections["model"], sections["prune"], sections["quant"]
+        prune, quant = sections["prune"], sections["quant"]
+        model = self._once(basis.of, *(sections[name] for name in ("model", "rescale", "rotate")))
         pruned = self._once(pruning.of, prune)
         zeros = pruned is not None and not pruned.removes
         quantized = self._once(_quantization, quant, model, zeros)
@@ -103,8 +109,11 @@ class CellMaker:
             pruned, quantized = _pruned_last(pruned, quantized)
         if pruned and quantized:
             _refuse_two_profiles(pruned, quantized)
+        frozen = self._once(Frozen.of, model)
+        if not (pruned or quantized) and basis.rotated(frozen):
+            raise NoCell("the rotated model is the dense one: rotate what is pruned or quantized")
         return Cell(
-            model=self._once(Frozen.of, model),
+            model=frozen,
             pruning=pruned,
             quantization=quantized,
             calibration=self._once(Frozen.of, sections["calibration"])
@@ -129,14 +138,14 @@ class CellMaker:
 
 
 def _tasks(section: Section) -> Frozen:
-    """How often the dense model is scored again says nothing of the other cells."""
-    return Frozen.of({name: value for name, value in section.items() if name != RERUNS})
+    """How often the dense model is scored again, and how it is raced, says nothing of a cell."""
+    return Frozen.of({n: value for n, value in section.items() if n not in (RERUNS, RACE)})
 
 
 def _looks_at_text(pruned: Pruning | None, quantized: Quantization | None) -> bool:
     parts = [part for part in (pruned, quantized) if part]
     mixed = quantized is not None and quantized.mixed
-    return mixed or any(methods.method(part.method).calibrated for part in parts)
+    return mixed or any(methods.reads_text(part.method, dict(part.options)) for part in parts)
 
 
 def _refuse_two_profiles(pruned: Pruning, quantized: Quantization) -> None:
@@ -156,6 +165,8 @@ def _pruned_by(quantized: Quantization, pruned: Pruning | None) -> Pruning:
         raise NoCell(f"quant.method={name} prunes and quantizes at once; without pruning use gptq")
     if pruned.method != "sparsegpt":
         raise NoCell(f"quant.method={name} prunes as sparsegpt does, not as {pruned.method}")
+    if REFINE in dict(pruned.options):
+        raise NoCell(f"quant.method={name} fits what it keeps itself: valid is prune.refine=0")
     return replace(pruned, options=tuple(o for o in pruned.options if o[0] in PROFILE_KEYS))
 
 
@@ -165,6 +176,11 @@ def _pruned_last(pruned: Pruning, quantized: Quantization) -> tuple[Pruning, Qua
         raise NoCell(
             f"prune.method={pruned.method} cannot prune a quantized model (prune.order=last): it "
             "would move the weights it keeps off their grid; use magnitude or wanda"
+        )
+    if REFINE in dict(pruned.options):
+        raise NoCell(
+            "prune.refine would move the weights that a quantized model keeps off their grid "
+            "(prune.order=last): valid is prune.refine=0"
         )
     how = methods.method(quantized.method)
     if how.prunes or not isinstance(how, methods.ByModifiers):

@@ -11,6 +11,7 @@ from sweeper.config.section import Section, chosen
 from sweeper.errors import BadInput, NoCell, one_of
 from sweeper.methods import validation
 from sweeper.methods.profiles import profile_options
+from sweeper.methods.refinement import options as refinement
 
 UNSTRUCTURED = "unstructured"
 ORDERS = ("first", "last")
@@ -37,11 +38,12 @@ class Pruning:
 
     @property
     def label(self) -> str:
-        """'25%', '2:8', 'wanda 25%', '50% (owl)'."""
+        """'25%', '2:8', 'wanda 25%', '50% (owl)', '25%, refined'."""
         amount = self.pattern if ":" in self.pattern else percent(self.sparsity)
-        profile = dict(self.options).get("profile")
+        options = dict(self.options)
+        profile = options.get("profile")
         amount += f" ({profile})" if profile else ""
-        return methods.method(self.method).label.format(amount=amount)
+        return methods.method(self.method).label.format(amount=amount) + refinement.label(options)
 
     @property
     def removes(self) -> bool:
@@ -94,6 +96,7 @@ def of(section: Section) -> Pruning | None:
         BadInput: a value that means nothing in any grid.
         NoCell: a combination of valid values that is no cell of its own.
     """
+    refinement.check(section, "prune")
     if section["blocks"] is not None:
         return _blocks(section)
     given = section["sparsity"]
@@ -148,8 +151,9 @@ def _blocks(section: Section) -> Pruning | None:
 def _options(section: Section, method: methods.Method) -> tuple[tuple[str, Any], ...]:
     if section["order"] not in ORDERS:
         raise BadInput("prune.order", section["order"], f"{one_of(ORDERS)}.")
-    own = [name for name in method.options if name not in ("order", "profile")]
+    own = [n for n in method.options if n not in ("order", "profile", refinement.REFINE)]
     profile = profile_options(section)
     if profile and "profile" not in method.options:
         raise NoCell(f"prune.method={section['method']} has the same sparsity everywhere")
-    return chosen({**section, **profile}, {*own, *profile})
+    refined = refinement.options(section, method.options, "prune")
+    return chosen({**section, **profile}, {*own, *profile, *refined})

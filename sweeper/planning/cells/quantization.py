@@ -9,6 +9,7 @@ from sweeper import methods
 from sweeper.config.section import Section, chosen
 from sweeper.errors import BadInput, NoCell, one_of
 from sweeper.methods.profiles import ALLOCATED, BIT_PROFILES, profile_options
+from sweeper.methods.refinement import options as refinement
 
 MASKS = {"keep": "", "ignore": " (mask ignored)", "exact": " (exact mask)"}
 """What becomes of the zeros of a pruned model -> what a cell's label says of it."""
@@ -33,10 +34,11 @@ class Quantization:
 
     @property
     def label(self) -> str:
-        """'4bit', 'RTN 4bit', 'NF4', '4bit (allocated)'."""
+        """'4bit', 'RTN 4bit', 'NF4', '4bit (allocated)', '4bit, refined'."""
         options = dict(self.options)
         label = methods.method(self.method).label.format(bits=self.bits, **options)
-        return label + (f" ({options['profile']})" if "profile" in options else "")
+        label += f" ({options['profile']})" if "profile" in options else ""
+        return label + refinement.label(options)
 
     @property
     def mixed(self) -> bool:
@@ -56,6 +58,7 @@ def of(section: Section, zeros: bool) -> Quantization | None:
         raise BadInput("quant.bits", bits, "bits per weight: 16 is unquantized.")
     if section["mask"] not in MASKS:
         raise BadInput("quant.mask", section["mask"], one_of(list(MASKS)))
+    refinement.check(section, "quant")
     if bits == 16:
         return None
     if section["method"] == "none":
@@ -70,11 +73,12 @@ def of(section: Section, zeros: bool) -> Quantization | None:
 
 
 def _options(section: Section, method: methods.Method) -> tuple[tuple[str, Any], ...]:
-    own = {name for name in method.options if name != "profile"}
+    own = {name for name in method.options if name not in ("profile", *refinement.EVERY)}
     profile = profile_options(section, BIT_PROFILES, "quant.profile")
     if profile and "profile" not in method.options:
         raise NoCell(f"quant.method={section['method']} has the same bits everywhere")
-    return chosen({**section, **profile}, {*own, *profile})
+    refined = refinement.options(section, method.options, "quant")
+    return chosen({**section, **profile}, {*own, *profile, *refined})
 
 
 def _mask(asked: str, method: methods.Method) -> str:

@@ -18,12 +18,16 @@ from typing import Protocol
 from sweeper.errors import DamagedOutput
 from sweeper.planning.estimate.simulation import play
 from sweeper.planning.plan import Plan
+from sweeper.store.manifest import Facts, Manifest
+from sweeper.store.spec import StageId
 
 _ASSUMED_RATE = {
     # Work units (parameters x tokens, parameters x documents, parameters) per second: one
     # CPU core, and one data-centre GPU. Rough; the first measured stage replaces them.
     "cpu": {
         "convert": 4.6e6,
+        "rescale": 1.5e7,
+        "rotate": 1e7,
         "sensitivity": 1.2e10,
         "prune": 1.5e10,
         "quantize": 1.5e10,
@@ -32,6 +36,8 @@ _ASSUMED_RATE = {
     },
     "cuda": {
         "convert": 2e8,
+        "rescale": 5e7,
+        "rotate": 3e7,
         "sensitivity": 5e12,
         "prune": 5e12,
         "quantize": 5e12,
@@ -53,11 +59,11 @@ _Took = tuple[float, float]
 class Measured(Protocol):
     """The part of the store that tells what stages took."""
 
-    def manifest(self, spec: Mapping[str, object]) -> Mapping[str, object] | None:
+    def manifest(self, spec: StageId) -> Manifest | None:
         """The manifest of a committed stage, else None."""
         ...
 
-    def result(self, spec: Mapping[str, object]) -> object | None:
+    def result(self, spec: StageId) -> object | None:
         """The result of a committed stage, else None; `DamagedOutput` if it has changed."""
         ...
 
@@ -65,7 +71,7 @@ class Measured(Protocol):
         """The keys of a kind that are done."""
         ...
 
-    def has_bulk(self, spec: Mapping[str, object]) -> bool:
+    def has_bulk(self, spec: StageId) -> bool:
         """Whether a committed stage still has all checkpoints that it wrote."""
         ...
 
@@ -152,11 +158,10 @@ def _damaged(kind: str, key: str, store: Measured) -> bool:
     return False
 
 
-def _seconds(manifest: Mapping[str, object]) -> float:
+def _seconds(facts: Facts) -> float:
     """What a stage takes where nothing else is at work: on a CPU no more than its CPU seconds."""
-    wall = float(str(manifest.get("seconds") or 0.0))
-    busy = float(str(manifest.get("cpu_seconds") or 0.0))
-    return min(wall, busy) if busy > 0 and manifest.get("device") == "cpu" else wall
+    wall, busy = facts.get("seconds", 0.0), facts.get("cpu_seconds", 0.0)
+    return min(wall, busy) if busy > 0 and facts.get("device") == "cpu" else wall
 
 
 def _again(plan: Plan, store: Measured, undone: Set[str]) -> set[str]:
@@ -181,9 +186,10 @@ def _estimates(plan: Plan, store: Measured, undone: Set[str], device: str) -> di
     took: dict[str, list[_Took]] = {}
     for key, stage in plan.stages.items():
         if key not in undone:
-            manifest = store.manifest({"kind": stage.kind, "key": key}) or {}
-            measured[key] = _seconds(manifest)
-            if measured[key] > 0 and manifest.get("device") == device:
+            found = store.manifest({"kind": stage.kind, "key": key})
+            facts: Facts = found if found else {}
+            measured[key] = _seconds(facts)
+            if measured[key] > 0 and facts.get("device") == device:
                 took.setdefault(stage.kind, []).append((stage.work, measured[key]))
     for kind in {stage.kind for stage in plan.stages.values()} - took.keys():
         took[kind] = _elsewhere(store, kind, device)
@@ -203,7 +209,7 @@ def _estimates(plan: Plan, store: Measured, undone: Set[str], device: str) -> di
     }
 
 
-def _manifest(kind: str, key: str, store: Measured) -> Mapping[str, object] | None:
+def _manifest(kind: str, key: str, store: Measured) -> Manifest | None:
     try:
         return store.manifest({"kind": kind, "key": key})
     except DamagedOutput:  # it tells nothing, and is no reason to plan nothing

@@ -161,7 +161,7 @@ class Compressions:
         how, shapes = methods.method(meaning["method"]), self._shared.model(section).shapes
         read = self._shared.reads(section, parent)
         text, path, tokens = {}, None, float(_DATA_FREE_TOKENS)
-        if how.calibrated:
+        if methods.reads_text(meaning["method"], meaning):
             assert calibration is not None
             text["calibration"], path = self._shared.text(calibration, section)
             tokens = calibration["samples"] * calibration["length"]

@@ -8,7 +8,9 @@ from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, Refused
 from sweeper.inputs import calibration_text, resolve
 from sweeper.inputs.pins import Pins
+from sweeper.planning.cells.basis import steps
 from sweeper.planning.plan import Params, Stage
+from sweeper.planning.stages import basis
 from sweeper.store.hashing import library
 
 _CONVERT = ("transformers", "gguf")
@@ -19,12 +21,14 @@ class Shared:
 
     Attributes:
         pins: the revisions that the sweep takes from the hub.
+        kernels: those that all stages ask for.
         stages: key -> stage, of all that were made.
         elsewhere: model section -> the checkpoint that was made of it elsewhere, where it has one.
     """
 
-    def __init__(self, pins: Pins) -> None:
+    def __init__(self, pins: Pins, kernels: str = "") -> None:
         self.pins = pins
+        self.kernels = kernels
         self.stages: dict[str, Stage] = {}
         self.elsewhere: dict[Frozen, resolve.Model] = {}
         self._made: dict[tuple[Any, ...], Any] = {}
@@ -44,7 +48,7 @@ class Shared:
 
     def stage(self, **fields: Any) -> Stage:
         """The stage with these fields: the one that is there, if its key is."""
-        stage = Stage(**fields)
+        stage = Stage(**fields, kernels=self.kernels)
         return self.stages.setdefault(stage.key, stage)
 
     def model(self, section: Frozen) -> resolve.Model:
@@ -78,20 +82,35 @@ class Shared:
         return {"parents": {}, "meaning": model.meaning, "sources": {"model": model.source}}
 
     def dense(self, section: Frozen) -> Stage | None:
-        """The stage that makes the dense model out of a GGUF file; None if it is one already."""
+        """The stage that makes what is compressed; None where that is read as it is.
+
+        It converts a GGUF file, rescales or rotates.
+
+        Raises:
+            Refused: the model cannot be rescaled or rotated.
+        """
         found: Stage | None = self.once(self._dense, section)
         return found
 
     def _dense(self, section: Frozen) -> Stage | None:
+        found: Stage | None = self.once(self._converted, section)
+        for kind, own in steps(section).items():
+            found = basis.stage(self, kind, own, section, found)
+        return found
+
+    def _converted(self, section: Frozen) -> Stage | None:
         model = self.model(section)
         if not model.is_gguf:
             return None
+        own = dict(model.meaning)
+        sha256 = own.pop("sha256")
+        pieces = {f"gguf.{n}": piece for n, piece in enumerate(model.pieces, 2)}
         return self.stage(
             kind="convert",
-            params=Params(file_sha256=model.meaning["sha256"], dtype=section["save_dtype"]),
+            params=Params(file_sha256=sha256, dtype=section["save_dtype"], **own),
             parents={},
             library=library(_CONVERT),
-            sources={"gguf": model.source},
+            sources={"gguf": model.source, **pieces},
             label=section["name"],
             work=float(model.shapes.parameters),
             bulk_bytes=model.shapes.bytes(16),

@@ -35,7 +35,7 @@ _MEANING = (
 _MEANING_VLLM = ("max_model_len", "gpu_memory_utilization")
 # ... and which documents are asked.
 _SHARE = ("limit", "stop_collapsed")
-_DOCUMENTS = 1000  # of a task that does not say how many it has; for estimates only
+DOCUMENTS = 1000  # of a task that does not say how many it has; for estimates only
 # A text of some hundred words takes as long as so many short questions; for estimates only.
 _WEIGHTS = {"loglikelihood_rolling": 28}
 
@@ -60,7 +60,7 @@ class Asked:
     def documents(self) -> int:
         """How many are asked, as far as that is known; for estimates only."""
         known = [n for n in (self.leaf.documents, self.whole["limit"]) if n is not None]
-        return min(known, default=_DOCUMENTS)
+        return min(known, default=DOCUMENTS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +149,11 @@ def asked(
         parts=tuple(Params(**answer, **share, part=part) for part in divided),
         answers=Params(answer),
     )
+
+
+def answered_by(params: Mapping[str, Any]) -> Params:
+    """Of the parameters of an evaluation those that an answer to one document depends on."""
+    return Params({name: v for name, v in params.items() if name not in (*_SHARE, "part")})
 
 
 def _blocks(leaf: LeafTask, limit: int | None, section: Frozen) -> int:

@@ -29,8 +29,8 @@ _MEASURE = ("compressed-tensors",)
 class Stager:
     """Derives stages from cells; what cells share is derived once."""
 
-    def __init__(self, pins: Pins) -> None:
-        self._shared = Shared(pins)
+    def __init__(self, pins: Pins, kernels: str = "") -> None:
+        self._shared = Shared(pins, kernels)
         self._compressions = Compressions(self._shared)
         self._once = self._shared.once
 

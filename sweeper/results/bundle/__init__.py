@@ -13,5 +13,6 @@
 
 `archive` is the file, `portable` what leaves the machine, `records` and `answers` what is in it,
 `conclusions` what follows from it, `verify` holds all of it together. What checks a bundle needs
-numpy, scipy and pandas, and neither torch nor Hydra: ``python -m sweeper.results.bundle FILE``.
+numpy, scipy and pandas, and neither torch nor Hydra:
+``python -m isorate.start sweeper.results.bundle FILE``.
 """

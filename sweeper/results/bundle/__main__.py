@@ -1,4 +1,4 @@
-"""``python -m sweeper.results.bundle FILE...``: `isorate verify` without the command line."""
+"""`isorate verify` without Hydra: ``python -m isorate.start sweeper.results.bundle FILE...``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from sweeper.results.bundle.telling import text
 from sweeper.results.bundle.verify import verify
 
 
-def main(paths: list[str]) -> int:
+def main(given: list[str] | None = None) -> int:
     """Check each bundle; 0 if all hold, 1 if one does not, 2 if one is no bundle."""
+    paths = sys.argv[1:] if given is None else given
     if not paths:
-        print("usage: python -m sweeper.results.bundle FILE...", file=sys.stderr)
+        print("usage: python -m isorate.start sweeper.results.bundle FILE...", file=sys.stderr)
         return 2
     try:
         found = [(Path(one), verify(Path(one))) for one in paths]
@@ -25,4 +26,4 @@ def main(paths: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

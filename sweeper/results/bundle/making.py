@@ -6,7 +6,9 @@ import importlib.metadata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sweeper.results.bundle import archive, conclusions, records, verify
+from sweeper.planning.race.state import State
+from sweeper.planning.record import SweepRecord
+from sweeper.results.bundle import archive, conclusions, races, records, verify
 from sweeper.results.bundle.portable import Redact, portable
 from sweeper.results.outcomes import CellOutcome
 
@@ -14,9 +16,10 @@ from sweeper.results.outcomes import CellOutcome
 def contents(
     outcomes: Sequence[CellOutcome],
     *,
-    plan: Mapping[str, Any] | None,
+    plan: SweepRecord | None,
     provenance: Mapping[str, Any],
     redact: Redact,
+    race: State | None = None,
 ) -> dict[str, bytes]:
     """The files of a bundle; what is concluded is computed from the packed records alone.
 
@@ -25,6 +28,7 @@ def contents(
         plan: the recorded plan, parents inside; None where there is none.
         provenance: as of a report.
         redact: takes secrets out of a text.
+        race: the race of the sweep; None where it has none.
 
     Raises:
         DamagedOutput: scores of documents are no longer those that were written.
@@ -34,6 +38,8 @@ def contents(
     made = conclusions.of(records.read(packed).results())
     if plan is not None:
         packed[verify.PLAN] = records.plan(plan, redact)
+    if race is not None:
+        packed[races.FILE] = races.pack(race, redact)
     packed[verify.PROVENANCE] = archive.json_bytes(portable(dict(provenance), redact))
     packed |= {f"{verify.TABLES}{name}.csv": text.encode() for name, text in made.tables.items()}
     packed[verify.VERDICTS] = archive.json_bytes(made.verdicts)

@@ -57,10 +57,10 @@ def _refuse_twins(found: Sequence[Read]) -> None:
     seen: dict[str, Path] = {}
     for path, archive, records in found:
         attempts = {
-            str((stage.manifest or {}).get("attempt"))
+            stage.manifest["attempt"]
             for outcome in records.outcomes
             for stage in outcome.stages
-            if stage.kind == "evaluate" and (stage.manifest or {}).get("attempt")
+            if stage.kind == "evaluate" and stage.manifest and stage.manifest.get("attempt")
         } | {archive.digest}
         if shared := [seen[attempt] for attempt in sorted(attempts) if attempt in seen]:
             raise BadInput(

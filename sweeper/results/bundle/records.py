@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import IsorateError
+from sweeper.planning.record import SweepRecord
 from sweeper.results import tables
 from sweeper.results.bundle import answers
 from sweeper.results.bundle.archive import json_bytes
@@ -145,7 +146,7 @@ def read(files: Mapping[str, bytes]) -> Records:
     return Records(outcomes=outcomes, evaluations=scored, files=files)
 
 
-def plan(record: Json, redact: Redact) -> bytes:
+def plan(record: SweepRecord, redact: Redact) -> bytes:
     """A recorded plan; parents are named by key, and where inputs lay is left out."""
     stages = {
         key: {name: value for name, value in spec.items() if name != "sources"}
@@ -164,8 +165,7 @@ def _folder(outcome: CellOutcome, stage: StageOutcome) -> str:
 def _documents(folder: str, stage: StageOutcome, path: Path) -> dict[str, bytes]:
     import pandas as pd
 
-    listed = (stage.manifest or {}).get("files", {}).get(DOCUMENTS) or {}
-    if listed:
+    if stage.manifest and (listed := stage.manifest["files"].get(DOCUMENTS)):
         manifests.check_file(path, listed)
     data = answers.lines(pd.read_parquet(path))
     metrics = (stage.result or {}).get("metrics", {})
@@ -176,7 +176,7 @@ def _documents(folder: str, stage: StageOutcome, path: Path) -> dict[str, bytes]
 
 
 def _stage(outcome: CellOutcome, stage: StageOutcome, redact: Redact) -> Json:
-    failure = {name: (stage.failure or {}).get(name) for name in _FAILURE}
+    failure = {name: value for name, value in (stage.failure or {}).items() if name in _FAILURE}
     return {
         "kind": stage.kind,
         "key": stage.key,

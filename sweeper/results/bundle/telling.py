@@ -21,6 +21,7 @@ def text(path: Path, found: Verification) -> str:
         lines.append(
             f"  computed again: {found.scores} scores from {found.documents} documents, "
             f"{found.tables} tables, {found.verdicts} verdicts"
+            + (f", {found.decisions} looks of a race" if found.decisions else "")
         )
     if found.taken:
         lines.append(f"  taken as recorded, no formula known: {several(found.taken, 5)}")
@@ -47,6 +48,7 @@ def document(path: Path, found: Verification) -> Mapping[str, Any]:
         "taken": list(found.taken),
         "tables": found.tables,
         "verdicts": found.verdicts,
+        "decisions": found.decisions,
         "unfinished": dict(found.unfinished),
         "differences": [asdict(one) for one in found.differences],
     }

@@ -4,6 +4,7 @@
 2. Every document's line is the one whose digest and scores were copied.
 3. Every metric that follows from documents by a known formula is what they give.
 4. Every table and verdict is what these scores and documents give.
+5. Every decision of a race is what the documents of its look give.
 
 What this shows is that nothing was changed since, and that what is concluded follows. Who writes
 a bundle anew, all of it, can write anything: the digest that `isorate bundle` printed tells.
@@ -19,44 +20,15 @@ from pathlib import Path
 from typing import Any
 
 from sweeper.errors import IsorateError
-from sweeper.results.bundle import answers, archive, conclusions, records
+from sweeper.results.bundle import answers, archive, conclusions, races, records
 from sweeper.results.bundle.archive import Archive
+from sweeper.results.bundle.difference import MOST, Difference
 from sweeper.results.bundle.records import Evaluation, Records
 
 TABLES = "tables/"
 VERDICTS = "verdicts.json"
 PROVENANCE = "provenance.json"
 PLAN = "plan.json"
-MOST = 20
-"""Differences of one table that are told one by one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Difference:
-    """One thing in a bundle that is not what it should be.
-
-    Attributes:
-        kind: "file", "document", "score", "table" or "verdict".
-        where: what it is about, in words.
-        cell, task, document, name: the same for programs; "" where it is about none.
-        recorded: what was recorded.
-        found: what is there, or what follows from the records.
-    """
-
-    kind: str
-    where: str
-    recorded: str
-    found: str
-    cell: str = ""
-    task: str = ""
-    document: str = ""
-    name: str = ""
-
-    def __str__(self) -> str:
-        if self.kind == "file":
-            return f"{self.where} {self.found}"
-        there = "there is" if self.kind == "document" else "the records give"
-        return f"{self.where}: recorded {self.recorded}, {there} {self.found}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +42,7 @@ class Verification:
         documents: lines that were compared with their copies.
         scores: metrics that were computed again from documents.
         taken: "cell, task: metric" of those that no known formula gives: taken as recorded.
-        tables, verdicts: how many were computed again.
+        tables, verdicts, decisions: how many were computed again.
         unfinished: cells without all of their scores, with the reason.
     """
 
@@ -82,6 +54,7 @@ class Verification:
     taken: tuple[str, ...] = ()
     tables: int = 0
     verdicts: int = 0
+    decisions: int = 0
     unfinished: Mapping[str, str]
 
     @property
@@ -143,6 +116,8 @@ def verify(path: Path) -> Verification:
             continue
         scores, taken = scores + again, taken + left
     tables, verdicts = _conclusions(found, held, differences)
+    decisions, parted = races.check(found.files.get(races.FILE), held)
+    differences += parted
     return Verification(
         head=found.head,
         digest=found.digest,
@@ -152,6 +127,7 @@ def verify(path: Path) -> Verification:
         taken=tuple(taken),
         tables=tables,
         verdicts=verdicts,
+        decisions=decisions,
         unfinished={o.cell["label"]: o.reason for o in held.outcomes if o.status != "done"},
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
@@ -23,7 +23,8 @@ from sweeper.planning.sweep import ELSEWHERE, Sweep
 from sweeper.store import files
 from sweeper.store.hashing import key_of
 
-Json = dict[str, Any]
+if TYPE_CHECKING:
+    from sweeper.stages.measure.matrix_stats import MeasureParams, Row
 
 
 def is_checkpoint(path: Path) -> bool:
@@ -110,7 +111,7 @@ def _zeros(planned: PlannedCell, path: Path, mask: Path | None) -> Iterator[str]
     cell = planned.cell
     if cell.mask == "ignore":
         return  # its label says nothing of the zeros that are left
-    params = dict(planned.stages["measure"].params) | {"elsewhere": True}
+    params = cast("MeasureParams", planned.stages["measure"].params)
     rows = _rows(path, params["pattern"], mask)
     share = sum(r["zeros"] for r in rows) / sum(r["rows"] * r["columns"] for r in rows)
     expected = label.expected_sparsity(rows, params)
@@ -124,8 +125,9 @@ def _zeros(planned: PlannedCell, path: Path, mask: Path | None) -> Iterator[str]
 
 
 @cache  # all bytes of a checkpoint are read, and several cells may have to be told apart
-def _rows(path: Path, pattern: str, mask: Path | None) -> list[Json]:
+def _rows(path: Path, pattern: str, mask: Path | None) -> list[Row]:
     """What is counted of every matrix; held against a label by whoever asks."""
     from sweeper.stages.measure import stage
 
-    return stage.read_rows(path, {"pattern": pattern, "sparsity": 0.0}, mask)
+    unsaid = {"pattern": pattern, "sparsity": 0.0, "bits": 16.0, "mask": "none"}
+    return stage.read_rows(path, cast("MeasureParams", unsaid), mask)

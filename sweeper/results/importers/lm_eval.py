@@ -94,6 +94,7 @@ class Output:
             "primary": _primary(self.content["configs"][task], list(metrics)),
             "chance": None,
             "collapsed": False,
+            "documents_total": self.content["n-samples"].get(task, {}).get("original"),
         }
 
     def documents(self, task: str) -> pd.DataFrame | None:

@@ -214,7 +214,6 @@ def _outcome(sweep: Sweep, record: Json) -> CellOutcome:
             key="",
             task=task,
             result=result,
-            manifest={},
             documents=_documents(sweep.path / FOLDER / key / f"{task}.parquet"),
         )
         for task, result in sorted(record["scores"].items())

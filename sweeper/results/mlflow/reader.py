@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import BadInput, IsorateError, one_of
+from sweeper.planning.record import CellConfig, CellRecord
 from sweeper.planning.sweep import Sweep
 from sweeper.redaction import redact
 from sweeper.results.mlflow import connection
@@ -139,8 +140,11 @@ def _outcome(client: MlflowClient, run: Run, aside: Path, kept: Path) -> CellOut
     config = yaml.safe_load(_artifact(client, run, CONFIG, aside))
     tags = run.data.tags
     documents = _documents(client, run, kept)
+    cell = _cell(run, config)
+    if looks := {one["task"]: one["looks"] for one in stages.values() if "looks" in one}:
+        cell["looks"] = looks
     return CellOutcome(
-        cell=_cell(run, config),
+        cell=cell,
         status=tags["isorate.status"],
         reason=tags.get("isorate.reason", ""),
         stages=tuple(
@@ -181,12 +185,12 @@ def _artifact(client: MlflowClient, run: Run, name: str, aside: Path) -> str:
         ) from error
 
 
-def _cell(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
+def _cell(run: Run, config: CellConfig) -> CellRecord:
     """The cell as the plan recorded it, from the run's parameters."""
     params, tags = run.data.params, run.data.tags
     seed, scales = params.get("calibration_seed"), params.get("scale_bits")
     sparsity = float(params["sparsity"])
-    return {
+    cell: CellRecord = {
         "key": tags[CELL],
         "label": tags["isorate.label"],
         "model": params["model"],
@@ -201,8 +205,10 @@ def _cell(run: Run, config: Mapping[str, Any]) -> dict[str, Any]:
         "rerun": int(params.get("rerun", 0)),
         "scale_bits": None if scales is None else float(scales),
         "config": config,
-        **({"origin": tags[ORIGIN]} if ORIGIN in tags else {}),
     }
+    if ORIGIN in tags:
+        cell["origin"] = tags[ORIGIN]
+    return cell
 
 
 def _stage(

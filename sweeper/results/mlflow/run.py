@@ -16,6 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from sweeper.planning.record import CellRecord, SweepRecord
 from sweeper.results import cluster_usage
 from sweeper.results.outcomes import CellOutcome, Json, StageOutcome, devices, epoch
 from sweeper.store.progress import Headway
@@ -24,7 +25,7 @@ CELL = "isorate.cell"
 SWEEP = "isorate.sweep"
 ORIGIN = "isorate.origin"
 STATUS = {"done": "FINISHED", "failed": "FAILED", "missing": "RUNNING"}
-SECTIONS = ("prune", "quantize", "calibration")
+SECTIONS = ("rescale", "rotate", "prune", "quantize", "calibration")
 LONGEST_PARAM = 500
 LONGEST_TAG = 2000
 LONGEST_PART = 100
@@ -94,7 +95,7 @@ def wanted(
 
 
 def sweep_run(
-    record: Json,
+    record: SweepRecord,
     outcomes: Sequence[CellOutcome],
     report: Mapping[str, Path],
     jobs: Sequence[Json] = (),
@@ -144,7 +145,7 @@ def leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from leaves(value, f"{prefix}/{key}" if prefix else key)
 
 
-def _flat(record: Json) -> Json:
+def _flat(record: SweepRecord) -> Mapping[str, object]:
     """The record as it is on disk: a stage names its parents by key."""
     stages = {
         key: {**spec, "parents": {role: parent["key"] for role, parent in spec["parents"].items()}}
@@ -171,10 +172,8 @@ def _metrics(outcome: CellOutcome) -> dict[str, float]:
     for stage in outcome.stages:
         if stage.manifest and "seconds" in stage.manifest:
             found[path("seconds", stage.name)] = float(stage.manifest["seconds"])
-    manifests = {stage.name: stage.manifest for stage in outcome.stages}
-    return found | {
-        path(*parts): value for parts, value in cluster_usage.metrics(manifests).items()
-    }
+    facts = {stage.name: stage.facts for stage in outcome.stages}
+    return found | {path(*parts): value for parts, value in cluster_usage.metrics(facts).items()}
 
 
 def _begun(outcome: CellOutcome, running: Mapping[str, Headway]) -> list[int]:
@@ -191,7 +190,7 @@ def _live(outcome: CellOutcome, running: Mapping[str, Headway]) -> dict[str, flo
     }
 
 
-def _params(cell: Json) -> dict[str, str]:
+def _params(cell: CellRecord) -> dict[str, str]:
     params: dict[str, Any] = {"model": cell["model"]}
     params |= {axis: cell.get(axis) for axis in _AXES}
     params["rerun"] = cell.get("rerun") or None
@@ -220,12 +219,12 @@ def _tags(outcome: CellOutcome) -> dict[str, str]:
             str(s.manifest[fact]) for s in outcome.stages if s.manifest and s.manifest.get(fact)
         }
         tags[f"isorate.{fact}"] = ", ".join(sorted(values))
-    tags |= cluster_usage.tags(stage.manifest for stage in outcome.stages)
+    tags |= cluster_usage.tags(stage.facts for stage in outcome.stages)
     tags |= {f"version.{name}": text for name, text in _versions(outcome.stages).items()}
     return {_part(k): v[:LONGEST_TAG] for k, v in tags.items() if v}
 
 
-def _tasks(cell: Json) -> list[str]:
+def _tasks(cell: CellRecord) -> list[str]:
     return sorted(cell["stages"].get("evaluate", {}))
 
 
@@ -233,7 +232,7 @@ def _versions(stages: Sequence[StageOutcome]) -> dict[str, str]:
     """Library -> its version, or all versions where the cell's stages differ."""
     found: dict[str, set[str]] = {}
     for stage in stages:
-        for library, version in ((stage.manifest or {}).get("versions") or {}).items():
+        for library, version in stage.facts.get("versions", {}).items():
             found.setdefault(library, set()).add(str(version))
     return {library: ", ".join(sorted(versions)) for library, versions in found.items()}
 
@@ -245,7 +244,9 @@ def _artifacts(outcome: CellOutcome) -> dict[str, str | Path]:
     for stage in outcome.stages:
         answers = {"result": stage.result, "manifest": stage.manifest, "failure": stage.failure}
         named = {"kind": stage.kind, "task": stage.task, "part": stage.part}
-        stages[stage.name] = named | {k: v for k, v in answers.items() if v is not None}
+        looks = outcome.cell.get("looks", {}).get(stage.task)
+        told = {k: v for k, v in answers.items() if v is not None}
+        stages[stage.name] = {**named, **told, **({"looks": looks} if looks else {})}
     config = yaml.safe_dump(outcome.cell["config"], sort_keys=False, allow_unicode=True)
     written = json.dumps(stages, indent=2, sort_keys=True, ensure_ascii=False)
     documents = {
@@ -267,8 +268,7 @@ def documents_path(task: str) -> str:
 
 
 def _times(stage: StageOutcome) -> tuple[int, int]:
-    manifest = stage.manifest or {}
-    return epoch(manifest["started"]), epoch(manifest["ended"])
+    return epoch(stage.facts["started"]), epoch(stage.facts["ended"])
 
 
 def _text(value: Any) -> str:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from sweeper.planning.record import SweepRecord
 from sweeper.redaction import redact
 from sweeper.results import launcher_record
 from sweeper.results import outcomes as cell_outcomes
@@ -85,7 +86,7 @@ def tracking_uri(configured: str | None, home: Path) -> str:
 
 
 def sync(
-    record: Json,
+    record: SweepRecord,
     store: Reads,
     *,
     home: Path,
@@ -119,10 +120,10 @@ def sync(
     work = Projection(deadline=None if limit_s is None else started + limit_s)
     view = problem = ""
     try:
-        tracker = _open(where, home, str(record["name"]))
+        tracker = _open(where, home, record["name"])
         tracker.tag_experiment(ui_view.TAG, ui_view.columns(outcomes))
         view = ui_view.link(where, tracker.experiment)
-        jobs = launcher_record.executions(home / "sweeps" / str(record["name"]))
+        jobs = launcher_record.executions(home / "sweeps" / record["name"])
         wanted = _wanted(record, outcomes, report, jobs, running)
         work.carry_out(tracker, *wanted, gone=record.get("superseded", ()))
         problem = "; ".join(f"{name}: {why}" for name, why in work.refused.items())
@@ -150,7 +151,7 @@ def _open(uri: str, home: Path, name: str) -> Tracker:
 
 
 def _wanted(
-    record: Json,
+    record: SweepRecord,
     outcomes: Sequence[CellOutcome],
     report: Path | None,
     jobs: Sequence[Json],

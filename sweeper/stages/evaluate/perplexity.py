@@ -177,6 +177,7 @@ class _Evaluation:
             "collapsed_reason": reason,
             "stopped": len(found) < len(self.order),
             "documents_wanted": len(self.order),
+            "documents_total": len(self.windows),
             "softmax_dtype": models.SOFTMAX_DTYPE,
             **{name: self.params[name] for name in ("dtype", "backend", "batch_size")},
             "shared_context": False,

@@ -28,10 +28,11 @@ def run(job: Job) -> dict[str, Any]:
     has no scores of its own, the whole makes them once, from all records.
 
     Writes ``documents.parquet``: one row per document with its place in the seeded order
-    (``position``, ``block``), hashes of document, prompt and target, ``prediction``, whether
-    it was ``extracted``, ``text``, ``likelihoods`` (nats, per request), how it is ``broken``,
-    ``tokens``, ``seconds`` and a column per metric (a perplexity has two: ``<metric>.sum``,
-    the log-likelihood in nats, and ``<metric>.weight``, the words or bytes).
+    (``position``, ``block``), its ``cluster`` where the task names one, hashes of document, prompt
+    and target, ``prediction``, whether it was ``extracted``, ``text``, ``likelihoods`` (nats, per
+    request), how it is ``broken``, ``tokens``, ``seconds`` and a column per metric (a perplexity
+    has two: ``<metric>.sum``, the log-likelihood in nats, and ``<metric>.weight``, the words or
+    bytes).
 
     Raises:
         StageFailure: the task does not exist or cannot be run on this backend.
@@ -85,6 +86,7 @@ class _Evaluation:
             "collapsed_reason": reason,
             "stopped": len(found) < wanted,
             "documents_wanted": wanted,
+            "documents_total": len(self.prepared.order),
             "softmax_dtype": models.SOFTMAX_DTYPE,
             **{name: self.params[name] for name in ("dtype", "backend", "batch_size")},
             "shared_context": self.lm.shared if fresh else self.params["shared_context"],

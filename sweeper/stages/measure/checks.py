@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from copy import copy
 
 from sweeper.errors import StageFailure, several
 from sweeper.methods import validation
-from sweeper.stages.measure.matrix_stats import Row, mean_bits, total, weights_of
+from sweeper.modeling.rate import DENSE_BITS
+from sweeper.stages.measure.matrix_stats import (
+    MeasureParams,
+    Row,
+    mean_bits,
+    total,
+    weights_of,
+)
 
 # a share of all weights: thresholds prune one weight too many per block and matrix, and
 # the columns of inputs that were never active are zero on top of the label
 TOLERANCE = 0.002
-UNQUANTIZED = 16
-"""Bits of a weight that is a number, as compression rates count them."""
-
-
 WORST = 3
 """So many of the matrices that lost most of their mask are named."""
 UNKNOWN = "the mask is not known: quantization may have refilled pruned weights"
 
 
-def without_mask(rows: list[Row], params: Mapping[str, Any]) -> list[Row]:
+def without_mask(rows: list[Row], params: MeasureParams) -> list[Row]:
     """Rows of a checkpoint of which nothing says which weights were pruned.
 
     Nothing can be said to be contained in the mask, so "pruned" is left out. Zeros count where
@@ -29,13 +32,17 @@ def without_mask(rows: list[Row], params: Mapping[str, Any]) -> list[Row]:
     made them. A quantized weight may also have been rounded to zero, so elsewhere "held" is left
     out too: that there are enough zeros shows nothing.
     """
-    rows = [{k: v for k, v in r.items() if k != "pruned"} for r in rows]
-    if params["bits"] >= 16 or not params["sparsity"]:
-        return rows
+    rows = [copy(row) for row in rows]
     nm = validation.nm(params["pattern"])
-    if nm is None:
-        return [{k: v for k, v in r.items() if k != "held"} for r in rows]
-    return [r | {"held": min(r["zeros"], r["nm_valid_groups"] * nm[0])} for r in rows]
+    for row in rows:
+        del row["pruned"]
+        if params["bits"] >= DENSE_BITS or not params["sparsity"]:
+            continue
+        if nm is None:
+            del row["held"]
+        else:
+            row["held"] = min(row["zeros"], row["nm_valid_groups"] * nm[0])
+    return rows
 
 
 def known(rows: list[Row]) -> bool:
@@ -43,7 +50,7 @@ def known(rows: list[Row]) -> bool:
     return all("held" in r for r in rows)
 
 
-def expected_sparsity(rows: list[Row], params: Mapping[str, Any]) -> float:
+def expected_sparsity(rows: list[Row], params: MeasureParams) -> float:
     """The label's sparsity on these shapes: the last incomplete group of N:M stays dense."""
     nm = validation.nm(params["pattern"])
     if nm is None:
@@ -53,7 +60,7 @@ def expected_sparsity(rows: list[Row], params: Mapping[str, Any]) -> float:
     return float(pruned / total(rows, "weights"))
 
 
-def require(rows: list[Row], params: Mapping[str, Any]) -> None:
+def require(rows: list[Row], params: MeasureParams) -> None:
     """Refuses a checkpoint that is not what its label says.
 
     Raises:
@@ -104,7 +111,7 @@ def _require_none(layers: list[str], what: str, cure: str) -> None:
         raise StageFailure(f"{what} in {several(layers)}. {cure}")
 
 
-def _require_bits(rows: list[Row], params: Mapping[str, Any]) -> None:
+def _require_bits(rows: list[Row], params: MeasureParams) -> None:
     if not rows:
         raise StageFailure(
             "the checkpoint has no linear matrices that can be read: expected two-dimensional "
@@ -120,13 +127,13 @@ def _require_bits(rows: list[Row], params: Mapping[str, Any]) -> None:
     )
 
 
-def nominal_bits(row: Row, params: Mapping[str, Any]) -> int:
+def nominal_bits(row: Row, params: MeasureParams) -> int:
     """Bits of a weight as labels count them: an unquantized one has 16, however it is stored.
 
     Compression rates are rates of 16-bit models; files may hold the same numbers in float32.
     """
-    floating = row["group_size"] is None and row["bits"] > UNQUANTIZED
-    return UNQUANTIZED if floating and params["bits"] == UNQUANTIZED else int(row["bits"])
+    floating = row["group_size"] is None and row["bits"] > DENSE_BITS
+    return DENSE_BITS if floating and params["bits"] == DENSE_BITS else int(row["bits"])
 
 
 def _require_mean(rows: list[Row], bits: float, widths: Sequence[int]) -> None:
@@ -149,7 +156,7 @@ def _require_mean(rows: list[Row], bits: float, widths: Sequence[int]) -> None:
         )
 
 
-def _require_sparsity(rows: list[Row], params: Mapping[str, Any]) -> None:
+def _require_sparsity(rows: list[Row], params: MeasureParams) -> None:
     expected, proof = expected_sparsity(rows, params), known(rows)
     found = total(rows, "held" if proof else "zeros") / total(rows, "weights")
     # zeros that nobody can tell from rounded weights may be more, never fewer

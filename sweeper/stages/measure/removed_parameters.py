@@ -11,15 +11,16 @@ from typing import Any
 from sweeper.errors import StageFailure
 from sweeper.methods.low_rank.rank import INNER, OUTER, factors_of, rank_of
 from sweeper.methods.profiles import ALLOCATED, LOW_RANK
+from sweeper.modeling.rate import compression_rate
 from sweeper.modeling.shapes import Shape
-from sweeper.stages.measure.matrix_stats import weights_of
+from sweeper.stages.measure.matrix_stats import MeasureParams, Row, weights_of
 
 
 def against(
     dense: Mapping[str, int],
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Row],
     found: dict[str, Any],
-    params: Mapping[str, Any],
+    params: MeasureParams,
 ) -> dict[str, Any]:
     """What was measured, with the model before removal as the whole.
 
@@ -47,16 +48,14 @@ def against(
         "total_weights": total,
         "macs_dense": found["macs_dense"] + linear - found["linear_weights"],
         "rate": {
-            "nominal": 1 - params["bits"] / 16 * (1 - params["sparsity"]),
+            "nominal": compression_rate(params["bits"], params["sparsity"]),
             "achieved": rate,
             "whole_model": rate * linear / total,
         },
     }
 
 
-def _require_label(
-    linear: int, rows: Sequence[Mapping[str, Any]], params: Mapping[str, Any]
-) -> None:
+def _require_label(linear: int, rows: Sequence[Row], params: MeasureParams) -> None:
     kept, share = sum(weights_of(row) for row in rows), params["sparsity"]
     expected, slack = round(linear * (1 - share)), 0
     if params["pattern"] == LOW_RANK:

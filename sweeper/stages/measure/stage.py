@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sweeper.methods import validation
 from sweeper.stages import Job
 from sweeper.stages.measure import checks, summary
-from sweeper.stages.measure.matrix_stats import Row, row_of
+from sweeper.stages.measure.matrix_stats import MeasureParams, Row, row_of
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +25,8 @@ def run(job: Job) -> dict[str, Any]:
     from sweeper.stages.measure import removed_parameters
     from sweeper.stages.measure.tensors import Files
 
-    folder, params = job.checkpoint("model"), _as_whole(job.params)
+    label = cast(MeasureParams, job.params)
+    folder, params = job.checkpoint("model"), _as_whole(label)
     pruned = job.inputs.get("pruned", job.inputs.get("model"))
     kept = _mask(job, pruned)
     with Files(folder, trust_remote_code=job.trust_remote_code) as files:
@@ -42,7 +42,7 @@ def run(job: Job) -> dict[str, Any]:
     if not checks.known(rows):
         found["unproved"] = checks.UNKNOWN
     dense = parameter_count.recorded(pruned)
-    return found if dense is None else removed_parameters.against(dense, rows, found, job.params)
+    return found if dense is None else removed_parameters.against(dense, rows, found, label)
 
 
 def _mask(job: Job, pruned: Path | None) -> dict[str, torch.Tensor] | None:
@@ -65,7 +65,7 @@ def read_mask(folder: Path) -> dict[str, torch.Tensor]:
         return {matrix.name: ~matrix.zero for matrix in files.matrices()}
 
 
-def read_rows(folder: Path, params: Mapping[str, Any], mask: Path | None = None) -> list[Row]:
+def read_rows(folder: Path, params: MeasureParams, mask: Path | None = None) -> list[Row]:
     """What is counted of every matrix of a checkpoint; ``mask`` as `read_mask` takes it."""
     from sweeper.stages.measure.tensors import Files
 
@@ -74,7 +74,7 @@ def read_rows(folder: Path, params: Mapping[str, Any], mask: Path | None = None)
         return [row_of(matrix, params, kept) for matrix in files.matrices()]
 
 
-def _as_whole(params: Mapping[str, Any]) -> Mapping[str, Any]:
+def _as_whole(params: MeasureParams) -> MeasureParams:
     """What the label asks of the matrices that are there: where some were removed, no zeros."""
     if params["pattern"] not in validation.REMOVED:
         return params

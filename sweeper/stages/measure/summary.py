@@ -9,15 +9,23 @@ from typing import Any
 
 from sweeper.methods import validation
 from sweeper.modeling import directory
+from sweeper.modeling.rate import compression_rate
 from sweeper.stages.measure import checks as label
-from sweeper.stages.measure.matrix_stats import Row, mean_bits, total, weights_of
+from sweeper.stages.measure.matrix_stats import (
+    Count,
+    MeasureParams,
+    Row,
+    mean_bits,
+    total,
+    weights_of,
+)
 
 
 def summary(
-    rows: list[Row], others: Mapping[str, int], params: Mapping[str, Any], sizes: dict[str, int]
+    rows: list[Row], others: Mapping[str, int], params: MeasureParams, sizes: dict[str, int]
 ) -> dict[str, Any]:
     """The numbers that go with every score of the cell."""
-    rows = [r | {"bits": label.nominal_bits(r, params)} for r in rows]
+    rows = [{**r, "bits": label.nominal_bits(r, params)} for r in rows]
     linear, other, head = total(rows, "weights"), sum(others.values()), _head(others)
     # how sparse a checkpoint is whose mask nobody knows stays a gap
     held = total(rows, "held") if label.known(rows) else None
@@ -34,7 +42,7 @@ def summary(
         "macs": None if held is None else linear - held + head,
         "macs_dense": linear + head,
         "rate": {
-            "nominal": 1 - params["bits"] / 16 * (1 - params["sparsity"]),
+            "nominal": compression_rate(params["bits"], params["sparsity"]),
             **({} if held is None else _achieved(rows, linear, other, held)),
         },
     }
@@ -44,11 +52,11 @@ def summary(
 def _achieved(rows: list[Row], linear: int, other: int, held: int) -> dict[str, float]:
     kept = linear - held
     bits = sum(r["bits"] * (weights_of(r) - r["held"]) for r in rows) / kept if kept else 0.0
-    rate = 1 - bits / 16 * (1 - held / linear)
+    rate = compression_rate(bits, held / linear)
     return {"achieved": rate, "whole_model": rate * linear / (linear + other)}
 
 
-def bits_per_weight(rows: list[Row], params: Mapping[str, Any]) -> dict[str, float]:
+def bits_per_weight(rows: list[Row], params: MeasureParams) -> dict[str, float]:
     """Where the bits of a linear weight go, averaged over all of them.
 
     An unquantized weight counts as 16 bits, whatever type the files have; ``stored`` tells that.
@@ -81,7 +89,7 @@ def bits_per_weight(rows: list[Row], params: Mapping[str, Any]) -> dict[str, flo
     return found | ({"mask_entropy": binary_entropy(sparsity)} if masked else {})
 
 
-def mask_bits(rows: list[Row], params: Mapping[str, Any]) -> float:
+def mask_bits(rows: list[Row], params: MeasureParams) -> float:
     """Bits per weight of the mask: a bitmask has 1, N:M needs log2(C(M, N)) for M weights."""
     nm = validation.nm(params["pattern"])
     if nm is None:
@@ -111,7 +119,7 @@ def _containment(rows: list[Row]) -> dict[str, Any] | None:
     }
 
 
-def _share(rows: list[Row], part: str, whole: str) -> float | None:
+def _share(rows: list[Row], part: Count, whole: Count) -> float | None:
     count = total(rows, whole)
     return total(rows, part) / count if count else None
 

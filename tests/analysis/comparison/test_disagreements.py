@@ -8,9 +8,17 @@ import pandas as pd
 import pytest
 
 from analysis.comparison.at_chance import chance_table
-from analysis.comparison.disagreements import LONGEST, MOST, disagreement_table
+from analysis.comparison.disagreements import (
+    LONGEST,
+    MOST,
+    SHOWN,
+    asked,
+    disagreement_table,
+    disagreement_texts,
+)
 from analysis.data.documents import Documents
 from analysis.data.panel import panels
+from analysis.data.questions import Question
 from analysis.data.results import Results
 from analysis.report.report import write_report
 
@@ -50,6 +58,30 @@ def test_documents_on_which_the_best_and_its_rival_part_are_listed(make, tmp_pat
     assert EVIL not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert EVIL in files["tables/disagreements.csv"].read_text()
+
+
+def test_they_are_shown_as_questions_and_answers(make, tmp_path: Path) -> None:
+    best, rival = answers(["1"] * 9, [1] * 9), answers(["0"] * 9, [0] * 9)
+    results = with_documents(make(), {"25%": best, "2:8": rival})
+    groups = panels(results)
+    assert asked(groups) == {f"d{i}": "facts" for i in range(SHOWN)}
+    hot = Question(text=f"The opposite of hot is{EVIL}", choices=("warm", "cold"), right="cold")
+    table = disagreement_texts(groups, {"d1": hot, "unknown": hot})
+    (row,) = table.rows.to_dict("records")
+    assert (row["first_said"], row["second_said"], row["right"]) == ("cold", "warm", "cold")
+    assert (row["first"], row["second"], row["task"]) == ("25%", "2:8", "facts")
+    files = write_report(results, tmp_path, title="t", provenance={}, questions={"d1": hot})
+    page = files["report.html"].read_text()
+    assert "The opposite of hot is&lt;script&gt;" in page
+    assert EVIL not in page
+    without = write_report(results, tmp_path, title="t", provenance={})
+    assert "tables/disagreement_texts.csv" not in without
+
+
+def test_an_answer_is_the_choice_of_its_number_or_what_was_written() -> None:
+    listed = Question(text="?", choices=("a", "b"))
+    assert [listed.answer(said) for said in ("1", "7", "free")] == ["b", "7", "free"]
+    assert Question(text="?").answer("1") == "1"
 
 
 def test_other_documents_do_not_disagree_and_many_are_cut(make) -> None:

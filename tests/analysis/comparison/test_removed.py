@@ -13,7 +13,7 @@ from analysis.data.panel import panels
 from analysis.data.results import Results
 from analysis.report.figures import srcr_figures
 from analysis.report.figures.mpt_beside import beside_figures, beside_table, doubled, pairs
-from analysis.report.figures.retention_figures import all_figures
+from analysis.report.sections import Material, figures_of
 from analysis.statistics.perplexity_transition import curve
 
 
@@ -148,7 +148,8 @@ def test_lines_of_figures_keep_apart_what_is_spread_otherwise(make, monkeypatch)
             added = [part.assign(quant_profile="allocated") for part in added]
         return pd.concat([table, *added])
 
-    all_figures(panels(make(cells=more, scores=more)))
+    results = make(cells=more, scores=more)
+    figures_of(Material(results=results, groups=panels(results)))
     assert "gptq: 3" in drawn
     assert "gptq allocated: 1" in drawn
     assert {"4bit: 1", "4bit (allocated bits): 1"} <= set(drawn)

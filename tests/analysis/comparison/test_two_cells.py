@@ -56,6 +56,19 @@ def results(make) -> Results:
     return Results(cells=found.cells, scores=found.scores, documents=Documents(keyed))
 
 
+def test_two_that_met_other_machines_are_marked(results: Results) -> None:
+    where = results.cells["label"].map({"3bit": "NVIDIA A10"}).fillna("NVIDIA A100")
+    for device, expected in ((where, "NVIDIA A10; NVIDIA A100"), ("NVIDIA A100", "")):
+        placed = Results(
+            cells=results.cells.assign(device=device),
+            scores=results.scores,
+            documents=results.documents,
+        )
+        table = compared_table(asked(panels(placed), ["dense", "3bit"]))
+        assert set(table.rows["across"]) == {expected}
+        assert ("across" in [column.key for column in table.columns]) is bool(expected)
+
+
 def test_task_by_task_and_document_by_document(results: Results, tmp_path: Path) -> None:
     pairs = asked(panels(results), ["dense", "3bit"])
     row = compared_table(pairs).rows.iloc[0]

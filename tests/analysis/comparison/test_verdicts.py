@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from analysis.comparison.verdicts import (
     compare,
     equal_tcr_groups,
-    holm,
     srcr_verdicts,
     verdicts,
     z_matrix,
@@ -24,6 +23,7 @@ from analysis.data.results import Results
 from analysis.output.text import percent, plus_minus
 from analysis.report.sentences import conclusion, sentences
 from analysis.report.tables import cells_table
+from analysis.statistics.holm import holm
 
 
 def named(panel: Panel, rows) -> list[str]:
@@ -56,7 +56,8 @@ def test_the_papers_pair_at_81_25_percent(published) -> None:
     (told,) = sentences(panel, verdict)
     assert told == (
         "At 81.25 % TCr, 25% + 4bit keeps 0.818 ± 0.009 of the dense model, 3bit 0.601 ± 0.008: "
-        "for these checkpoints, 25% + 4bit is better by 22.3 standard errors."
+        "for these checkpoints, 25% + 4bit is better, by 0.218 "
+        "(95 % CI 0.198 to 0.237, p < 0.001)."
     )
 
 
@@ -64,8 +65,10 @@ def test_what_the_data_cannot_decide_is_undecided(published) -> None:
     panel = panels(published)[0]
     verdict = at(panel, Fraction(1, 2))
     assert named(panel, verdict.best) == ["8bit", "LLM.int8"]
-    assert "cannot be told from LLM.int8: undecided; worse: 50%" in conclusion(panel, verdict)
-    assert "they cannot be told apart (z = 0.5), undecided." in sentences(panel, verdict)[0]
+    assert "is not significantly different from LLM.int8: undecided; worse: 50%" in conclusion(
+        panel, verdict
+    )
+    assert "not significantly different, by 0.005 (95 % CI" in sentences(panel, verdict)[0]
 
 
 def test_a_cell_short_of_its_rate_cannot_win(make) -> None:

@@ -8,6 +8,7 @@ import pytest
 from analysis.data.panel import panels
 from analysis.report.next_steps import documents_needed, next_table
 from analysis.report.task_breakdown import answers_table, heat_maps
+from analysis.statistics.sequential import EXPECTED_SPREAD, mixture_boundary, mixture_rho
 from tests.analysis.curves.test_measured_curves import sweep
 from tests.analysis.simulated import answers, panel
 
@@ -41,12 +42,14 @@ def test_ties_say_how_many_documents_would_decide_them(make) -> None:
 
 def test_the_documents_asked_for_do_decide() -> None:
     """Power by simulation: with as many documents the pair is told apart about 80 % of times."""
-    z = 1.4
-    for family, level in ((1, 1.959964), (10, 2.807034)):  # 5 % and 0.5 %, two-sided
-        more = documents_needed(-z, family)
+    z, stderr = 1.4, 0.01
+    for family in (1, 10):
+        more = documents_needed(-z, stderr, family)
         draws = np.random.default_rng(2).normal(z * np.sqrt(more), 1, 20_000)
+        level = mixture_boundary(stderr**2 / more, 0.05 / family, mixture_rho(EXPECTED_SPREAD))
         assert (draws > level).mean() == pytest.approx(0.8, abs=0.01)
-    assert documents_needed(0.0, 3) == np.inf
+    assert documents_needed(-z, stderr, 10) > documents_needed(-z, stderr, 1) > 1
+    assert documents_needed(0.0, stderr, 3) == np.inf
 
 
 def test_missing_cells_and_transitions(make) -> None:

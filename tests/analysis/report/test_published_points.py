@@ -11,8 +11,8 @@ from analysis.comparison.summary import summarise
 from analysis.data.panel import panels
 from analysis.published import jsq, reference
 from analysis.report.figures import published_points
-from analysis.report.figures.retention_figures import all_figures
 from analysis.report.report import html
+from analysis.report.sections import SECTIONS, Filled, Material, figures_of
 
 
 def test_every_row_of_the_three_sources_is_a_point_once() -> None:
@@ -56,11 +56,16 @@ def test_sr1_of_jsq_is_the_mean_of_seven_retentions() -> None:
 def test_the_page_shows_them_only_on_request_and_inside_the_axes(make) -> None:
     results = make()
     groups = panels(results)
-    figures = [f for f in all_figures(groups) if f.name.startswith("retention_over_tcr")]
-    page = html(results, title="t", provenance={}, groups=groups, tables=[], figures=figures)
+    figures = [
+        f
+        for f in figures_of(Material(results=results, groups=groups))
+        if f.name.startswith("retention_over_tcr")
+    ]
+    parts = [Filled(section=SECTIONS[0], figures=tuple(figures))]
+    page = html(results, title="t", provenance={}, groups=groups, parts=parts, links={})
     for figure in figures:
         assert set(figure.published) == set(published_points.PAPERS)
-        width, height = 7.2 * 72, 4.4 * 72
+        width, height = figure.width * 72, 4.3 * 72
         for x, y, said in (one for each in figure.published.values() for one in each):
             assert 0 < x < width
             assert 0 < y < height

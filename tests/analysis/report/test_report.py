@@ -15,8 +15,8 @@ import pytest
 from analysis.data.panel import panels
 from analysis.output.figure import slug
 from analysis.output.text import END, LONGEST, short
-from analysis.report.figures.retention_figures import all_figures
 from analysis.report.report import write_report
+from analysis.report.sections import Material, figures_of
 
 VOID = {"meta", "input", "br", "link", "img", "path", "use", "rect"}
 
@@ -61,9 +61,12 @@ def digests(files: dict[str, Path]) -> dict[str, str]:
 
 
 def test_all_files_are_there(written) -> None:
-    for table in ("cells", "scores", "tcr", "equal_tcr_sr1", "equal_tcr_sr2"):
+    for table in ("result", "cells", "scores", "tcr", "equal_tcr_sr1", "equal_tcr_sr2"):
         assert {f"tables/{table}.{kind}" for kind in ("csv", "md", "tex")} <= set(written)
-    for figure in ("retention_over_tcr_sr2", "retention_per_cell", "srcr_single", "srcr_joint"):
+    for figure in (
+        *("retention_over_tcr_sr2", "retention_over_size_sr2", "retention_per_cell"),
+        *("srcr_p_over_sparsity", "srcr_q_over_bits", "srcr_j_over_bits", "srcr_joint_cells"),
+    ):
         for kind in ("svg", "pdf"):
             assert written[f"figures/{figure}_LLaMA-3.1-8B.{kind}"].stat().st_size > 2000
     assert json.loads(written["report.json"].read_text())["files"] == sorted(written)
@@ -75,17 +78,63 @@ def test_the_page_is_well_formed_and_alone(written) -> None:
     page = Page(text)
     assert page.open == []
     assert len(page.ids) == len(set(page.ids))
-    assert all(link.startswith("#") and link[1:] in page.ids for link in page.links)
-    assert re.findall(r"https?://(?!www\.w3\.org/)", text) == []
+    inside = [link[1:] for link in page.links if link.startswith("#")]
+    assert set(inside) <= set(page.ids)
+    files = {link for link in page.links if not link.startswith(("#", "https:"))}
+    assert files <= set(written)
+    assert {"tables/cells.csv", "tables/cells.tex", "data/scores.csv", "report.json"} <= files
+    assert "https://arxiv.org/abs/2505.07289" in page.links
+    # An address is followed by who clicks it; nothing else in the page has one.
+    bare = re.sub(r'<a href="https://[^"]*"', "", text)
+    assert re.findall(r"https?://(?!www\.w3\.org/)", bare) == []
     assert len(text) < 3_000_000
 
 
-def test_verdicts_come_first(written) -> None:
+def test_both_answers_come_first_then_every_cell_then_the_main_charts(written) -> None:
     text = written["report.html"].read_text()
-    order = [text.index(f'id="{name}"') for name in ("verdicts", "figures", "tables", "how")]
+    signs = (
+        *("At equal TCr: what the formula counts", "At equal size: what the files take"),
+        *('id="table-result"', 'class="figures"', 'id="rate"', 'id="size"', 'id="how"'),
+    )
+    order = [text.index(sign) for sign in signs]
     assert order == sorted(order)
     assert "At 81.25 % TCr, choose 25% + NF4" in text
     assert "commit.sha" in text
+
+
+def test_a_reader_finds_the_runs(make, tmp_path: Path) -> None:
+    links = {"MLflow": 'http://host:5000/?a="b'}
+    files = write_report(make(), tmp_path, title="t", provenance={}, links=links)
+    page = Page(files["report.html"].read_text())
+    assert page.open == []
+    assert 'http://host:5000/?a="b' in page.links
+
+
+def test_every_figure_is_of_one_hue_a_kind_and_says_what_it_found(make) -> None:
+    figures = figures_of(panels(make()))
+    for figure in figures:
+        drawn = {
+            one.lower() for one in re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", str(figure.svg))
+        }
+        assert not drawn & {"#cc79a7", "#e69f00"}, figure.name  # hues that mean no kind
+    assert len({figure.name for figure in figures}) == len(figures)
+
+
+def test_an_axis_with_one_value_is_not_drawn(make) -> None:
+    def one_rate(cells):
+        return cells[cells["label"].isin(["dense", "25% + 4bit", "2:8 + 4bit"])]
+
+    names = {figure.name.split("_Smol")[0] for figure in figures_of(panels(make(cells=one_rate)))}
+    assert not {n for n in names if n.startswith(("srcr_j_over", "srcr_p", "srcr_q"))}
+
+
+def test_it_follows_the_reader_into_the_dark(written) -> None:
+    text = written["report.html"].read_text()
+    assert "prefers-color-scheme: dark" in text
+    drawings = " ".join(re.findall(r'<svg role="img".*?</svg>', text, flags=re.S))
+    assert "var(--ink)" in drawings
+    assert "var(--joint)" in drawings
+    assert not re.search(r"(?:fill|stroke): #(?:000000|ffffff)", drawings)
 
 
 def test_equal_input_gives_equal_bytes(make, tmp_path: Path) -> None:
@@ -126,7 +175,8 @@ def test_long_names_leave_room_for_the_drawing(make) -> None:
         cells=lambda c: c.assign(label=long + c["label"]),
         scores=lambda s: s.assign(task=long + s["task"]),
     )
-    drawn = {figure.name.split("_Smol")[0] for figure in all_figures(panels(results))}
+    material = Material(results=results, groups=panels(results))
+    drawn = {figure.name.split("_Smol")[0] for figure in figures_of(material)}
     assert {"retention_per_cell", "srcr_joint_cells"} <= drawn
     assert short("2:8 + 4bit (seed 1)") == "2:8 + 4bit (seed 1)"
     assert short(long + "(seed 1)").endswith("_read_(seed 1)"[-END:])
@@ -173,7 +223,7 @@ def test_a_sweep_with_little_in_it_says_so(make, tmp_path: Path, cells, said: st
 
 def test_models_that_share_a_file_name_keep_their_figures(make) -> None:
     one, other = make(model="a/b"), make(model="a b")
-    figures = all_figures([*panels(one), *panels(other)])
+    figures = figures_of(Material(results=one, groups=[*panels(one), *panels(other)]))
     assert slug("a/b") == slug("a b")
     assert len({figure.name for figure in figures}) == len(figures)
 

@@ -12,14 +12,16 @@ import pytest
 from analysis.data.panel import panels
 from analysis.output import render
 from analysis.output.table import Column, Table
-from analysis.report.tables import all_tables, cells_table, equal_tcr_table, tcr_table
+from analysis.report.contents import all_tables
+from analysis.report.sections import SECTIONS, Material
+from analysis.report.tables import cells_table, equal_tcr_table, tcr_table
 from analysis.report.task_breakdown import answers_table
 
 NASTY = r"a_b & 50% $x$ #1 {y} ~ ^ \z <b>|"
 
 
 def by_name(results) -> dict[str, Table]:
-    return {table.name: table for table in all_tables(panels(results), results.cells)}
+    return {table.name: table for table in all_tables(results, panels(results))}
 
 
 def test_the_tcr_table_is_table_i(published) -> None:
@@ -126,7 +128,9 @@ def test_markdown_keeps_its_columns() -> None:
 
 def test_an_empty_sweep_has_empty_tables(make) -> None:
     empty = make(cells=lambda c: c.head(0))
-    for table in by_name(empty).values():
+    material = Material(results=empty, groups=panels(empty))
+    assert all_tables(empty, panels(empty)) == []
+    for table in (t for s in SECTIONS for each in s.tables for t in each(material)):
         assert table.rows.empty
         assert render.to_markdown(table)
         assert render.to_latex(table)
@@ -139,7 +143,7 @@ def test_a_score_so_far_is_shown_with_its_mark_and_a_note(make) -> None:
         return scores.assign(stopped=at, collapsed=at, unextracted=unread)
 
     results = make(scores=stopped)
-    found = {table.name: table for table in all_tables(panels(results), results.cells)}
+    found = {table.name: table for table in all_tables(results, panels(results))}
     found["answers"] = answers_table(panels(results))
     scores, cells, answers = (
         rows_of(found[name])["3bit"] for name in ("scores", "cells", "answers")
@@ -155,7 +159,7 @@ def test_a_score_so_far_is_shown_with_its_mark_and_a_note(make) -> None:
         assert any("asked no further" in note for note in found[name].notes)
     assert r"\ddag{}" in render.to_latex(found["scores"])
     whole = make()
-    for table in all_tables(panels(whole), whole.cells):
+    for table in all_tables(whole, panels(whole)):
         assert "‡" not in render.to_markdown(table)
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from analysis.comparison.verdicts import ALPHA, holm
+from analysis.comparison.verdicts import ALPHA
+from analysis.statistics.holm import holm
 from analysis.statistics.pooled_variance import (
     SeedVariance,
     detectable,

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from isorate.overrides import override
 from sweeper.cli.commands import work
-from sweeper.config.overrides import override
 from tests import tiny
 from tests.launchers.fake_slurm import FakeSlurm
 
@@ -81,7 +81,8 @@ def work_jobs(slurm: FakeSlurm) -> list[str]:
 def test_a_sweep_is_followed_from_other_shells(slurm: FakeSlurm, shell: Shell) -> None:
     planned = shell.run(*GRID, verb="plan").stdout
     assert "Jobs:   5 in 2 arrays" in planned
-    assert "as requested, nothing is measured yet" in planned
+    assert "at most, by the time they ask for: nothing is measured yet" in planned
+    assert "of work" not in planned, "one figure of hours, not a second one beside it"
     assert "at the peak (checkpoints=drop, by the last job)" in planned
     dropped, kept = (
         json.loads(shell.run(*GRID, "output=json", f"checkpoints={policy}", verb="plan").stdout)

@@ -31,3 +31,12 @@ def test_a_job_leaves_at_once_with_its_status(tmp_path: Path, does: str, status:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30)
     assert ended.returncode == status
     assert ended.stdout == "said\n"
+
+
+def test_a_job_does_not_pay_for_numpy_before_its_first_stage() -> None:
+    code = (
+        "import sys\nfrom launchers.slurm.job import entrypoint, pull_job\n"
+        "print('numpy' in sys.modules)\nimport numpy\nprint(numpy.ones(2).sum())\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout.split() == ["False", "2.0"]

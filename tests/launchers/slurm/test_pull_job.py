@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from launchers import leases
+from launchers import leases, pull
 from launchers.slurm import records
 from launchers.slurm.job import pull_job
-from launchers.slurm.job.attempt import Place
+from launchers.slurm.job.attempt import Journal, Place
 from launchers.slurm.resources.resources import Resources
 from launchers.slurm.submission import pulling
+from sweeper.results import launcher_record
 from sweeper.store.store import Spec
 from tests.launchers.fake_slurm import FakeSlurm
 from tests.launchers.slurm_rig import SlurmRig
@@ -197,6 +199,127 @@ def test_killed_workers_and_those_that_cannot_start(slurm: FakeSlurm, rig: Slurm
     slurm.end(rig.state(stages[0]).job, "NODE_FAIL")
     slurm.work()
     assert rig.done(stages)
+
+
+def asked(slurm: FakeSlurm) -> list[str]:
+    """The memory that each array asks for, in their order."""
+    firsts = [e for j, e in slurm.jobs.items() if not e["name"].endswith("-round")]
+    return list(dict.fromkeys(str(entry["options"]["mem"]) for entry in firsts))
+
+
+def submission(rig: SlurmRig) -> str:
+    """The name of the last one."""
+    return str(launcher_record.submissions(rig.sweep.path)[-1]["submission"])
+
+
+def test_what_ran_out_of_memory_waits_for_a_round_that_asks_for_more(
+    slurm: FakeSlurm, rig: SlurmRig
+) -> None:
+    once = str(rig.journal) + ".once"
+    stages = [rig.make("big", do="memory", once=once), rig.make("a"), rig.make("b")]
+    rig.run(stages, pack="pull", array_parallelism=2, mem_gb=1)
+    slurm.work()
+    assert rig.done(stages)
+    assert rig.runs() == ["a", "b", "big", "big"], "not by an equal job"
+    assert asked(slurm) == ["1024M", "1536M"]
+    assert rig.table().rounds[0]["resubmitted"] == [stages[0]["key"]]
+
+
+def test_a_worker_that_memory_killed_kills_no_other(slurm: FakeSlurm, rig: SlurmRig) -> None:
+    stages = [rig.make("big"), rig.make("a")]
+    rig.run(stages, pack="pull", array_parallelism=2, mem_gb=1, retry={"rounds": 1})
+    first, second, _ = slurm.jobs
+    place = Place(job=first, restart=0, node="n1", partition="gpu", gpus=0)
+    Journal(stages[0], rig.sweep, place, submission(rig))  # it began, and says no more
+    slurm.end(first, "OUT_OF_MEMORY", code="0:125")
+    assert "the next round asks for more" in rig.state(stages[0]).reason
+    slurm.start(second)
+    assert rig.runs() == ["a"]
+    assert not rig.store.is_done(stages[0])
+    slurm.work()
+    assert rig.done(stages)
+    assert asked(slurm) == ["1024M", "1536M"]
+
+
+def test_a_killed_worker_that_had_memory_is_followed_at_once(
+    slurm: FakeSlurm, rig: SlurmRig
+) -> None:
+    stages = [rig.make("x"), rig.make("a")]
+    rig.run(stages, pack="pull", array_parallelism=2, mem_gb=1)
+    first, second, _ = slurm.jobs
+    place = Place(job=first, restart=0, node="n1", partition="gpu", gpus=0)
+    Journal(stages[0], rig.sweep, place, submission(rig))
+    slurm.end(first, "FAILED", code="0:9")
+    slurm.start(second)
+    assert rig.done(stages)
+
+
+# --- evaluations that are repeated ------------------------------------------------------------
+
+
+def evaluations(rig: SlurmRig, again: int) -> list[Any]:
+    """A model that is evaluated, and evaluated again so many times, as planning makes them."""
+    dense = rig.make("dense")
+    marks = [{}, *({"rerun": n} for n in range(1, again + 1))]
+    scores = [rig.score("t", dense, **mark) for mark in marks]
+    return [dense, *({**one, "kind": "evaluate"} for one in scores)]
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_a_repeated_evaluation_is_left_to_other_nodes_for_a_while(
+    rig: SlurmRig, monkeypatch: pytest.MonkeyPatch, elsewhere: bool
+) -> None:
+    dense, first, again = evaluations(rig, 1)
+    others = rig.make("others", estimate_s=99.0)
+    order: list[str] = []
+
+    def carry_out(spec: Spec, bulk: bool) -> None:
+        order.append(spec["key"])
+
+    worker = pull.Worker(
+        specs={s["key"]: s for s in (dense, again, first, others)},
+        mine={dense["key"], first["key"], again["key"]},
+        store=rig.store,
+        workers=2,
+        attempt=carry_out,
+        hopeless=lambda key: "",
+        until=time.monotonic() + 0.5,
+    )
+    holder = leases.Holder(**({"host": "node2"} if elsewhere else {}))
+    monkeypatch.setattr(leases, "holder", lambda *_: holder)
+    monkeypatch.setattr(pull, "_LOOK_S", 0.01)
+    monkeypatch.setattr(pull, "_SPREAD_S", 1.0)
+    here = socket.gethostname()
+    monkeypatch.setattr(worker, "_host", lambda spec: here if spec["key"] in order else "")
+    monkeypatch.setattr(worker, "_is_there", lambda task: task.key in order)
+    worker.run()
+    both = {first["key"], again["key"]}
+    assert order[0] == dense["key"]
+    assert len(both & set(order)) == (1 if elsewhere else 2)
+    worker.until = time.monotonic() + 5.0
+    worker.run()
+    assert both < set(order), "nobody came for it"
+
+
+def test_other_work_comes_before_the_repetition(rig: SlurmRig, monkeypatch: Any) -> None:
+    dense, first, again = evaluations(rig, 1)
+    rest = [rig.score(f"s{n}", dense, estimate_s=0.1) for n in range(3)]
+    stages = [dense, first, {**again, "estimate_s": 50.0}, *rest]
+    specs = {stage["key"]: stage for stage in stages}
+    worker = pull.Worker(
+        specs=specs,
+        mine=specs.keys(),
+        store=rig.store,
+        workers=1,
+        attempt=lambda spec, bulk: None,
+        hopeless=lambda key: "",
+    )
+    monkeypatch.setattr(worker, "_host", lambda spec: socket.gethostname())
+    schedule = worker._schedule()
+    schedule.start(dense["key"])
+    schedule.finish(dense["key"])
+    ranked = [task.key for task, _ in worker._spread(schedule.ranked("", 1))]
+    assert set(ranked[-2:]) == {first["key"], again["key"]}
 
 
 def test_a_persons_scancel_is_not_undone(slurm: FakeSlurm, rig: SlurmRig, monkeypatch: Any) -> None:

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
+from isorate.overrides import override
 from launchers import leases
 from launchers.leases import Holder
 from launchers.slurm import records
@@ -25,7 +26,6 @@ from launchers.slurm.cluster.nodes import parse
 from launchers.slurm.resources.environment import with_environment
 from launchers.slurm.submission.executor import job_id
 from launchers.slurm.submission.submit import largest_array
-from sweeper.config.overrides import override
 from sweeper.errors import BadInput
 from sweeper.planning import chosen_launcher
 from sweeper.results import launcher_record

@@ -142,14 +142,31 @@ def test_every_method_in_one_table(plan):
 
 def test_joint_and_sequential_cells_come_in_equal_rates(plan):
     made = plan("experiment=joint_vs_sequential")
-    assert len(made.cells) == 1 + 3 * 11
+    assert len(made.cells) == 1 + 5 * 14
     assert not made.dropped
     rates = {round(cell.cell.tcr, 6) for cell in made.cells if cell.label != "dense"}
-    assert rates == {0.75, 0.8125, 0.875}
-    for rate in rates:
-        same = [cell.cell.quantization.method for cell in made.cells if cell.cell.tcr == rate]
-        assert same.count("joint") >= 3
-        assert same.count("gptq") >= 6
+    assert rates == {0.75, 0.8125}
+    at = [cell.cell.quantization for cell in made.cells if cell.cell.tcr == 0.8125]
+    for refined in (0, 3):
+        methods_of = [q.method for q in at if dict(q.options).get("refine", 0) == refined]
+        assert methods_of.count("gptq") == 3 * 5
+        assert methods_of.count("joint") == (2 if refined == 0 else 4) * 5
+    swapped = [q for q in at if dict(q.options).get("swaps")]
+    assert {(q.method, dict(q.options)["refine"]) for q in swapped} == {("joint", 3)}
+    assert {cell.cell.model["compute_dtype"] for cell in made.cells} == {"float32"}
+
+
+def test_joint_and_sequential_cells_can_be_run_in_parts(plan):
+    whole = plan("experiment=joint_vs_sequential")
+    parts = [plan("experiment=joint_vs_sequential", f"calibration.seed={s}") for s in range(5)]
+    assert {key for part in parts for key in part.stages} == set(whole.stages)
+    wide = plan("experiment=joint_vs_sequential_wide")
+    assert not wide.dropped
+    assert {cell.label for cell in wide.cells} >= {
+        *("2bit, refined", "50% + joint 8bit, refined", "25% + 4bit (exact mask)", "dense")
+    }
+    shared = [s.kind for s in wide.stages.values() if s.key in whole.stages]
+    assert "prune" in shared  # one report shows both, and what they share is made once
 
 
 MEANING = [

@@ -49,6 +49,8 @@ TASKS = {"names": ["a", "b"], "limit": None}
 def sections(prune=(), quant=(), **others):
     return {
         "model": MODEL,
+        "rescale": {"method": "none", "seed": 0, "spread": 1.5},
+        "rotate": {"method": "none", "block_size": None, "seed": 0},
         "prune": PRUNE | dict(prune),
         "quant": QUANT | dict(quant),
         "calibration": CALIBRATION,

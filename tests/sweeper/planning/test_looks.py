@@ -58,6 +58,26 @@ def test_a_larger_limit_has_one_dense_baseline_and_keeps_the_earlier_look() -> N
     assert len(tables.results(found).cells) == 2  # refused with two baselines
 
 
+def test_what_was_asked_at_other_looks_is_recorded_and_reaches_the_tables() -> None:
+    """A test that is made now is one of several, whichever way the sweep went."""
+    grown = merge([plan(1, 20), plan(2, 80), plan(3, 40)])
+    tasks = data.TASKS
+    assert all(cell["looks"] == {task: [20, 40] for task in tasks} for cell in grown["cells"])
+    store = data.FakeStore()
+    data.fill(store, grown)
+    found = tables.results(outcomes.collect(grown, store))
+    assert set(found.scores["looks"]) == {"20 40"}
+    assert "looks" not in merge([plan(1, 20)])["cells"][0]
+
+
+def test_a_look_in_another_manner_is_no_look_at_these_documents() -> None:
+    first, second = plan(1, 20), plan(2, 40)
+    for spec in first["stages"].values():
+        if spec["kind"] == "evaluate":
+            spec["params"]["num_fewshot"] = 5
+    assert not any("looks" in cell for cell in merge([first, second])["cells"])
+
+
 def test_a_task_that_only_an_earlier_plan_names_stays() -> None:
     grown = merge([plan(1, 20, tasks=("cloze",)), plan(2, 40, tasks=("capitals",))])
     assert [looks(cell) for cell in grown["cells"]] == [{"cloze": "20", "capitals": "40"}] * 2

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from sweeper.errors import BadInput
+from sweeper.modeling import gguf_header
 from sweeper.stages import Job, convert
+from sweeper.stages.convert import pieces
 
 
 def job(source: Path, out: Path, digest: str = "") -> Job:
@@ -31,9 +33,29 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_another_file_than_planned_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.gguf"
-    file.write_bytes(convert.MAGIC + b"\x00" * 32)
+    file.write_bytes(gguf_header.MAGIC + b"\x00" * 32)
     with pytest.raises(BadInput, match="changed since"):
         convert.run(job(file, tmp_path, "0" * 64))
+
+
+def test_pieces_are_joined_checked_and_taken_away(tmp_path: Path) -> None:
+    whole = gguf_header.MAGIC + bytes(range(200))
+    files = [tmp_path / name for name in ("a", "b", "c")]
+    for file, piece in zip(files, (whole[:50], whole[50:90], whole[90:]), strict=True):
+        file.write_bytes(piece)
+    given = {"gguf": files[0], "gguf.2": files[1], "gguf.3": files[2], "model": tmp_path}
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    digest = hashlib.sha256(whole).hexdigest()
+    with pieces.whole(pieces.of(given), digest, scratch) as joined:
+        assert joined.read_bytes() == whole
+    assert list(scratch.iterdir()) == []
+    files[1].unlink()
+    with (
+        pytest.raises(BadInput, match=r"b: there is no such file"),
+        pieces.whole(pieces.of(given), digest, scratch),
+    ):
+        pass
 
 
 def packaged() -> Path | None:

@@ -411,3 +411,20 @@ def test_who_is_at_work_is_known_until_the_attempt_ends(store: Store) -> None:
 def test_an_attempt_of_a_dead_process_is_not_at_work(store: Store) -> None:
     (store.tmp / f"{A['key']}.{process_id.host()}.{2**22 + 1}.abcd").mkdir(parents=True)
     assert store.running() == {}
+
+
+def test_leases_of_stages_that_are_done_are_cleared_away(store, monkeypatch):
+    done, open_ = spec(name="done"), spec(name="open")
+    with store.attempt(done) as attempt:
+        store.commit(attempt, {}, {})
+    claims = store.home / "claims"
+    for key in (done["key"], open_["key"]):
+        (claims / key).mkdir(parents=True)
+        (claims / key / "3").write_text("{}")
+    assert store.gc() == [], "somebody may just be letting go"
+    for age_s, expected in ((2 * 3600, [claims / done["key"]]), (8 * 86400, [])):
+        for path in claims.rglob("*"):
+            os.utime(path, (time.time() - age_s,) * 2)
+        expected = expected or [claims / open_["key"]]
+        assert store.leftovers() == store.gc() == expected
+        assert not expected[0].exists()

@@ -13,7 +13,7 @@ import pytest
 from analysis.data.panel import panels
 from sweeper.errors import BadInput
 from sweeper.planning import builder
-from sweeper.planning.sweep import Sweep
+from sweeper.planning.sweep import Sweep, cell_json
 from sweeper.results import outcomes
 from sweeper.results import tables as rows
 from sweeper.results.importers import lm_eval
@@ -204,13 +204,12 @@ def test_an_imported_cell_stands_in_for_one_that_is_not_done(plan, tmp_path) -> 
     imported.add(sweep, cell(plan, "dense"), lm_eval.read(written(tmp_path / "out")))
     mine = imported.outcomes(sweep)
     waiting = [
-        outcomes.CellOutcome(cell={"key": one.key}, status="missing", reason="")
-        for one in plan.cells
+        outcomes.CellOutcome(cell=cell_json(one), status="missing", reason="") for one in plan.cells
     ]
     both = outcomes.joined(waiting, mine)
     assert len(both) == len(plan.cells)
     assert [o.status for o in both].count("done") == 1
-    done = [outcomes.CellOutcome(cell={"key": mine[0].key}, status="done", reason="")]
+    done = [outcomes.CellOutcome(cell=mine[0].cell, status="done", reason="")]
     assert outcomes.joined(done, mine) == done
 
 

@@ -20,7 +20,12 @@ def override(key: str, value: str) -> str:
     """
     if any(ord(character) < 32 or ord(character) == 127 for character in value):
         raise ValueError(f"{key}={value!r}")
+    return f"{key}={quoted(value)}"
+
+
+def quoted(value: str) -> str:
+    """A text as a value in the grammar of Hydra's overrides, whatever is in it."""
     # inside quotes a backslash counts only before a quote, where it is doubled
-    quoted = _BACKSLASHES.sub(lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
+    whole = _BACKSLASHES.sub(lambda m: m[1] * 2 + ("\\'" if m[2] else ""), value)
     # and OmegaConf reads what is left: a backslash before an interpolation makes it text
-    return f"{key}='{_INTERPOLATION.sub(lambda m: m[1] * 2 + chr(92) + '${', quoted)}'"
+    return f"'{_INTERPOLATION.sub(lambda m: m[1] * 2 + chr(92) + '${', whole)}'"

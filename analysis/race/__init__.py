@@ -1,0 +1,1 @@
+"""Races: cells at equal rate are asked documents until the data can tell them apart."""

@@ -1,0 +1,3 @@
+"""What a sound checkpoint measures."""
+
+from tests.stubs.kinds.measure import run as run

@@ -46,6 +46,9 @@ def checked(path: Path, key: str, value: str, *, trust: bool, quantized: bool = 
     """
     try:
         broken = integrity.trouble(path) if path.is_dir() else None
+    except PermissionError as error:
+        what = f"this user may not read {error.filename}."
+        raise BadInput(key, value, what, "Have its owner run: chmod -R a+rX DIRECTORY") from error
     except (ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
         broken = f"its files cannot be read ({type(error).__name__}: {error})"
     if broken:

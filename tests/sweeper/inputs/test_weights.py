@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from sweeper.errors import BadInput
+from sweeper.modeling import integrity
 from tests import tiny
 from tests.planned import plan_of
 
@@ -80,6 +81,17 @@ def test_what_the_model_leaves_out_of_its_files_is_noted(model: Path) -> None:
     configured(model, num_hidden_layers=1)
     (note,) = plan_of(model, "prune.sparsity=50").notes
     assert "no part of the model, and left out: model.layers.1.input_layernorm.weight" in note
+
+
+def test_files_of_another_user_are_refused_by_name(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path / "model.safetensors"))
+
+    monkeypatch.setattr(integrity, "trouble", closed)
+    with pytest.raises(BadInput, match=r"may not read .*/model\.safetensors\. Have its owner run"):
+        plan_of(model, "prune.sparsity=50")
 
 
 def test_a_tied_head_need_not_be_stored(model: Path) -> None:

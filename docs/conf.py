@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 import sys
 from collections.abc import Mapping
 from importlib.metadata import version as installed
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -171,7 +172,35 @@ def _inside(_: Sphinx, __: str, source: list[str]) -> None:
         source[0] = source[0].replace(f"](../{name}.md", f"]({name.lower()}.md")
 
 
+_SEVERAL = re.compile(r"^(\s+)(\w+(?:, \w+)+): (.*)")
+
+
+def _one_by_one(*event: Any) -> None:
+    """Attributes that a docstring tells of together, as "a, b: text", each get a line."""
+    lines: list[str] = event[-1]
+    told = []
+    for line in lines:
+        found = _SEVERAL.match(line)
+        if found is None:
+            told.append(line)
+            continue
+        *others, last = found[2].split(", ")
+        told += [f"{found[1]}{name}: see `{last}`." for name in others]
+        told.append(f"{found[1]}{last}: {found[3]}")
+    lines[:] = told
+
+
+def _as_it_stands(_: Sphinx, document: Any) -> None:
+    """What is no reStructuredText in a docstring ("a * b") is shown as it stands there."""
+    from docutils import nodes
+
+    for wrong in list(document.findall(nodes.problematic)):
+        wrong.replace_self(nodes.literal(text=wrong.astext()))
+
+
 def setup(app: Sphinx) -> None:
     """Sphinx's own entry."""
+    app.connect("doctree-read", _as_it_stands)
+    app.connect("autodoc-process-docstring", _one_by_one, priority=100)  # before napoleon
     app.connect("builder-inited", _write_reference)
     app.connect("source-read", _inside)

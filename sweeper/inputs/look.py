@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from isorate.pinning import program
+from isorate.pinning import program, search_path
 from sweeper.modeling import directory
 from sweeper.store import files, hashing
 
@@ -117,7 +117,7 @@ def _taken(folder: Path, trust: bool) -> dict[str, Any]:
         timeout=_PATIENCE_S,
         check=False,
         stdin=subprocess.DEVNULL,
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": search_path()},
     )
     try:
         found: dict[str, Any] = json.loads(done.stdout)

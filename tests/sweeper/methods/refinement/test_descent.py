@@ -133,6 +133,27 @@ def test_no_step_ever_raises_the_error_of_a_row(
         assert on_grid(one)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    bits=st.sampled_from([2, 3, 4, 8]),
+    nm=st.sampled_from([None, (1, 3), (2, 4), (2, 8), (5, 16)]),
+    seed=st.integers(0, 50),
+    sweeps=st.integers(1, 3),
+)
+def test_any_swaps_keep_counts_and_lower_errors(
+    bits: int, nm: tuple[int, int] | None, seed: int, sweeps: int
+) -> None:
+    one = fit(5, 96, bits, 0.3, nm=nm, seed=seed)
+    pool = nm[1] if nm else 96
+    before, mask, loss = counts(one, pool), one.pruned.clone(), one.loss()
+    swapped = sum(swaps.sweep(one, nm) for _ in range(sweeps))
+    assert torch.equal(counts(one, pool), before)
+    assert (one.loss() <= loss * (1 + 1e-12)).all()
+    assert on_grid(one)
+    if not swapped:
+        assert torch.equal(one.pruned, mask)
+
+
 def test_in_single_precision_the_error_falls_to_its_rounding() -> None:
     one = fit(48, 192, 4, 0.25, dtype=torch.float32)
     start = one.loss().sum()

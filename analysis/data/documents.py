@@ -4,7 +4,8 @@ One table per cell and task, as an evaluation writes it: doc_id, doc_hash, targe
 one column per metric (a perplexity has two: `<metric>.sum`, a log-likelihood, and
 `<metric>.weight`). `subtask` is optional and names the part of the task a document is from,
 `subtask_size` how many documents that part has in all, asked or not, `position` the place of a
-document in the order in which they are asked.
+document in the order in which they are asked, `cluster` what it shares with others (a passage, a
+word), which then count as one in every variance.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from analysis.errors import BadResults
 from analysis.metrics import Array
@@ -23,6 +25,7 @@ IDENTITY = ("doc_id", "doc_hash", "target_hash")
 SUBTASK = "subtask"
 SUBTASK_SIZE = "subtask_size"
 POSITION = "position"
+CLUSTER = "cluster"
 Key = tuple[str, str]
 One = Path | pd.DataFrame
 Source = One | Mapping[str, One]
@@ -40,6 +43,7 @@ class Scored:
         subtask: (n,) the part of the task that it is from; "" where a task has no parts.
         share: (n,) how much it counts: the part's share of the whole task over its share of these
             documents; 1 where they are asked in proportion, or the sizes are not known.
+        cluster: (n,) numbers of what documents share; None where each stands for itself.
         position: (n,) place in the order in which they are asked, from 0; nan where unknown.
     """
 
@@ -49,6 +53,7 @@ class Scored:
     subtask: tuple[str, ...]
     share: Array
     position: Array
+    cluster: NDArray[np.int_] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +145,18 @@ def scored(table: pd.DataFrame, metric: str) -> Scored | None:
         position=table[POSITION].to_numpy(float)
         if POSITION in table
         else np.full(len(table), np.nan),
+        cluster=_clusters(table),
     )
+
+
+def _clusters(table: pd.DataFrame) -> NDArray[np.int_] | None:
+    """(n,) numbers of clusters, which lie within subtasks; a document without one is its own."""
+    if CLUSTER not in table or table[CLUSTER].isna().all():
+        return None
+    named = table[CLUSTER].where(table[CLUSTER].notna(), table["doc_id"])
+    part = table[SUBTASK] if SUBTASK in table else [""] * len(table)
+    pairs = pd.MultiIndex.from_arrays([pd.Index(part), pd.Index(named.astype(str))])
+    return np.asarray(pd.factorize(pairs)[0], dtype=np.int_)
 
 
 def _shares(table: pd.DataFrame) -> Array:

@@ -46,6 +46,7 @@ class Sample:
         share: (n,) how much each document counts, see `Scored`.
         position: (n,) its place in the order of its subtask, see `Scored`.
         link: how the score follows from the sums: "mean", "perplexity" or "bits".
+        cluster: (n,) what documents share, see `Scored`.
     """
 
     shared: NDArray[np.bool_]
@@ -55,6 +56,7 @@ class Sample:
     share: Array
     position: Array
     link: Link
+    cluster: NDArray[np.int_] | None = None
 
     @property
     def binary(self) -> bool:
@@ -63,19 +65,29 @@ class Sample:
 
     @cached_property
     def influence(self) -> Array:
-        """(C, n) what each document adds to the error of the score, centred in its stratum."""
+        """(C, n) what each document adds to the error of the score, centred in its stratum.
+
+        Of documents that share a cluster (C, G), what each of G clusters adds.
+        """
         top, bottom = self.share * self.numerator, self.share * self.weight
         total = np.where(self.shared, bottom.sum(axis=1), 1.0)[:, None]
         rate = top.sum(axis=1, keepdims=True) / total
         raw = (top - rate * bottom) / total * _LINKS[self.link][1](rate)
+        parts = []
         for stratum in np.unique(self.strata):
             here = self.strata == stratum
-            count = int(here.sum())
-            # One document says nothing of the spread in its stratum: it keeps all it has.
-            if count > 1:
-                centred = raw[:, here] - raw[:, here].mean(axis=1, keepdims=True)
-                raw[:, here] = centred * np.sqrt(count / (count - 1))
-        return np.asarray(raw)
+            own = raw[:, here]
+            if here.sum() > 1:
+                own = own - own.mean(axis=1, keepdims=True)
+            summed = own if self.cluster is None else _summed(own, self.cluster[here])
+            count = summed.shape[1]
+            # One says nothing of the spread in its stratum: its documents keep all they have.
+            summed = summed * np.sqrt(count / (count - 1)) if count > 1 else raw[:, here]
+            if self.cluster is None:
+                raw[:, here] = summed
+            else:
+                parts.append(summed)
+        return np.asarray(raw if self.cluster is None else np.hstack(parts))
 
     @cached_property
     def scores(self) -> Array:
@@ -103,6 +115,7 @@ class Sample:
             strata=self.strata[kept],
             share=(self.share * thinned[self.strata])[kept],
             position=self.position[kept],
+            cluster=None if self.cluster is None else self.cluster[kept],
         )
 
     def covariance(self, rows: Rows, unpaired: Array) -> Array:
@@ -120,7 +133,7 @@ class Sample:
         picked = np.asarray(rows, dtype=int)
         each = self.influence[picked]
         matrix = np.asarray(each @ each.T)
-        more = 0.5 * float((self.share**2).mean()) / each.shape[1] ** 2
+        more = 0.5 * float((self.share**2).mean()) / self.numerator.shape[1] ** 2
         own = np.diag(matrix) + (more if self.binary else 0.0)
         known = self.shared[picked] & (np.diag(matrix) > 0)
         matrix[np.diag_indices_from(matrix)] = np.where(known, own, unpaired)
@@ -130,6 +143,14 @@ class Sample:
         """How many documents only the first, and only the second, of two cells got right."""
         one, two = self.numerator[first], self.numerator[second]
         return int((one > two).sum()), int((two > one).sum())
+
+
+def _summed(each: Array, cluster: NDArray[np.int_]) -> Array:
+    """(C, G) sums of (C, n) over G clusters."""
+    place = np.unique(cluster, return_inverse=True)[1]
+    found = np.zeros((len(each), int(place.max()) + 1))
+    np.add.at(found.T, place, each.T)
+    return found
 
 
 def sample(
@@ -179,6 +200,7 @@ def sample(
         strata=np.unique(model.subtask, return_inverse=True)[1],
         share=model.share,
         position=model.position,
+        cluster=model.cluster,
         link=link,
     )
 
@@ -205,6 +227,7 @@ def rescored(
         strata=np.unique(some.subtask, return_inverse=True)[1],
         share=some.share,
         position=some.position,
+        cluster=some.cluster,
         link=link,
     )
     rate = np.array((some.share * some.numerator).sum() / (some.share * some.weight).sum())

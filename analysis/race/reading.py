@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 
-import numpy as np
 import pandas as pd
 
 from analysis.comparison.size import RATES, sizes
@@ -20,7 +19,6 @@ from analysis.output.text import listed, percent
 from analysis.race.field import Answers, CellAnswers, Contest, Field, Group
 from analysis.race.schedule import Leaf
 
-CLUSTER = "cluster"
 SERVED = next(rate for rate in RATES if rate.key == "served")
 
 
@@ -204,5 +202,4 @@ def _answers(table: pd.DataFrame, metric: str) -> Answers | None:
     one = scored(table, metric)
     if one is None:
         return None
-    cluster = table[CLUSTER].to_numpy(np.int_) if CLUSTER in table else None
-    return Answers(numerator=one.numerator, weight=one.weight, cluster=cluster)
+    return Answers(numerator=one.numerator, weight=one.weight, cluster=one.cluster)

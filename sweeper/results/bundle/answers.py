@@ -36,6 +36,7 @@ _NOT_SCORES = frozenset(
         "prompt_hash",
         "position",
         "block",
+        "cluster",
         "prediction",
         "extracted",
         "likelihoods",

@@ -56,6 +56,7 @@ def written(
             **identity(task, requests, d),
             "position": places[d],
             "block": answered[d].block,
+            **_shared(task, requests[d][0].doc),
             **_answer(task, requests, d, answered[d], names[0], keep_text),
             **_metrics(task, requests, d, names),
         }
@@ -74,6 +75,12 @@ def identity(task: Task, requests: Requests, document: int) -> Record:
         "prompt_hash": hash_string(instance.arguments[0]),
         "target_hash": hash_string(target),
     }
+
+
+def _shared(task: Task, document: Mapping[str, Any]) -> Record:
+    """What a document shares with others of its task, where the task names the columns."""
+    columns = (task.get_config("metadata") or {}).get("cluster")
+    return {"cluster": repr([document[name] for name in columns])} if columns else {}
 
 
 def _answer(

@@ -28,6 +28,7 @@ OWN_COLUMNS = (
     "target_hash",
     "position",
     "block",
+    "cluster",
     "prediction",
     "extracted",
     "text",

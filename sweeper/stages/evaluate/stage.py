@@ -28,10 +28,11 @@ def run(job: Job) -> dict[str, Any]:
     has no scores of its own, the whole makes them once, from all records.
 
     Writes ``documents.parquet``: one row per document with its place in the seeded order
-    (``position``, ``block``), hashes of document, prompt and target, ``prediction``, whether
-    it was ``extracted``, ``text``, ``likelihoods`` (nats, per request), how it is ``broken``,
-    ``tokens``, ``seconds`` and a column per metric (a perplexity has two: ``<metric>.sum``,
-    the log-likelihood in nats, and ``<metric>.weight``, the words or bytes).
+    (``position``, ``block``), its ``cluster`` where the task names one, hashes of document, prompt
+    and target, ``prediction``, whether it was ``extracted``, ``text``, ``likelihoods`` (nats, per
+    request), how it is ``broken``, ``tokens``, ``seconds`` and a column per metric (a perplexity
+    has two: ``<metric>.sum``, the log-likelihood in nats, and ``<metric>.weight``, the words or
+    bytes).
 
     Raises:
         StageFailure: the task does not exist or cannot be run on this backend.

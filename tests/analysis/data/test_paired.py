@@ -246,3 +246,24 @@ def test_undecided_is_not_equivalent() -> None:
         said[n] = sentences(p, verdict)[0]
     assert "Nor is it shown that they differ by less than 0.02" in said[60]
     assert "They differ by less than 0.02 (two one-sided tests" in said[12000]
+
+
+def test_documents_that_share_something_count_as_one_in_every_test() -> None:
+    """Sixty passages with five questions each, which a cell gets all right or all wrong."""
+    rng = np.random.default_rng(6)
+    right = np.repeat(answers(rng, LEVELS, 60), 5, axis=1)
+    found = results({"t": right})
+    tables = {
+        key: table.assign(cluster=[f"passage {j // 5}" for j in range(300)])
+        for key, table in found.documents.sources.items()
+    }
+    clustered = Results(cells=found.cells, scores=found.scores, documents=Documents(tables))
+    plain, one = (panels(each)[0].covariance(0, [1, 2]) for each in (found, clustered))
+    alone = panel({"t": right[:, ::5]}).covariance(0, [1, 2])
+
+    def of(sigma: np.ndarray) -> float:
+        return float(sigma[0, 0] + sigma[1, 1] - 2 * sigma[0, 1])
+
+    assert of(one) > 3.5 * of(plain)
+    # what sixty documents say, but for the discordant pair more, which is one of 300 here
+    assert of(one) - 1 / 300**2 == pytest.approx(of(alone) - 1 / 60**2)

@@ -206,3 +206,18 @@ def test_the_adapter_passes_what_lm_eval_has() -> None:
     given = {"pretrained", "dtype", "batch_size", "seed", "tensor_parallel_size", "max_model_len"}
     assert given | {"add_bos_token"} <= named
     assert methods["__init__"].args.kwarg is not None  # the rest goes to vLLM's own LLM
+
+
+def test_a_task_says_what_its_documents_share(
+    make_job: MakeJob, checkpoint: Path, tasks: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(tasks, tmp_path / "tasks"))
+    named = TASK.format(name="tiny_shared") + TASKS["tiny_choice"]
+    (folder / "tiny_shared.yaml").write_text(named + "metadata: {version: 1, cluster: [answer]}\n")
+    job = replace(make_job(task="tiny_shared"), sources={"model": checkpoint, "tasks": folder})
+    result = evaluate.run(job)
+    rows = table(job)
+    assert rows["cluster"].nunique() > 1
+    assert set(rows["cluster"]) <= {"[0]", "[1]", "[2]"}
+    assert "cluster" not in result["metrics"]
+    assert result["documents_total"] == 23

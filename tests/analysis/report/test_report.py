@@ -122,7 +122,8 @@ def test_a_reader_finds_the_runs(make, tmp_path: Path) -> None:
 
 
 def test_every_figure_is_of_one_hue_a_kind_and_says_what_it_found(make) -> None:
-    figures = figures_of(panels(make()))
+    results = make()
+    figures = figures_of(Material(results=results, groups=panels(results)))
     for figure in figures:
         drawn = {
             one.lower() for one in re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", str(figure.svg))
@@ -135,7 +136,9 @@ def test_an_axis_with_one_value_is_not_drawn(make) -> None:
     def one_rate(cells):
         return cells[cells["label"].isin(["dense", "25% + 4bit", "2:8 + 4bit"])]
 
-    names = {figure.name.split("_Smol")[0] for figure in figures_of(panels(make(cells=one_rate)))}
+    results = make(cells=one_rate)
+    material = Material(results=results, groups=panels(results))
+    names = {figure.name.split("_Smol")[0] for figure in figures_of(material)}
     assert not {n for n in names if n.startswith(("srcr_j_over", "srcr_p", "srcr_q"))}
 
 

@@ -159,10 +159,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=10_000)
     parser.add_argument("--peeks", type=int, default=10_000, help="runs with a look every 16")
+    parser.add_argument("--only", default="", help="the nulls with this in their name")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
     print(f"{'null':24s} {'rule':9s} {'looks':>5s} {'races':>6s}  error  upper  coverage")
-    for null, own in nulls().items():
+    chosen = {null: own for null, own in nulls().items() if given.only in null}
+    for null, own in chosen.items():
         few, many = doublings(own.own), peeks(own.own)
         kinds = [(name, few, given.runs) for name in ("anytime", "spending", NAIVE)]
         kinds += [(name, many, given.peeks) for name in ("anytime", NAIVE) if given.peeks]

@@ -29,7 +29,7 @@ SETTINGS: Json = {
     "by": "sr2",
     "margin": None,
     "first_look": 128,
-    "assumed_spread": 0.05,
+    "assumed_spread": 0.1,
     "stderr": None,
 }
 BENCH = Bench(find=lambda kind: find_stage(kind, "tests.stubs.race"))

@@ -414,13 +414,19 @@ def methods_table(panels: Sequence[Panel], by: Definition = "sr2") -> Table:
         Column(key="verdict", title="Verdict"),
         *if_any(frame, ACROSS),
     )
-    notes = (
+    notes: tuple[str, ...] = (
         "Standard errors are over documents and calibration samples together: variance over "
         "seeds / seeds + covariance over documents of different seeds. The seeds' variance is "
         "the larger of the pair's own and that of all methods of the rate, t with the "
         "degrees of freedom of that. Family: all pairs of methods of one model at one TCr. "
         "Detectable: the difference that so many seeds tell with 80 % power.",
     )
+    if any(any(panel.looks) for panel in panels):
+        notes = (
+            *notes,
+            "Documents were added after earlier looks; these tests hold for one look, so what they "
+            "tell on the edge of 5 % is to be told again on seeds that were not looked at.",
+        )
     return Table(
         name=f"methods_{by}",
         caption=f"Methods at equal TCr, by {NAMES[by]}",

@@ -18,6 +18,7 @@ from sweeper.results import outcomes as cell_outcomes
 from sweeper.results.importers import scores
 from sweeper.results.outcomes import CellOutcome
 from sweeper.results.race import advance, telling
+from sweeper.results.race.reported import with_race
 from sweeper.store.progress import Headway
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def report(request: Request, outcomes: Sequence[CellOutcome]) -> Written:
     from analysis.data.results import BadResults
 
     try:
-        results = tables.results(outcomes)
+        results = with_race(tables.results(outcomes), request.sweep)
     except BadResults as refused:
         raise IsorateError(f"no report: {refused}") from refused
     sweep = request.sweep

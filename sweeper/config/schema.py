@@ -250,7 +250,7 @@ class RaceConfig:
         128, "documents of each task at the first look; each further one has twice as many"
     )
     assumed_spread: float = key(
-        0.05,
+        0.1,
         "standard deviation of true differences that you expect, for the plan and for rule "
         "anytime; never from the raced data",
     )

@@ -12,6 +12,7 @@ from sweeper.planning.sweep import Sweep
 from sweeper.results import outcomes, provenance, tables
 from sweeper.results.importers import scores
 from sweeper.results.outcomes import CellOutcome
+from sweeper.results.race.reported import with_race
 
 if TYPE_CHECKING:
     from analysis.data.results import Results
@@ -83,7 +84,7 @@ def read(
     found = {one.name: outcomes_of(source, one, store, tracking_uri=tracking_uri) for one in sweeps}
     return Reading(
         name=title,
-        results=_together(found),
+        results=with_race(_together(found), sweeps[0]) if len(sweeps) == 1 else _together(found),
         provenance=provenance.of(sweep, [o for each in found.values() for o in each])
         | {"sweep": title}
         | ({} if source == "store" else {"source": source}),

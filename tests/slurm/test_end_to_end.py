@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from sweeper.planning.race import state
 from sweeper.planning.sweep import Sweep
 from sweeper.results import launcher_record
 from tests import tiny
 from tests.slurm import same
 from tests.slurm.conftest import Cluster
+from tests.stubs import kinds
 
 SMALL = [
     "hydra/launcher=slurm",
@@ -118,3 +120,56 @@ def test_what_the_cluster_cannot_do_is_refused(
     refused = isorate("run", tmp_path / "home", *grid, *SMALL, "hydra.launcher.partition=gpux")
     assert refused.returncode == 2
     assert "hydra.launcher.partition=gpux: valid: gpu, preempt." in refused.stderr
+
+
+RACED = [
+    "tasks.names=[demo_agreement,demo_endings]",
+    "prune.sparsity=0,50",
+    "prune.pattern=unstructured,2:4",
+    "quant.bits=16,8",
+    "tasks/race=default",
+]
+
+
+def test_a_race_on_the_cluster_decides_as_here_with_one_job_killed(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Drawn documents instead of a model: every look on the cluster, its last job submits the next.
+
+    An evaluation of the second look is killed with its job; what is decided is decided the same.
+    """
+    model = kinds.model(tmp_path / "model")
+    words = [
+        *("model=custom", f"model.id={model}", "model.name=tiny", "model.group_size=32"),
+        *("calibration.samples=4", "calibration.length=32", "tracking.enabled=false"),
+        *RACED,
+    ]
+    there, here = tmp_path / "there", tmp_path / "here"
+    monkeypatch.setenv("RACE_DOCUMENTS", "200")
+    local = isorate("run", here, *words, "+hydra.launcher.stages=tests.stubs.race")
+    assert local.returncode == 0, local.stderr
+    monkeypatch.setenv("RACE_JOURNAL", str(tmp_path / "journal"))
+    monkeypatch.setenv("RACE_KILL", "unstructured/16")
+    options = [*SMALL[:-1], "hydra.launcher.stages=tests.stubs.race", "hydra.launcher.collect=[]"]
+    submitted = isorate("run", there, *words, *options)
+    assert submitted.returncode == 0, submitted.stderr
+    ours, theirs = Sweep(there, "tiny"), Sweep(here, "tiny")
+    for _ in range(480):
+        now = state.read(ours.path)
+        if now is not None and now.over:
+            break
+        time.sleep(1)
+    assert now is not None
+    assert now.over, cluster.run("squeue")
+    assert any(found["resubmitted"] for found in launcher_record.rounds(ours.path)), (
+        "one was killed"
+    )
+    reference = state.read(theirs.path)
+    assert reference is not None
+    written = ("created", "host", "user")
+    for one, other in zip(now.looks, reference.looks, strict=True):
+        assert {k: v for k, v in one.items() if k not in written} == {
+            k: v for k, v in other.items() if k not in written
+        }
+    asked = sum(path.stat().st_size for path in (tmp_path / "journal").iterdir())
+    assert asked == sum(n or 200 for tasks in now.limits.values() for n in tasks.values())

@@ -12,6 +12,7 @@ from sweeper.redaction import Redactor
 from sweeper.results import formatting, provenance, sources
 from sweeper.results.bundle import archive, making
 from sweeper.results.outcomes import CellOutcome
+from sweeper.results.race import advance
 
 
 def perform(request: Request) -> int:
@@ -32,6 +33,7 @@ def perform(request: Request) -> int:
             provenance=provenance.of(sweep, outcomes),
             redact=Redactor(*filter(None, [config.tracking.uri])),
             race=state.read(sweep.path),
+            reported=advance.under_way(sweep) is not None,
         )
     except BadResults as refused:
         raise IsorateError(f"no bundle: {refused}") from refused

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 
 from sweeper.planning.race import record
-from sweeper.planning.race.asking import asked
 from sweeper.planning.race.record import Begun, Limits, LookRecord, Sizes
 from sweeper.planning.record import CellRecord, PlanBody
 
@@ -68,6 +67,9 @@ class State:
     @cached_property
     def plan(self) -> PlanBody:
         """The plan of the look under way."""
+        # Whoever only checks decisions, of a bundle say, needs nothing of planning.
+        from sweeper.planning.race.asking import asked
+
         return asked(self.begun["base"], self.limits, self.before, self.sizes)
 
     @property

@@ -20,6 +20,7 @@ def contents(
     provenance: Mapping[str, Any],
     redact: Redact,
     race: State | None = None,
+    reported: bool = False,
 ) -> dict[str, bytes]:
     """The files of a bundle; what is concluded is computed from the packed records alone.
 
@@ -29,17 +30,18 @@ def contents(
         provenance: as of a report.
         redact: takes secrets out of a text.
         race: the race of the sweep; None where it has none.
+        reported: whether the sweep's report tells of it.
 
     Raises:
         DamagedOutput: scores of documents are no longer those that were written.
         BadResults: the results contradict themselves.
     """
     packed = records.pack(outcomes, redact)
+    if race is not None:
+        packed[records.RACE] = races.pack(race, redact, reported=reported)
     made = conclusions.of(records.read(packed).results())
     if plan is not None:
         packed[verify.PLAN] = records.plan(plan, redact)
-    if race is not None:
-        packed[races.FILE] = races.pack(race, redact)
     packed[verify.PROVENANCE] = archive.json_bytes(portable(dict(provenance), redact))
     packed |= {f"{verify.TABLES}{name}.csv": text.encode() for name, text in made.tables.items()}
     packed[verify.VERDICTS] = archive.json_bytes(made.verdicts)

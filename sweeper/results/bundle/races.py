@@ -14,21 +14,31 @@ from sweeper.planning.race.state import State
 from sweeper.results.bundle.archive import json_bytes
 from sweeper.results.bundle.difference import MOST, Difference
 from sweeper.results.bundle.portable import Redact, portable
-from sweeper.results.bundle.records import Records
-from sweeper.results.race import deciding
+from sweeper.results.bundle.records import RACE, Records
+from sweeper.results.race import deciding, telling
 
-FILE = "race.json"
 CLOSE = 1e-9
 """Relative: other processors and libraries add up in another order."""
 _WRITTEN = ("created", "host", "user", "look")
 """Who wrote a record, and when: nothing follows from that, and it from nothing."""
 
 
-def pack(race: State, redact: Redact) -> bytes:
-    """The records of a race; of its plan only the cells, whose stages the bundle has anyway."""
+def pack(race: State, redact: Redact, *, reported: bool) -> bytes:
+    """The records of a race; of its plan only the cells, whose stages the bundle has anyway.
+
+    Args:
+        race: all that was decided.
+        redact: takes secrets out of a text.
+        reported: whether the sweep is this race still, and its report tells of it.
+    """
     begun = {name: value for name, value in race.begun.items() if name != "base"}
     base = {"cells": list(race.begun["base"]["cells"])}
-    kept = {"begun": {**begun, "base": base}, "looks": list(race.looks)}
+    kept = {
+        "begun": {**begun, "base": base},
+        "looks": list(race.looks),
+        "names": telling.labels(race),
+        "reported": reported,
+    }
     return json_bytes(portable(kept, redact))
 
 
@@ -47,7 +57,7 @@ def check(data: bytes | None, held: Records) -> tuple[int, list[Difference]]:
         return len(kept["looks"]), list(found)
     except (IsorateError, ValueError, KeyError, TypeError, AttributeError) as error:
         why = f"is no record of a race any more ({type(error).__name__}: {error})"
-        return 0, [Difference(kind="file", where=FILE, recorded="", found=why)]
+        return 0, [Difference(kind="file", where=RACE, recorded="", found=why)]
 
 
 def _parted(kept: Mapping[str, Any], held: Records) -> Iterator[Difference]:

@@ -19,11 +19,13 @@ from sweeper.results.outcomes import DOCUMENTS, CellOutcome, StageOutcome
 from sweeper.store import manifest as manifests
 
 if TYPE_CHECKING:
+    from analysis.data.race_record import RaceRecord
     from analysis.data.results import Results
 
 Json = Mapping[str, Any]
 
 CELLS = "cells.json"
+RACE = "race.json"
 STAGES = "stages"
 RECORD = "documents.jsonl"
 ANSWERS = "answers.json"
@@ -83,7 +85,17 @@ class Records:
                     if folder not in found:
                         found[folder] = answers.table(self.files[f"{folder}/{RECORD}"])
                     sources[outcome.key, stage.task] = found[folder]
-        return replace(tables.results(self.outcomes), documents=Documents(sources))
+        results = tables.results(self.outcomes)
+        return replace(results, documents=Documents(sources), race=self._race())
+
+    def _race(self) -> RaceRecord | None:
+        from analysis.data.race_record import RaceRecord
+
+        kept = json.loads(self.files.get(RACE, b"{}"))
+        if not kept.get("reported") or len(kept["looks"]) < 2:
+            return None
+        looks = tuple(one["decision"] for one in kept["looks"][1:])
+        return RaceRecord(looks=looks, names=kept["names"])
 
 
 def pack(outcomes: Sequence[CellOutcome], redact: Redact) -> dict[str, bytes]:

@@ -116,7 +116,7 @@ def verify(path: Path) -> Verification:
             continue
         scores, taken = scores + again, taken + left
     tables, verdicts = _conclusions(found, held, differences)
-    decisions, parted = races.check(found.files.get(races.FILE), held)
+    decisions, parted = races.check(found.files.get(records.RACE), held)
     differences += parted
     return Verification(
         head=found.head,

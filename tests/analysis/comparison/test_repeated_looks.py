@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from analysis.comparison.repeated_looks import Look, always, equivalent, once, repeated
+from analysis.comparison.seed_variance import methods_table
 from analysis.comparison.verdicts import compare, look_at, verdicts
 from analysis.data import looks
 from analysis.data.panel import Panel, panels
@@ -143,3 +144,10 @@ def test_without_documents_only_the_last_look_is_tested_and_holds_at_all() -> No
     verdict = compare(panel, [1, 2], "sr2")
     assert verdict.decided
     assert verdict.pairs[0].p > compare(replace_looks(panel), [1, 2], "sr2").pairs[0].p
+
+
+def test_verdicts_about_methods_say_that_theirs_are_tests_of_one_look() -> None:
+    rng = np.random.default_rng(8)
+    panel = grown({"a": answers(rng, (0.8, 0.75, 0.4), 100)}, "50")
+    assert any("hold for one look" in note for note in methods_table([panel]).notes)
+    assert not any("one look" in note for note in methods_table([replace_looks(panel)]).notes)

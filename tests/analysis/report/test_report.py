@@ -15,6 +15,7 @@ import pytest
 from analysis.data.panel import panels
 from analysis.output.figure import slug
 from analysis.output.text import END, LONGEST, short
+from analysis.report.findings import findings
 from analysis.report.report import write_report
 from analysis.report.sections import Material, figures_of
 
@@ -100,6 +101,16 @@ def test_both_answers_come_first_then_every_cell_then_the_main_charts(written) -
     assert order == sorted(order)
     assert "At 81.25 % TCr, choose 25% + NF4" in text
     assert "commit.sha" in text
+
+
+def test_of_many_answers_the_most_compressed_are_in_sight_the_others_folded(published) -> None:
+    one = findings(panels(published)[0])
+    assert len(one.of("rate")) == 12  # six rates by either definition
+    shown = [found for found in one.leading("rate") if found.definition == "sr2"]
+    assert [found.sentence.split(" TCr")[0] for found in shown] == [
+        *("At 75 %", "At 81.25 %", "At 87.5 %"),
+    ]
+    assert len(one.leading("rate")) + len(one.further("rate")) == 12
 
 
 def test_a_reader_finds_the_runs(make, tmp_path: Path) -> None:

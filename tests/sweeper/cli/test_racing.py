@@ -88,7 +88,7 @@ def test_plan_tells_what_is_expected_and_touches_nothing(shell: Shell) -> None:
     told = json.loads(shell("plan", RACE, "output=json").stdout)["race"]
     assert told["documents"]["full"] == 6 * (360 + 234)
     assert told["documents"]["race"] <= told["documents"]["full"]
-    assert told["basis"] == "assumed spread 0.05"
+    assert told["basis"] == "assumed spread 0.1"
     assert told["sizes_known"] is True
     assert not shell.home.exists()
     sure = json.loads(shell("plan", RACE, "tasks.race.assumed_spread=0.5", "output=json").stdout)[
@@ -99,6 +99,7 @@ def test_plan_tells_what_is_expected_and_touches_nothing(shell: Shell) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_race_from_end_to_end_and_all_documents_afterwards(shell: Shell, tmp_path: Path) -> None:
     """Evaluations are killed on the way; the race is extended, and compared with a run without."""
     done = shell("run", RACE, RACE_KILL="/8,unstructured/16")

@@ -10,11 +10,16 @@ from typing import Any
 
 import pytest
 
+from analysis.data.panel import panels
+from analysis.data.task_groups import pooled
+from analysis.report.race import race_sentences, race_table
 from sweeper.planning import retention
 from sweeper.planning.race import record
 from sweeper.planning.race.state import State
 from sweeper.results import outcomes, tables
+from sweeper.results.bundle import archive, making, records, verify
 from sweeper.results.race import deciding
+from sweeper.results.race.reported import with_race
 from sweeper.worker.runner import run_stage
 from tests import race_rig
 from tests.race_rig import BENCH, RaceRig
@@ -79,6 +84,20 @@ def _documents(rig: RaceRig) -> int:
     return sum(
         limit or stub.documents() for tasks in now.limits.values() for limit in tasks.values()
     )
+
+
+def test_a_report_has_the_race_and_ranks_nobody_by_more_documents(whole: Any) -> None:
+    rig, _, _ = whole
+    found = outcomes.collect(rig.sweep.load(), rig.store)
+    results = with_race(tables.results(found), rig.sweep)
+    (one,) = panels(pooled(results))
+    done = (one.cells["status"] == "done").to_numpy()
+    assert one.n[done].min() == one.n[done].max() == 128  # the first look, which all answered
+    rows = race_table(results).rows
+    assert {"2:4", "2:4 + 8bit"} <= set(rows["label"])
+    assert rows["verdict"].str.startswith("beaten by").any()
+    said = race_sentences(results)
+    assert len(said) == rows["group"].nunique()
 
 
 def test_checkpoints_stay_as_long_as_their_cells_race(whole: Any) -> None:
@@ -203,3 +222,32 @@ def test_a_cell_that_fails_leaves_the_race_and_the_others_go_on(base: Json, tmp_
         "50%": "evaluate demo_agreement: it says nothing"
     }
     assert "50%" not in rig.labels(list(now.racing))
+
+
+def test_a_bundle_carries_the_decisions_and_verify_takes_them_again(
+    whole: Any, tmp_path: Path
+) -> None:
+    rig, _, _ = whole
+    found = outcomes.collect(rig.sweep.load(), rig.store)
+    packed = making.contents(
+        found,
+        plan=rig.sweep.load(),
+        provenance={},
+        redact=str,
+        race=rig.now,
+        reported=True,
+    )
+    assert "tables/race.csv" in packed
+    good, bad = tmp_path / "good.zip", tmp_path / "bad.zip"
+    archive.write(good, archive.pack(packed, making.head("raced")))
+    held = verify.verify(good)
+    assert held.holds, held.differences
+    assert held.decisions == len(rig.now.looks)
+    kept = json.loads(packed[records.RACE])
+    group = kept["looks"][1]["decision"]["groups"][0]
+    group["pairs"][0]["p"] = 0.5
+    changed = {**packed, records.RACE: json.dumps(kept).encode()}
+    archive.write(bad, archive.pack(changed, making.head("raced")))
+    told = [one for one in verify.verify(bad).differences if one.kind == "decision"]
+    assert told[0].where == "look 1 of the race, decision.groups[0].pairs[0].p"
+    assert told[0].recorded == "0.5"

@@ -32,7 +32,7 @@ USE_aten-default := ATEN_CPU_CAPABILITY=default
 USE_aten-avx2 := ATEN_CPU_CAPABILITY=avx2
 USE_onednn-avx2 := ONEDNN_MAX_CPU_ISA=AVX2
 
-.PHONY: help install demo test test-slow test-hub test-faults test-faults-long test-slurm test-slurm-long test-kernels $(KERNELS:%=test-kernels-%) test-path lock audit lint mlflow docs bench clean reproduce measured $(PAPER)
+.PHONY: help install demo test test-slow test-hub test-faults test-faults-long test-slurm test-slurm-long test-kernels $(KERNELS:%=test-kernels-%) test-path lock audit lint mlflow docs site notebook notebook-check bench clean reproduce measured $(PAPER)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -113,16 +113,36 @@ mlflow: install ## open MLflow's UI on the runs of this home (127.0.0.1:5000)
 docs: install ## write docs/configuration.md from the schema
 	$(BIN)/python -m sweeper.config.docs > docs/configuration.md
 
+$(VENV)/.docs-installed: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+site: $(VENV)/.docs-installed ## build the manual in site/ and check its links (under two minutes)
+	rm -rf site docs/reference/generated # a page that is no more would stay
+	$(BIN)/python -m sphinx -b html -W --keep-going -q docs site
+	$(BIN)/python docs/check_links.py site
+
+notebook: $(VENV)/.docs-installed ## run the manual's notebook anew and store its outputs (minutes)
+	$(BIN)/python docs/tutorial/execute.py --write
+
+notebook-check: $(VENV)/.docs-installed ## run the manual's notebook and compare with what it shows
+	$(BIN)/python docs/tutorial/execute.py
+
 bench: install ## measure planning, the report, tracking, evaluation, sharing and the demo (40 minutes)
 	for name in planning load report mlflow_sync evaluate sharing demo; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 # Resolved in an environment of its own; the lock names no registry, so any mirror will do.
-lock: ## write requirements.lock: the supported set with hashes, from pyproject.toml
+lock: ## write requirements.lock and docs/requirements.lock, with hashes, from pyproject.toml
 	$(PYTHON) -m venv .lock
 	.lock/bin/pip install --quiet --disable-pip-version-check pip-tools
 	.lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe \
 	  --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-emit-options \
 	  --extra bitsandbytes --output-file requirements.lock pyproject.toml
+	.lock/bin/python -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb")); \
+	  print(*p["project"]["optional-dependencies"]["docs"], sep="\n")' > .lock/docs.in
+	.lock/bin/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
+	  --no-annotate --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	  --no-emit-options --output-file docs/requirements.lock .lock/docs.in
 	rm -rf .lock
 
 audit: ## look the locked versions up in the database of known vulnerabilities (needs the network)
@@ -133,7 +153,7 @@ audit: ## look the locked versions up in the database of known vulnerabilities (
 
 clean: ## delete caches; the environment and every result stay
 	@echo "Deleting, of this directory only: the caches of pytest, mypy, ruff, hypothesis and" \
-	  "import-linter, build, dist, and every __pycache__ (links are not followed)"
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	  "import-linter, build, dist, site, and every __pycache__ (links are not followed)"
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist site
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 	@echo "Kept: $(VENV) and $(ISORATE_HOME) (delete them by hand if you mean it)."

@@ -1,5 +1,7 @@
 """Which mix of pruning and quantization keeps the most of a model: from a notebook or a script.
 
+As in::
+
     import isorate
 
     isorate.plan("experiment=demo")            # touches nothing

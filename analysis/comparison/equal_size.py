@@ -16,6 +16,8 @@ from analysis.metrics import Array, Definition
 
 SIZE = "Size as served"
 _BY_BYTES = Rate(key="served", title=SIZE)
+MOST_COMPARED = 60
+_NOT_AMONG = f"of the cells of this size the {MOST_COMPARED} best are compared"
 
 
 @lru_cache(maxsize=8)  # tables, figures and sentences all ask; a panel never changes
@@ -37,15 +39,23 @@ def equal_size(panel: Panel, by: Definition) -> tuple[tuple[float, Verdict], ...
     """(bytes of the largest, verdict) of each group of equal size, the largest files first.
 
     Sizes within `TOLERANCE` of the largest are equal; each group is a family of its own. What a
-    label promises is no matter here: files of equal size compete as they are.
+    label promises is no matter here: files of equal size compete as they are. Of a very large group
+    the `MOST_COMPARED` best are compared, the others are left out and said to be.
     """
     size = served_bytes(panel)
     comparable = np.where(np.isfinite(_values(panel, by)), size, np.nan)
     return tuple(
-        (float(size[rows[0]]), replace(found, size=float(size[rows[0]])))
+        (float(size[rows[0]]), replace(_best_of(panel, rows, by), size=float(size[rows[0]])))
         for rows in groups(comparable, _BY_BYTES)
-        for found in [compare(panel, rows, by, nominal=False)]
     )
+
+
+def _best_of(panel: Panel, rows: Sequence[int], by: Definition) -> Verdict:
+    value = _values(panel, by)
+    ranked = sorted(rows, key=lambda row: (-value[row], row))
+    found = compare(panel, sorted(ranked[:MOST_COMPARED]), by, nominal=False)
+    rest = tuple((row, _NOT_AMONG) for row in ranked[MOST_COMPARED:])
+    return replace(found, left_out=(*found.left_out, *rest))
 
 
 def _values(panel: Panel, by: Definition) -> Array:

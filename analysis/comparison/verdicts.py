@@ -334,9 +334,14 @@ def _verdicts(panel: Panel, by: Definition) -> tuple[Verdict, ...]:
 
 def srcr_verdicts(panel: Panel) -> list[Verdict]:
     """The best cell by SrCr_p, by SrCr_q and by SrCr_j: three scales, three verdicts."""
+    return list(_srcr_verdicts(panel))
+
+
+@lru_cache(maxsize=8)  # sentences and figures all ask; a panel never changes
+def _srcr_verdicts(panel: Panel) -> tuple[Verdict, ...]:
     found = []
     for name in ("srcr_p", "srcr_q", "srcr_j"):
         rows = np.flatnonzero(np.isfinite(srcr_weight(panel, name)))
         if len(rows) > 1:
             found.append(compare(panel, [int(r) for r in rows], name))
-    return found
+    return tuple(found)

@@ -64,7 +64,7 @@ def alike(results: Results) -> Results:
             scores.loc[at, ["value", "stderr", "n"]] = [change.value, change.stderr, change.n]
     kept = {key: one.documents for key, one in changes.items() if one.documents is not None}
     documents = replace(results.documents, sources={**results.documents.sources, **kept})
-    return Results(cells=results.cells, scores=scores, documents=documents)
+    return replace(results, scores=scores, documents=documents)
 
 
 def _changes(results: Results) -> Iterator[tuple[Key, Change]]:

@@ -26,7 +26,7 @@ class NotRaceable(BadResults):
     """Results over which no race can be held; the message says what they lack."""
 
 
-def field_of(results: Results) -> Field:
+def field_of(results: Results, by: str = "sr2") -> Field:
     """Who races whom: the cells of each model at equal TCr, and those of equal size as served.
 
     A cell whose label is not proved is in no group by rate. The dense cell of a model races
@@ -35,13 +35,16 @@ def field_of(results: Results) -> Field:
     Args:
         results: by leaf task, with the documents of the dense cells. What others scored does not
             matter.
+        by: what is compared: "sr2", "sr1" or "log_likelihood".
 
     Raises:
         NotRaceable: no dense cell has answered a model's tasks; a task has no score per document;
-            no two cells are at one rate.
+            no two cells are at one rate; nothing that was scored counts in what is compared.
     """
     models = _panels(results)
     contests = {panel.model: _contest(results, panel) for panel in models}
+    for contest in contests.values():
+        _check_quantity(contest, by)
     groups = tuple(group for panel in models for group in _groups(panel))
     if not groups:
         raise NotRaceable(
@@ -131,6 +134,23 @@ def _groups(panel: Panel) -> Iterator[Group]:
         if kept:
             size = 100 * share[kept[0]]
             yield from group(kept, f"{panel.model} at {size:.1f} % of the dense size")
+
+
+def _check_quantity(contest: Contest, by: str) -> None:
+    """Refuse what nothing is retained of: no task that counts, or a dense cell that scored 0."""
+    kept = contest.counted(by)
+    if not kept:
+        other = "sr2 or sr1" if by == "log_likelihood" else "log_likelihood"
+        raise NotRaceable(
+            f"{contest.model}: none of {listed(contest.tasks)} counts in {by}; set "
+            f"tasks.race.by={other}, or score other tasks"
+        )
+    zero = [task for task in kept if contest.links[task] == "mean" and contest.scores[task] <= 0]
+    if zero and (by == "sr1" or len(zero) == len(kept)):
+        raise NotRaceable(
+            f"{contest.model}: the dense cell scored 0 in {listed(zero)}, so nothing is retained "
+            "there; leave these tasks out"
+        )
 
 
 def _contest(results: Results, panel: Panel) -> Contest:

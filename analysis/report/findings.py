@@ -32,6 +32,7 @@ PERPLEXITIES_ONLY = (
     "higher is better, do not exist, and these verdicts are by Sr1."
 )
 MOST_EVIDENCE = 6
+MOST_LEADING = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,18 @@ class ModelFindings:
     def of(self, section: str) -> list[Finding]:
         """The findings of one section."""
         return [one for one in self.findings if one.section == section]
+
+    def leading(self, section: str) -> list[Finding]:
+        """Of each definition the last few, which are the most compressed: what is shown at once."""
+        own = self.of(section)
+        kinds = dict.fromkeys(one.definition for one in own)
+        each = [[one for one in own if one.definition == kind][-MOST_LEADING:] for kind in kinds]
+        return [one for some in each for one in some]
+
+    def further(self, section: str) -> list[Finding]:
+        """The others, folded."""
+        shown = {id(one) for one in self.leading(section)}
+        return [one for one in self.of(section) if id(one) not in shown]
 
 
 def findings(panel: Panel) -> ModelFindings:

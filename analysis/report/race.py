@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import pandas as pd
 
+from analysis.data.devices import across
 from analysis.data.results import Results
-from analysis.output.table import Column, Table
+from analysis.output.table import ACROSS, Column, Table, if_any
 from analysis.race.decision import CellResult, Decision, GroupResult, PairResult
 from analysis.race.settings import RaceSettings
+from analysis.report.sentences import across as across_words
 from analysis.statistics.sequential import mixture_boundary, mixture_rho
 
 QUANTITY = {"sr2": "Sr2", "sr1": "Sr1", "log_likelihood": "log-likelihood, nats per unit"}
@@ -52,7 +54,9 @@ def race_table(results: Results) -> Table:
     found = decisions(results)
     names = results.race.names if results.race else {}
     rows = [
-        row for group in (found[-1].groups if found else ()) for row in _rows(found, group, names)
+        {**row, "across": _pair_met(results, group, str(row["cell"]))}
+        for group in (found[-1].groups if found else ())
+        for row in _rows(found, group, names)
     ]
     by = QUANTITY[found[-1].settings.by] if found else "Sr"
     first = found[0].per_task if found else 0
@@ -67,6 +71,7 @@ def race_table(results: Results) -> Table:
         Column(key="difference", title="Difference", form="number"),
         Column(key="apart", title="at all looks, simultaneously"),
         Column(key="p", title="p (Holm)", form="p"),
+        *if_any(pd.DataFrame(rows), ACROSS),
     )
     notes = (
         "The difference is to the cell that the verdict names, on the documents that both answered "
@@ -111,6 +116,12 @@ def _rows(
         yield row
 
 
+def _pair_met(results: Results, group: GroupResult, cell: str) -> str:
+    """What the two cells met that a cell's verdict rests on."""
+    pair = _telling(group, cell)
+    return _met(results, [pair.first, pair.second]) if pair else ""
+
+
 def _telling(group: GroupResult, cell: str) -> PairResult | None:
     """The pair that a cell's verdict rests on: the surest of those it lost, or has open."""
     own = [pair for pair in group.pairs if cell in (pair.first, pair.second) and pair.look]
@@ -153,10 +164,19 @@ def race_sentences(results: Results) -> list[str]:
     """One sentence a group: who is left, who was beaten at which look."""
     found = decisions(results)
     names = results.race.names if results.race else {}
-    return [_sentence(group, names) for group in (found[-1].groups if found else ())]
+    return [
+        _sentence(group, names, _met(results, [*group.survivors, *group.beaten]))
+        for group in (found[-1].groups if found else ())
+    ]
 
 
-def _sentence(group: GroupResult, names: Mapping[str, str]) -> str:
+def _met(results: Results, cells: Sequence[str]) -> str:
+    """The types of machine that some cells met, if several; see `analysis.data.devices`."""
+    rows = [row for row, cell in enumerate(results.cells["cell"]) if cell in set(cells)]
+    return across(results.cells, rows) if len(rows) > 1 else ""
+
+
+def _sentence(group: GroupResult, names: Mapping[str, str], met: str) -> str:
     left = _and([names.get(cell, cell) for cell in group.survivors]) or "no cell"
     looks = {pair.beaten: pair.decided for pair in group.pairs if pair.beaten}
     beaten = [f"{names.get(cell, cell)} (look {looks[cell]})" for cell in group.beaten]
@@ -167,7 +187,7 @@ def _sentence(group: GroupResult, names: Mapping[str, str]) -> str:
         "ended": f"all documents could not tell {left} apart",
         "racing": f"{left} are still in the race",
     }[group.state]
-    return f"{group.name}: {told}{gone}."
+    return f"{group.name}: {told}{gone}{across_words(met)}."
 
 
 def _and(names: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ PAGE = "report.html"
 MOST_ROWS = 300
 """A longer table is in its files alone: a page has to open."""
 BROAD = 8.0  # inches; a wider drawing takes the whole width of the page
-_ALWAYS = ("result", "cells", "tcr")
+_ALWAYS = ("result", "tcr")
 _ASKED = Section(
     key="asked", title="The two cells that were asked for", short="Asked for", open=("compared",)
 )

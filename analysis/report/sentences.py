@@ -36,7 +36,7 @@ def conclusion(panel: Panel, verdict: Verdict) -> str:
         of = " of other methods" if verdict.own else ""
         rival = names[nearest.second]
         rest = rival if others == 1 else f"each of the {others} others{of}; nearest is {rival}"
-        flags = f"{_own(verdict)}{_flags(panel, (top,))}{_across(verdict.across)}"
+        flags = f"{_own(verdict)}{_flags(panel, (top,))}{across(verdict.across)}"
         seen = "" if verdict.looks == 1 else f", valid at all {verdict.looks} looks"
         return (
             f"{at}, choose {shown}: {SCOPE} it is better than {rest}, by "
@@ -47,11 +47,11 @@ def conclusion(panel: Panel, verdict: Verdict) -> str:
     rest = f"; worse: {_listed(worse)}" if worse else ""
     return (
         f"{at}, {shown} scored highest but is not significantly different from {_listed(tied)}: "
-        f"undecided{rest}{_own(verdict)}{_flags(panel, verdict.best)}{_across(verdict.across)}."
+        f"undecided{rest}{_own(verdict)}{_flags(panel, verdict.best)}{across(verdict.across)}."
     )
 
 
-def _across(types: str) -> str:
+def across(types: str) -> str:
     """What is said of a comparison across machines, whose errors do not contain them."""
     return f" (across machines, which no standard error here contains: {types})" if types else ""
 
@@ -78,7 +78,7 @@ def _against(verdict: Verdict, pair: Pair, names: Sequence[str], estimate: Estim
     told = f"{_at(verdict)}, {first} {verb} {plus_minus(*a)}{unit}, {second} {plus_minus(*b)}"
     if not np.isfinite(pair.z):
         return f"{told}: a standard error is missing, undecided."
-    how, far = ", document by document" if pair.paired else "", _across(pair.across)
+    how, far = ", document by document" if pair.paired else "", across(pair.across)
     apart = _difference(pair)
     if verdict.looks > 1:
         how += f", over {verdict.looks} looks"

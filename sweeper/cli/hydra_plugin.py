@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.config_store import ConfigStore
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -17,6 +16,7 @@ from omegaconf import DictConfig
 
 from sweeper.cli.request import Request
 from sweeper.config import schema as config
+from sweeper.config.hydra_internals import ConfigLoaderImpl
 from sweeper.errors import BadInput
 
 config.register()

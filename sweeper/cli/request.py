@@ -19,9 +19,9 @@ from omegaconf import OmegaConf
 from sweeper.errors import BadInput
 
 if TYPE_CHECKING:
-    from hydra._internal.config_loader_impl import ConfigLoaderImpl
     from omegaconf import DictConfig
 
+    from sweeper.config.hydra_internals import ConfigLoaderImpl
     from sweeper.inputs.pins import Pins
     from sweeper.planning.estimate.cost import Cost
     from sweeper.planning.plan import Plan

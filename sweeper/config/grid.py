@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from omegaconf import DictConfig, Node, OmegaConf
 
+from sweeper.config import hydra_internals
+from sweeper.config.hydra_internals import ConfigLoaderImpl
 from sweeper.config.schema import SECTIONS, unknown, unknown_key
 from sweeper.errors import BadInput
 
@@ -146,7 +147,7 @@ def _value_text(value: Any, swept: bool) -> str:
         return ",".join(_value_text(v, False) for v in value)
     if isinstance(value, str):
         return value if swept else QuotedString(value, Quote.single).with_quotes()
-    return str(Override._get_value_element_as_str(value))
+    return hydra_internals.text_of(value)
 
 
 def _axes(parser: OverridesParser, overrides: Sequence[str]) -> list[Axis]:
@@ -210,18 +211,19 @@ def _points(
 ) -> Iterator[tuple[tuple[int, ...], Mapping[str, Section]]]:
     """Every combination of value axes by index, with the resolved sections that it gives."""
     makers = [_SectionMaker(name, composed, axes) for name in SECTIONS]
-    before = [(node, node._value()) for node in (_node(composed, axis) for axis in axes) if node]
+    nodes = [node for node in (_node(composed, axis) for axis in axes) if node]
+    before = [(node, hydra_internals.value_of(node)) for node in nodes]
     for choice in itertools.product(*(range(len(axis.values)) for axis in axes)):
         yield choice, {maker.name: maker.make(choice) for maker in makers}
     for node, value in before:
-        node._set_value(value)
+        hydra_internals.set_value(node, value)
 
 
 def _node(composed: DictConfig, axis: Axis) -> Node | None:
     """The node that a value axis sets."""
     *parents, name = axis.key.split(".")
     section = OmegaConf.select(composed, ".".join(parents))
-    return section._get_node(name) if isinstance(section, DictConfig) else None
+    return hydra_internals.node_of(section, name)
 
 
 class _SectionMaker:

@@ -348,6 +348,11 @@ class Config:
     to: str | None = key(
         None, "`export`: the directory to write; `bundle`: the file (default: with the sweep)"
     )
+    register: str | None = key(
+        None,
+        "`export`: also make it the next version of this model in MLflow's registry, with the "
+        "cell's run",
+    )
     bundles: list[str] = key(
         list,
         "`verify`, and with source=bundle `report` and `reproduce`: files of `isorate bundle`; "

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sweeper.errors import BadInput
+from sweeper.errors import BadInput, several
 from sweeper.inputs import look
 from sweeper.inputs.look import Look
-from sweeper.modeling import directory, integrity
+from sweeper.modeling import directory, integrity, shapes
 
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*.bin")
 _ADAPTER = "adapter_config.json"
@@ -46,6 +46,9 @@ def checked(path: Path, key: str, value: str, *, trust: bool, quantized: bool = 
     """
     try:
         broken = integrity.trouble(path) if path.is_dir() else None
+    except PermissionError as error:
+        what = f"this user may not read {error.filename}."
+        raise BadInput(key, value, what, "Have its owner run: chmod -R a+rX DIRECTORY") from error
     except (ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
         broken = f"its files cannot be read ({type(error).__name__}: {error})"
     if broken:
@@ -54,7 +57,10 @@ def checked(path: Path, key: str, value: str, *, trust: bool, quantized: bool = 
     for what, cure in _by_its_files(path, quantized=quantized):
         raise BadInput(key, value, f"{what}.", cure)
     seen = look.at(path, trust_remote_code=trust)
-    for what, cure in _by_its_look(path, seen):
+    for what, cure in (
+        *_by_its_look(path, seen),
+        *([] if quantized else _by_its_weights(path, seen)),
+    ):
         raise BadInput(key, value, f"{what}.", cure)
     return seen
 
@@ -83,8 +89,7 @@ def _by_its_files(path: Path, *, quantized: bool) -> Iterator[Reason]:
     if not quantized and (by := _quantized_by(config)):
         yield (
             f"its weights are quantized already ({by})",
-            "Name the model that it was made of; its scores can be had with model.compressed "
-            "or `isorate import`.",
+            _DENSE,
         )
     if not config.get("model_type"):
         yield "config.json has no model_type, so its architecture is not known", _CONFIGURE
@@ -119,6 +124,21 @@ def _by_its_look(path: Path, seen: Look) -> Iterator[Reason]:
         )
 
 
+def _by_its_weights(path: Path, seen: Look) -> Iterator[Reason]:
+    codes = [name for name in seen.left_over if name.endswith(_CODES)]
+    coded = shapes.precisions(path, seen.matrices) - _PLAIN
+    if codes:
+        yield f"its weights are quantized already ({codes[0]}, of GPTQ or AWQ)", _DENSE
+    if coded:
+        yield f"its weights are quantized already ({', '.join(sorted(coded))})", _DENSE
+    if seen.missing:
+        lacking = several(seen.missing, 3)
+        yield f"its files lack weights that its config.json speaks of: {lacking}", _CONFIGURE
+    if seen.misshapen:
+        other = several(seen.misshapen, 3)
+        yield f"weights have another size than its config.json says: {other}", _CONFIGURE
+
+
 def _quantized_by(config: dict[str, Any]) -> str | None:
     found = config.get("quantization_config") or config.get("compression_config")
     return str(found.get("quant_method") or "compressed-tensors") if found else None
@@ -129,4 +149,10 @@ def _pickles(path: Path) -> list[Path]:
 
 
 _MERGE = "Merge it into its base first (peft: merge_and_unload(), then save_pretrained())."
+_DENSE = (
+    "Name the model that it was made of; its scores can be had with model.compressed or "
+    "`isorate import`."
+)
+_CODES = (".qweight", ".qzeros", ".weight_packed")
+_PLAIN = {"F64", "F32", "F16", "BF16"}
 _CONFIGURE = "Fetch its config.json again; a newer architecture needs a newer transformers."

@@ -19,15 +19,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from isorate.pinning import program
+from isorate.pinning import program, search_path
 from sweeper.modeling import directory
 from sweeper.store import files, hashing
 
-FORMAT = 2
+FORMAT = 3
 """Raised when something else is looked at or found."""
 _LIBRARIES = ("transformers", "tokenizers", "torch")
 _PATIENCE_S = 600
-_TUPLES = ("kinds", "outside", "unread")
+_TUPLES = ("kinds", "outside", "unread", "missing", "misshapen", "left_over")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,9 @@ class Look:
         refusal: why no method can treat its matrices; None if methods can.
         matrices: tensor in the files -> module path, of each matrix that methods treat.
         outside: linear layers beside the stack of decoder layers, which stay dense.
+        missing: weights of the model that the files do not have.
+        misshapen: weights that have another size in the files.
+        left_over: tensors of the files that are no part of the model.
         norms: norm in a decoder layer -> the matrices that read its output as it is; None where
             that cannot be told without weights.
         unread: matrices whose weights the model takes without calling the layer.
@@ -62,6 +65,9 @@ class Look:
     refusal: str | None = None
     matrices: Mapping[str, str] = field(default_factory=dict)
     outside: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    misshapen: tuple[str, ...] = ()
+    left_over: tuple[str, ...] = ()
     norms: Mapping[str, list[str]] | None = None
     unread: tuple[str, ...] = ()
     in_order: bool | None = None
@@ -111,7 +117,7 @@ def _taken(folder: Path, trust: bool) -> dict[str, Any]:
         timeout=_PATIENCE_S,
         check=False,
         stdin=subprocess.DEVNULL,
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": search_path()},
     )
     try:
         found: dict[str, Any] = json.loads(done.stdout)

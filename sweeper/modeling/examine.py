@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ def examined(folder: Path, *, trust_remote_code: bool) -> dict[str, Any]:
     except Exception as error:
         return {"trouble": _why(error, folder)}
     found = matrices.listed(model)
-    stored = {name for name, _ in directory.tensors(folder)}
+    stored = {name: prod(info["shape"]) for name, info in directory.tensors(folder)}
     names = matrices.module_names(model, stored)
+    held = matrices.held(model, {name: (names[name], size) for name, size in stored.items()})
     text = model.config.get_text_config()
     return {
         "architecture": type(model).__name__,
@@ -43,6 +45,7 @@ def examined(folder: Path, *, trust_remote_code: bool) -> dict[str, Any]:
             if parameter.endswith(".weight") and parameter.removesuffix(".weight") in found.treated
         },
         "outside": matrices.outside(model),
+        **held,
         **_traced(model),
         "rows": int(model.get_input_embeddings().weight.shape[0]),
         "positions": getattr(text, "max_position_embeddings", None),

@@ -155,6 +155,42 @@ def _default_dtype() -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
+def held(model: Any, stored: Mapping[str, tuple[str, int]]) -> dict[str, list[str]]:
+    """How the weights of a model and those in the files differ, by name.
+
+    Args:
+        model: a causal LM, on the meta device too.
+        stored: tensor in the files -> (name of the parameter that it becomes, or a part of which
+            it becomes; number of its weights).
+
+    Returns:
+        "missing" parameters, "misshapen" ones of another size, and "left_over" tensors, which
+        are no part of the model.
+    """
+    sizes: dict[str, int] = {}
+    for name, count in stored.values():
+        sizes[name] = sizes.get(name, 0) + count
+    names: dict[int, list[str]] = {}  # tied parameters have several
+    counts: dict[int, int] = {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+        counts[id(parameter)] = parameter.numel()
+    known = {*model.state_dict(), *(name for each in names.values() for name in each)}
+    there = {which: [n for n in each if n in sizes] for which, each in names.items()}
+    expected = [re.compile(p) for p in model._keys_to_ignore_on_load_unexpected or ()]
+    return {
+        "missing": [each[0] for which, each in names.items() if not there[which]],
+        "misshapen": [
+            name for which, each in there.items() for name in each if sizes[name] != counts[which]
+        ],
+        "left_over": [
+            tensor
+            for tensor, (name, _) in stored.items()
+            if name not in known and not any(p.search(name) or p.search(tensor) for p in expected)
+        ],
+    }
+
+
 def module_names(model: Any, tensors: Iterable[str]) -> dict[str, str]:
     """Name of a weight in the files -> name of the same parameter in the model.
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from omegaconf import DictConfig, OmegaConf
 
 from sweeper.config import reproducible
 from sweeper.config.grid import Combination, Grid, block_overrides
+from sweeper.config.hydra_internals import ConfigLoaderImpl
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, NoCell, Refused, Untreatable
 from sweeper.inputs.pins import Pins

@@ -45,13 +45,18 @@ def readers(stages: Stages) -> dict[str, set[str]]:
     return found
 
 
+_SHARED = ("convert", "rescale", "rotate", "prune")
+"""Kinds of stage whose checkpoints many cells are made from."""
+
+
 def is_kept(kind: str, policy: str) -> bool:
     """Whether a policy keeps checkpoints of this kind for good.
 
     ``keep`` keeps all; ``pruned`` keeps pruned ones, which many cells can be quantized
-    from; a converted model is kept by both, and dropped like the rest by ``drop``.
+    from; a converted, rescaled or rotated model is kept by both, and dropped like the rest by
+    ``drop``.
     """
-    return policy == "keep" or (policy == "pruned" and kind in ("convert", "prune"))
+    return policy == "keep" or (policy == "pruned" and kind in _SHARED)
 
 
 class Dropper:

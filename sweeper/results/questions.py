@@ -6,11 +6,11 @@ import json
 import logging
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from isorate.pinning import program, search_path
 from sweeper.errors import BadInput
 from sweeper.planning.sweep import Sweep
 from sweeper.store import files, hashing
@@ -59,13 +59,13 @@ def _looked_up(sweep: Sweep, wanted: Mapping[str, str]) -> dict[str, Any]:
     log.info("looking up %d questions on which cells disagree", len(wanted))
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "sweeper.stages.evaluate.questions"],
+            program("sweeper.stages.evaluate.questions"),
             input=json.dumps({"tasks": tasks, "hashes": list(wanted)}),
             capture_output=True,
             text=True,
             timeout=_PATIENCE_S,
             check=False,
-            env=os.environ | _OFFLINE,
+            env=os.environ | _OFFLINE | {"PYTHONPATH": search_path()},
         )
         found: dict[str, Any] = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError):

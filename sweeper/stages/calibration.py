@@ -17,6 +17,7 @@ import torch
 from sweeper.errors import BadInput
 from sweeper.inputs import jsonl
 from sweeper.stages import Job
+from sweeper.store.files import sha256
 
 Spec = Mapping[str, Any]
 
@@ -24,10 +25,9 @@ Spec = Mapping[str, Any]
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file; of a directory, over the names and hashes of all files below it."""
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    lines = [f"{p.relative_to(path).as_posix()}\0{fingerprint(p)}\n" for p in files]
+        return sha256(path)
+    found = sorted(p for p in path.rglob("*") if p.is_file())
+    lines = [f"{p.relative_to(path).as_posix()}\0{sha256(p)}\n" for p in found]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -14,6 +13,7 @@ from typing import Any
 
 from sweeper import data
 from sweeper.errors import BadInput
+from sweeper.store import files
 
 KEY_DIGITS = 24
 _SHIPPED = "isorate://"
@@ -21,7 +21,7 @@ _SHIPPED = "isorate://"
 
 def key_of(meaning: Mapping[str, Any]) -> str:
     """The key of a stage: 24 hex digits of the SHA-256 of its meaning as canonical JSON."""
-    return digest(json.dumps(meaning, sort_keys=True, separators=(",", ":"), allow_nan=False))
+    return digest(files.canonical(meaning).decode())
 
 
 def digest(text: str) -> str:
@@ -73,9 +73,8 @@ def packaged(package: str, file: str) -> Path:
 
 @cache
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """SHA-256 of a file's content, in hex; read once while the process lives."""
+    return files.sha256(path)
 
 
 @cache
@@ -86,9 +85,9 @@ def tree_digest(path: Path) -> str:
     return files_digest(path, sorted(p for p in path.rglob("*") if p.is_file()))
 
 
-def files_digest(path: Path, files: Iterable[Path]) -> str:
-    """SHA-256 over the names and contents of files below ``path``, in their order."""
+def files_digest(path: Path, below: Iterable[Path]) -> str:
+    """SHA-256 over the names and contents of files ``below`` a path, in their order."""
     whole = hashlib.sha256()
-    for file in files:
+    for file in below:
         whole.update(f"{file.relative_to(path).as_posix()}\0{file_digest(file)}\n".encode())
     return whole.hexdigest()

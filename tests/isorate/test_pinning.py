@@ -54,6 +54,7 @@ def test_the_command_plans_and_reports_in_such_a_project(project, tmp_path):
         "sweeper.worker.process",
         "sweeper.worker.prefetch",
         "sweeper.modeling.examine",
+        "sweeper.stages.evaluate.questions",
         "launchers.slurm.job.entrypoint",
     ],
 )
@@ -123,3 +124,15 @@ def test_pinning_twice_is_pinning_once(monkeypatch):
     pinning.pin()
     assert sys.meta_path.count(pinning.Finder) == 1
     assert importlib.import_module("analysis").__file__ == str(ROOT / "analysis" / "__init__.py")
+
+
+def test_no_process_of_ours_is_started_past_it():
+    """Only `isorate.pinning.program` knows how an interpreter is called."""
+    packages = ("isorate", "sweeper", "launchers", "analysis")
+    found = [
+        path.relative_to(ROOT).as_posix()
+        for package in packages
+        for path in (ROOT / package).rglob("*.py")
+        if "sys.executable" in path.read_text(encoding="utf-8")
+    ]
+    assert found == ["isorate/pinning.py"]

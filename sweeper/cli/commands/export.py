@@ -12,6 +12,7 @@ from sweeper.cli.commands import logs
 from sweeper.cli.request import Request
 from sweeper.errors import BadInput
 from sweeper.results import formatting, outcomes
+from sweeper.results.mlflow import registry
 from sweeper.store import files, process_id
 from sweeper.store.spec import Spec
 from sweeper.worker import rebuild
@@ -23,12 +24,14 @@ log = logging.getLogger(__name__)
 
 
 def perform(request: Request) -> int:
-    """Copy the checkpoint of the cell that `cell` names to the new directory `to`.
+    """Copy the checkpoint of the cell that `cell` names to the new directory `to`; `register` it.
 
     A checkpoint that was dropped is built again first, here and now, and dropped again after.
     """
     outcome = logs.cell(request)
-    target = _target(request.config.to)
+    target, name = _target(request.config.to), request.config.register
+    if name is not None:
+        registry.check(str(name))
     record = request.sweep.load()
     spec = _checkpoint(record["stages"], outcome)
     label = str(outcome.cell["label"])
@@ -37,7 +40,18 @@ def perform(request: Request) -> int:
     bench = Bench(progress=_Pace(label).said)
     with rebuild.at_hand(spec, request.store, keep=record["checkpoints"], bench=bench) as output:
         _copy(output / "checkpoint", target)
-    request.answer({"cell": label, "to": str(target)}, f"{label}: {target}")
+    document, text = {"cell": label, "to": str(target)}, f"{label}: {target}"
+    if name is not None:
+        document["registered"] = registry.register(
+            target,
+            str(name),
+            outcome.key,
+            sweep=request.sweep.name,
+            home=request.home,
+            uri=request.config.tracking.uri,
+        )
+        text += f"\nMLflow: {document['registered']}"
+    request.answer(document, text)
     return 0
 
 

@@ -122,7 +122,7 @@ def refit_passes(params: Params, plain: float, *, hessians: bool = False) -> flo
 _SUMMED = 0.7
 _A_STEP = 0.06
 _A_SWEEP = 0.15
-_SCALES = 0.05
+_SCALES = 0.1
 
 
 def _swaps(params: Params) -> float:

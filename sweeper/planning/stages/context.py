@@ -6,7 +6,7 @@ from typing import Any
 
 from sweeper.config.section import Frozen
 from sweeper.errors import BadInput, Refused
-from sweeper.inputs import resolve
+from sweeper.inputs import calibration_text, resolve
 from sweeper.inputs.pins import Pins
 from sweeper.planning.cells.basis import steps
 from sweeper.planning.plan import Params, Stage
@@ -69,8 +69,8 @@ class Shared:
         return found
 
     def _text(self, calibration: Frozen, section: Frozen) -> tuple[dict[str, Any], str | None]:
-        found = resolve.calibration(calibration, self.pins)
-        resolve.check_tokens(calibration, self.model(section))
+        found = calibration_text.resolved(calibration, self.pins)
+        calibration_text.check_tokens(calibration, self.model(section))
         return found
 
     def reads(self, section: Frozen, parent: Stage | None) -> dict[str, Any]:

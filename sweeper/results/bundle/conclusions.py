@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,11 +32,14 @@ def of(results: Results) -> Conclusions:
     Raises:
         BadResults: the results contradict themselves.
     """
+    import pandas as pd
+
     from analysis.data.panel import panels
     from analysis.data.task_groups import pooled
     from analysis.report.contents import all_tables, conclusions
 
-    whole = pooled(results)
+    # a bundle holds what scores follow from, and errors of matrices do not enter any
+    whole = replace(pooled(results), layers=pd.DataFrame())
     groups = panels(whole)
     return Conclusions(
         tables={table.name: table.csv() for table in all_tables(whole, groups)},

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from sweeper.redaction import Redactor
+from sweeper.results.mlflow.inputs import CONTEXT
 from sweeper.results.mlflow.run import Wanted
 from sweeper.store.progress import SECONDS_LEFT
 
@@ -124,6 +125,7 @@ class Tracker:
         before = self.changes
         files = self._upload(run, wanted)
         self._batch(run, wanted, {**wanted.tags, **tags, **files})
+        self._log_inputs(run, wanted)
         self._retract(run, wanted)
         self._finish(run, wanted)
         return self.changes > before
@@ -154,7 +156,7 @@ class Tracker:
         now, held = int(1000 * time.time()), run.data
         # What was under way and is not any more has nothing left: a chart that stopped at
         # the last sync would say otherwise.
-        over = {k: 0.0 for k in held.metrics if k.split("/")[0] == SECONDS_LEFT}
+        over = {k: 0.0 for k in held.metrics if k == SECONDS_LEFT}
         clean = {k: self._clean(v) for k, v in {**tags, "mlflow.runName": wanted.name}.items()}
         metrics = [
             Metric(k, v, now, 0)
@@ -168,6 +170,35 @@ class Tracker:
         if metrics or params or changed:
             self.changes += 1
             self.client.log_batch(run.info.run_id, metrics, params, changed)
+
+    def _log_inputs(self, run: Run, wanted: Wanted) -> None:
+        """Name the datasets that the run does not name yet; MLflow cannot take one back."""
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        held = {
+            (tag.value, one.dataset.name, one.dataset.digest)
+            for one in run.inputs.dataset_inputs
+            for tag in one.tags
+            if tag.key == CONTEXT
+        }
+        new = [one for one in wanted.inputs if one.identity not in held]
+        if not new:
+            return
+        self.changes += 1
+        datasets = [
+            DatasetInput(
+                Dataset(
+                    name=self._clean(one.name),
+                    digest=one.digest,
+                    source_type="isorate",
+                    source=self._clean(one.source),
+                    profile=one.profile,
+                ),
+                [InputTag(CONTEXT, one.context)],
+            )
+            for one in new
+        ]
+        self.client.log_inputs(run.info.run_id, datasets)
 
     def _retract(self, run: Run, wanted: Wanted) -> None:
         """Remove the tags that held once: why a cell was not done, where it was computed before."""

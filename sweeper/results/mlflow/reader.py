@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeper.errors import BadInput, IsorateError, one_of
-from sweeper.planning.record import CellConfig, CellRecord
+from sweeper.planning.record import CellRecord
 from sweeper.planning.sweep import Sweep
 from sweeper.redaction import redact
 from sweeper.results.mlflow import connection
 from sweeper.results.mlflow.experiment import CREATED, FILES, Tracker
-from sweeper.results.mlflow.run import CELL, ORIGIN, documents_path, stage_tag
+from sweeper.results.mlflow.run import CELL, ORIGIN, documents_path
 from sweeper.results.mlflow.sync import tracking_uri
 from sweeper.results.outcomes import ROLES, CellOutcome, StageOutcome
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 _ID = re.compile(r"[0-9a-f]{32}")
-STAGES, CONFIG, FOLDER = "stages.json", "config.yaml", "documents"
+STAGES, CELL_FILE, FOLDER = "stages.json", "cell.json", "documents"
 DOCUMENTS = "documents"
 """Directory of a sweep with the documents that were fetched from MLflow."""
 
@@ -134,22 +134,17 @@ def _age(run: Run) -> int:
 
 
 def _outcome(client: MlflowClient, run: Run, aside: Path, kept: Path) -> CellOutcome:
-    import yaml
-
     stages = json.loads(_artifact(client, run, STAGES, aside))
-    config = yaml.safe_load(_artifact(client, run, CONFIG, aside))
+    cell: CellRecord = json.loads(_artifact(client, run, CELL_FILE, aside))
     tags = run.data.tags
     documents = _documents(client, run, kept)
-    cell = _cell(run, config)
-    if looks := {one["task"]: one["looks"] for one in stages.values() if "looks" in one}:
-        cell["looks"] = looks
+    if ORIGIN in tags:
+        cell["origin"] = tags[ORIGIN]
     return CellOutcome(
         cell=cell,
         status=tags["isorate.status"],
         reason=tags.get("isorate.reason", ""),
-        stages=tuple(
-            sorted((_stage(n, r, tags, documents) for n, r in stages.items()), key=_order)
-        ),
+        stages=tuple(sorted((_stage(one, documents) for one in stages.values()), key=_order)),
     )
 
 
@@ -185,41 +180,13 @@ def _artifact(client: MlflowClient, run: Run, name: str, aside: Path) -> str:
         ) from error
 
 
-def _cell(run: Run, config: CellConfig) -> CellRecord:
-    """The cell as the plan recorded it, from the run's parameters."""
-    params, tags = run.data.params, run.data.tags
-    seed, scales = params.get("calibration_seed"), params.get("scale_bits")
-    sparsity = float(params["sparsity"])
-    cell: CellRecord = {
-        "key": tags[CELL],
-        "label": tags["isorate.label"],
-        "model": params["model"],
-        "tcr": run.data.metrics["TCr"],
-        "sparsity": sparsity,
-        "pattern": params["pattern"] if sparsity else "",
-        "bits": float(params["bits"]),
-        "mask": params["mask"],
-        "prune_method": params.get("prune_method", ""),
-        "quant_method": params.get("quant_method", ""),
-        "calibration_seed": None if seed is None else int(seed),
-        "rerun": int(params.get("rerun", 0)),
-        "scale_bits": None if scales is None else float(scales),
-        "config": config,
-    }
-    if ORIGIN in tags:
-        cell["origin"] = tags[ORIGIN]
-    return cell
-
-
-def _stage(
-    name: str, record: Mapping[str, Any], tags: Mapping[str, str], documents: Mapping[str, Path]
-) -> StageOutcome:
-    kind, task, part = (str(record[field]) for field in ("kind", "task", "part"))
+def _stage(record: Mapping[str, Any], documents: Mapping[str, Path]) -> StageOutcome:
+    kind, key, task, part = (str(record[field]) for field in ("kind", "key", "task", "part"))
     return StageOutcome(
         kind=kind,
         task=task,
         part=part,
-        key=tags.get(stage_tag(name), ""),
+        key=key,
         result=record.get("result"),
         manifest=record.get("manifest"),
         failure=record.get("failure"),

@@ -11,15 +11,10 @@ from sweeper.results import tables
 from sweeper.results.mlflow.run import path
 from sweeper.results.outcomes import CellOutcome
 
-NAMES = {
-    "sr1": "Sr1",
-    "sr2": "Sr2",
-    "srcr_p": "SrCr_p",
-    "srcr_q": "SrCr_q",
-    "srcr_j": "SrCr_j",
-    "srcr_estimate": "SrCr_j_estimate",
-}
-RATES = {"achieved_tcr": "TCr_achieved", "whole_tcr": "TCr_whole", "size": "size"}
+NAMES = {"sr2": "Sr", "sr1": "Sr1"}
+"""Column of `analysis.comparison.summary.summarise` -> metric, with its ``stderr/``."""
+RATES = {"srcr_p": "SrCr_p", "srcr_q": "SrCr_q", "srcr_j": "SrCr_j"}
+"""The same without: Sr times a weight that is exact."""
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +22,9 @@ log = logging.getLogger(__name__)
 def retained(outcomes: Sequence[CellOutcome]) -> dict[str, dict[str, float]]:
     """Cell key -> metric -> value, as `analysis.comparison.summary` computes them for the report.
 
-    ``retention/<task>``, scores of groups of tasks, Sr1, Sr2, SrCr_p, SrCr_q, SrCr_j, each with
-    its ``stderr/``; TCr_achieved, TCr_whole and size (bytes over the dense model's). What the
-    analysis leaves open (no dense cell yet, a cell that is not done) is absent.
+    ``retention/<task>``, scores of groups of tasks, Sr (which is Sr2) and Sr1, each with
+    its ``stderr/``; SrCr_p, SrCr_q, SrCr_j. What the analysis leaves open (no dense cell yet, a
+    cell that is not done) is absent.
     """
     from analysis.comparison.summary import retention_table, summarise
     from analysis.data.panel import panels

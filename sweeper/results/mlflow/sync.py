@@ -20,7 +20,7 @@ from sweeper.planning.record import SweepRecord
 from sweeper.redaction import redact
 from sweeper.results import launcher_record
 from sweeper.results import outcomes as cell_outcomes
-from sweeper.results.mlflow import connection, experiment, run, ui_view
+from sweeper.results.mlflow import best_cells, connection, experiment, run, ui_view
 from sweeper.results.mlflow import names as run_names
 from sweeper.results.mlflow.connection import Unreachable
 from sweeper.results.mlflow.experiment import Tracker
@@ -35,12 +35,19 @@ LONGEST = 300
 NOTE = """\
 One run per cell: a model, how it is pruned and how it is quantized.
 
-- **TCr** is the theoretical compression rate; cells of equal TCr are to be compared.
-- **retention/task** is the score as a share of the dense model's (perplexity: the inverse).
-- **Sr1** is the mean retention, **Sr2** the ratio of the summed scores.
+- **TCr** is the theoretical compression rate in percent; cells of equal TCr, or of equal
+  **size_mb** (10^6 bytes on disk), are to be compared.
+- **Sr** is what is kept of the dense model: the ratio of the summed scores (Sr2 of the paper);
+  **Sr1** is the mean of **retention/task**, the score as a share of the dense model's (perplexity:
+  the inverse).
+- **bits_per_weight** counts mask and scales; **mask_kept** is the share of pruned weights that are
+  still 0, in percent, in the worst matrix.
 - **SrCr_p**, **SrCr_q** and **SrCr_j** (pruned, quantized, both) have different scales:
   sort by one of them, never across.
 
+One row per cell as a table: `mlflow.search_runs(experiment_names=[...],
+filter_string="tags.`isorate.kind` = 'cell'")`. The sweep's own run has the best cells and the
+report.
 `isorate sync` rebuilds these runs from the sweep's results.
 """
 
@@ -121,7 +128,7 @@ def sync(
     view = problem = ""
     try:
         tracker = _open(where, home, record["name"])
-        tracker.tag_experiment(ui_view.TAG, ui_view.columns(outcomes))
+        tracker.tag_experiment(ui_view.TAG, ui_view.state())
         view = ui_view.link(where, tracker.experiment)
         jobs = launcher_record.executions(home / "sweeps" / record["name"])
         wanted = _wanted(record, outcomes, report, jobs, running)
@@ -160,10 +167,11 @@ def _wanted(
     """The parent run, and the run of every cell that has begun."""
     files = [path for path in sorted(report.rglob("*")) if path.is_file()] if report else []
     named = {path.relative_to(report).as_posix(): path for path in files if report}
-    sweep = run.sweep_run(record, outcomes, named, jobs)
     names, kept = run_names.names(outcomes), retained(outcomes)
     begun = [o for o in outcomes if o.begun or o.at_work(running)]
-    return sweep, [run.wanted(o, names[o.key], kept[o.key], running) for o in begun]
+    cells = [run.wanted(o, names[o.key], kept[o.key], running) for o in begun]
+    found = best_cells.best(begun, {c.identity[1]: c.metrics for c in cells})
+    return run.sweep_run(record, outcomes, named, jobs, found), cells
 
 
 def _trouble() -> tuple[type[Exception], ...]:

@@ -59,7 +59,7 @@ def followed(
     settings = RaceSettings.from_json(state.begun["settings"])
     try:
         if not state.number:
-            return _begun(state, settings, field_of(results))
+            return _begun(state, settings, field_of(results, settings.by))
         field = field_from(state.looks[0])
         answers, out = answers_of(results, field)
     except NotRaceable as refused:

@@ -20,6 +20,7 @@ from sweeper.modeling import tokenizer as tokenizers
 from sweeper.modeling.checkpoint import cast, dtype_of, require_complete, require_rows, trusted
 from sweeper.stages.evaluate import shared_prefix
 from sweeper.stages.evaluate.shared_prefix import Answer, Row
+from sweeper.store.files import sha256
 
 # lm-eval sums log-likelihoods in the dtype of the softmax: in bfloat16 a sum near -1000 is
 # rounded to a multiple of 4, and choices that differ by 1 % tie.
@@ -61,9 +62,7 @@ def checkpoint_sha256(checkpoint: Path, *, code: bool = False) -> str:
 def _content(checkpoint: Path, stamp: str, code: bool) -> str:
     whole = hashlib.sha256()
     for path in directory.files(checkpoint, code=code):
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        whole.update(f"{path.name}\0{digest}\n".encode())
+        whole.update(f"{path.name}\0{sha256(path)}\n".encode())
     return whole.hexdigest()
 
 

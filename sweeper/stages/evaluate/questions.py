@@ -43,7 +43,7 @@ def _words(task: Task, doc: Any) -> dict[str, Any]:
     return {"text": str(task.doc_to_text(doc)), "choices": choices, "right": right}
 
 
-def main(wanted: Mapping[str, Any]) -> dict[str, Any]:
+def looked_up(wanted: Mapping[str, Any]) -> dict[str, Any]:
     """All that can be found; a task that cannot be loaded here is passed over."""
     found: dict[str, Any] = {}
     hashes = frozenset(wanted["hashes"])
@@ -56,7 +56,12 @@ def main(wanted: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Answer on standard output what standard input asks, both JSON; all else goes to stderr."""
     with contextlib.redirect_stdout(sys.stderr):
-        answer = main(json.load(sys.stdin))
+        answer = looked_up(json.load(sys.stdin))
     json.dump(answer, os.fdopen(1, "w", encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

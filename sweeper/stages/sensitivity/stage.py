@@ -51,7 +51,7 @@ def run(job: Job) -> dict[str, Any]:
 
     Raises:
         BadInput: the calibration text does not fit.
-        StageFailure: the decoder is no plain chain, or an output is zero or not finite.
+        StageFailure: layers are not called one after the other, or an output is zero or not finite.
     """
     from sweeper.methods import dampening
     from sweeper.modeling import checkpoint, layer_chain, offload

@@ -27,6 +27,16 @@ def test_cells_compete_by_the_bytes_of_their_files(make) -> None:
     assert all(verdict.size and verdict.tcr is None for verdict in found.values())
 
 
+def test_of_a_very_large_group_the_best_are_compared_and_the_others_said_to_be_left_out(
+    make, monkeypatch
+) -> None:
+    monkeypatch.setattr("analysis.comparison.equal_size.MOST_COMPARED", 2)
+    (panel,) = panels(make())
+    largest = equal_size(panel, "sr2")[0][1]
+    assert named(panel, largest.ranked) == {"dense", "25%"}
+    assert [labels(panel)[row] for row, _ in largest.left_out] == ["2:8"]
+
+
 def test_sizes_are_measured_or_by_formula_never_mixed(make) -> None:
     (whole,) = panels(make())
     assert served_bytes(whole)[0] == 269e6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -150,6 +151,23 @@ def test_what_cannot_race_is_refused_with_what_to_do() -> None:
         field_of(made(without=("4bit", "3bit")))
     with pytest.raises(NotRaceable, match="no score per document of algebra"):
         field_of(made(scored=False))
+
+
+def test_what_is_compared_must_have_been_scored() -> None:
+    with pytest.raises(NotRaceable, match=r"in log_likelihood; set tasks\.race\.by=sr2"):
+        field_of(made(), "log_likelihood")
+    results = made()
+    tables = {
+        key: table.assign(acc=0.0) if key[1] == "piqa" else table
+        for key, table in results.documents.sources.items()
+    }
+    value = results.scores["value"].where(results.scores["task"] != "piqa", 0.0)
+    failed = replace(
+        results, scores=results.scores.assign(value=value), documents=Documents(tables)
+    )
+    with pytest.raises(NotRaceable, match="the dense cell scored 0 in piqa"):
+        field_of(failed, "sr1")
+    assert field_of(failed, "sr2").contests["m"].scores["piqa"] == 0
 
 
 def test_a_race_is_expected_to_ask_less_and_a_pilot_sharpens_that() -> None:

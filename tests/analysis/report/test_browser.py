@@ -147,6 +147,61 @@ def test_print_shows_whole_tables_and_no_controls(report) -> None:
         report.devtools("Emulation.setEmulatedMedia", media="")
 
 
+def test_retention_is_in_sight_without_scrolling(tab, tmp_path) -> None:
+    """On a phone in the table of results, on a desk in the table of all cells."""
+    cells, scores = tables()
+    cells = cells[~cells["label"].str.contains("ignored|33")]
+    results = Results(cells=cells, scores=scores[scores["cell"].isin(cells["cell"])])
+    tab.open(write_report(results, tmp_path, title="One", provenance={})["report.html"])
+    for width, table in ((390, "result"), (1400, "cells")):
+        tab.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=width < 500,
+        )
+        right = (
+            f"const box = document.querySelector('[aria-labelledby=table-{table}]');"
+            "const head = [...box.querySelectorAll('th')].find(h => h.textContent.trim() == 'Sr2');"
+            "return head.getBoundingClientRect().right"
+        )
+        assert tab.run(right) <= width
+    tab.devtools("Emulation.clearDeviceMetricsOverride")
+
+
+def test_the_dark_has_light_ink_and_paper_stays_white(report) -> None:
+    colours = (
+        "const s = getComputedStyle(document.body);"
+        "const mean = c => c.match(/[0-9]+/g).slice(0, 3).reduce((a, b) => a + +b, 0) / 3;"
+        "return [mean(s.backgroundColor), mean(s.color)]"
+    )
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    try:
+        report.devtools("Emulation.setEmulatedMedia", media="", features=dark)
+        paper, ink = report.run(colours)
+        assert paper < 60
+        assert ink > 200
+        report.devtools("Emulation.setEmulatedMedia", media="print", features=dark)
+        paper, ink = report.run(colours)
+        assert paper > 250
+        assert ink < 60
+    finally:
+        report.devtools("Emulation.setEmulatedMedia", media="", features=[])
+
+
+def test_definitions_are_folded_and_paper_has_no_folds(report) -> None:
+    closed = "return [...document.querySelectorAll('#how ~ details')].filter(d => !d.open).length"
+    assert report.run(closed) == 2
+    report.run("window.dispatchEvent(new Event('beforeprint'))")
+    assert report.run(closed) == 0
+
+
+def test_a_link_to_a_folded_table_opens_it(report) -> None:
+    report.run("location.hash = 'table-scores'; window.dispatchEvent(new Event('hashchange'))")
+    assert report.run("return document.getElementById('table-scores').parentElement.open")
+
+
 def test_hostile_names_are_text(tab, tmp_path) -> None:
     cells, scores = tables(EVIL + "model")
     cells["label"] = EVIL + cells["label"]

@@ -11,6 +11,7 @@ from analysis.data.panel import panels
 from analysis.data.results import Results
 from analysis.report.layer_errors import layer_error_maps, layer_error_table
 from analysis.report.report import write_report
+from sweeper.results.bundle import conclusions
 
 KINDS = ("self_attn.q_proj", "mlp.down_proj")
 
@@ -98,6 +99,14 @@ def test_the_report_has_both_and_two_sweeps_keep_them(tmp_path) -> None:
     assert "tables/layer_errors.csv" in files
     assert "figures/layer_errors_m.svg" in files
     assert "Matrices that carry the error" in files["report.html"].read_text()
+
+
+def test_a_bundle_concludes_the_same_with_and_without_records() -> None:
+    """It does not hold them, so that nothing in it may follow from them."""
+    one = results()
+    bare = Results(cells=one.cells, scores=one.scores)
+    assert conclusions.of(one) == conclusions.of(bare)
+    assert "layer_errors" not in conclusions.of(one).tables
 
 
 def test_a_matrix_without_a_layer_is_left_out() -> None:

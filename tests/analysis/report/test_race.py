@@ -94,3 +94,16 @@ def test_a_survivor_alone_is_best(raced) -> None:
     assert rows.loc["4bit", "verdict"] == "best"
     assert rows.loc["75%", "look"] == 1
     assert np.isfinite(rows.loc["4bit", "difference"])
+
+
+def test_cells_that_met_other_machines_are_marked(raced) -> None:
+    where = {"k1": "NVIDIA A10", "k2": "NVIDIA A10", "k3": "NVIDIA A100", "k4": "NVIDIA A10"}
+    cells = raced.cells.iloc[1:5].assign(cell=list(where), device=list(where.values()))
+    results = Results(cells=cells, scores=raced.scores.iloc[:0], race=raced.race)
+    assert race_sentences(results)[0].endswith("contains: NVIDIA A10; NVIDIA A100).")
+    rows = race_table(results).rows.set_index("cell")
+    assert rows.loc["k3", "across"] == "NVIDIA A10; NVIDIA A100"
+    assert rows.loc["k1", "across"] == ""
+    alike = Results(cells=cells.assign(device="NVIDIA A10"), scores=results.scores, race=raced.race)
+    assert "machines" not in race_sentences(alike)[0]
+    assert "across" not in [column.key for column in race_table(alike).columns]

@@ -15,6 +15,7 @@ import pytest
 from analysis.data.panel import panels
 from analysis.output.figure import slug
 from analysis.output.text import END, LONGEST, short
+from analysis.report.findings import findings
 from analysis.report.report import write_report
 from analysis.report.sections import Material, figures_of
 
@@ -102,6 +103,16 @@ def test_both_answers_come_first_then_every_cell_then_the_main_charts(written) -
     assert "commit.sha" in text
 
 
+def test_of_many_answers_the_most_compressed_are_in_sight_the_others_folded(published) -> None:
+    one = findings(panels(published)[0])
+    assert len(one.of("rate")) == 12  # six rates by either definition
+    shown = [found for found in one.leading("rate") if found.definition == "sr2"]
+    assert [found.sentence.split(" TCr")[0] for found in shown] == [
+        *("At 75 %", "At 81.25 %", "At 87.5 %"),
+    ]
+    assert len(one.leading("rate")) + len(one.further("rate")) == 12
+
+
 def test_a_reader_finds_the_runs(make, tmp_path: Path) -> None:
     links = {"MLflow": 'http://host:5000/?a="b'}
     files = write_report(make(), tmp_path, title="t", provenance={}, links=links)
@@ -111,7 +122,8 @@ def test_a_reader_finds_the_runs(make, tmp_path: Path) -> None:
 
 
 def test_every_figure_is_of_one_hue_a_kind_and_says_what_it_found(make) -> None:
-    figures = figures_of(panels(make()))
+    results = make()
+    figures = figures_of(Material(results=results, groups=panels(results)))
     for figure in figures:
         drawn = {
             one.lower() for one in re.findall(r"(?:fill|stroke): (#[0-9a-f]{6})", str(figure.svg))
@@ -124,7 +136,9 @@ def test_an_axis_with_one_value_is_not_drawn(make) -> None:
     def one_rate(cells):
         return cells[cells["label"].isin(["dense", "25% + 4bit", "2:8 + 4bit"])]
 
-    names = {figure.name.split("_Smol")[0] for figure in figures_of(panels(make(cells=one_rate)))}
+    results = make(cells=one_rate)
+    material = Material(results=results, groups=panels(results))
+    names = {figure.name.split("_Smol")[0] for figure in figures_of(material)}
     assert not {n for n in names if n.startswith(("srcr_j_over", "srcr_p", "srcr_q"))}
 
 

@@ -31,7 +31,7 @@ GRID = ["prune.sparsity=0,50", "quant.bits=16,4"]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("tiny")
-    _checkpoint(folder / "model")
+    tiny.make(folder / "model")
     tiny.text(folder / "text.txt")
     return [
         "model=custom",
@@ -45,17 +45,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "tasks.limit=16",
         "tracking.enabled=false",
     ]
-
-
-def _checkpoint(folder: Path) -> None:
-    """What planning reads of a model: its header, a tokenizer. Stub stages read nothing of it."""
-    folder.mkdir()
-    (folder / "config.json").write_text('{"model_type": "llama"}')
-    tiny.tokenizer(folder)
-    weight = {"dtype": "BF16", "shape": [64, 64], "data_offsets": [0, 8192]}
-    header = json.dumps({"model.layers.0.mlp.up_proj.weight": weight}).encode()
-    data = len(header).to_bytes(8, "little") + header + bytes(8192)
-    (folder / "model.safetensors").write_bytes(data)
 
 
 class Shell:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import time
+from math import prod
 from pathlib import Path
 
 from sweeper.stages import Job
@@ -39,7 +40,15 @@ def fraction(job: Job) -> float:
 def model(path: Path) -> Path:
     """A checkpoint directory that can be planned with: real headers, weights of zeros."""
     path.mkdir(parents=True, exist_ok=True)
-    config = {"model_type": "llama", "hidden_size": 64, "vocab_size": 32}
+    config = {
+        "model_type": "llama",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "vocab_size": 32,
+        "tie_word_embeddings": True,
+    }
     (path / "config.json").write_text(json.dumps(config))
     words = {"type": "WordLevel", "vocab": {"a": 0, "b": 1}, "unk_token": "a"}
     parts = ("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder")
@@ -49,19 +58,20 @@ def model(path: Path) -> Path:
     (path / "tokenizer.json").write_text(json.dumps(tokenizer))
     named = {"tokenizer_class": "PreTrainedTokenizerFast", "chat_template": "{{ messages }}"}
     (path / "tokenizer_config.json").write_text(json.dumps(named))
-    shapes = {
-        f"model.layers.{n}.{name}.weight": shape
-        for n in range(2)
-        for name, shape in (
-            ("self_attn.q_proj", (64, 64)),
-            ("mlp.up_proj", (128, 64)),
-            ("mlp.down_proj", (64, 128)),
-        )
-    } | {"model.embed_tokens.weight": (32, 64)}
+    layer: dict[str, tuple[int, ...]] = {
+        **{f"self_attn.{name}_proj": (64, 64) for name in "qkvo"},
+        "mlp.gate_proj": (128, 64),
+        "mlp.up_proj": (128, 64),
+        "mlp.down_proj": (64, 128),
+        "input_layernorm": (64,),
+        "post_attention_layernorm": (64,),
+    }
+    shapes = {f"model.layers.{n}.{name}.weight": layer[name] for n in range(2) for name in layer}
+    shapes |= {"model.embed_tokens.weight": (32, 64), "model.norm.weight": (64,)}
     header, end = {}, 0
-    for name, (rows, columns) in shapes.items():
-        start, end = end, end + 2 * rows * columns
-        header[name] = {"dtype": "BF16", "shape": [rows, columns], "data_offsets": [start, end]}
+    for name, shape in shapes.items():
+        start, end = end, end + 2 * prod(shape)
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [start, end]}
     text = json.dumps(header).encode()
     (path / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(end))
     return path

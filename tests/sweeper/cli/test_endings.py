@@ -21,7 +21,7 @@ def outcome(label: str, status: str, reason: str, model: str = "tiny") -> CellOu
 
 def text(*ended: Ended) -> str:
     cells = [outcome("25%", "missing", "not done yet: prune")]
-    return reporting._text(cells, ended, Written(), {"enabled": False})
+    return reporting._text(cells, ended, Written(), {"enabled": False}, "")
 
 
 def stage(name: str, reason: str, *, lasting: bool) -> Ended:

@@ -11,10 +11,12 @@ import socket
 import sqlite3
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
-from sweeper.results.mlflow import connection, reconcile, sync, ui_view
+from sweeper.errors import BadInput, IsorateError
+from sweeper.results.mlflow import best_cells, connection, reconcile, registry, sync, ui_view
 from sweeper.results.mlflow import experiment as experiments
 from sweeper.results.mlflow.run import CELL
 from sweeper.store.progress import Headway
@@ -81,7 +83,7 @@ def test_one_run_per_cell_below_one_parent(home, plan, store):
     assert {r.data.tags["mlflow.parentRunId"] for r in runs.values()} == {parent.info.run_id}
     assert {r.info.status for r in (parent, *runs.values())} == {"FINISHED"}
     joint = runs["25% + 4bit"]
-    assert joint.data.metrics["SrCr_j"] == pytest.approx(0.25 * joint.data.metrics["Sr2"])
+    assert joint.data.metrics["SrCr_j"] == pytest.approx(0.25 * joint.data.metrics["Sr"])
     assert joint.data.params["bits"] == "4"
     assert joint.info.end_time - joint.info.start_time == 60_000
     assert joint.data.tags.get("mlflow.source.git.commit", "") == experiments.commit()
@@ -105,12 +107,79 @@ def test_the_ui_finds_a_prepared_table(home, plan, store):
         summary.view == f"/#/experiments/{experiment.experiment_id}/runs?viewStateShareKey=isorate"
     )
     view = json.loads(experiment.tags["mlflow.sharedViewState.isorate"])
-    assert {"metrics.`SrCr_j`", "metrics.`acc/cloze`", "params.`bits`"} <= {
-        *view["selectedColumns"]
-    }
+    assert {"metrics.`Sr`", "metrics.`TCr`", "params.`bits`"} <= {*view["selectedColumns"]}
+    assert {
+        "metrics.`size_mb`",
+        "metrics.`bits_per_weight`",
+        "params.`prune`",
+        "params.`quant`",
+    } <= {*view["selectedColumns"]}
     assert view["orderByKey"] == "metrics.`TCr`"
+    charts = {(c["xaxis"]["key"], c["yaxis"]["key"]) for c in view["compareRunCharts"]}
+    assert charts == {("TCr", "Sr"), ("size_mb", "Sr")}
     server = ui_view.link("http://host:5000/", "7")
     assert server.startswith("http://host:5000/#/experiments/7/runs?")
+
+
+def test_search_runs_has_one_row_a_cell_that_is_usable_as_it_is(home, plan, store, monkeypatch):
+    import mlflow
+
+    sync.sync(plan, store, home=home)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", connection.default_uri(home))
+    experiment = client_of(home).get_experiment_by_name("demo").experiment_id
+    frame = mlflow.search_runs([experiment], filter_string=best_cells.FILTER)
+    assert set(frame["tags.mlflow.runName"]) == {"dense", "3bit", "25% + 4bit"}
+    joint = frame.set_index("tags.mlflow.runName").loc["25% + 4bit"]
+    assert (joint["metrics.TCr"], joint["params.sparsity"], joint["params.bits"]) == (
+        81.25,
+        "25",
+        "4",
+    )
+    assert joint["metrics.Sr"] > 0
+    # Three tasks with score, retention and two errors; the rest is the same whatever is asked.
+    assert len(frame.columns) <= 64
+    everything = mlflow.search_runs([experiment])
+    assert list(everything["tags.isorate.kind"]).count("sweep") == 1
+
+
+def test_an_exported_checkpoint_becomes_versions_of_a_registered_model(
+    home, plan, store, monkeypatch
+):
+    import mlflow
+
+    checkpoint = home / "exported"
+    checkpoint.mkdir()
+    (checkpoint / "config.json").write_text("{}")
+    key = plan["cells"][2]["key"]
+    with pytest.raises(IsorateError, match="isorate sync name=demo"):
+        registry.register(checkpoint, "small", key, sweep="demo", home=home, uri=None)
+    sync.sync(plan, store, home=home)
+    for version in ("1", "2"):
+        address = registry.register(checkpoint, "small", key, sweep="demo", home=home, uri=None)
+        assert address == f"models:/small/{version}"
+    found = client_of(home).get_model_version("small", "2")
+    assert found.run_id == runs_of(home)["25% + 4bit"].info.run_id
+    assert (found.tags["isorate.label"], found.tags["TCr"]) == ("25% + 4bit", "81.25")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", connection.default_uri(home))
+    copied = mlflow.artifacts.download_artifacts("models:/small/2", dst_path=str(home / "copy"))
+    assert (Path(copied) / "config.json").read_text() == "{}"
+    assert counts(sync.sync(plan, store, home=home)) == (0, 0, 4, 0)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a/b", "a:b"])
+def test_a_name_that_the_registry_does_not_take_is_refused_before(name):
+    with pytest.raises(BadInput, match="register="):
+        registry.check(name)
+
+
+def test_datasets_are_named_once(home, plan, store):
+    sync.sync(plan, store, home=home)
+    sync.sync(plan, store, home=home)
+    inputs = runs_of(home)["25% + 4bit"].inputs.dataset_inputs
+    named = sorted((tag.value, one.dataset.name) for one in inputs for tag in one.tags)
+    assert len(named) == len(set(named)) == 4
+    assert named[0][0] == "calibration"
+    assert {name for context, name in named if context == "evaluation"} == set(data.TASKS)
 
 
 def test_twice_changes_nothing(home, plan, store):
@@ -156,8 +225,8 @@ def test_a_stage_at_work_shows_its_pace_until_it_is_done(home, plan):
     running = {key: Headway(started=1.8e9, rates=rates), other: Headway(started=1.9e9)}
     sync.sync(plan, store, home=home, running=running)
     runs = runs_of(home)
-    assert runs["dense"].data.metrics["seconds_left/cloze"] == 40.0
-    assert runs["dense"].data.metrics["documents_per_s/cloze"] == 2.5
+    assert runs["dense"].data.metrics["seconds_left"] == 40.0
+    assert runs["dense"].data.metrics["documents_per_s"] == 2.5
     assert runs["dense"].info.status == "RUNNING"
     begun = set(runs) - {"demo", "dense"}
     assert len(begun) == 1, "a cell of which nothing is done yet is shown once work on it begins"
@@ -165,7 +234,7 @@ def test_a_stage_at_work_shows_its_pace_until_it_is_done(home, plan):
     store.results[key], store.manifests[key] = late
     sync.sync(plan, store, home=home)
     runs = runs_of(home)
-    assert runs["dense"].data.metrics["seconds_left/cloze"] == 0.0
+    assert runs["dense"].data.metrics["seconds_left"] == 0.0
     assert runs["dense"].info.status == "FINISHED"
     before = dump(home)
     sync.sync(plan, store, home=home)
@@ -226,7 +295,7 @@ def test_a_failed_cell_says_why_and_shows_no_scores(home, plan, store):
     failed = runs_of(home)["25% + 4bit"]
     assert failed.info.status == "FAILED"
     assert failed.data.tags["isorate.reason"] == "measure: containment 0.98 under mask keep"
-    assert not {"acc/cloze", "n/cloze", "Sr1", "SrCr_j"} & set(failed.data.metrics)
+    assert not {"acc/cloze", "Sr", "Sr1", "SrCr_j"} & set(failed.data.metrics)
     assert runs_of(home)["demo"].info.status == "FAILED"
     assert counts(sync.sync(plan, store, home=home)) == (0, 0, 4, 0)
     store.results[key] = measured
@@ -296,7 +365,7 @@ def test_a_run_that_vanishes_under_our_hands_is_made_again(home, plan, store, mo
     victim = runs_of(home)[name].info.run_id
     for task in store.results.values():
         if "metrics" in task:
-            task["metrics"]["extra"] = {"value": 1.0, "higher_is_better": True}
+            task["metrics"][task["primary"]]["value"] = 0.125
     reconciled = reconcile.Projection._reconciled
 
     def deleting(self, tracker):
@@ -311,7 +380,7 @@ def test_a_run_that_vanishes_under_our_hands_is_made_again(home, plan, store, mo
     (report / "index.html").write_text("new")
     assert sync.sync(plan, store, home=home, report=report).complete
     assert runs_of(home)[name].info.run_id != victim
-    assert runs_of(home)["3bit"].data.metrics["extra/cloze"] == 1
+    assert runs_of(home)["3bit"].data.metrics["acc/cloze"] == 0.125
 
 
 def test_a_parameter_that_changed_makes_the_run_anew(home, plan, store):
@@ -319,7 +388,7 @@ def test_a_parameter_that_changed_makes_the_run_anew(home, plan, store):
     plan["cells"][1]["config"]["quantize"]["group_size"] = 32
     summary = sync.sync(plan, store, home=home)
     assert counts(summary) == (1, 1, 2, 1)  # the recorded plan has changed with it
-    assert runs_of(home)["3bit"].data.params["quantize.group_size"] == "32"
+    assert runs_of(home)["3bit"].data.params["quant.group_size"] == "32"
 
 
 def test_a_changed_label_renames_the_run(home, plan, store):
@@ -338,7 +407,7 @@ def test_config_results_plan_and_report_are_artifacts(home, plan, store, tmp_pat
     sync.sync(plan, store, home=home, report=report)
     root = home / "mlartifacts" / "demo"
     found = {p.relative_to(root).as_posix().split("/", 2)[2] for p in root.rglob("*.*")}
-    assert {"config.yaml", "stages.json", "plan.json"} <= found
+    assert {"config.yaml", "cell.json", "stages.json", "plan.json"} <= found
     assert {"report/index.html", "report/figures/a.svg"} <= found
     assert counts(sync.sync(plan, store, home=home, report=report)) == (0, 0, 4, 0)
     (report / "index.html").write_text("two")

@@ -116,12 +116,12 @@ def test_provenance_is_in_tags_and_artifacts():
     assert written["quantize"]["key"] == stages["quantize"]
 
 
-def test_earlier_looks_go_with_the_evaluation_that_they_are_of():
+def test_earlier_looks_go_with_their_cell():
     plan = data.record()
     cell = next(c for c in plan["cells"] if c["label"] == "25% + 4bit")
     cell["looks"] = {"cloze": [20, 40]}
-    stages = json.loads(wanted_of(plan, "25% + 4bit").artifacts["stages.json"])
-    assert {one["task"]: one["looks"] for one in stages.values() if "looks" in one} == cell["looks"]
+    kept = json.loads(wanted_of(plan, "25% + 4bit").artifacts["cell.json"])
+    assert kept["looks"] == cell["looks"]
 
 
 def test_an_absent_value_is_no_metric():

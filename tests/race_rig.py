@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sweeper.planning import builder
+from sweeper.planning import builder, retention
 from sweeper.planning.plan import Plan
 from sweeper.planning.race import record, state
 from sweeper.planning.race.state import State
@@ -81,10 +81,12 @@ class RaceRig:
 
     def work(self, most: int | None = None) -> list[str]:
         """Carry out stages of the look under way, at most so many; their keys."""
-        made = []
-        for spec in self.stages():
+        made, stages = [], self.stages()
+        drop = retention.Dropper(self.store, self.store.home, stages, "drop")
+        for spec in stages:
             if not self.store.is_done(spec) and (most is None or len(made) < most):
                 run_stage(spec, self.store, BENCH)
+                drop(spec)
                 made.append(str(spec["key"]))
         return made
 

@@ -116,7 +116,7 @@ def test_provenance_is_in_tags_and_artifacts():
     assert written["quantize"]["key"] == stages["quantize"]
 
 
-def test_earlier_looks_go_with_their_cell():
+def test_earlier_looks_go_with_the_cell():
     plan = data.record()
     cell = next(c for c in plan["cells"] if c["label"] == "25% + 4bit")
     cell["looks"] = {"cloze": [20, 40]}

@@ -20,6 +20,7 @@ from sweeper.results import outcomes, tables
 from sweeper.results.bundle import archive, making, records, verify
 from sweeper.results.race import deciding
 from sweeper.results.race.reported import with_race
+from sweeper.store import files
 from sweeper.worker.runner import run_stage
 from tests import race_rig
 from tests.race_rig import BENCH, RaceRig
@@ -191,6 +192,25 @@ def test_two_front_ends_decide_a_look_once(
     assert len(list((rig.sweep.path / record.FOLDER).iterdir())) == 3, "begun and two looks"
     plans = [json.loads(path.read_text()) for path in rig.sweep.plans]
     assert [plan["look"] for plan in plans] == [0, 1, 2]
+
+
+def test_of_two_records_of_a_look_the_first_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are written, then both are put in their place."""
+    together, write = threading.Barrier(2, timeout=60), files.write_json
+
+    def at_once(path: Path, value: Any) -> None:
+        write(path, value)
+        together.wait()
+
+    monkeypatch.setattr(files, "write_json", at_once)
+    with ThreadPoolExecutor(2) as writers:
+        values = [{"by": number} for number in range(2)]
+        first = list(writers.map(lambda v: files.write_once(tmp_path / "look.json", v), values))
+    assert sorted(first) == [False, True]
+    assert files.read_json(tmp_path / "look.json") == values[first.index(True)]
+    assert [path.name for path in tmp_path.iterdir()] == ["look.json"]
 
 
 def test_one_that_is_behind_makes_no_earlier_look_the_newest_plan(

@@ -19,7 +19,7 @@ Value = str | int | float | bool | None | Path
 Grid = Mapping[str, Value | Sequence[Value]]
 """Key -> value; a list is an axis of the grid, as ``{"quant.bits": [16, 4]}``."""
 
-_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+_PLAIN = re.compile(r"(?!(?:null|true|false|nan|inf)$)[a-z_][a-z0-9_.-]*", re.IGNORECASE)
 
 
 def plan(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import isorate
@@ -107,6 +107,9 @@ def test_a_command_that_dies_is_no_answer(tmp_path, monkeypatch):
 
 
 @given(st.text(st.characters(min_codepoint=32, exclude_characters="\x7f$"), max_size=20))
+@example("NULL")
+@example("nan")
+@example("nullable")
 def test_any_text_arrives_as_it_is(text):
     [word] = api._words({"model.note": text})
     value = OverridesParser.create().parse_overrides([word])[0].value()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace as Some
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from sweeper.cli import live_sync, reporting
 from sweeper.cli.commands import sync
 from sweeper.errors import BadInput
+from sweeper.planning.sweep import Sweep
 
 DONE = {"enabled": True, "uri": "u", "created": 1, "updated": 0, "unchanged": 0, "removed": 0}
 
@@ -76,10 +78,10 @@ def cells(*states: str) -> list[Any]:
 
 
 def test_watching_is_over_when_nothing_is_left_that_could_work(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     home = _Home({})
-    watch = reporting.Watch(Some(store=home))  # type: ignore[arg-type]
+    watch = reporting.Watch(Some(store=home, sweep=Sweep(tmp_path, "s")))  # type: ignore[arg-type]
     to_come, gone = Some(known=True, to_come=True), Some(known=True, to_come=False)
     assert watch.over(cells("done", "failed"), None)
     assert not watch.over(cells("done", "queued"), to_come)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,7 +12,7 @@ from sweeper.planning import builder, formats
 from sweeper.planning.estimate.cost import cost
 from sweeper.planning.formats import Change, version
 from sweeper.planning.plan import Params, Plan, Stage
-from sweeper.planning.sweep import merge, plan_json
+from sweeper.planning.sweep import Sweep, merge, plan_json
 from tests import tiny
 from tests.composing import composed
 
@@ -178,13 +179,13 @@ def test_plan_and_run_say_it_in_one_line(tmp_path, monkeypatch, caplog):
 
     plan = planned("svd_llm")
     found = spent(plan, older("svd_llm"))
-    request = _Request(plan, found)
+    request = _Request(plan, found, Sweep(tmp_path, "old"))
     (line,) = [x for x in of_plan._stages(request, plan, found).splitlines() if "format" in x]
     assert line == "Format: " + outdated(plan, found)
     monkeypatch.setattr(of_run, "specs_of", _stop)
     with caplog.at_level(logging.INFO, "sweeper"), pytest.raises(_Stopped):
         of_run.perform(request)
-    assert caplog.messages == [outdated(plan, found)]
+    assert caplog.messages.count(outdated(plan, found)) == 1
 
 
 class _Stopped(Exception):
@@ -198,11 +199,11 @@ def _stop(_request):
 class _Request:
     """As much of a command as is asked before anything is carried out."""
 
-    def __init__(self, plan, found):
-        self.plan, self.cost, self.sweep = plan, found, None
+    def __init__(self, plan, found, sweep):
+        self.plan, self.cost, self.sweep = plan, found, sweep
         self.store = self
         self.launcher = type("Launcher", (), {"drops_at_end": False})
-        self.config = type("Config", (), {"checkpoints": "keep"})
+        self.config = SimpleNamespace(checkpoints="keep", tasks=SimpleNamespace(race=None))
 
     def check(self, need_bytes=0):
         pass

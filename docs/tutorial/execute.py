@@ -58,10 +58,10 @@ def texts(notebook: Any) -> list[str]:
 
 
 def differences(stored: list[str], fresh: list[str]) -> list[str]:
-    """What reads differently, numbers and verdicts aside."""
+    """What reads differently; of numbers only the rates and sizes that verdicts are about."""
     told = [] if len(stored) == len(fresh) else [f"{len(stored)} outputs became {len(fresh)}"]
     for one, other in zip(stored, fresh, strict=False):
-        if _words(one) != _words(other):
+        if _words(one) != _words(other) or _VERDICT.findall(one) != _VERDICT.findall(other):
             told.append(f"stored:\n{one}\nnow:\n{other}")
     return told
 

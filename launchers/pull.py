@@ -28,8 +28,9 @@ from sweeper.worker.runner import name
 
 Json = dict[str, Any]
 
-_LOOK_S = 0.5
-"""Seconds between looks while others are at work; longer the longer nothing happens."""
+_LOOK_S = 0.1
+_LATER_S = 0.05
+"""Seconds between looks while others are at work, and how much longer for each idle second."""
 _SLOWEST_LOOK_S = 5.0
 _IDLE_S = 60.0
 """A worker leaves after that time in which nobody was at work and there was nothing to take."""
@@ -93,7 +94,7 @@ class Worker:
             idle = time.monotonic() - quiet
             if not self._leaves_to_others and self._nothing_will_come(schedule, at_work, idle):
                 return
-            time.sleep(min(_SLOWEST_LOOK_S, _LOOK_S + 0.02 * idle))
+            time.sleep(min(_SLOWEST_LOOK_S, _LOOK_S + _LATER_S * idle))
 
     def _schedule(self) -> Schedule:
         specs = closure(self.specs.values())

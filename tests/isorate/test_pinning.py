@@ -59,9 +59,9 @@ def test_the_command_plans_and_reports_in_such_a_project(project, tmp_path):
     ],
 )
 def test_every_program_of_ours_is_found(project, module):
-    code = f"import isorate.start, {module} as it; print(it.__file__, callable(it.main))"
+    code = f"import isorate.start, {module} as it; print(it.__file__, callable(it.main), sep='|')"
     done = ran(project, "-c", code)
-    assert done.stdout.split() == [str(ROOT / f"{module.replace('.', '/')}.py"), "True"]
+    assert done.stdout.strip() == f"{ROOT / module.replace('.', '/')}.py|True"
 
 
 def test_a_program_has_its_own_arguments_and_its_status(project):

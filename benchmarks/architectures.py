@@ -27,6 +27,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
 
+from tests.tiny import SIZES  # noqa: E402
+
 METHODS: Mapping[str, tuple[str, ...]] = {
     "magnitude": ("prune=magnitude", "prune.sparsity=50", "quant=none"),
     "wanda": ("prune=wanda", "prune.sparsity=50", "quant=none"),
@@ -43,18 +45,6 @@ METHODS: Mapping[str, tuple[str, ...]] = {
     "smoothquant": ("prune=none", "quant=smoothquant", "quant.bits=8"),
     "nf4": ("prune=none", "quant=nf4"),
     "llm_int8": ("prune=none", "quant=llm_int8"),
-}
-BASE = {
-    "vocab_size": 384,
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 512,
-    "bos_token_id": 0,
-    "eos_token_id": 0,
-    "pad_token_id": 1,
 }
 _GEMMA = {"head_dim": 16, "sliding_window": 16, "query_pre_attn_scalar": 16}
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2}
@@ -109,7 +99,7 @@ def config_of(name: str) -> Any:
     from transformers import AutoConfig, Gemma3Config
 
     if name == "gemma3 with images":
-        text = {**BASE, **ARCHITECTURES["gemma3_text"]}
+        text = {**SIZES, **ARCHITECTURES["gemma3_text"]}
         vision = {
             "hidden_size": 32,
             "intermediate_size": 64,
@@ -126,7 +116,7 @@ def config_of(name: str) -> Any:
             boi_token_index=6,
             eoi_token_index=7,
         )
-    return AutoConfig.for_model(name.split()[0], **{**BASE, **ARCHITECTURES[name]})
+    return AutoConfig.for_model(name.split()[0], **{**SIZES, **ARCHITECTURES[name]})
 
 
 def make(name: str, path: Path) -> Path:

@@ -361,6 +361,7 @@ def test_two_machines_are_repeated_evaluations(twice, tmp_path, capsys):
     assert one["scores"] == sum(a != b for a, b in zip(first, again, strict=True)) > 0
     assert one["difference"] == pytest.approx((sum(again) - sum(first)) / DOCUMENTS)
     # What is concluded is about the first alone.
+    assert report.perform(request(twice[0].parents[2])) == 0
     own = pd.read_csv(twice[0].parent / "report/tables/scores.csv")
     pd.testing.assert_frame_equal(pd.read_csv(tables / "scores.csv"), own)
 

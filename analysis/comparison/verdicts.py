@@ -125,24 +125,6 @@ def equal_tcr_groups(cells: pd.DataFrame) -> dict[Fraction, list[int]]:
     return dict(sorted(groups.items()))
 
 
-@unbounded()
-def z_matrix(panel: Panel, rows: Rows, by: Definition, weight: Array) -> Array:
-    """(k, k) differences between cells in standard errors; row minus column.
-
-    Sr2: z = (w_a sum P_a - w_b sum P_b) / sqrt(w_a^2 sum s_a^2 + w_b^2 sum s_b^2 -
-    2 w_a w_b sum s_ab): the dense model's sum divides both sides and cancels. Sr1: the
-    baseline of each task stays, with weight (R_a - R_b)^2 where no documents are shared;
-    against the dense cell itself the variance is that of R_b.
-
-    Args:
-        panel: the scores.
-        rows: k rows of the panel.
-        by: the definition of Sr.
-        weight: (k,) factors before Sr, 1 for Sr itself.
-    """
-    return _ratio(*_differences(panel, rows, by, weight))
-
-
 def _differences(panel: Panel, rows: Rows, by: Definition, weight: Array) -> tuple[Array, Array]:
     """(k, k) differences and their standard errors; of Sr2 both times the dense model's sum."""
     picked = np.asarray(rows, dtype=int)
@@ -158,8 +140,21 @@ def _differences(panel: Panel, rows: Rows, by: Definition, weight: Array) -> tup
     return _outer(top), difference_stderr(spread, weight)
 
 
+@unbounded()
 def look_at(panel: Panel, rows: Rows, by: Definition, weight: Array) -> Look:
-    """Differences of Sr as one look has them."""
+    """(k, k) differences between cells as one look has them; row minus column.
+
+    Sr2: z = (w_a sum P_a - w_b sum P_b) / sqrt(w_a^2 sum s_a^2 + w_b^2 sum s_b^2 -
+    2 w_a w_b sum s_ab): the dense model's sum divides both sides and cancels. Sr1: the
+    baseline of each task stays, with weight (R_a - R_b)^2 where no documents are shared;
+    against the dense cell itself the variance is that of R_b.
+
+    Args:
+        panel: the scores.
+        rows: k rows of the panel.
+        by: the definition of Sr.
+        weight: (k,) factors before Sr, 1 for Sr itself.
+    """
     top, error = _differences(panel, rows, by, weight)
     unit = panel.dense.value[panel.counted & panel.higher].sum() if by == "sr2" else 1.0
     return Look(z=_ratio(top, error), variance=(error / unit) ** 2)

@@ -14,8 +14,6 @@ ibid. 52, 2613).
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -38,12 +36,6 @@ def mixture_rho(spread: float) -> float:
             tested.
     """
     return 1 / spread**2
-
-
-def deciding_information(spread: float, alpha: float) -> float:
-    """I* = 1/V at which the mixture of this spread is tightest at level alpha."""
-    log = math.log(1 / alpha)
-    return (2 * log + math.log(1 + 2 * log)) * mixture_rho(spread)
 
 
 def mixture_boundary(variance: ArrayLike, alpha: ArrayLike, rho: float) -> Array:

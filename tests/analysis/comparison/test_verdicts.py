@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from analysis.comparison.verdicts import (
     compare,
     equal_tcr_groups,
+    look_at,
     srcr_verdicts,
     verdicts,
-    z_matrix,
 )
 from analysis.data.labels import labels
 from analysis.data.panel import Panel, panels
@@ -166,7 +166,7 @@ def test_against_the_dense_cell_the_variance_is_that_of_the_other(make) -> None:
     (panel,) = panels(make())
     row = list(panel.cells["label"]).index("4bit")
     for by, sr in (("sr1", panel.sr1()), ("sr2", panel.sr2())):
-        z = z_matrix(panel, [panel.baseline, row], by, np.ones(2))[0, 1]
+        z = look_at(panel, [panel.baseline, row], by, np.ones(2)).z[0, 1]
         if by == "sr1":
             assert z == pytest.approx((1 - sr.value[row]) / sr.stderr[row])
         else:  # the test is of equal sums, so its variance is that of the null
@@ -177,7 +177,7 @@ def test_z_is_antisymmetric_and_zero_against_itself(published) -> None:
     panel = panels(published)[1]
     rows = list(range(len(panel.cells)))
     for by in ("sr1", "sr2"):
-        z = z_matrix(panel, rows, by, np.ones(len(rows)))
+        z = look_at(panel, rows, by, np.ones(len(rows))).z
         assert z == pytest.approx(-z.T)
         assert (np.diag(z) == 0).all()
 
@@ -186,7 +186,7 @@ def test_z_of_sr1_matches_repeated_measurement(make) -> None:
     results = make()
     (panel,) = panels(results)
     rows = [list(panel.cells["label"]).index(n) for n in ("4bit", "2:8 + 4bit")]
-    stated = z_matrix(panel, rows, "sr1", np.ones(2))[0, 1]
+    stated = look_at(panel, rows, "sr1", np.ones(2)).z[0, 1]
     difference = float(np.subtract(*panel.sr1().value[rows]))
     rng = np.random.default_rng(11)
     draw = lambda at: rng.normal(panel.value[at], panel.stderr[at], (40_000, 4))  # noqa: E731

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.comparison.verdicts import compare, verdicts, z_matrix
+from analysis.comparison.verdicts import compare, look_at, verdicts
 from analysis.data.documents import Documents
 from analysis.data.paired import mcnemar
 from analysis.data.panel import panels
@@ -77,7 +77,7 @@ def test_pairing_shrinks_the_error_of_alike_cells_and_the_dense_one_stays_exact(
     assert (with_.sr2().stderr[1:] < 0.8 * without.sr2().stderr[1:]).all()
     assert (with_.sr1().stderr[1:] < 0.8 * without.sr1().stderr[1:]).all()
     assert with_.sr2().stderr[0] == with_.sr1().stderr[0] == 0
-    z = [abs(z_matrix(p, [0, 1, 2], "sr2", np.ones(3))[0, 1]) for p in (with_, without)]
+    z = [abs(look_at(p, [0, 1, 2], "sr2", np.ones(3)).z[0, 1]) for p in (with_, without)]
     assert z[0] > 1.3 * z[1]
 
 
@@ -123,7 +123,7 @@ def test_unpaired_intervals_would_cover_far_too_often() -> None:
     hits, model = [], panel({"t": answers(rng, (0.7, 0.6, 0.6), 200)}, documents=False)
     for _ in range(400):
         p = redrawn(model, {"t": answers(rng, (0.7, 0.6, 0.6), 200)})
-        hits.append(abs(z_matrix(p, [1, 2], "sr2", np.ones(2))[0, 1]) < 1.96)
+        hits.append(abs(look_at(p, [1, 2], "sr2", np.ones(2)).z[0, 1]) < 1.96)
     assert not covers(0.95, hits)
 
 
@@ -155,7 +155,7 @@ def test_five_documents_that_point_one_way_are_no_proof() -> None:
     p = panel({"t": np.array([np.ones(200), np.r_[np.ones(199), 0], two[::-1]])})
     # Exact: 5 of 5 discordant documents give p = 0.0625; the test must not be far below.
     assert mcnemar(5, 0) == pytest.approx(0.0625)
-    z = abs(z_matrix(p, [0, 2], "sr2", np.ones(2))[0, 1])
+    z = abs(look_at(p, [0, 2], "sr2", np.ones(2)).z[0, 1])
     assert 2 * stats.norm.sf(z) > 0.03
 
 

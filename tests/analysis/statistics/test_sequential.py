@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.statistics.sequential import deciding_information, mixture_boundary, mixture_p
+from analysis.statistics.sequential import mixture_boundary, mixture_p
 from analysis.statistics.sequential import mixture_rho as rho_of
 from analysis.statistics.spending import boundaries, spent, table
 
@@ -27,7 +27,8 @@ def test_the_boundary_is_where_the_p_value_is_the_level(
 
 def test_the_mixture_is_tightest_where_a_spread_is_about_to_be_told() -> None:
     alpha, spread = 0.05 / 6, 0.05
-    best = deciding_information(spread, alpha)
+    log = np.log(1 / alpha)
+    best = (2 * log + np.log(1 + 2 * log)) / spread**2  # Howard et al. 2021, eq. 23
     widths = [
         float(mixture_boundary(1 / best, alpha, rho_of(spread * factor)))
         for factor in (0.25, 0.5, 1.0, 2.0, 4.0)

@@ -9,14 +9,13 @@ from functools import lru_cache
 import numpy as np
 
 from analysis.comparison.size import TOLERANCE, Rate, groups, sizes, unpruned_bits
+from analysis.comparison.size_budget import MOST_COMPARED
 from analysis.comparison.verdicts import Verdict, compare
 from analysis.data.panel import Panel
 from analysis.data.results import REMOVED
 from analysis.metrics import Array, Definition
 
-SIZE = "Size as served"
-_BY_BYTES = Rate(key="served", title=SIZE)
-MOST_COMPARED = 60
+_BY_BYTES = Rate(key="served", title="Size as served")
 _NOT_AMONG = f"of the cells of this size the {MOST_COMPARED} best are compared"
 
 

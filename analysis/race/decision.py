@@ -20,7 +20,7 @@ class PairResult:
     Attributes:
         first, second: their keys.
         look: the last look at which both were asked.
-        documents: that both answered by then.
+        documents: of the tasks that count, that both answered by then.
         discordant: those of them with different scores.
         difference: what the first has more, on these documents.
         variance: of the difference (V).
@@ -66,7 +66,7 @@ class CellResult:
     Attributes:
         cell: its key.
         look: that look.
-        documents: it answered by then.
+        documents: of the tasks that count, that it answered by then.
         value: Sr (or nats per unit), every leaf weighed by all its documents.
         stderr: its standard error over documents, the dense cell's scores being known.
     """
@@ -87,7 +87,7 @@ class GroupResult:
         state: "racing"; "decided", one method survives; "equivalent", survivors differ by less
             than the margin; "ended", all documents were asked.
         look: at which it came to this state.
-        why: the state in words, cells by their keys.
+        why: the state in words, without names of cells.
         survivors: cells that nothing has beaten.
         beaten: cell -> who beat it.
         dropped: cell -> why it left the race without a verdict.

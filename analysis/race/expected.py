@@ -103,7 +103,7 @@ class _Start:
 
     Attributes:
         look: looks that are over.
-        documents: asked of each cell so far.
+        documents: (k,) asked of each cell so far, of all tasks.
         information: 1/V of a difference so far.
         spread: standard deviation of a document's difference.
         value: (k,) estimates so far.
@@ -116,7 +116,7 @@ class _Start:
     """
 
     look: int
-    documents: float
+    documents: Array
     information: float
     spread: float
     value: Array
@@ -129,7 +129,11 @@ class _Start:
 
 
 def _start(
-    settings: RaceSettings, group: Group, pilot: Decision | None, information: Sequence[float]
+    settings: RaceSettings,
+    group: Group,
+    pilot: Decision | None,
+    information: Sequence[float],
+    asked: Sequence[int],
 ) -> _Start:
     count, rivals = len(group.cells), group.rivals()
     own = settings.assumed_spread / np.sqrt(2)
@@ -138,7 +142,7 @@ def _start(
     if result is None or not all(cell in known for cell in group.cells):
         return _Start(
             look=0,
-            documents=0.0,
+            documents=np.zeros(count),
             information=0.0,
             spread=DOCUMENT_SPREAD,
             value=np.zeros(count),
@@ -156,7 +160,7 @@ def _start(
     surely = own**2 / (own**2 + 0.5 / now)  # how far the pilot is believed
     return _Start(
         look=result.look,
-        documents=float(max(known[cell].documents for cell in group.cells)),
+        documents=np.array([asked[known[cell].look - 1] for cell in group.cells], dtype=float),
         information=now,
         spread=float(np.sqrt(information[result.look - 1] / now)),
         value=value,
@@ -182,13 +186,14 @@ def _played(
     contest = field.contests[group.model]
     schedule = looks(contest.leaves, settings.first_look)
     raw = information(contest, schedule, settings.by)
-    start, test = _start(settings, group, pilot, raw), rule(settings, contest, schedule)
+    counts = [look.documents for look in schedule]
+    start, test = _start(settings, group, pilot, raw, counts), rule(settings, contest, schedule)
     pairs = _places(group)
     truth = start.mean + rng.normal(size=(draws, len(group.cells))) * start.error
     score = np.tile(start.value * start.information, (draws, 1))
     p, ahead = np.tile(start.p, (draws, 1)), np.tile(start.ahead, (draws, 1))
     alive, racing = np.tile(start.alive, (draws, 1)), np.full(draws, start.racing)
-    asked, before = np.full(truth.shape, start.documents), start.information
+    asked, before = np.tile(start.documents, (draws, 1)), start.information
     for look in schedule[start.look :]:
         asked = np.where(alive & racing[:, None], float(look.documents), asked)
         total = raw[look.number - 1] / start.spread**2

@@ -78,13 +78,13 @@ def answers_of(results: Results, field: Field) -> tuple[dict[str, CellAnswers], 
         for model, contest in field.contests.items()
     }
     status = results.cells.set_index("cell")
-    stopped = results.scores[results.scores["stopped"].astype(bool)]
+    stopped = set(results.scores.loc[results.scores["stopped"].astype(bool), "cell"])
     metrics = _metrics(results)
     for cell in field.cells:
         if status.at[cell, "status"] == "failed":
             out[cell] = str(status.at[cell, "reason"])
             continue
-        if cell in set(stopped["cell"]):
+        if cell in stopped:
             out[cell] = "collapsed: it was given up"
             continue
         own: dict[str, Answers] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol
 
 from numpy.typing import ArrayLike
@@ -84,12 +83,8 @@ def rule(settings: RaceSettings, contest: Contest, looks: tuple[Look, ...]) -> R
     """The rule of a race for the cells of one model."""
     if settings.rule == "anytime":
         return Anytime(sequential.mixture_rho(settings.assumed_spread))
-    return _spending(tuple(information(contest, looks, settings.by)))
-
-
-@lru_cache(maxsize=64)
-def _spending(information: tuple[float, ...]) -> Spending:
-    return Spending(tuple(one / information[-1] for one in information))
+    known = information(contest, looks, settings.by)
+    return Spending(tuple(one / known[-1] for one in known))
 
 
 def information(contest: Contest, looks: tuple[Look, ...], by: str) -> list[float]:

@@ -60,11 +60,12 @@ def race_table(results: Results) -> Table:
     ]
     by = QUANTITY[found[-1].settings.by] if found else "Sr"
     first = found[0].per_task if found else 0
+    level = 100 * (1 - found[-1].settings.alpha) if found else 95
     columns = (
         Column(key="group", title="Group"),
         Column(key="label", title="Cell"),
         Column(key="value", title=f"{by} on the first {first} documents a task", form="number"),
-        Column(key="interval", title="at all looks, 95 %"),
+        Column(key="interval", title=f"at all looks, {level:g} %"),
         Column(key="verdict", title="Verdict"),
         Column(key="look", title="Told at look", form="number", digits=0),
         Column(key="per_task", title="Documents a task", form="number", digits=0),
@@ -172,7 +173,8 @@ def race_sentences(results: Results) -> list[str]:
 
 def _met(results: Results, cells: Sequence[str]) -> str:
     """The types of machine that some cells met, if several; see `analysis.data.devices`."""
-    rows = [row for row, cell in enumerate(results.cells["cell"]) if cell in set(cells)]
+    met = set(cells)
+    rows = [row for row, cell in enumerate(results.cells["cell"]) if cell in met]
     return across(results.cells, rows) if len(rows) > 1 else ""
 
 

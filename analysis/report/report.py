@@ -75,7 +75,7 @@ def write_report(
     groups = panels(whole)
     parts = filled(Material(results=whole, groups=groups))
     if questions:
-        texts = disagreement_texts(groups, questions)
+        (texts,) = noted([disagreement_texts(groups, questions)], groups)
         parts = [_with(part, texts) if part.section.key == "tasks" else part for part in parts]
     if compare:
         pairs = asked(groups, compare)

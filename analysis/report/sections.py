@@ -1,7 +1,9 @@
 """The sections of a report, in their order: what each is about, its tables and its figures.
 
-This list is the only place that says what a report has; pages, files and bundles follow it. What
-is new is one function in one section's ``tables`` or ``figures``, or one more `Section`.
+This list is the only place that says what a report has; pages, files and bundles follow it,
+but for what `write_report` alone is given: two cells that were asked for, the questions of
+documents. What is new is one function in one section's ``tables`` or ``figures``, or one more
+`Section`.
 """
 
 from __future__ import annotations

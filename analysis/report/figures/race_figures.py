@@ -10,15 +10,15 @@ from analysis.output.figure import Figure, canvas, finished, look
 from analysis.race.decision import Decision, GroupResult, PairResult
 from analysis.report.race import QUANTITY, decisions
 
-ACROSS = 3
+PANELS = 3
 """Panels beside each other."""
 
 
 def race_figures(results: Results) -> Iterator[Figure]:
     """One figure for every three groups of a model, a panel each.
 
-    A line is how much less a cell has than the reference, the one that nothing has beaten for
-    longest; the grey area is where the rule tells nothing.
+    A line is how much less a cell has than the reference, the survivor that beat most others; the
+    grey area is where the rule tells nothing.
     """
     found = decisions(results)
     names = results.race.names if results.race else {}
@@ -26,8 +26,8 @@ def race_figures(results: Results) -> Iterator[Figure]:
     for group in found[-1].groups if found else ():
         by_model.setdefault(group.model, []).append(group)
     for model, groups in by_model.items():
-        for start in range(0, len(groups), ACROSS):
-            yield _figure(model, found, groups[start : start + ACROSS], names)
+        for start in range(0, len(groups), PANELS):
+            yield _figure(model, found, groups[start : start + PANELS], names)
 
 
 def _figure(
@@ -73,7 +73,7 @@ def _figure(
 
 
 def _reference(group: GroupResult) -> str:
-    """A survivor that was asked longest; where none is left, the cell that beat most others."""
+    """The survivor that beat most others; where none is left, the better of the first pair."""
     if group.survivors:
         wins = dict.fromkeys(group.survivors, 0)
         for by in group.beaten.values():

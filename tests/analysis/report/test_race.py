@@ -14,7 +14,7 @@ from analysis.race.decide import decide
 from analysis.race.decision import Decision
 from analysis.race.settings import RaceSettings
 from analysis.report.contents import conclusions, spoken
-from analysis.report.figures.race_figures import race_figures
+from analysis.report.figures.race_figures import _lines, _reference, race_figures
 from analysis.report.race import race_sentences, race_table
 from analysis.report.report import write_report
 from tests.analysis.race.fields import race
@@ -62,10 +62,12 @@ def test_a_beaten_cell_is_never_shown_with_more_documents_than_it_was_asked(race
         assert rows.loc[cell, "per_task"] <= per_task[asked[cell]]
 
 
-def test_the_chart_has_a_line_a_rival_and_one_panel_a_group(raced) -> None:
+def test_the_chart_has_a_line_a_rival_and_one_panel_a_group(raced, looks) -> None:
     (figure,) = race_figures(raced)
     assert figure.name == "race_m"
-    assert b"75 % TCr" in figure.svg or figure.svg  # text is drawn as paths
+    (group,) = looks[-1].groups
+    first = _reference(group)
+    assert _lines(looks, group, first).keys() == LEVELS.keys() - {first}
     (again,) = race_figures(raced)
     assert figure.svg == again.svg
 

@@ -88,7 +88,7 @@ test-hub: install ## benchmarks from a loopback hub, then offline: ISORATE_TEST_
 lint: install ## ruff, mypy --strict and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	! git grep -n 'fmt: \(skip\|off\)' -- '*.py'
+	git grep -n 'fmt: \(skip\|off\)' -- '*.py'; test $$? -eq 1
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

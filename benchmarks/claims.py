@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from analysis.comparison.seed_variance import Mean, Method, mean, methods
-from analysis.comparison.verdicts import holm
 from analysis.data.panel import Panel, panels
 from analysis.data.task_groups import pooled as pooled_tasks
+from analysis.statistics.holm import holm
 from analysis.statistics.intervals import MARGIN, tost
 from analysis.statistics.pooled_variance import detectable, p_value, pooled
 from sweeper.planning.sweep import Sweep

@@ -60,7 +60,7 @@ def run(
 
 
 def results(name: str | None = None, *, home: str | Path | None = None) -> pd.DataFrame:
-    """Every cell's numbers, one row a cell, by TCr and then by Sr.
+    """Every cell's numbers, one row a cell, by model, TCr and Sr.
 
     Columns: ``cell`` (the label), ``model``, ``status``, ``reason``, ``kind``, ``prune``,
     ``pattern``, ``sparsity`` (%), ``quant``, ``bits``, ``mask``, ``seed``, ``tcr`` (%), ``size_mb``

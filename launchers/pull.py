@@ -162,6 +162,8 @@ class Worker:
 
         Equal evaluations on one node say nothing of how far nodes are apart.
         """
+        if not self._twins:
+            return [(task, False) for task in ranked]
         here = [(task, self._was_here(task)) for task in ranked]
         return sorted(here, key=lambda one: one[1])
 

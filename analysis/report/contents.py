@@ -29,7 +29,7 @@ def all_tables(results: Results, groups: Sequence[Panel]) -> list[Table]:
 
 
 def conclusions(results: Results, groups: Sequence[Panel]) -> list[str]:
-    """The verdicts in words: of the race, at equal TCr and size, what saves no byte, and `_further`.
+    """The verdicts in words: the race, equal TCr, equal size, what saves no byte, and `_further`.
 
     Arguments as of `all_tables`.
     """

@@ -214,5 +214,5 @@ class SlurmLauncher(PlansOnly):
         return table(sweep_dir, Store(sweep_dir.parent.parent))
 
     def cancel(self, sweep_dir: Path, announce: Callable[[list[str]], None] = _quiet) -> Cancelled:
-        """Cancel all that is queued or running of a sweep; see `slurm_queue.cancel`."""
+        """Cancel all that is queued or running of a sweep; see `queue.cancel`."""
         return queue.cancel(sweep_dir, announce)

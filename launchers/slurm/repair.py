@@ -148,8 +148,8 @@ class Round:
 
     def _repair(self, sweep: Sweep) -> Json:
         launcher = launcher_record.make(self.launcher)
-        store, early = Store(Path(self.home)), {"early": True} if self.early else {}
-        found: Json = launcher.repair(sweep, store, after=self.submission, **early)
+        store = Store(Path(self.home))
+        found: Json = launcher.repair(sweep, store, after=self.submission, early=self.early)
         if self.early or found["resubmitted"]:  # the last job of a look decides it
             return found
         looked: Json = launcher.next_look(sweep, store)

@@ -22,7 +22,7 @@ class Settings:
     """All options.
 
     Attributes:
-        array_parallelism: most elements of an array at a time.
+        array_parallelism: most jobs of the sweep at a time.
         pack: "cell": a checkpoint and all that is measured and scored of it share a job, as
             long as that fits the time limit; "stage": a job for each stage.
         startup_s: seconds that a job spends before its first stage (SLURM, Python, imports).

@@ -16,6 +16,7 @@ from sweeper.planning.race.record import Begun
 from sweeper.planning.race.state import State
 from sweeper.planning.record import CellRecord, own_keys
 from sweeper.planning.sweep import plan_json
+from sweeper.results import outcomes
 from sweeper.results.race import advance, telling
 from sweeper.store.spec import Spec
 
@@ -129,16 +130,23 @@ def expected(request: Request) -> list[str]:
 
     now = state.read(request.sweep.path)
     told = expecting.text(expectation(request))
-    return [told, telling.text(now)] if now is not None and now.looks else [told]
+    if now is None or not now.looks:
+        return [told]
+    cells = outcomes.collect(request.sweep.load(), request.store)
+    return [told, telling.text(now, cells)]
 
 
-def begin(request: Request) -> State:
+def begin(request: Request, wanted: dict[str, Any]) -> State:
     """Write down how the race is run, unless it was; decide what can be decided.
 
+    Args:
+        request: the command.
+        wanted: the settings, as `check` found them.
+
     Raises:
-        BadInput: see `check`.
+        BadInput: it was begun otherwise a moment ago.
     """
-    base, wanted = plan_json(request.plan), check(request)
+    base = plan_json(request.plan)
     known = record.begin(
         request.sweep.path,
         {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +13,7 @@ from sweeper.config.section import Frozen
 from sweeper.errors import BadInput
 from sweeper.modeling import gguf_header
 from sweeper.store import hashing
+from sweeper.store.files import joined_sha256
 
 _MODEL, _ARCHITECTURE = "tokenizer.ggml.model", "general.architecture"
 
@@ -98,18 +98,13 @@ def _number(piece: Path) -> int:
     return int(digits) if digits.isdecimal() else -1
 
 
-def _digest(files: Sequence[Path]) -> str:
-    return hashing.file_digest(files[0]) if len(files) == 1 else _joined(tuple(files))
+def _digest(pieces: Sequence[Path]) -> str:
+    return hashing.file_digest(pieces[0]) if len(pieces) == 1 else _joined(tuple(pieces))
 
 
 @cache
-def _joined(files: tuple[Path, ...]) -> str:
-    whole = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                whole.update(block)
-    return whole.hexdigest()
+def _joined(pieces: tuple[Path, ...]) -> str:
+    return joined_sha256(pieces)
 
 
 def _by_scores(file: Path, given: str) -> bool:

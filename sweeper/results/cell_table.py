@@ -51,7 +51,7 @@ _OF_A_TASK = {
 
 
 def rows(results: Results) -> list[Row]:
-    """Every cell by TCr, then by Sr; what is not known is None.
+    """Every cell by model, TCr, then Sr; what is not known is None.
 
     Percent where the command line has percent (sparsity, tcr, mask_kept), size in 10^6 bytes, Sr is
     Sr2 (arXiv:2505.07289), each ``_stderr`` one standard error. A task adds

@@ -24,9 +24,9 @@ def changed(job: Job, name: str, change: Callable[[Any], dict[str, Any]]) -> dic
     source, dtype = job.checkpoint("model"), job.params["save_dtype"]
     code = job.trust_remote_code
     model = checkpoint.sole(source, dtype=_COMPUTED, trust_remote_code=code)
-    with logits.kept(model, name) as before:
-        result = change(model)
-    moved = logits.difference(before, logits.of(model))
+    before = logits.of(model)
+    result = change(model)
+    moved = logits.require_same(before, model, name)
     checkpoint.require_finite(model, f"Set {name}=none.")
     left = checkpoint.save_dense(
         model, source, job.out / "checkpoint", dtype=dtype, trust_remote_code=code

@@ -226,7 +226,7 @@ class Store(Outputs):
     def leftovers(
         self, *, older_than_s: float = garbage.ABANDONED_S, damaged: bool = False
     ) -> list[Path]:
-        """What `gc` would delete; see `housekeeping.leftovers`."""
+        """What `gc` would delete; see `garbage.leftovers`."""
         return garbage.leftovers(self.root, older_than_s, damaged=damaged)
 
     def gc(self, *, older_than_s: float = garbage.ABANDONED_S, damaged: bool = False) -> list[Path]:

@@ -260,7 +260,7 @@ class Submission:
                     self._arrays[n]["after"][element] = [i for each in ids for i in each]
         self._write()
         bases = [self.jobs[n][0].split("_")[0] for n in held]
-        ties.tie(after, bases, self.say)
+        ties.tie(after, bases, self.patience_s, self.say)
         for n in held:
             self._arrays[n]["held"] = False
         self._write()

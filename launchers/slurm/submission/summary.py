@@ -19,8 +19,7 @@ class Shape:
 
     Attributes:
         jobs, arrays: how many; the repair-and-collect job not counted.
-        widest: jobs that may run at a time, of the widest array or, where their arrays have a
-            common cap, of all.
+        widest: jobs that may run at a time, of all arrays together.
         gpu_hours: GPUs times expected hours.
         cpu_hours: cores times expected hours.
         sources: how many jobs' hours are measured, scaled from measured ones, or (where
@@ -71,7 +70,7 @@ def shape(
     return Shape(
         jobs=len(units),
         arrays=len(arrays),
-        widest=_widest(arrays, parallelism),
+        widest=sum(_width(array, parallelism) for array in arrays),
         gpu_hours=sum(u.resources.gpus * seconds for u, seconds, _ in timed) / 3600,
         cpu_hours=sum(u.resources.cores * seconds for u, seconds, _ in timed) / 3600,
         sources=dict(Counter(source for _, _, source in timed)),
@@ -87,12 +86,6 @@ def _waves(jobs: int, limit: Limit | None) -> dict[str, Any]:
     each = limit.free - 1
     words = f"{limit.why} is {limit.most}, {limit.used} are queued or running"
     return {"waves": ceil(jobs / each) if each > 0 else 0, "limit": words}
-
-
-def _widest(arrays: Sequence[Array], parallelism: int) -> int:
-    widths = [_width(array, parallelism) for array in arrays]
-    together = any(array.waits or array.pulls for array in arrays)
-    return sum(widths) if together else max(widths, default=0)
 
 
 def _width(array: Array, parallelism: int) -> int:

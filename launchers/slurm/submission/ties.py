@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from launchers.slurm.cluster.commands import SlurmError, run
+from launchers.slurm.cluster.commands import SlurmError, patiently, run
 from launchers.slurm.submission.arrays import Edge
 
 
@@ -28,12 +28,15 @@ def dependency(edges: Sequence[Edge], jobs: Sequence[Sequence[str]]) -> str:
     return ",".join(":".join([kind, *each]) for kind, each in kinds.items())
 
 
-def tie(after: Mapping[str, str], bases: Sequence[str], say: Callable[[str], None]) -> None:
+def tie(
+    after: Mapping[str, str], bases: Sequence[str], patience_s: float, say: Callable[[str], None]
+) -> None:
     """Set dependencies and release the arrays; on any trouble all of them are cancelled.
 
     Args:
         after: SLURM's id of an element -> its dependency; parents before children.
         bases: ids of the arrays, which are held.
+        patience_s: how long to wait for a controller that is away before they are let go.
         say: told what a person should know.
 
     Raises:
@@ -45,10 +48,13 @@ def tie(after: Mapping[str, str], bases: Sequence[str], say: Callable[[str], Non
         if told:
             run("scontrol", given="\n".join([*told, "quit", ""]))
             _check(after, bases)
-        run("scontrol", "release", *bases)
+        patiently(lambda: run("scontrol", "release", *bases), patience_s, say)
     except BaseException:
         say(f"cancelling the arrays {', '.join(bases)}: their order could not be set")
-        run("scancel", *bases)
+        try:
+            run("scancel", *bases)
+        except SlurmError as refused:  # what went wrong before is what to know
+            say(f"they are still held: scancel {' '.join(bases)} ({refused})")
         raise
 
 

@@ -11,13 +11,13 @@ from sweeper.cli import racing
 from sweeper.cli.request import Request
 from sweeper.planning.estimate.cost import Cost
 from sweeper.planning.plan import Plan, PlannedCell
+from sweeper.planning.race.state import is_dense
 from sweeper.planning.sweep import cell_json, nested, plan_json
 from sweeper.planning.synopsis import synopsis, warnings
 from sweeper.results import formatting
 from sweeper.results.importers import scores
 
 _SHOWN = 12
-DENSE_BITS = 16
 
 
 def perform(request: Request) -> int:
@@ -110,11 +110,7 @@ def warned(request: Request) -> tuple[str, ...]:
     sweep = request.sweep
     recorded = sweep.load()["cells"] if sweep.planned else []
     imported = [one["cell"] for one in scores.records(sweep)]
-    known = {
-        str(cell["model"])
-        for cell in (*recorded, *imported)
-        if cell["sparsity"] == 0 and cell["bits"] == DENSE_BITS
-    }
+    known = {str(cell["model"]) for cell in (*recorded, *imported) if is_dense(cell)}
     return warnings(request.plan.cells, known)
 
 

@@ -25,9 +25,7 @@ def perform(request: Request) -> int:
     """
     request.store.check()
     plan, spent, sweep = request.plan, request.cost, request.sweep
-    raced = racing.asked_for(request)
-    if raced:
-        racing.check(request)
+    raced = racing.check(request) if racing.asked_for(request) else None
     request.store.check(spent.peak_bytes if spent.pending else 0)
     if old := outdated(plan, spent):
         log.info("%s", old)
@@ -39,7 +37,7 @@ def perform(request: Request) -> int:
     todo = [specs[key] for key in specs if key in spent.pending]
     availability.before_submission(todo, pinned=bool(request.pins))
     if raced:
-        race = racing.begin(request)
+        race = racing.begin(request, raced)
     else:
         sweep.record(plan, request.arguments, request.config.checkpoints)
     if other := chosen_launcher.remember(sweep.path, chosen_launcher.choice(request.config)):

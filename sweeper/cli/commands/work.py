@@ -58,11 +58,10 @@ def _estimates(request: Request) -> dict[str, float]:
     sweep = request.sweep
     if not sweep.planned:
         specs = specs_of(request)
-        if racing.asked_for(request):
-            racing.check(request)
+        raced = racing.check(request) if racing.asked_for(request) else None
         availability.before_submission(list(specs.values()), pinned=bool(request.pins))
-        if racing.asked_for(request):
-            return _of_look(request, racing.begin(request))
+        if raced:
+            return _of_look(request, racing.begin(request, raced))
         sweep.record(request.plan, request.arguments, request.config.checkpoints)
         return {key: float(spec.get("estimate_s") or 1.0) for key, spec in specs.items()}
     if advance.under_way(sweep) is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from sweeper.inputs.tasks import index as indexs
@@ -13,13 +12,13 @@ SUMS = ("mean", "perplexity", "weighted_perplexity", "bits_per_byte")
 """lm-eval's aggregations that follow from a sum over documents."""
 
 
-def unpaired(name: str, folder: Path | None, cache_dir: Path) -> str:
+def unpaired(name: str, lookup: Lookup) -> str:
     """The metric of a task that is no sum over documents, with its aggregation; "" if it is one.
 
     The metric is the one that stands for the task: the one it names, else the first it lists. What
     a task's own Python code does is not known before it is scored.
     """
-    entry, own = Lookup(include_path=folder, cache_dir=cache_dir).find(name)
+    entry, own = lookup.find(name)
     if entry is None or entry["kind"] != "task":
         return ""
     config = indexs.merged((own or indexs.directory()) / entry["path"])

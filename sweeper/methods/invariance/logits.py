@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,15 +27,12 @@ def difference(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((other.double() - one.double()).norm() / one.double().norm())
 
 
-@contextmanager
-def kept(model: Any, method: str) -> Iterator[torch.Tensor]:
-    """Inside, the model is changed; yields its logits before.
+def require_same(before: torch.Tensor, model: Any, method: str) -> float:
+    """How far the logits of a model are from those before it was changed, relative to them.
 
     Raises:
-        StageFailure: it then gives others than rounding explains.
+        StageFailure: further than rounding explains.
     """
-    before = of(model)
-    yield before
     found = difference(before, of(model))
     if not found <= EXACT:
         raise StageFailure(
@@ -45,3 +40,4 @@ def kept(model: Any, method: str) -> Iterator[torch.Tensor]:
             f"{type(model).__name__} by {100 * found:.1f} %: it is not built as is assumed. Set "
             f"{method}=none."
         )
+    return found

@@ -35,7 +35,7 @@ def rotate(model: Any, *, block_size: int | None, seed: int) -> dict[str, Any]:
         ``untied``.
 
     Raises:
-        StageFailure: it is built otherwise, or its norms cannot be folded.
+        StageFailure: it is built otherwise, its norms cannot be folded, or no rotation fits.
     """
     layers = structure.layers(model)
     behind = [name for layer in layers for name in layer.behind]
@@ -54,6 +54,11 @@ def rotate(model: Any, *, block_size: int | None, seed: int) -> dict[str, Any]:
             "and head, is more than a norm. Set rotate=none."
         )
     block = block_size or width
+    if width % block or not (hadamard.fits(block) and hadamard.fits(size)):
+        raise StageFailure(
+            f"{type(model).__name__} cannot be rotated: there are no Hadamard blocks of {block} "
+            f"for a width of {width}, or none of {size} for its heads. Set rotate=none."
+        )
     untied = _untie(model, embedding, head)
     inner = hadamard.rotation(size, size, seed + 1)
     for layer in layers:

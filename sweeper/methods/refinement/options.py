@@ -81,7 +81,7 @@ def _unusable(stage: str, name: str, value: object, method: str) -> BadInput:
             f"{method}: {NO_SUPPORT}.",
             "valid with prune=sparsegpt, wanda and magnitude; else prune.refine=0.",
         )
-    if name == SWAPS and method not in NO_GRID:
+    if name == SWAPS:
         return BadInput(
             key,
             value,

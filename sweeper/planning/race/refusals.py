@@ -11,8 +11,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from sweeper.errors import BadInput, several
 from sweeper.inputs.tasks import pairing
+from sweeper.inputs.tasks.catalog import Lookup
 from sweeper.planning.cells.cell import Cell
 from sweeper.planning.plan import Plan
+from sweeper.planning.race import rivals
 from sweeper.store.hashing import cache_directory
 
 KEY = "tasks.race"
@@ -81,11 +83,10 @@ def _check_cells(cells: Sequence[Cell]) -> None:
             f"{several(lacking)} has no dense cell, whose answers a race divides by.",
             "Add the cell with sparsity 0 and 16 bit.",
         )
-    rates: dict[tuple[str, Fraction], set[Any]] = {}
+    rates: dict[tuple[str, Fraction], set[str]] = {}
     for cell in cells:
         if not cell.dense:
-            at = str(cell.model["name"]), Fraction(cell.tcr).limit_denominator(10**6)
-            rates.setdefault(at, set()).add((cell.pruning, cell.quantization, cell.model))
+            rates.setdefault(rivals.rate(cell), set()).add(rivals.method(cell))
     if not any(len(methods) > 1 for methods in rates.values()):
         raise BadInput(
             KEY,
@@ -98,9 +99,13 @@ def _check_cells(cells: Sequence[Cell]) -> None:
 
 def _check_tasks(plan: Plan) -> None:
     stages = {name: stage for cell in plan.cells for name, stage in cell.tasks.items()}
+    lookups: dict[str | None, Lookup] = {}  # each reads the index of tasks once
     for name, stage in stages.items():
         folder = stage.sources.get("tasks")
-        found = pairing.unpaired(name, Path(folder) if folder else None, cache_directory())
+        if folder not in lookups:
+            own = Path(folder) if folder else None
+            lookups[folder] = Lookup(include_path=own, cache_dir=cache_directory())
+        found = pairing.unpaired(name, lookups[folder])
         if found:
             raise BadInput(
                 "tasks.names",

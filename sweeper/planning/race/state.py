@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from sweeper.modeling.rate import DENSE_BITS
 from sweeper.planning.race import record
 from sweeper.planning.race.record import Begun, Limits, LookRecord, Sizes
 from sweeper.planning.record import CellRecord, PlanBody
@@ -87,7 +88,7 @@ def read(sweep: Path) -> State | None:
 
 def is_dense(cell: CellRecord) -> bool:
     """Whether a cell is the model as it is; also one of its reruns."""
-    return not cell["sparsity"] and cell["bits"] == 16
+    return not cell["sparsity"] and cell["bits"] == DENSE_BITS
 
 
 def beginning(cells: Sequence[CellRecord]) -> Limits:

@@ -143,11 +143,12 @@ def asked(
     share = {name: section[name] for name in _SHARE} | {"limit": leaf.limit(section)}
     parts = min(section["parts"], _blocks(leaf, share["limit"], section))
     divided = [[i, parts] for i in range(parts)] if parts > 1 else []
+    whole = Params(**answer, **share, part=None)
     return Asked(
         leaf=leaf,
-        whole=Params(**answer, **share, part=None),
+        whole=whole,
         parts=tuple(Params(**answer, **share, part=part) for part in divided),
-        answers=Params(answer),
+        answers=answered_by(whole),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from analysis.race.field import Contest, Field, Group
 from analysis.race.schedule import Leaf
 from analysis.race.settings import RaceSettings
 from sweeper.inputs.tasks.catalog import Lookup
-from sweeper.planning.plan import Plan, PlannedCell
+from sweeper.planning.plan import PART, Plan, PlannedCell
+from sweeper.planning.race import rivals
 from sweeper.planning.race.state import State
 from sweeper.planning.stages.evaluation import DOCUMENTS
 from sweeper.results.race import deciding
@@ -76,7 +78,7 @@ def expected(
 def _evaluations(cell: PlannedCell) -> Iterator[str]:
     """Keys of the stages that answer documents."""
     for stage in cell.tasks.values():
-        parts = [p.key for role, p in stage.parents.items() if role.startswith("part ")]
+        parts = [p.key for role, p in stage.parents.items() if role.startswith(PART)]
         yield from parts or [stage.key]
 
 
@@ -97,32 +99,25 @@ def field_of(plan: Plan, store: Store, now: State | None) -> tuple[Field, bool]:
     rates: dict[tuple[str, Fraction], list[PlannedCell]] = {}
     for cell in plan.cells:
         if not cell.cell.dense:
-            at = str(cell.cell.model["name"]), Fraction(cell.cell.tcr).limit_denominator(10**6)
-            rates.setdefault(at, []).append(cell)
+            rates.setdefault(rivals.rate(cell.cell), []).append(cell)
     groups = tuple(
         Group(
             name=f"{model} at {100 * float(rate):.6g} % TCr",
             model=model,
             cells=tuple(cell.key for cell in cells),
-            methods=tuple(map(_method, cells)),
+            methods=tuple(rivals.method(cell.cell) for cell in cells),
         )
         for (model, rate), cells in rates.items()
-        if len(set(map(_method, cells))) > 1
+        if len({rivals.method(cell.cell) for cell in cells}) > 1
     )
-    rivals = {key for group in groups for key in group.cells}
+    racing = {key for group in groups for key in group.cells}
     alone = {
         cell.key: model
         for (model, _), cells in rates.items()
         for cell in cells
-        if cell.key not in rivals
+        if cell.key not in racing
     }
     return Field(contests=contests, groups=groups, alone=alone), sized
-
-
-def _method(cell: PlannedCell) -> str:
-    """What a cell is but for its calibration seed."""
-    own = cell.cell
-    return repr((own.pruning, own.quantization, own.model.dict.get("compressed")))
 
 
 def _contest(dense: PlannedCell, model: str, store: Store) -> tuple[Contest, bool]:
@@ -150,11 +145,13 @@ def _size(task: str, stage: Any, store: Store) -> int | None:
     if result.get("n_docs"):
         return int(result["n_docs"])
     folder, limit = stage.sources.get("tasks"), stage.params["limit"]
-    own = Path(folder) if folder else None
-    known = (
-        Lookup(include_path=own, cache_dir=cache_directory()).task(task).documents if own else None
-    )
+    known = _lookup(folder).task(task).documents if folder else None
     return min((n for n in (known, limit) if n is not None), default=None)
+
+
+@cache  # the index of a folder is read once, not for each of its tasks
+def _lookup(folder: str) -> Lookup:
+    return Lookup(include_path=Path(folder), cache_dir=cache_directory())
 
 
 def document(found: Expectation, device: str, gpus: int) -> Json:

@@ -52,4 +52,4 @@ def least(settings: RaceSettings, field: Field, spread: float) -> float:
         found.append(
             test.boundary(len(schedule), variance, settings.alpha / tests) * sqrt(variance)
         )
-    return float(min(found))
+    return float(min(found, default=0.0))

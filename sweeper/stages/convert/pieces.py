@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from sweeper.errors import BadInput
 from sweeper.modeling import gguf_header
+from sweeper.store import files
 
 FIRST = "gguf"
 """The role of the file, or of its first piece; the others are gguf.2, gguf.3 and so on."""
@@ -42,7 +42,7 @@ def whole(pieces: Sequence[Path], sha256: str, scratch: Path) -> Iterator[Path]:
                 "it is not a GGUF file.",
                 "For a checkpoint set model.format=hf.",
             )
-    if _sha256(pieces) != sha256:
+    if files.joined_sha256(pieces) != sha256:
         names = ", ".join(piece.name for piece in pieces)
         raise BadInput("model.id", names, "changed since the sweep was planned.", "Plan again.")
     if len(pieces) == 1:
@@ -57,12 +57,3 @@ def whole(pieces: Sequence[Path], sha256: str, scratch: Path) -> Iterator[Path]:
         yield joined
     finally:
         joined.unlink(missing_ok=True)
-
-
-def _sha256(pieces: Sequence[Path]) -> str:
-    found = hashlib.sha256()
-    for piece in pieces:
-        with piece.open("rb") as file:
-            while block := file.read(1 << 20):
-                found.update(block)
-    return found.hexdigest()

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from lm_eval.api.task import Task
-from lm_eval.utils import handle_non_serializable, hash_string
 
+from sweeper.stages.evaluate.records import document_hash
 from sweeper.stages.evaluate.task import load_task
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,7 @@ log = logging.getLogger(__name__)
 def of(task: Task, hashes: Collection[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """(hash, text, choices and right answer) of each wanted document of a task."""
     for doc in task.eval_docs:
-        dumped = json.dumps(doc, indent=2, default=handle_non_serializable, ensure_ascii=False)
-        name = hash_string(dumped)
+        name = document_hash(doc)
         if name in hashes:
             yield name, _words(task, doc)
 

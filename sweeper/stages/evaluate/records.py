@@ -67,14 +67,19 @@ def written(
 def identity(task: Task, requests: Requests, document: int) -> Record:
     """What tells a document and its prompt from any other."""
     instance = requests[document][0]
-    dumped = json.dumps(instance.doc, indent=2, default=handle_non_serializable, ensure_ascii=False)
     target = str(task.doc_to_target(instance.doc))
     return {
         "doc_id": document,
-        "doc_hash": hash_string(dumped),
+        "doc_hash": document_hash(instance.doc),
         "prompt_hash": hash_string(instance.arguments[0]),
         "target_hash": hash_string(target),
     }
+
+
+def document_hash(document: Any) -> str:
+    """lm-eval's hash of a document."""
+    dumped = json.dumps(document, indent=2, default=handle_non_serializable, ensure_ascii=False)
+    return str(hash_string(dumped))
 
 
 def _shared(task: Task, document: Mapping[str, Any]) -> Record:

@@ -16,7 +16,7 @@ from sweeper.stages.evaluate.task import SEED
 
 
 class GeneratingLM:
-    """lm-eval's own vLLM class behind what `lm_eval_run` asks; it has no log-likelihoods.
+    """lm-eval's own vLLM class behind `sweeper.stages.evaluate.requests`; no log-likelihoods.
 
     vLLM schedules by itself, so a whole block goes to it in one call.
     """

@@ -137,13 +137,12 @@ def test_another_build_is_refused(tmp_path: Path, kind: str) -> None:
 def test_a_change_that_is_none_is_noticed(tmp_path: Path) -> None:
     found = model(tmp_path, "llama", "float32")
 
-    def louder() -> None:
-        with logits.kept(found, "rotate"):
-            norm = structure.layers(found)[0].before_attention
-            norm.become(1.1 * norm.gain)
-
+    before = logits.of(found)
+    assert logits.require_same(before, found, "rotate") == 0
+    norm = structure.layers(found)[0].before_attention
+    norm.become(1.1 * norm.gain)
     with pytest.raises(StageFailure, match="changed the logits of LlamaForCausalLM"):
-        louder()
+        logits.require_same(before, found, "rotate")
 
 
 def test_widths_of_real_models_fit() -> None:

@@ -96,7 +96,7 @@ def test_rounding_to_nearest_is_where_it_begins(workshop: Any, method: str) -> N
     assert same == moved == 7
 
 
-def test_gptq_refined_is_nearer_than_nearest_refined_than_nearest(workshop: Any) -> None:
+def test_gptq_refined_is_nearer_than_nearest_refined_once(workshop: Any) -> None:
     nearest = errors(workshop.quantize(method="rtn", refine=1))
     gptq = errors(workshop.quantize(refine=3))
     assert mean(gptq) < mean(nearest)
